@@ -1,0 +1,18 @@
+-- Makes one author and $1 published blogs, each with its address and its counters. Locks only the rows it makes.
+with author as (
+  insert into blogs.account (handle, email, password_hash)
+  values ('bench', 'bench@example.org', 'nobody logs in')
+  returning id
+), blog as (
+  insert into blogs.blog (author_id, title, body, published_at, first_published_at)
+  select author.id, 'Blog ' || n, 'Made to be viewed.', now(), now()
+  from author, generate_series(1, $1::integer) as n
+  returning id
+), slug as (
+  insert into blogs.blog_slug (slug, blog_id, is_current)
+  select 'blog-' || id, id, true from blog
+), counter as (
+  insert into blogs.blog_counter (blog_id)
+  select id from blog
+)
+select id from blog order by id

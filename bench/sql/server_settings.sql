@@ -1,0 +1,7 @@
+-- What the server does to keep what it has committed, as the role that asks has it. Locks no rows.
+select
+  current_setting('server_version') as server_version,
+  current_setting('fsync') as fsync,
+  current_setting('synchronous_commit') as synchronous_commit,
+  current_setting('full_page_writes') as full_page_writes,
+  current_setting('shared_buffers') as shared_buffers

@@ -1,0 +1,125 @@
+//! One keep-alive HTTP/1.1 connection, spoken by hand. The generator shares the machine with what it measures,
+//! so a request costs it one write of bytes that are already there, one read, and a look at the head of the
+//! answer. It understands what the services here answer with: a status, a `content-length`, a body.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const HEADERS_MAX: usize = 32;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The connection ended, or said what is not an answer, before the whole answer was there. Whether the request
+/// was served is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// Reading or writing failed.
+    #[error("the connection failed")]
+    Io(#[from] std::io::Error),
+    /// The server closed the connection without an answer.
+    #[error("the server closed the connection before its answer was complete")]
+    Closed,
+    /// The bytes are not an HTTP/1.1 answer.
+    #[error("the answer is not HTTP/1.1")]
+    Malformed(#[from] httparse::Error),
+    /// An answer of a form, or a size, that the services here never give.
+    #[error("the answer {0}")]
+    Unsupported(&'static str),
+}
+
+/// An answer as far as a load generator cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The server will close the connection after this answer.
+    pub(crate) last: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn open(target: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(target).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::with_capacity(4096) })
+    }
+
+    /// Sends one request and reads the whole of its answer.
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Broken> {
+        self.received.clear();
+        self.stream.write_all(request).await?;
+        loop {
+            if self.stream.read_buf(&mut self.received).await? == 0 {
+                return Err(Broken::Closed);
+            }
+            let Some((answer, length)) = parse(&self.received)? else { continue };
+            match self.received.len().cmp(&length) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Ok(answer),
+                std::cmp::Ordering::Greater => return Err(Broken::Unsupported("is longer than it says")),
+            }
+        }
+    }
+}
+
+/// The answer and the length of all of it in bytes, once its head is complete.
+fn parse(received: &[u8]) -> Result<Option<(Answer, usize)>, Broken> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(received)? else {
+        return if received.len() > ANSWER_BYTES_MAX {
+            Err(Broken::Unsupported("is too large"))
+        } else {
+            Ok(None)
+        };
+    };
+    let status = response.code.ok_or(Broken::Unsupported("has no status"))?;
+    let mut last = response.version == Some(0);
+    let mut body = if status == 204 || status == 304 { Some(0) } else { None };
+    for header in response.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            body = std::str::from_utf8(header.value).ok().and_then(|length| length.trim().parse().ok());
+        } else if header.name.eq_ignore_ascii_case("connection") {
+            last |= header.value.eq_ignore_ascii_case(b"close");
+        }
+    }
+    let body: usize = body.ok_or(Broken::Unsupported("does not say its length"))?;
+    if body > ANSWER_BYTES_MAX {
+        return Err(Broken::Unsupported("is too large"));
+    }
+    Ok(Some((Answer { status, last }, head + body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCEPTED: &[u8] =
+        b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+
+    #[test]
+    fn an_answer_is_complete_when_its_body_is() {
+        let expected = (Answer { status: 202, last: false }, ACCEPTED.len());
+        assert_eq!(parse(ACCEPTED).unwrap(), Some(expected));
+        assert_eq!(parse(&ACCEPTED[..ACCEPTED.len() - 2]).unwrap(), Some(expected));
+        assert_eq!(parse(&ACCEPTED[..30]).unwrap(), None);
+    }
+
+    #[test]
+    fn an_answer_may_be_the_last_of_its_connection() {
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(parse(answer).unwrap(), Some((Answer { status: 503, last: true }, answer.len())));
+    }
+
+    #[test]
+    fn what_cannot_be_framed_is_refused() {
+        let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(matches!(parse(chunked), Err(Broken::Unsupported(_))));
+        assert!(matches!(parse(b"SSH-2.0-OpenSSH\r\n"), Err(Broken::Malformed(_))));
+    }
+}

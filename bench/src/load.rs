@@ -1,0 +1,311 @@
+//! A closed loop of view requests over keep-alive connections, each view by a visitor that was never there
+//! before.
+//!
+//! Every connection sends its next request when it has the answer to the last. At the end it still waits for
+//! that answer: no request is abandoned, so each is accepted (2xx), refused (any other answer) or unknown (the
+//! connection broke, or the answer did not come in time), and accepted can be held against the tables.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::{Answer, Broken, Connection};
+use crate::spread::{Draw, Spread};
+
+const CONNECTIONS_MAX: usize = 4096;
+/// After this time without an answer a request is given up as unknown.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Pause before a connection that could not be opened is tried again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(20);
+/// Three digits are kept of every latency.
+const DIGITS: u8 = 3;
+
+/// How the Blogs API is asked to write what it accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WritePath {
+    /// Through RabbitMQ and the workers.
+    Message,
+    /// One transaction a request.
+    Direct,
+    /// One transaction for the requests that wait.
+    DirectBatched,
+}
+
+impl WritePath {
+    /// Every path.
+    pub const ALL: [Self; 3] = [Self::Message, Self::Direct, Self::DirectBatched];
+
+    /// The value of `X-Write-Path`, and the name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Direct => "direct",
+            Self::DirectBatched => "direct-batched",
+        }
+    }
+}
+
+impl std::fmt::Display for WritePath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for WritePath {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|path| path.name() == name);
+        known.ok_or("one of message, direct, direct-batched is expected")
+    }
+}
+
+impl serde::Serialize for WritePath {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// What to send, and where.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// The Blogs API; an address of this machine's loopback.
+    pub target: SocketAddr,
+    /// Connections, each with one request at a time.
+    pub connections: usize,
+    /// How long new requests are sent.
+    pub duration: Duration,
+    /// The write path that is asked for.
+    pub path: WritePath,
+    /// The blogs, the most popular first.
+    pub blogs: Vec<i64>,
+    /// How the requests are spread over them.
+    pub spread: Spread,
+}
+
+/// The load cannot be run as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Load is sent to this machine only.
+    #[error("{0} is not a loopback address; the load generator sends to this machine only")]
+    NotLoopback(SocketAddr),
+    /// There is nothing to view.
+    #[error("a load needs at least one blog")]
+    NoBlogs,
+    /// Too few or too many connections.
+    #[error("{0} connections; between 1 and {CONNECTIONS_MAX} are possible")]
+    Connections(usize),
+    /// The exponent is not a number, or negative.
+    #[error("the exponent of the spread must be a number from 0 up")]
+    Exponent,
+    /// A task of the generator panicked.
+    #[error("the load generator failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// What became of the requests.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// Answers of 2xx.
+    pub accepted: u64,
+    /// All other answers, by status.
+    pub refused: BTreeMap<u16, u64>,
+    /// Requests without an answer; they may have been served or not.
+    pub unknown: u64,
+    /// Connections that could not be opened.
+    pub unopened: u64,
+    /// Why the last of the unknown requests had no answer.
+    pub broken: Option<String>,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// Microseconds from request to answer, of the accepted.
+    latency_us: Histogram<u64>,
+}
+
+impl Tally {
+    /// Accepted requests in a second.
+    #[must_use]
+    pub fn accepted_per_second(&self) -> f64 {
+        self.accepted as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// The latency that this share of the accepted requests stayed within (0.99: p99; 1.0: the longest).
+    #[must_use]
+    pub fn latency(&self, quantile: f64) -> Duration {
+        Duration::from_micros(self.latency_us.value_at_quantile(quantile))
+    }
+
+    /// Requests that were refused.
+    #[must_use]
+    pub fn refused_total(&self) -> u64 {
+        self.refused.values().sum()
+    }
+
+    pub(crate) fn new() -> Self {
+        let longest_us = ANSWER_MAX.as_secs() * 1_000_000;
+        let latency_us = Histogram::new_with_bounds(1, longest_us, DIGITS)
+            .unwrap_or_else(|_| unreachable!("the bounds are constants, and good"));
+        Self {
+            accepted: 0,
+            refused: BTreeMap::new(),
+            unknown: 0,
+            unopened: 0,
+            broken: None,
+            elapsed: Duration::ZERO,
+            latency_us,
+        }
+    }
+
+    fn record(&mut self, answer: &Result<Answer, Broken>, took: Duration) {
+        match answer {
+            Ok(Answer { status: 200..=299, .. }) => {
+                self.accepted += 1;
+                self.latency_us.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            }
+            Ok(Answer { status, .. }) => *self.refused.entry(*status).or_default() += 1,
+            Err(error) => {
+                self.unknown += 1;
+                self.broken = Some(error.to_string());
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        for (&status, &n) in &other.refused {
+            *self.refused.entry(status).or_default() += n;
+        }
+        self.unknown += other.unknown;
+        self.unopened += other.unopened;
+        if other.broken.is_some() {
+            self.broken.clone_from(&other.broken);
+        }
+        if self.latency_us.add(&other.latency_us).is_err() {
+            unreachable!("all histograms have the same bounds");
+        }
+    }
+}
+
+impl Load {
+    /// Sends for the whole duration, or until `stop`, and then waits for the last answers.
+    ///
+    /// # Errors
+    /// When the load is refused before a request is sent (see [`LoadError`]). What goes wrong later is in the
+    /// tally.
+    pub async fn run(&self, stop: &CancellationToken) -> Result<Tally, LoadError> {
+        self.check()?;
+        let draw = Arc::new(Draw::new(self.spread, self.blogs.len()));
+        let blogs: Arc<[i64]> = self.blogs.as_slice().into();
+        let stop = stop.child_token();
+        let begin = Instant::now();
+        let mut connections = JoinSet::new();
+        for _ in 0..self.connections {
+            let requests = Requests {
+                host: self.target,
+                path: self.path,
+                blogs: Arc::clone(&blogs),
+                draw: Arc::clone(&draw),
+                random: rand::make_rng(),
+                bytes: Vec::with_capacity(512),
+            };
+            connections.spawn(connection(requests, stop.clone()));
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(self.duration) => stop.cancel(),
+        }
+        let mut total = Tally::new();
+        while let Some(tally) = connections.join_next().await {
+            total.add(&tally?);
+        }
+        total.elapsed = begin.elapsed();
+        Ok(total)
+    }
+
+    fn check(&self) -> Result<(), LoadError> {
+        if !self.target.ip().is_loopback() {
+            return Err(LoadError::NotLoopback(self.target));
+        }
+        if self.blogs.is_empty() {
+            return Err(LoadError::NoBlogs);
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
+            return Err(LoadError::Connections(self.connections));
+        }
+        match self.spread {
+            Spread::Zipf(exponent) if !exponent.is_finite() || exponent < 0.0 => Err(LoadError::Exponent),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Sends one request after the other until `stop`; a connection that ends is opened anew.
+async fn connection(mut requests: Requests, stop: CancellationToken) -> Tally {
+    let mut tally = Tally::new();
+    let mut open: Option<Connection> = None;
+    while !stop.is_cancelled() {
+        let connection = match &mut open {
+            Some(connection) => connection,
+            None => match Connection::open(requests.host).await {
+                Ok(connection) => open.insert(connection),
+                Err(_) => {
+                    tally.unopened += 1;
+                    tokio::time::sleep(REOPEN_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let request = requests.next();
+        let begin = Instant::now();
+        let answer = match tokio::time::timeout(ANSWER_MAX, connection.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Broken::Unsupported("did not come in time")),
+        };
+        tally.record(&answer, begin.elapsed());
+        if !matches!(answer, Ok(Answer { last: false, .. })) {
+            open = None;
+        }
+    }
+    tally
+}
+
+/// Makes requests, one after the other in the same buffer.
+#[derive(Debug)]
+struct Requests {
+    host: SocketAddr,
+    path: WritePath,
+    blogs: Arc<[i64]>,
+    draw: Arc<Draw>,
+    random: SmallRng,
+    bytes: Vec<u8>,
+}
+
+impl Requests {
+    fn next(&mut self) -> &[u8] {
+        let blog = self.blogs.get(self.draw.draw(&mut self.random)).copied().unwrap_or_default();
+        let visitor: u128 = self.random.random();
+        self.bytes.clear();
+        // 46 is the length of the body: 32 digits and what stands around them.
+        let written = write!(
+            self.bytes,
+            "POST /v1/blogs/{blog}/views HTTP/1.1\r\nhost: {}\r\nx-write-path: {}\r\n\
+             content-type: application/json\r\ncontent-length: 46\r\n\r\n{{\"visitor\":\"{visitor:032x}\"}}",
+            self.host,
+            self.path.name(),
+        );
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,2 @@
+-- Deletes an account through its owner, before it is erased. Locks that account.
+select blogs.retire_account($1::bigint) as has_changed

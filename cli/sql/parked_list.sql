@@ -1,0 +1,13 @@
+-- Parked events that match, the longest parked first, after a given one, and how many match from there on. Locks nothing.
+select p.envelope_id, p.index, p.kind, p.reason, p.sqlstate, p.in_ledger, p.attempts, p.first_seen_at, p.redriven_at,
+       p.dropped_at, octet_length(p.body) as body_bytes, count(*) over () as matching
+from analytics.parked p
+where ($1::boolean or (p.redriven_at is null and p.dropped_at is null))
+  and ($2::text is null or position(lower($2::text) in lower(p.reason)) > 0)
+  and ($3::text is null or p.sqlstate = $3::text)
+  and ($4::timestamptz is null or p.first_seen_at >= $4::timestamptz)
+  and ($5::timestamptz is null or p.first_seen_at < $5::timestamptz)
+  and ($6::timestamptz is null
+       or (p.first_seen_at, p.envelope_id, p.index) > ($6::timestamptz, $7::uuid, $8::integer))
+order by p.first_seen_at, p.envelope_id, p.index
+limit $9::bigint

@@ -1,0 +1,27 @@
+//! `commonplace completions`: what a shell needs to complete this command.
+
+use clap::CommandFactory;
+use clap_complete::{Shell, generate};
+
+use crate::terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  commonplace completions bash > ~/.local/share/bash-completion/completions/commonplace
+  commonplace completions zsh > \"${fpath[1]}/_commonplace\"
+  commonplace completions fish > ~/.config/fish/completions/commonplace.fish";
+
+/// Print completions for a shell
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Which shell
+    shell: Shell,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    generate(arguments.shell, &mut crate::Arguments::command(), "commonplace", &mut script);
+    terminal::line(String::from_utf8(script)?.trim_end());
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! The demo: a few authors, their blogs and some readers, through the front door like anybody else.
+//!
+//! It is loaded once, into an API that has no blogs yet. Every request can be repeated without a second effect
+//! (accounts by their handle, blogs and shares by a key, views by visitor, likes by themselves), so a load that
+//! was interrupted is simply run again; a mark on disk tells.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const DEMO: &str = include_str!("demo/demo.toml");
+/// How long the last counted event may take to become visible.
+const COUNTED_WITHIN: Duration = Duration::from_secs(30);
+const COUNTED_POLL: Duration = Duration::from_millis(50);
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// What there is to try.
+#[derive(Debug)]
+pub(crate) struct Demo {
+    /// The handle of an author whose password is the demo's.
+    pub(crate) author: Option<String>,
+    /// A blog to look at.
+    pub(crate) blog_id: Option<i64>,
+    loaded: Option<Loaded>,
+}
+
+/// What a load brought in.
+#[derive(Debug)]
+struct Loaded {
+    authors: usize,
+    blogs: usize,
+    events: i64,
+    took: Duration,
+}
+
+impl fmt::Display for Demo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.loaded {
+            None => f.write_str("there are blogs already: no demo loaded"),
+            Some(Loaded { authors, blogs, events, took }) => write!(
+                f,
+                "demo loaded: {authors} authors, {blogs} blogs, {events} events accepted and counted in {:.1} s",
+                took.as_secs_f64()
+            ),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    authors: Vec<Author>,
+    blogs: Vec<Blog>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Author {
+    handle: String,
+    email: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Blog {
+    author: String,
+    title: String,
+    body: String,
+    tags: Vec<String>,
+    views: i64,
+    likes: Vec<String>,
+    shares: Vec<String>,
+}
+
+/// The counters of one blog: views, likes, shares.
+type Totals = [i64; 3];
+
+/// Loads the demo unless there are blogs, and waits until every event of it is in the counters. `unfinished` is a
+/// file that stands while this goes on.
+///
+/// # Errors
+/// What the API answered to which request, or which counters are missing after 30 s.
+pub(crate) async fn load(api: &str, password: &str, unfinished: &Path) -> anyhow::Result<Demo> {
+    let started = Instant::now();
+    let script: Script = toml::from_str(DEMO).context("reading the demo")?;
+    let client = Client::new(api)?;
+    let newest = client.newest().await?;
+    if newest.is_some() && !unfinished.exists() {
+        let author = client.first_author(&script, password).await?;
+        return Ok(Demo { author, blog_id: newest, loaded: None });
+    }
+    fs::write(unfinished, "").with_context(|| format!("writing {}", unfinished.display()))?;
+    let tokens = client.authors(&script, password).await?;
+    let ids = client.blogs(&script, &tokens).await?;
+    let expected: BTreeMap<i64, Totals> =
+        ids.iter().zip(&script.blogs).map(|(id, blog)| (*id, blog.totals())).collect();
+    client.views(&script, &ids).await?;
+    client.likes_and_shares(&script, &ids, &tokens).await?;
+    client.until_counted(&expected).await?;
+    match fs::remove_file(unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("deleting {}", unfinished.display()));
+        }
+        _ => {}
+    }
+    Ok(Demo {
+        author: script.authors.first().map(|author| author.handle.clone()),
+        blog_id: ids.first().copied(),
+        loaded: Some(Loaded {
+            authors: script.authors.len(),
+            blogs: ids.len(),
+            events: expected.values().flatten().sum(),
+            took: started.elapsed(),
+        }),
+    })
+}
+
+impl Blog {
+    fn totals(&self) -> Totals {
+        let count = |list: &[String]| i64::try_from(list.len()).unwrap_or(i64::MAX);
+        [self.views, count(&self.likes), count(&self.shares)]
+    }
+}
+
+/// The API, as a client of it sees it.
+struct Client {
+    http: reqwest::Client,
+    api: String,
+}
+
+impl Client {
+    fn new(api: &str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().timeout(REQUEST_WITHIN).build()?;
+        Ok(Self { http, api: api.to_owned() })
+    }
+
+    async fn newest(&self) -> anyhow::Result<Option<i64>> {
+        let page = self.ask(Method::GET, "/v1/blogs?sort=newest&limit=1", |request| request).await?;
+        Ok(page.pointer("/items/0/id").and_then(Value::as_i64))
+    }
+
+    /// The first author's handle, if the password is that author's.
+    async fn first_author(&self, script: &Script, password: &str) -> anyhow::Result<Option<String>> {
+        let Some(author) = script.authors.first() else { return Ok(None) };
+        let body = json!({ "handle": author.handle, "password": password });
+        let response = self.http.post(format!("{}/v1/sessions", self.api)).json(&body).send().await?;
+        Ok(response.status().is_success().then(|| author.handle.clone()))
+    }
+
+    /// A token for each author, by handle. An author who is there already signs in all the same.
+    async fn authors(&self, script: &Script, password: &str) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut tokens = BTreeMap::new();
+        for Author { handle, email } in &script.authors {
+            let account = json!({ "handle": handle, "email": email, "password": password });
+            let response = self.http.post(format!("{}/v1/accounts", self.api)).json(&account).send().await?;
+            if response.status() != StatusCode::CONFLICT {
+                answered(&format!("making the account {handle}"), response).await?;
+            }
+            let session = json!({ "handle": handle, "password": password });
+            let session = self.ask(Method::POST, "/v1/sessions", |request| request.json(&session)).await?;
+            let token = session.get("token").and_then(Value::as_str).context("the session has no token")?;
+            tokens.insert(handle.clone(), token.to_owned());
+        }
+        Ok(tokens)
+    }
+
+    /// The blogs' ids, in the order of the script.
+    async fn blogs(&self, script: &Script, tokens: &BTreeMap<String, String>) -> anyhow::Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        for (index, blog) in script.blogs.iter().enumerate() {
+            let Blog { author, title, body, tags, .. } = blog;
+            let blog = json!({ "title": title, "body": body, "tags": tags, "publish": true });
+            let created = self
+                .ask(Method::POST, "/v1/blogs", |request| {
+                    let request = request.header("idempotency-key", format!("demo-blog-{index}"));
+                    signed(request, tokens, author).json(&blog)
+                })
+                .await?;
+            ids.push(created.get("id").and_then(Value::as_i64).context("the blog has no id")?);
+        }
+        Ok(ids)
+    }
+
+    /// As many different visitors as the script says, in one request a blog.
+    async fn views(&self, script: &Script, ids: &[i64]) -> anyhow::Result<()> {
+        for (id, blog) in ids.iter().zip(&script.blogs) {
+            let view = |n| json!({ "type": "blog.viewed", "blog_id": id, "visitor": format!("demo-{n}") });
+            let events: Vec<Value> = (0..blog.views).map(view).collect();
+            let answer = self.ask(Method::POST, "/v1/engagement", |request| request.json(&events)).await?;
+            if answer.get("accepted").and_then(Value::as_i64) != Some(blog.views) {
+                bail!("not every view of the demo was accepted: {answer}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn likes_and_shares(
+        &self,
+        script: &Script,
+        ids: &[i64],
+        tokens: &BTreeMap<String, String>,
+    ) -> anyhow::Result<()> {
+        for (id, blog) in ids.iter().zip(&script.blogs) {
+            for reader in &blog.likes {
+                let path = format!("/v1/blogs/{id}/like");
+                self.ask(Method::PUT, &path, |request| signed(request, tokens, reader)).await?;
+            }
+            for (index, channel) in blog.shares.iter().enumerate() {
+                let path = format!("/v1/blogs/{id}/shares");
+                self.ask(Method::POST, &path, |request| {
+                    let request = request.header("idempotency-key", format!("demo-share-{index}"));
+                    request.json(&json!({ "channel": channel }))
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for each blog until it shows at least what the demo brought.
+    async fn until_counted(&self, expected: &BTreeMap<i64, Totals>) -> anyhow::Result<()> {
+        let deadline = Instant::now() + COUNTED_WITHIN;
+        for (id, expected) in expected {
+            loop {
+                let blog = self.ask(Method::GET, &format!("/v1/blogs/{id}"), |request| request).await?;
+                let total = |name| blog.get(name).and_then(Value::as_i64).unwrap_or_default();
+                let counted: Totals = ["total_views", "total_likes", "total_shares"].map(total);
+                if counted.iter().zip(expected).all(|(counted, expected)| counted >= expected) {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    bail!(
+                        "blog {id} shows {counted:?} views, likes and shares, of {expected:?} that were accepted"
+                    );
+                }
+                tokio::time::sleep(COUNTED_POLL).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> anyhow::Result<Value> {
+        let doing = format!("{method} {path}");
+        let request = with(self.http.request(method, format!("{}{path}", self.api)));
+        answered(&doing, request.send().await.with_context(|| doing.clone())?).await
+    }
+}
+
+/// The body of a good answer; a bad one is an error that says what the API said.
+async fn answered(doing: &str, response: reqwest::Response) -> anyhow::Result<Value> {
+    let status = response.status();
+    let body = response.text().await.with_context(|| doing.to_owned())?;
+    if !status.is_success() {
+        bail!("{doing} was answered {status}: {body}");
+    }
+    serde_json::from_str(&body).with_context(|| format!("{doing} was answered with {body:?}"))
+}
+
+fn signed(request: RequestBuilder, tokens: &BTreeMap<String, String>, handle: &str) -> RequestBuilder {
+    match tokens.get(handle) {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_names_only_its_own_authors_and_known_channels() {
+        let script: Script = toml::from_str(DEMO).unwrap();
+        let known = |handle: &String| script.authors.iter().any(|author| author.handle == *handle);
+        for blog in &script.blogs {
+            assert!(known(&blog.author) && blog.likes.iter().all(known), "{}", blog.title);
+            assert!((1..=1000).contains(&blog.views), "one request a blog: {}", blog.title);
+            for channel in &blog.shares {
+                channel.parse::<events::Channel>().unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `commonplace healthcheck`: asks one service whether it is ready. Made for a container's HEALTHCHECK, so it
+//! is quick, needs no settings, and says what is wrong in one line.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+/// Ask a service whether it is ready; exit code 0 if it is
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The service; without a path, /readyz is asked
+    #[arg(default_value = "http://127.0.0.1:8080")]
+    url: reqwest::Url,
+    /// How long to wait for the answer, in milliseconds
+    #[arg(long, default_value_t = 3000)]
+    timeout_ms: u64,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { mut url, timeout_ms } = arguments;
+    if url.path() == "/" {
+        url.set_path("/readyz");
+    }
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(timeout_ms)).build()?;
+    let response = client.get(url.clone()).send().await.map_err(reqwest::Error::without_url);
+    let response = response.with_context(|| format!("asking {url}"))?;
+    let status = response.status();
+    let body = response.text().await.with_context(|| format!("reading the answer of {url}"))?;
+    if !status.is_success() {
+        bail!("{url} answered {status}: {}", body.trim());
+    }
+    crate::terminal::line(body.trim());
+    Ok(())
+}

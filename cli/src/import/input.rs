@@ -1,0 +1,195 @@
+//! Logs as lines, in bounded memory, whatever is in them: plain or gzipped, from files or standard input.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::mem;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use flate2::read::MultiGzDecoder;
+use tokio::sync::mpsc;
+
+use super::progress::Progress;
+use super::reason::{self, LeftOut, Reason};
+use super::view::{Sieve, View};
+
+const STANDARD_INPUT: &str = "-";
+/// What a gzipped file begins with, whatever its name is.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const BUFFER_BYTES: usize = 128 * 1024;
+/// Longest line that is looked at. What servers write is an eighth of it.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Lines between two looks at the clock.
+const LINES_UNSAID: u64 = 1000;
+
+/// What has been read.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) lines: u64,
+    pub(super) left_out: LeftOut,
+}
+
+/// The size of all files together; unknown if one of them is a stream.
+///
+/// # Errors
+/// Which file is not there.
+pub(super) fn bytes(files: &[PathBuf]) -> anyhow::Result<Option<u64>> {
+    let mut bytes = Some(0);
+    for file in files {
+        let size = if file == Path::new(STANDARD_INPUT) {
+            None
+        } else {
+            let data = fs::metadata(file).with_context(|| format!("reading {}", file.display()))?;
+            data.is_file().then_some(data.len())
+        };
+        bytes = bytes.zip(size).map(|(all, one)| all + one);
+    }
+    Ok(bytes)
+}
+
+/// Reads the files one after the other and hands the views on, so many at a time. It ends early, and without an error,
+/// when nobody takes them any more.
+///
+/// # Errors
+/// Which file cannot be read, and why.
+pub(super) fn read(
+    files: &[PathBuf],
+    sieve: &mut Sieve,
+    progress: &mut Progress,
+    batch: usize,
+    views: &mpsc::Sender<Vec<View>>,
+) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut waiting = Vec::with_capacity(batch);
+    for file in files {
+        let doing = || format!("reading {}", file.display());
+        sieve.next_file();
+        let mut lines = Lines::open(file, progress).with_context(doing)?;
+        while let Some(line) = lines.next().with_context(doing)? {
+            tally.lines += 1;
+            if tally.lines.is_multiple_of(LINES_UNSAID) {
+                progress.lines(tally.lines);
+            }
+            match line.and_then(|line| sieve.view(line)) {
+                Ok(view) => waiting.push(view),
+                Err(reason) => tally.left_out.add(reason),
+            }
+            if waiting.len() == batch && views.blocking_send(mem::take(&mut waiting)).is_err() {
+                return Ok(tally);
+            }
+        }
+    }
+    let _nobody_there = views.blocking_send(waiting);
+    Ok(tally)
+}
+
+/// The lines of one log.
+struct Lines {
+    source: Box<dyn BufRead>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn open(file: &Path, progress: &Progress) -> io::Result<Self> {
+        let source: Box<dyn Read> = if file == Path::new(STANDARD_INPUT) {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(file)?)
+        };
+        Self::of(progress.watch(source))
+    }
+
+    fn of(mut source: impl Read + 'static) -> io::Result<Self> {
+        let mut first = Vec::new();
+        source.by_ref().take(GZIP.len() as u64).read_to_end(&mut first)?;
+        let is_gzip = first == GZIP;
+        let source = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(first).chain(source));
+        let source: Box<dyn BufRead> = if is_gzip {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(source)))
+        } else {
+            Box::new(source)
+        };
+        Ok(Self { source, line: Vec::new() })
+    }
+
+    /// The next line, without its line break; a reason instead of one that is too long.
+    fn next(&mut self) -> io::Result<Option<Result<&[u8], Reason>>> {
+        self.line.clear();
+        let most = LINE_BYTES_MAX as u64 + 1;
+        if self.source.by_ref().take(most).read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(None);
+        }
+        match self.line.strip_suffix(b"\n") {
+            Some(line) => Ok(Some(Ok(line.strip_suffix(b"\r").unwrap_or(line)))),
+            None if self.line.len() > LINE_BYTES_MAX => {
+                self.source.skip_until(b'\n')?;
+                Ok(Some(Err(reason::TOO_LONG)))
+            }
+            None => Ok(Some(Ok(&self.line))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Every line, and the most memory that one took.
+    fn lines(bytes: impl Into<Vec<u8>>) -> (Vec<Result<Vec<u8>, Reason>>, usize) {
+        let mut lines = Lines::of(Cursor::new(bytes.into())).unwrap();
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            all.push(line.map(<[u8]>::to_vec));
+        }
+        (all, lines.line.capacity())
+    }
+
+    fn texts<const N: usize>(texts: [&str; N]) -> Vec<Result<Vec<u8>, Reason>> {
+        texts.map(|text| Ok(text.as_bytes().to_vec())).to_vec()
+    }
+
+    #[test]
+    fn lines_end_as_they_will() {
+        assert_eq!(lines("").0, texts([]));
+        assert_eq!(lines("a\nb").0, texts(["a", "b"]));
+        assert_eq!(lines("\na\r\n\r\nb\r\n").0, texts(["", "a", "", "b"]));
+        assert_eq!(lines([0xff, b'\n', 0]).0, [Ok(vec![0xff]), Ok(vec![0])]);
+    }
+
+    #[test]
+    fn gzip_is_known_by_its_first_bytes() {
+        let two_members = [gzip(b"a\nb"), gzip(b"c\nd\n")].concat();
+        assert_eq!(lines(two_members).0, texts(["a", "bc", "d"]));
+        assert_eq!(lines([0x1f]).0, [Ok(vec![0x1f])]);
+        let mut cut = gzip(b"a\nb\n");
+        cut.truncate(cut.len() - 9);
+        let mut lines = Lines::of(Cursor::new(cut)).unwrap();
+        assert!(
+            std::iter::from_fn(|| Some(lines.next().map(|line| line.is_some())))
+                .take(4)
+                .any(|line| line.is_err())
+        );
+    }
+
+    #[test]
+    fn a_line_too_long_is_passed_over_in_bounded_memory() {
+        let longest = "x".repeat(LINE_BYTES_MAX);
+        assert_eq!(lines(format!("{longest}\nb")).0, texts([&longest, "b"]));
+        assert_eq!(lines(longest.clone()).0, texts([&longest]));
+        assert_eq!(lines(format!("{longest}x")).0, [Err(reason::TOO_LONG)]);
+        let (all, memory) = lines(gzip(format!("a\n{}\nb\n", "x".repeat(50_000_000)).as_bytes()));
+        assert_eq!(all, [Ok(b"a".to_vec()), Err(reason::TOO_LONG), Ok(b"b".to_vec())]);
+        assert!(memory <= 4 * LINE_BYTES_MAX, "{memory}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Which of several equal lines a line is: the first is 0.
+//!
+//! Two requests of the same reader for the same page within a second leave equal lines, and both are views. What
+//! tells them apart is their order within the file, which is the same whenever the file is read. To know it, equal
+//! lines must be remembered, and memory is bounded: only times within an hour of the newest in the file, and at most
+//! 1,000,000 lines, are remembered; when there are more, the oldest second is forgotten first. Logs are written in
+//! order of time but for seconds, so in practice nothing is forgotten too early. If it is, the line takes ordinal 0
+//! once more, and so the key of a line that was counted: it counts once where it should count twice, and never twice
+//! where it should count once. The same holds for equal lines that stand in two files, as at the edge of a rotation.
+
+use std::collections::{BTreeMap, HashMap};
+
+const AGE_MAX_S: i64 = 3600;
+const LINES_MAX: usize = 1_000_000;
+
+/// The ordinals of one file's lines.
+#[derive(Debug)]
+pub(super) struct Ordinals {
+    /// How often each line was seen, by second and the line's hash.
+    seconds: BTreeMap<i64, HashMap<u128, u32>>,
+    lines: usize,
+    lines_max: usize,
+}
+
+impl Default for Ordinals {
+    fn default() -> Self {
+        Self { seconds: BTreeMap::new(), lines: 0, lines_max: LINES_MAX }
+    }
+}
+
+impl Ordinals {
+    /// How many equal lines there were before this one, as far as is remembered.
+    pub(super) fn next(&mut self, second: i64, line: u128) -> u32 {
+        let newest = self.seconds.last_key_value().map_or(second, |(&newest, _)| newest.max(second));
+        let oldest = newest.saturating_sub(AGE_MAX_S);
+        if second < oldest {
+            return 0;
+        }
+        let seen = self.seconds.entry(second).or_default().entry(line).or_insert_with(|| {
+            self.lines += 1;
+            0
+        });
+        let ordinal = *seen;
+        *seen = seen.saturating_add(1);
+        while let Some(first) = self.seconds.first_entry()
+            && (*first.key() < oldest || self.lines > self.lines_max)
+        {
+            self.lines -= first.remove().len();
+        }
+        ordinal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_lines_are_counted_while_they_are_near() {
+        let mut ordinals = Ordinals::default();
+        assert_eq!(
+            [(10, 1), (10, 1), (10, 2), (11, 1), (10, 1)].map(|(at, line)| ordinals.next(at, line)),
+            [0, 1, 0, 0, 2]
+        );
+        assert_eq!(ordinals.next(10 + AGE_MAX_S, 1), 0);
+        assert_eq!(ordinals.next(10, 1), 3, "an hour before the newest");
+        assert_eq!(ordinals.next(11 + AGE_MAX_S, 1), 0);
+        assert_eq!(ordinals.next(10, 1), 0, "more than an hour");
+        assert_eq!(ordinals.next(10, 1), 0, "and not remembered");
+        assert_eq!(ordinals.lines, 3);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_oldest_second_goes_first() {
+        let mut ordinals = Ordinals { lines_max: 3, ..Ordinals::default() };
+        for line in 0..1000 {
+            assert_eq!(ordinals.next(20, line), 0);
+            assert!(ordinals.lines <= 3);
+        }
+        let mut ordinals = Ordinals { lines_max: 3, ..Ordinals::default() };
+        assert_eq!(
+            [(10, 1), (11, 1), (11, 2), (12, 1)].map(|(at, line)| ordinals.next(at, line)),
+            [0, 0, 0, 0]
+        );
+        assert_eq!(ordinals.next(11, 1), 1);
+        assert_eq!(ordinals.next(10, 1), 0, "forgotten");
+    }
+}

@@ -1,0 +1,70 @@
+//! How far an import has come: a bar by the bytes of the files on a terminal, a plain line now and then elsewhere.
+
+use std::fmt::Display;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressBarIter, ProgressDrawTarget, ProgressStyle};
+
+use crate::terminal;
+
+const TURN: Duration = Duration::from_millis(100);
+/// Between two plain lines.
+const PAUSE: Duration = Duration::from_secs(5);
+const BAR: &str = "{bar:30.cyan} {bytes}/{total_bytes}  {msg}  {eta} left";
+const SPINNER: &str = "{spinner:.cyan} {bytes}  {msg}";
+
+/// What is shown. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    /// On stderr. Without a number of bytes, as for standard input, nobody knows how much is left.
+    pub(super) fn new(bytes: Option<u64>) -> Self {
+        let template = if bytes.is_some() { BAR } else { SPINNER };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr()).with_style(style);
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(TURN);
+        }
+        let now = Instant::now();
+        Self { bar, started: now, said: now }
+    }
+
+    /// The same, with its bytes seen as they are read.
+    pub(super) fn watch<R: Read>(&self, source: R) -> ProgressBarIter<R> {
+        self.bar.wrap_read(source)
+    }
+
+    /// So many lines have been read.
+    pub(super) fn lines(&mut self, lines: u64) {
+        let speed = lines as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        let text = format!("{lines} lines, {speed:.0} a second");
+        if !self.bar.is_hidden() {
+            self.bar.set_message(text);
+        } else if self.said.elapsed() >= PAUSE {
+            self.said = Instant::now();
+            match self.bar.length() {
+                Some(bytes) => {
+                    terminal::note(format_args!("{text}; {} of {bytes} bytes", self.bar.position()));
+                }
+                None => terminal::note(text),
+            }
+        }
+    }
+
+    /// A line that stays.
+    pub(super) fn note(&self, text: impl Display) {
+        self.bar.suspend(|| terminal::note(text));
+    }
+
+    /// Takes the bar away. The time since the beginning.
+    pub(super) fn end(&self) -> Duration {
+        self.bar.finish_and_clear();
+        self.started.elapsed()
+    }
+}

@@ -1,0 +1,54 @@
+//! Why a line of a log is not counted as a view, as it is reported.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Why a line is left out.
+pub(super) type Reason = &'static str;
+
+pub(super) const TOO_LONG: Reason = "line longer than 64 KiB";
+pub(super) const NOT_COMBINED: Reason = "not a line of the combined format";
+pub(super) const NO_AGENT: Reason = "no agent in the line (common format)";
+pub(super) const BAD_TIME: Reason = "time that cannot be read";
+pub(super) const NO_REQUEST: Reason = "no request was sent";
+pub(super) const BAD_REQUEST: Reason = "request without method or path";
+pub(super) const NOT_GET: Reason = "other method than GET";
+pub(super) const NOT_SHOWN: Reason = "other status than 200 and 304";
+pub(super) const OTHER_PREFIX: Reason = "path outside the prefixes";
+pub(super) const OTHER_EXTENSION: Reason = "path with an extension that is no page's";
+pub(super) const BAD_PATH: Reason = "path longer than 1024 bytes, or with a byte 0";
+pub(super) const ROBOT: Reason = "robot";
+pub(super) const NO_BLOG: Reason = "no blog has this path (--create makes one)";
+pub(super) const NOT_LIVE: Reason = "the blog of this path is not live";
+
+/// How many lines were left out, by reason.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct LeftOut(BTreeMap<Cow<'static, str>, u64>);
+
+impl LeftOut {
+    /// One line more.
+    pub(super) fn add(&mut self, reason: impl Into<Cow<'static, str>>) {
+        *self.0.entry(reason.into()).or_default() += 1;
+    }
+
+    /// Those of another count too.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (reason, lines) in other.0 {
+            *self.0.entry(reason).or_default() += lines;
+        }
+    }
+
+    /// For all reasons together.
+    pub(super) fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// By reason, the most frequent first.
+    pub(super) fn rows(&self) -> Vec<(&str, u64)> {
+        let mut rows: Vec<_> = self.0.iter().map(|(reason, &lines)| (reason.as_ref(), lines)).collect();
+        rows.sort_by_key(|&(_, lines)| std::cmp::Reverse(lines));
+        rows
+    }
+}

@@ -1,0 +1,104 @@
+//! What an import says at its end.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde::Serialize;
+
+use super::input::Tally;
+use super::reason::LeftOut;
+use super::send::Sent;
+use crate::terminal;
+
+/// What became of every line.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    lines: u64,
+    counted: u64,
+    repeat: u64,
+    /// By the message path: counted, unless they repeat others.
+    accepted: u64,
+    /// In a dry run.
+    unsent: u64,
+    left_out: LeftOut,
+    blogs_made: u64,
+    seconds: f64,
+    lines_per_second: f64,
+}
+
+impl Report {
+    /// Puts together what was read and what was sent.
+    ///
+    /// # Errors
+    /// When not every line is accounted for.
+    pub(super) fn of(read: Tally, sent: Sent, took: Duration) -> anyhow::Result<Self> {
+        let Sent { counted, repeat, accepted, unsent, left_out: not_sent, blogs_made } = sent;
+        let Tally { lines, mut left_out } = read;
+        left_out.merge(not_sent);
+        let sum = counted + repeat + accepted + unsent + left_out.total();
+        ensure!(
+            sum == lines,
+            "the count does not add up: {lines} lines were read, and {sum} are accounted for; this is a bug"
+        );
+        let seconds = took.as_secs_f64();
+        let lines_per_second = (lines as f64 / seconds.max(0.001)).round();
+        let report = Self {
+            lines,
+            counted,
+            repeat,
+            accepted,
+            unsent,
+            left_out,
+            blogs_made,
+            seconds,
+            lines_per_second,
+        };
+        Ok(report)
+    }
+
+    /// As a table; what stands below the first row adds up to it.
+    pub(super) fn show(&self) {
+        let rest = [("accepted, counted unless repeat", self.accepted), ("views, not sent", self.unsent)];
+        let rest: Vec<_> = rest.into_iter().filter(|&(_, lines)| lines > 0).collect();
+        let mut rows = vec![("lines read", self.lines)];
+        if rest.is_empty() || self.counted + self.repeat > 0 {
+            rows.extend([("counted", self.counted), ("repeat, counted before", self.repeat)]);
+        }
+        let rows = rows.into_iter().chain(rest).map(|(what, lines)| [what.to_owned(), lines.to_string()]);
+        let left_out = self.left_out.rows().into_iter();
+        let left_out = left_out.map(|(reason, lines)| [format!("left out: {reason}"), lines.to_string()]);
+        terminal::table(["what became of the lines", "lines"], &[1], rows.chain(left_out));
+        terminal::line(format_args!(
+            "{} blogs made; {:.1} s, {} lines a second",
+            self.blogs_made, self.seconds, self.lines_per_second
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::reason;
+
+    fn read(lines: u64) -> Tally {
+        let mut tally = Tally { lines, ..Tally::default() };
+        tally.left_out.add(reason::ROBOT);
+        tally
+    }
+
+    #[test]
+    fn every_line_is_accounted_for() {
+        let sent = || {
+            let mut sent = Sent { counted: 3, repeat: 2, accepted: 1, unsent: 1, ..Sent::default() };
+            sent.left_out.add("key: no".to_owned());
+            sent.left_out.add(reason::ROBOT);
+            sent
+        };
+        let report = Report::of(read(10), sent(), Duration::from_secs(3)).unwrap();
+        assert_eq!(report.left_out.rows(), [(reason::ROBOT, 2), ("key: no", 1)]);
+        for lines in [9, 11] {
+            let error = Report::of(read(lines), sent(), Duration::from_secs(3)).unwrap_err().to_string();
+            assert!(error.contains("does not add up"), "{error}");
+        }
+    }
+}

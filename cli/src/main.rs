@@ -1,0 +1,112 @@
+//! The `commonplace` command: runs the system, prepares its database, and asks services how they are.
+//!
+//! Each subcommand is a module with its `Arguments` and a `run`. Results go to stdout, everything else to
+//! stderr. An error ends here, printed once with its causes.
+
+mod account;
+mod bench;
+mod blog;
+mod completions;
+mod contract;
+mod demo;
+mod healthcheck;
+mod import;
+mod ledger;
+mod migrate;
+mod operator;
+mod parked;
+mod reconcile;
+mod schema;
+mod serve;
+mod terminal;
+mod token;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXAMPLES: &str = "\
+Examples:
+  The whole system on private servers, with demo data; the same from nothing, elsewhere:
+    commonplace up
+    commonplace up --fresh --port 9000
+  Roles and schema on DATABASE_URL; would migrations that are not applied yet break a service?
+    commonplace migrate
+    commonplace contract check
+  One service, and is it ready?
+    commonplace serve blogs-api --config /etc/commonplace/blogs-api.toml
+    commonplace healthcheck http://127.0.0.1:8080
+
+Settings come from the built-in defaults (config/), then --config, then the environment: DATABASE_URL, AMQP_URL, and \
+COMMONPLACE__SECTION__KEY for every key of config/, as in COMMONPLACE__LOG__FILTER=debug.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+/// A blogging back end on a shared database: several services, one Postgres, exact counts.
+#[derive(Debug, Parser)]
+#[command(name = "commonplace", version = env!("COMMONPLACE_VERSION"), after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::Arguments),
+    Serve(serve::Arguments),
+    Migrate(migrate::Arguments),
+    Healthcheck(healthcheck::Arguments),
+    Import(import::Arguments),
+    Token(token::Arguments),
+    Reconcile(reconcile::Arguments),
+    Ledger(ledger::Arguments),
+    Parked(parked::Arguments),
+    Account(account::Arguments),
+    Blog(blog::Arguments),
+    Contract(contract::Arguments),
+    Bench(bench::Arguments),
+    Completions(completions::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Up(arguments) => Box::pin(up::run(arguments)).await,
+        Command::Serve(arguments) => Box::pin(serve::run(arguments)).await,
+        Command::Migrate(arguments) => Box::pin(migrate::run(arguments)).await,
+        Command::Import(arguments) => Box::pin(import::run(arguments)).await,
+        Command::Token(arguments) => Box::pin(token::run(arguments)).await,
+        Command::Reconcile(arguments) => Box::pin(reconcile::run(arguments)).await,
+        Command::Ledger(arguments) => Box::pin(ledger::run(arguments)).await,
+        Command::Parked(arguments) => Box::pin(parked::run(arguments)).await,
+        Command::Account(arguments) => Box::pin(account::run(arguments)).await,
+        Command::Blog(arguments) => Box::pin(blog::run(arguments)).await,
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Contract(arguments) => Box::pin(contract::run(arguments)).await,
+        Command::Bench(arguments) => Box::pin(bench::run(arguments)).await,
+        Command::Healthcheck(arguments) => Box::pin(healthcheck::run(arguments)).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::note(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

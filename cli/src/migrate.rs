@@ -1,0 +1,100 @@
+//! `commonplace migrate`: roles and schema, in one step that can be repeated. Deployments run it before any
+//! service of a new release starts.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use database::bootstrap::RoleSettings;
+use runtime::settings::{self, LogSettings};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+
+use crate::{schema, terminal};
+
+/// The settings that this command adds: `config/migrate.toml`.
+pub(crate) const DEFAULTS: &str = include_str!("../../config/migrate.toml");
+
+const LONG: &str = "\
+Make the roles and bring the schema up to date; harmless to repeat
+
+DATABASE_URL names the administrator: a superuser, or a role that may create roles. The database is made if it does \
+not exist. The roles' passwords come from the settings: COMMONPLACE__ROLES__BLOGS_API_PASSWORD, \
+COMMONPLACE__ROLES__ANALYTICS_WORKER_PASSWORD and COMMONPLACE__ROLES__OPERATOR_PASSWORD. Set \
+COMMONPLACE__ROLES__DIRECT_PATH=true where the API may write engagement itself.";
+
+/// Make the roles and bring the schema up to date; harmless to repeat
+#[derive(Debug, clap::Args)]
+#[command(long_about = LONG)]
+pub(crate) struct Arguments {
+    /// A settings file, laid over the built-in defaults and under the environment
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What the command reads. Sections that only services need may stand beside these: deployments give all
+/// processes one environment.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Settings {
+    log: LogSettings,
+    database: database::Settings,
+    /// What `up` uses, too.
+    pub(crate) roles: RoleSettings,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings: Settings = settings::Loader::new(DEFAULTS)
+        .neighbours(&crate::serve::EVERY_DEFAULTS)
+        .file(arguments.config.as_deref())
+        .load()?;
+    runtime::telemetry::init(&settings.log)?;
+    let administrator = schema::administrator(settings.database.url.expose_secret())
+        .context("database.url (DATABASE_URL) cannot be used")?;
+    let prepared = schema::prepare(&administrator, &settings.roles).await?;
+    if prepared.database_created {
+        terminal::line(format_args!("database {} made", schema::name(&administrator)));
+    }
+    terminal::line("roles are as the settings say");
+    for migration in &prepared.migrations_applied {
+        terminal::line(format_args!("applied {migration}"));
+    }
+    if prepared.migrations_applied.is_empty() {
+        terminal::line("the schema was up to date");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The defaults alone, whatever the environment of the tests is.
+    fn defaults<T: serde::de::DeserializeOwned>(service_defaults: &'static str) -> T {
+        settings::Loader::new(service_defaults).environment([]).load().unwrap()
+    }
+
+    #[test]
+    fn the_pools_of_the_services_fit_into_their_roles_shares() {
+        let Settings { roles, .. } = defaults(DEFAULTS);
+        let api: blogs_api::Settings = defaults(blogs_api::DEFAULTS);
+        let worker: analytics_worker::Settings = defaults(analytics_worker::DEFAULTS);
+        for (pool, share) in [
+            (api.database, roles.blogs_api_connections),
+            (worker.database, roles.analytics_worker_connections),
+        ] {
+            let wanted = pool.pool_max * pool.instances_max;
+            assert!(wanted <= usize::try_from(share).unwrap(), "{wanted} connections of {share}");
+        }
+        let shares =
+            [roles.blogs_api_connections, roles.analytics_worker_connections, roles.operator_connections];
+        // What a server has that nobody has configured: 100 connections, 3 of them for superusers.
+        assert!(shares.iter().sum::<i32>() + roles.reserve_connections <= 97);
+    }
+
+    #[test]
+    fn there_is_no_default_password() {
+        let Settings { roles, .. } = defaults(DEFAULTS);
+        for password in [roles.blogs_api_password, roles.analytics_worker_password, roles.operator_password] {
+            assert!(password.expose_secret().is_empty());
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Which parked events, and reading them page by page.
+
+use database::{Statement, statement};
+use deadpool_postgres::Object;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use uuid::Uuid;
+
+const PARKED_LIST: Statement = statement!("parked_list.sql");
+/// Rows that one statement reads, where all are wanted.
+const PAGE: i64 = 500;
+
+/// Which parked events.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Filter {
+    /// Whose reason contains this, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+    /// Refused by Postgres with this SQLSTATE, as in 23514
+    #[arg(long, value_name = "CODE")]
+    pub(super) sqlstate: Option<String>,
+    /// Parked at this time or later: RFC 3339, or the start of a UTC day as YYYY-MM-DD
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) since: Option<Timestamp>,
+    /// Parked before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) until: Option<Timestamp>,
+}
+
+/// A parked event without its body.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Parked {
+    pub(super) envelope_id: Uuid,
+    pub(super) index: i32,
+    pub(super) kind: Option<String>,
+    pub(super) reason: String,
+    pub(super) sqlstate: Option<String>,
+    pub(super) in_ledger: bool,
+    pub(super) attempts: i32,
+    pub(super) first_seen_at: Timestamp,
+    pub(super) redriven_at: Option<Timestamp>,
+    pub(super) dropped_at: Option<Timestamp>,
+    pub(super) body_bytes: i32,
+}
+
+/// Some of what matches, and how many there are from its first on.
+pub(super) struct Page {
+    pub(super) parked: Vec<Parked>,
+    pub(super) matching: i64,
+}
+
+/// All that wait and match, page by page.
+pub(super) struct Pages {
+    filter: Filter,
+    last: Option<Parked>,
+}
+
+impl Filter {
+    /// The first that match; `all` with those that were redriven or given up.
+    ///
+    /// # Errors
+    /// That of asking.
+    pub(super) async fn first(&self, client: &Object, all: bool, most: i64) -> anyhow::Result<Page> {
+        self.after(client, all, None, most).await
+    }
+
+    /// All that wait and match now; what is parked from here on is not among them, so that this ends.
+    pub(super) fn pages(&self) -> Pages {
+        let until = self.until.or(Some(Timestamp::now()));
+        Pages { filter: Self { until, ..self.clone() }, last: None }
+    }
+
+    async fn after(
+        &self,
+        client: &Object,
+        all: bool,
+        last: Option<&Parked>,
+        most: i64,
+    ) -> anyhow::Result<Page> {
+        let Self { reason, sqlstate, since, until } = self;
+        let last_seen = last.map(|last| last.first_seen_at);
+        let (envelope, index) = (last.map(|last| last.envelope_id), last.map(|last| last.index));
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
+            [&all, reason, sqlstate, since, until, &last_seen, &envelope, &index, &most];
+        let rows = PARKED_LIST.query(client, &parameters).await?;
+        let matching = rows.first().map_or(0, |row| row.get("matching"));
+        Ok(Page { parked: rows.iter().map(Parked::new).collect(), matching })
+    }
+}
+
+impl Pages {
+    /// The next page; empty at the end. Whether those before still wait does not matter.
+    ///
+    /// # Errors
+    /// That of asking.
+    pub(super) async fn next(&mut self, client: &Object) -> anyhow::Result<Page> {
+        let page = self.filter.after(client, false, self.last.as_ref(), PAGE).await?;
+        if let Some(last) = page.parked.last() {
+            self.last = Some(last.clone());
+        }
+        Ok(page)
+    }
+}
+
+impl Parked {
+    /// The columns of both statements that read parked events.
+    pub(super) fn new(row: &tokio_postgres::Row) -> Self {
+        Self {
+            envelope_id: row.get("envelope_id"),
+            index: row.get("index"),
+            kind: row.get("kind"),
+            reason: row.get("reason"),
+            sqlstate: row.get("sqlstate"),
+            in_ledger: row.get("in_ledger"),
+            attempts: row.get("attempts"),
+            first_seen_at: row.get("first_seen_at"),
+            redriven_at: row.get("redriven_at"),
+            dropped_at: row.get("dropped_at"),
+            body_bytes: row.get("body_bytes"),
+        }
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    let day = || Some(Date::strptime("%Y-%m-%d", text).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
+    text.parse()
+        .ok()
+        .or_else(day)
+        .ok_or_else(|| "neither a time as in 2026-11-22T18:30:00Z nor a day as in 2026-11-22".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_moment_or_the_start_of_a_day() {
+        let moment = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert_eq!(time("2026-11-22"), Ok(moment("2026-11-22T00:00:00Z")));
+        assert_eq!(time("2026-11-22T18:30:00+02:00"), Ok(moment("2026-11-22T16:30:00Z")));
+        for wrong in ["yesterday", "2026-11-22T18:30:00", "2026-13-01", ""] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! `parked list` and `parked show`.
+
+use anyhow::Context;
+use comfy_table::Table;
+use database::{Statement, statement};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Which;
+use super::filter::{Filter, Parked};
+use crate::operator::Place;
+use crate::terminal::{self, Format};
+
+const PARKED_SHOW: Statement = statement!("parked_show.sql");
+/// What the other columns of the list take of a terminal's width, and the least that is left to the reason.
+const OTHER_COLUMNS: usize = 110;
+const REASON_MIN: usize = 24;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    filter: Filter,
+    /// Also those that were redriven or given up
+    #[arg(long)]
+    all: bool,
+    /// Most events that are shown
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..))]
+    limit: i64,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A parked event with its body: as text, or where it is no text as hexadecimal digits.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    parked: Parked,
+    traceparent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_hex: Option<String>,
+}
+
+impl List {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let client = self.place.pool()?.get().await?;
+        let page = self.filter.first(&client, self.all, self.limit).await?;
+        if self.format.json {
+            terminal::json(&page.parked)?;
+        } else if page.parked.is_empty() {
+            terminal::line("no parked event matches");
+        } else {
+            let width = width_of_reasons();
+            let header =
+                ["envelope", "index", "kind", "reason", "sqlstate", "attempts", "first seen", "state"];
+            terminal::table(header, &[1, 5], page.parked.iter().map(|parked| parked.cells(width)));
+        }
+        let shown = i64::try_from(page.parked.len()).unwrap_or(i64::MAX);
+        if shown < page.matching {
+            terminal::note(format_args!("{shown} of {} are shown: --limit shows more", page.matching));
+        }
+        Ok(())
+    }
+}
+
+impl Show {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Which { envelope, index } = self.which;
+        let client = self.place.pool()?.get().await?;
+        let row = PARKED_SHOW.query_opt(&client, &[&envelope, &index]).await?.with_context(|| {
+            format!("{envelope} {index} was never parked: `commonplace parked list --all` shows what was")
+        })?;
+        let (body, body_hex) = match String::from_utf8(row.get("body")) {
+            Ok(text) => (Some(text), None),
+            Err(error) => (None, Some(error.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect())),
+        };
+        let shown = Shown { parked: Parked::new(&row), traceparent: row.get("traceparent"), body, body_hex };
+        if self.format.json {
+            return terminal::json(&shown);
+        }
+        shown.show();
+        Ok(())
+    }
+}
+
+impl Shown {
+    fn show(&self) {
+        let Parked { envelope_id, index, kind, reason, sqlstate, in_ledger, attempts, .. } = &self.parked;
+        let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let encoding = if self.body_hex.is_some() { "bytes, in hexadecimal" } else { "bytes" };
+        let fields = [
+            ("envelope", envelope_id.to_string()),
+            ("index", index.to_string()),
+            ("kind", text(kind)),
+            ("state", self.parked.state().to_owned()),
+            ("reason", reason.clone()),
+            ("sqlstate", text(sqlstate)),
+            ("attempts", attempts.to_string()),
+            ("first seen", time(Some(self.parked.first_seen_at))),
+            ("redriven", time(self.parked.redriven_at)),
+            ("given up", time(self.parked.dropped_at)),
+            ("in the ledger", (if *in_ledger { "yes" } else { "no" }).to_owned()),
+            ("traceparent", text(&self.traceparent)),
+            ("body", format!("{} {encoding}", self.parked.body_bytes)),
+        ];
+        for (name, value) in fields {
+            terminal::line(format_args!("{name:<14} {value}"));
+        }
+        if let Some(body) = self.body.as_ref().or(self.body_hex.as_ref()).filter(|body| !body.is_empty()) {
+            terminal::line(format_args!("\n{body}"));
+        }
+    }
+}
+
+impl Parked {
+    fn cells(&self, width: Option<usize>) -> [String; 8] {
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        [
+            self.envelope_id.to_string(),
+            self.index.to_string(),
+            or_none(&self.kind),
+            cut(&self.reason, width),
+            or_none(&self.sqlstate),
+            self.attempts.to_string(),
+            self.first_seen_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            self.state().to_owned(),
+        ]
+    }
+
+    fn state(&self) -> &'static str {
+        match (self.redriven_at, self.dropped_at) {
+            // Also when it was emptied since, with the account that it names.
+            (Some(_), _) => "redriven",
+            (None, Some(_)) => "given up",
+            (None, None) => "waiting",
+        }
+    }
+}
+
+/// What a terminal leaves to the reason. None where the list goes into a file or a pipe: there it is whole.
+fn width_of_reasons() -> Option<usize> {
+    let terminal = Table::new().width()?;
+    Some(usize::from(terminal).saturating_sub(OTHER_COLUMNS).max(REASON_MIN))
+}
+
+/// The text on one line, cut to a width.
+fn cut(text: &str, width: Option<usize>) -> String {
+    let line: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    match width {
+        Some(width) if line.chars().count() > width => {
+            line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+        }
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_to_its_width_and_no_further() {
+        assert_eq!(cut("refused by constraint", Some(21)), "refused by constraint");
+        assert_eq!(cut("refused by constraint", Some(8)), "refused…");
+        assert_eq!(cut("ärger\nim Übermaß", Some(10)), "ärger im …");
+        assert_eq!(cut("ärger\nim Übermaß", None), "ärger im Übermaß");
+    }
+}

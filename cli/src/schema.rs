@@ -1,0 +1,138 @@
+//! From an empty server to the schema of this build: the database, the roles, the migrations. Each step leaves
+//! what is already right alone.
+
+use std::fmt::Write;
+
+use anyhow::{Context, anyhow};
+use database::bootstrap::RoleSettings;
+use database::{Session, Statement, bootstrap, migrations};
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+const CREATE_DATABASE: Statement = database::statement!("administrator/create_database.sql");
+/// Where one connects to make another database.
+const MAINTENANCE_DATABASE: &str = "postgres";
+/// SQLSTATE: there is no database of this name.
+const NO_SUCH_DATABASE: &str = "3D000";
+const PORT: u16 = 5432;
+
+/// What [`prepare`] did.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The database was not there before.
+    pub(crate) database_created: bool,
+    /// In order, as `V1__schemas`.
+    pub(crate) migrations_applied: Vec<String>,
+}
+
+/// Reads an administrator's URL. The URL is not part of the error: it holds a password.
+pub(crate) fn administrator(url: &str) -> anyhow::Result<Config> {
+    let config: Config = url
+        .parse()
+        .map_err(|_| anyhow!("it is not an address such as postgres://user:password@host/database"))?;
+    if config.get_hosts().is_empty() {
+        return Err(anyhow!("it names no host"));
+    }
+    Ok(config)
+}
+
+/// The database that the configuration names.
+pub(crate) fn name(config: &Config) -> &str {
+    config.get_dbname().or_else(|| config.get_user()).unwrap_or(MAINTENANCE_DATABASE)
+}
+
+/// Makes the database, the roles and the schema, as far as they are not there.
+///
+/// # Errors
+/// What Postgres said, with what was being done.
+pub(crate) async fn prepare(administrator: &Config, roles: &RoleSettings) -> anyhow::Result<Prepared> {
+    let database_created = create_missing(administrator).await?;
+    bootstrap::run(administrator, roles).await.context("making the roles")?;
+    let report = migrations::run(administrator).await?;
+    Ok(Prepared { database_created, migrations_applied: report.applied })
+}
+
+/// The URL of one role on the database of the administrator.
+pub(crate) fn url(administrator: &Config, role: &str, password: &str) -> String {
+    let (role, password) = (escaped(role), escaped(password));
+    format!("postgres://{role}:{password}@{}/{}", servers(administrator), escaped(name(administrator)))
+}
+
+/// Hosts and ports, as they stand in a URL.
+fn servers(config: &Config) -> String {
+    let servers = config.get_hosts().iter().enumerate().map(|(index, host)| {
+        let ports = config.get_ports();
+        let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(PORT);
+        match host {
+            Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(folder) => format!("{}:{port}", escaped(&folder.to_string_lossy())),
+        }
+    });
+    servers.collect::<Vec<_>>().join(",")
+}
+
+async fn create_missing(administrator: &Config) -> anyhow::Result<bool> {
+    match Session::open(administrator).await {
+        Ok(_there) => return Ok(false),
+        Err(error) if error.sqlstate() == Some(NO_SUCH_DATABASE) => {}
+        Err(error) => return Err(error).with_context(|| format!("preparing {}", servers(administrator))),
+    }
+    let mut maintenance = administrator.clone();
+    maintenance.dbname(MAINTENANCE_DATABASE);
+    let session = Session::open(&maintenance).await?;
+    let row = session.client.query_one(CREATE_DATABASE.sql, &[&name(administrator)]).await;
+    let statement: String = row.context(CREATE_DATABASE.file)?.get(0);
+    session.run(CREATE_DATABASE.file, &statement).await?;
+    Ok(true)
+}
+
+/// Percent-encodes all but what every part of a URL may hold.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _infallible = write!(escaped, "%{byte:02X}");
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roles_url_reads_back_as_the_same_server() {
+        for (given, host, port) in [
+            ("postgres://root:x@127.0.0.1:5433/blogs", "127.0.0.1", 5433),
+            ("postgres://root@example.org/blogs", "example.org", 5432),
+            ("postgres://root@[::1]:6000/blogs", "::1", 6000),
+            ("host=db.example.org port=7000 user=root dbname=blogs", "db.example.org", 7000),
+        ] {
+            let config = administrator(given).unwrap();
+            let read: Config = url(&config, "blogs_api", "a/b:c@d").parse().unwrap();
+            assert_eq!(read.get_hosts(), [Host::Tcp(host.to_owned())], "{given}");
+            assert_eq!(read.get_ports(), [port], "{given}");
+            assert_eq!((read.get_user(), read.get_dbname()), (Some("blogs_api"), Some("blogs")));
+            assert_eq!(read.get_password(), Some(&b"a/b:c@d"[..]));
+        }
+    }
+
+    #[test]
+    fn a_socket_folder_survives() {
+        let config = administrator("host=/var/run/postgresql user=root dbname=blogs").unwrap();
+        let read: Config = url(&config, "operator", "secret").parse().unwrap();
+        assert_eq!(read.get_hosts(), [Host::Unix("/var/run/postgresql".into())]);
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_without_repeating_it() {
+        for wrong in ["postgres://root:hidden@host:port/blogs", "hidden", "user=hidden"] {
+            let sentence = format!("{:#}", administrator(wrong).unwrap_err());
+            assert!(!sentence.contains("hidden"), "{sentence}");
+        }
+    }
+}

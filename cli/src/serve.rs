@@ -1,0 +1,48 @@
+//! `commonplace serve`: one service in this process, exactly as its own binary runs it.
+
+use std::path::PathBuf;
+
+use runtime::{settings, shutdown, telemetry};
+
+use crate::{migrate, operator};
+
+/// Commands that start several services or none take one environment for all: what one of these knows, the
+/// others pass over.
+pub(crate) const EVERY_DEFAULTS: [&str; 4] =
+    [blogs_api::DEFAULTS, analytics_worker::DEFAULTS, migrate::DEFAULTS, operator::DEFAULTS];
+
+/// Run one service until SIGINT or SIGTERM, then drain it
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Which service
+    service: Service,
+    /// A settings file, laid over the built-in defaults and under the environment
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Service {
+    /// Accounts, blogs and the door for engagement; HTTP on 8080
+    BlogsApi,
+    /// Counts engagement; its operations endpoints on 8090
+    AnalyticsWorker,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let file = arguments.config.as_deref();
+    match arguments.service {
+        Service::BlogsApi => {
+            let settings: blogs_api::Settings = settings::load(blogs_api::DEFAULTS, file)?;
+            telemetry::init(&settings.log)?;
+            let shutdown = shutdown::on_signal();
+            blogs_api::Service::start(settings).await?.run(shutdown).await
+        }
+        Service::AnalyticsWorker => {
+            let settings: analytics_worker::Settings = settings::load(analytics_worker::DEFAULTS, file)?;
+            telemetry::init(&settings.log)?;
+            let shutdown = shutdown::on_signal();
+            analytics_worker::Service::start(settings).await?.run(shutdown).await
+        }
+    }
+}

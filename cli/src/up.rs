@@ -1,0 +1,190 @@
+//! `commonplace up`: the whole system in one process, on servers of its own.
+//!
+//! Servers first, then the schema, then every service, then the demo through the front door; then it waits. It
+//! ends in the opposite order: the API stops accepting and drains, the worker applies what has arrived, the
+//! servers stop. A failure on the way up takes the same way down. Should this process be killed, the guards of
+//! `crates/stack` stop the servers.
+
+mod addresses;
+mod place;
+mod servers;
+mod services;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::pin::pin;
+
+use anyhow::{Context, bail};
+use runtime::settings::{Loader, LogSettings};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::terminal::{self, Progress};
+use crate::{demo, schema, serve};
+use place::{Credentials, Place};
+use servers::Servers;
+use services::Services;
+
+/// The settings that this command adds: `config/up.toml`.
+const DEFAULTS: &str = include_str!("../../config/up.toml");
+
+const LONG: &str = "\
+Run the whole system: private PostgreSQL and RabbitMQ, every service, demo data
+
+What is missing of PostgreSQL and RabbitMQ is installed (apt-get, as root or through sudo) or run from images. The \
+servers listen on free ports of 127.0.0.1 and stop with this command; servers that already run are not touched. \
+Ctrl-C ends it and keeps the data; the next `up` goes on with them.
+
+With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
+administrator's: the roles blogs_api, analytics_worker and operator are made there, or get new passwords.";
+
+/// Run the whole system: private PostgreSQL and RabbitMQ, every service, demo data
+#[derive(Debug, clap::Args)]
+#[command(long_about = LONG)]
+pub(crate) struct Arguments {
+    /// Delete the data of earlier runs first; that of existing servers is left alone
+    #[arg(long)]
+    fresh: bool,
+    /// Where the Blogs API listens, on 127.0.0.1; 0 takes a free port
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Where data, logs and passwords are kept [default: .stack/up in the checkout]
+    #[arg(long, value_name = "FOLDER")]
+    directory: Option<PathBuf>,
+    /// An existing PostgreSQL instead of a private one, as its administrator
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// An existing RabbitMQ instead of a private one
+    #[arg(long, value_name = "URL", env = "AMQP_URL", hide_env_values = true)]
+    amqp_url: Option<String>,
+}
+
+/// What the command itself reads; the services read their own.
+#[derive(Debug, Deserialize)]
+struct Settings {
+    log: LogSettings,
+}
+
+/// What the steps on the way up share.
+struct Ascent {
+    arguments: Arguments,
+    place: Place,
+    progress: Progress,
+    shutdown: CancellationToken,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings: Settings = Loader::new(DEFAULTS).neighbours(&serve::EVERY_DEFAULTS).load()?;
+    runtime::telemetry::init(&settings.log)?;
+    let shutdown = runtime::shutdown::on_signal();
+    let directory = arguments.directory.clone().unwrap_or_else(default_directory);
+    let place = Place::claim(directory, arguments.fresh)?;
+    check_port(arguments.port)?;
+
+    let progress = Progress::new();
+    let ascent = Ascent { arguments, place, progress: progress.clone(), shutdown };
+    let servers = Box::pin(ascent.servers()).await?;
+    let outcome = Box::pin(ascent.with_servers(&servers)).await;
+    progress.now("stopping the servers");
+    let stopped = servers.stop().await;
+    progress.rest();
+    outcome.and(stopped)?;
+    progress.done("stopped; the data is kept");
+    Ok(())
+}
+
+impl Ascent {
+    /// Starting a server cannot be broken off half way, so an interrupt waits for it.
+    async fn servers(&self) -> anyhow::Result<Servers> {
+        let mut starting = pin!(Servers::start(&self.arguments, &self.place, &self.progress));
+        tokio::select! {
+            biased;
+            started = &mut starting => return started,
+            () = self.shutdown.cancelled() => {}
+        }
+        self.progress
+            .done("interrupted: the servers finish starting, then stop (Ctrl-C again leaves at once)");
+        starting.await.context("interrupted while the servers were starting")
+    }
+
+    async fn with_servers(&self, servers: &Servers) -> anyhow::Result<()> {
+        if self.shutdown.is_cancelled() {
+            return Ok(());
+        }
+        self.progress.now("making roles and schema");
+        let credentials = self.place.credentials()?;
+        let administrator = schema::administrator(&servers.administrator_url)?;
+        let prepared = schema::prepare(&administrator, &credentials.roles()?).await.context(
+            "making roles and schema (if the data are of another build, `up --fresh` begins anew)",
+        )?;
+        self.progress.done(match prepared.migrations_applied.len() {
+            0 => "the schema is up to date".to_owned(),
+            applied => format!("roles and schema made ({applied} migrations)"),
+        });
+        let urls = addresses::Urls::new(&administrator, &credentials, servers);
+
+        self.progress.now("starting the services");
+        let mut services = Services::start(self.arguments.port, &urls, &credentials).await?;
+        let outcome = Box::pin(self.with_services(&mut services, &urls, &credentials)).await;
+        self.progress.now("draining the services (Ctrl-C again leaves at once)");
+        let drained = services.drain().await;
+        self.progress.done("services drained");
+        outcome.and(drained)
+    }
+
+    async fn with_services(
+        &self,
+        services: &mut Services,
+        urls: &addresses::Urls,
+        credentials: &Credentials,
+    ) -> anyhow::Result<()> {
+        let api = services.api();
+        let operations = services.operations();
+        let view_window_s = services.view_window_s();
+        // There until the services drain.
+        let mut _mark = None;
+        let introduction = async {
+            services::until_ready(&api, &operations).await?;
+            self.progress.done("services ready");
+            let running = urls.running(&api, &credentials.signing_keys(), view_window_s);
+            _mark = Some(running.mark(self.place.directory())?);
+            self.progress.now("loading the demo");
+            let demo = demo::load(&api, &credentials.demo_password, &self.place.demo_mark()).await?;
+            self.progress.done(&demo);
+            self.progress.rest();
+            terminal::line(urls.table(&api, &operations, &demo, &credentials.demo_password));
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return Ok(()),
+            ended = services.first_end() => return ended,
+            introduced = introduction => introduced?,
+        }
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Ok(()),
+            ended = services.first_end() => ended,
+        }
+    }
+}
+
+/// `.stack/up` beside the nearest `Cargo.lock`, so that it is the same from every folder of a checkout; without
+/// one, in the current folder.
+pub(crate) fn default_directory() -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.unwrap_or(&here).join(".stack").join("up")
+}
+
+/// Says early that the API's port is taken, rather than after the servers have started.
+fn check_port(port: u16) -> anyhow::Result<()> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match TcpListener::bind(address) {
+        Ok(_free) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("port {port} is in use: stop what listens there, or choose another with --port")
+        }
+        Err(error) => Err(error).with_context(|| format!("listening on {address}; choose another --port")),
+    }
+}

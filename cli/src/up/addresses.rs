@@ -1,0 +1,115 @@
+//! Where everything is, for people and for services.
+
+use std::fmt::Write;
+
+use comfy_table::{Cell, Table, presets};
+use tokio_postgres::Config;
+
+use super::place::Credentials;
+use super::servers::Servers;
+use crate::demo::Demo;
+use crate::operator::Running;
+use crate::schema;
+
+/// Addresses with logins in them.
+pub(super) struct Urls {
+    /// Postgres as the role of the Blogs API.
+    pub(super) blogs_api: String,
+    /// Postgres as the role of the workers.
+    pub(super) analytics_worker: String,
+    /// RabbitMQ.
+    pub(super) amqp: String,
+    operator: String,
+    management: Option<String>,
+}
+
+impl Urls {
+    pub(super) fn new(administrator: &Config, credentials: &Credentials, servers: &Servers) -> Self {
+        let url = |role, password| schema::url(administrator, role, password);
+        Self {
+            blogs_api: url("blogs_api", &credentials.blogs_api_password),
+            analytics_worker: url("analytics_worker", &credentials.analytics_worker_password),
+            operator: url("operator", &credentials.operator_password),
+            amqp: servers.amqp_url.clone(),
+            management: servers.management_url.clone(),
+        }
+    }
+
+    /// What the operator's commands need to know.
+    pub(super) fn running(&self, api: &str, signing_keys: &str, view_window_s: u32) -> Running {
+        Running {
+            api: api.to_owned(),
+            database_url: self.operator.clone(),
+            signing_keys: signing_keys.to_owned(),
+            view_window_s,
+        }
+    }
+
+    /// What `up` prints when everything runs.
+    pub(super) fn table(&self, api: &str, operations: &str, demo: &Demo, demo_password: &str) -> String {
+        let mut rows = vec![
+            ("Blogs API", api.to_owned()),
+            ("its pages", format!("{api}/docs")),
+            ("its description", format!("{api}/openapi.json")),
+            ("its metrics", format!("{api}/metrics")),
+            ("analytics-worker", format!("{operations}/readyz  {operations}/metrics")),
+            ("Postgres (operator)", self.operator.clone()),
+            ("RabbitMQ", self.amqp.clone()),
+        ];
+        if let Some((url, login)) = self.management.as_deref().and_then(without_login) {
+            rows.push(("RabbitMQ's pages", format!("{url}  login {login}")));
+        }
+        if let Some(author) = &demo.author {
+            rows.push(("demo account", format!("{author}  password {demo_password}")));
+        }
+        // No borders: a line that is longer than the terminal stays whole and can be copied.
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        for (what, address) in rows {
+            table.add_row([Cell::new(what), Cell::new(address)]);
+        }
+        let mut text = format!("\n{table}\n\nTry it:\n");
+        for command in trials(api, demo) {
+            // Writing to a string does not fail.
+            let _infallible = writeln!(text, "  {command}");
+        }
+        text.push_str("\nCtrl-C stops everything and keeps the data.");
+        text
+    }
+}
+
+fn trials(api: &str, demo: &Demo) -> Vec<String> {
+    let list = format!("curl -s '{api}/v1/blogs?sort=newest&limit=3'");
+    match demo.blog_id {
+        Some(id) => vec![
+            list,
+            format!(
+                "curl -s -X POST {api}/v1/blogs/{id}/views -H 'content-type: application/json' -d '{{}}'"
+            ),
+            format!("curl -s {api}/v1/blogs/{id}"),
+        ],
+        None => vec![list],
+    }
+}
+
+/// `http://user:password@host` as `http://host` and `user password`.
+fn without_login(url: &str) -> Option<(String, String)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (login, host) = rest.split_once('@')?;
+    let (user, password) = login.split_once(':')?;
+    Some((format!("{scheme}://{host}"), format!("{user} / {password}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_taken_out_of_an_address() {
+        assert_eq!(
+            without_login("http://root:x1@127.0.0.1:15672"),
+            Some(("http://127.0.0.1:15672".to_owned(), "root / x1".to_owned()))
+        );
+        assert_eq!(without_login("http://127.0.0.1:15672"), None);
+    }
+}

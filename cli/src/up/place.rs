@@ -1,0 +1,223 @@
+//! The folder of one `up`: who runs in it, and the secrets that outlive a run.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use database::bootstrap::RoleSettings;
+use runtime::settings::Loader;
+use serde::{Deserialize, Serialize};
+
+use crate::{migrate, operator};
+
+/// A folder that this process has for itself, as long as the value lives.
+#[derive(Debug)]
+pub(super) struct Place {
+    directory: PathBuf,
+    /// The kernel gives the lock back with the process, however that ends.
+    _lock: File,
+}
+
+impl Place {
+    /// Makes the folder if need be and locks it. With `fresh`, what earlier runs knew is forgotten; the servers'
+    /// own data is theirs to delete.
+    ///
+    /// # Errors
+    /// When another `up` runs there, by its process id.
+    pub(super) fn claim(directory: PathBuf, fresh: bool) -> anyhow::Result<Self> {
+        let doing = || format!("using {}", directory.display());
+        fs::create_dir_all(&directory).with_context(doing)?;
+        let path = directory.join("up.lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(doing)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                lock.read_to_string(&mut pid).with_context(doing)?;
+                bail!(
+                    "`up` is already running in {} (process {}): stop it with Ctrl-C there, or give this one a \
+                     --directory and a --port of its own",
+                    directory.display(),
+                    pid.trim()
+                );
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(error).with_context(doing),
+        }
+        lock.set_len(0).with_context(doing)?;
+        lock.rewind().with_context(doing)?;
+        writeln!(lock, "{}", std::process::id()).with_context(doing)?;
+        let place = Self { directory, _lock: lock };
+        // Of one that was killed: what it says is no longer so.
+        forget(&operator::mark_file(&place.directory))?;
+        if fresh {
+            for path in [place.credentials_file(), place.demo_mark()] {
+                forget(&path)?;
+            }
+        }
+        Ok(place)
+    }
+
+    /// The folder itself.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where the servers live.
+    pub(super) fn servers(&self) -> PathBuf {
+        self.directory.join("servers")
+    }
+
+    /// There while the demo is being loaded, so that an interrupted load is completed by the next run.
+    pub(super) fn demo_mark(&self) -> PathBuf {
+        self.directory.join("demo.unfinished")
+    }
+
+    /// The secrets of this place, made at the first call and kept for the next run; nobody else can read them.
+    ///
+    /// # Errors
+    /// When they cannot be read or written.
+    pub(super) fn credentials(&self) -> anyhow::Result<Credentials> {
+        let path = self.credentials_file();
+        let doing = || format!("reading {}", path.display());
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(doing),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let credentials = Credentials::random();
+                // Written beside and renamed, so that a file that is there is whole.
+                let draft = path.with_extension("draft");
+                forget(&draft)?;
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&draft)
+                    .with_context(|| format!("writing {}", draft.display()))?;
+                file.write_all(&serde_json::to_vec_pretty(&credentials)?)
+                    .and_then(|()| file.sync_all())
+                    .and_then(|()| fs::rename(&draft, &path))
+                    .with_context(|| format!("writing {}", path.display()))?;
+                Ok(credentials)
+            }
+            Err(error) => Err(error).with_context(doing),
+        }
+    }
+
+    fn credentials_file(&self) -> PathBuf {
+        self.directory.join("credentials.json")
+    }
+}
+
+/// Every secret of one `up`. Random, in hexadecimal, which is safe in a URL and is base64 as well.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credentials {
+    pub(super) blogs_api_password: String,
+    pub(super) analytics_worker_password: String,
+    pub(super) operator_password: String,
+    /// The demo authors' password.
+    pub(super) demo_password: String,
+    /// Signs bearer tokens.
+    pub(super) signing_secret: String,
+    /// Salts the hashes of visitors.
+    pub(super) visitor_secret: String,
+}
+
+impl Credentials {
+    fn random() -> Self {
+        Self {
+            blogs_api_password: secret(16),
+            analytics_worker_password: secret(16),
+            operator_password: secret(16),
+            demo_password: secret(8),
+            signing_secret: secret(32),
+            visitor_secret: secret(32),
+        }
+    }
+
+    /// What signs tokens, as the API's settings have it.
+    pub(super) fn signing_keys(&self) -> String {
+        format!("up:{}", self.signing_secret)
+    }
+
+    /// The roles as `migrate` would make them, with these passwords and with the direct path.
+    pub(super) fn roles(&self) -> anyhow::Result<RoleSettings> {
+        let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
+            .neighbours(&crate::serve::EVERY_DEFAULTS)
+            .set("roles.blogs_api_password", self.blogs_api_password.as_str())
+            .set("roles.analytics_worker_password", self.analytics_worker_password.as_str())
+            .set("roles.operator_password", self.operator_password.as_str())
+            .set("roles.direct_path", true)
+            .load()?;
+        Ok(settings.roles)
+    }
+}
+
+/// This many random bytes, in hexadecimal.
+fn secret(bytes: usize) -> String {
+    (0..bytes).map(|_| format!("{:02x}", rand::random::<u8>())).collect()
+}
+
+fn forget(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("deleting {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("commonplace-{}-{name}", std::process::id()));
+            let _absent = fs::remove_dir_all(&path);
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _gone = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_second_claim_names_the_first() {
+        let folder = Folder::new("claim");
+        let first = Place::claim(folder.0.clone(), false).unwrap();
+        let refused = Place::claim(folder.0.clone(), true).unwrap_err().to_string();
+        assert!(refused.contains(&format!("(process {})", std::process::id())), "{refused}");
+        drop(first);
+        Place::claim(folder.0.clone(), false).unwrap();
+    }
+
+    #[test]
+    fn credentials_are_kept_for_the_owner_alone_until_fresh() {
+        let folder = Folder::new("credentials");
+        let place = Place::claim(folder.0.clone(), false).unwrap();
+        let made = place.credentials().unwrap();
+        let mode = fs::metadata(folder.0.join("credentials.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(place);
+        let place = Place::claim(folder.0.clone(), false).unwrap();
+        assert_eq!(place.credentials().unwrap().signing_secret, made.signing_secret);
+        drop(place);
+        let place = Place::claim(folder.0.clone(), true).unwrap();
+        assert_ne!(place.credentials().unwrap().signing_secret, made.signing_secret);
+    }
+}

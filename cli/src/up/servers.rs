@@ -1,0 +1,131 @@
+//! The two servers below an `up`: private ones, existing ones, or one of each.
+
+use anyhow::Context;
+use stack::{Options, Postgres, RabbitMq, Stack};
+
+use super::Arguments;
+use super::place::Place;
+use crate::terminal::Progress;
+
+/// The private cluster's database; an existing server has the one in its URL.
+const DATABASE: &str = "commonplace";
+
+/// Running servers. Dropping it stops the private ones.
+pub(super) struct Servers {
+    /// A superuser's URL of the database that is used; it may have to be made.
+    pub(super) administrator_url: String,
+    /// RabbitMQ.
+    pub(super) amqp_url: String,
+    /// RabbitMQ's management pages with their login, where the server is private.
+    pub(super) management_url: Option<String>,
+    private: Private,
+}
+
+/// What is ours to stop.
+enum Private {
+    Both(Box<Stack>),
+    Postgres(Box<Postgres>),
+    RabbitMq(Box<RabbitMq>),
+    Neither,
+}
+
+impl Servers {
+    /// Starts what is not given by URL.
+    ///
+    /// # Errors
+    /// What `crates/stack` says: what is missing, or what a server's log ended with.
+    pub(super) async fn start(
+        arguments: &Arguments,
+        place: &Place,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
+        let options = Options { fresh: arguments.fresh, ..Options::new(place.servers()) };
+        let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
+        let (database_url, amqp_url) = (given(&arguments.database_url), given(&arguments.amqp_url));
+        let progress = progress.clone();
+        progress.now("looking for PostgreSQL and RabbitMQ");
+        blocking(move || start(database_url, amqp_url, &options, &progress)).await
+    }
+
+    /// Stops the private servers; their data stays.
+    ///
+    /// # Errors
+    /// When a process of theirs could not be ended.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        let private = self.private;
+        blocking(move || {
+            match private {
+                Private::Both(stack) => stack.stop(),
+                Private::Postgres(postgres) => postgres.stop(),
+                Private::RabbitMq(rabbitmq) => rabbitmq.stop(),
+                Private::Neither => Ok(()),
+            }
+            .context("stopping the servers")
+        })
+        .await
+    }
+}
+
+fn start(
+    database_url: Option<String>,
+    amqp_url: Option<String>,
+    options: &Options,
+    progress: &Progress,
+) -> anyhow::Result<Servers> {
+    let mut say = |line: &str| progress.now(line);
+    let servers = match (database_url, amqp_url) {
+        (Some(administrator_url), Some(amqp_url)) => {
+            Servers { administrator_url, amqp_url, management_url: None, private: Private::Neither }
+        }
+        (None, Some(amqp_url)) => {
+            let postgres = Postgres::start(options, &mut say)?;
+            progress.done(format_args!("PostgreSQL {}", postgres.version()));
+            Servers {
+                administrator_url: in_database(&postgres.url()),
+                amqp_url,
+                management_url: None,
+                private: Private::Postgres(Box::new(postgres)),
+            }
+        }
+        (Some(administrator_url), None) => {
+            let rabbitmq = RabbitMq::start(options, &mut say)?;
+            progress.done(format_args!("RabbitMQ {}", rabbitmq.version()));
+            Servers {
+                administrator_url,
+                amqp_url: rabbitmq.amqp_url(),
+                management_url: Some(rabbitmq.management_url()),
+                private: Private::RabbitMq(Box::new(rabbitmq)),
+            }
+        }
+        (None, None) => {
+            let stack = Stack::start(options, &mut say)?;
+            let versions = stack.versions();
+            progress.done(format_args!(
+                "PostgreSQL {}, RabbitMQ {} on Erlang {}",
+                versions.postgres, versions.rabbitmq, versions.erlang
+            ));
+            Servers {
+                administrator_url: in_database(&stack.postgres_url()),
+                amqp_url: stack.amqp_url(),
+                management_url: Some(stack.management_url()),
+                private: Private::Both(Box::new(stack)),
+            }
+        }
+    };
+    Ok(servers)
+}
+
+/// The URL of the superuser, with our database in the place of its own.
+fn in_database(url: &str) -> String {
+    match url.rsplit_once('/') {
+        Some((server, _)) => format!("{server}/{DATABASE}"),
+        None => url.to_owned(),
+    }
+}
+
+/// Runs what blocks on a thread that may, and returns when it has.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("a thread ended early")?
+}

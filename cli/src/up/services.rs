@@ -1,0 +1,149 @@
+//! The services of an `up`, each as its own binary would run it, all in this process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use runtime::settings::Loader;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::addresses::Urls;
+use super::place::Credentials;
+use crate::serve::EVERY_DEFAULTS;
+
+/// How long the services may take to reach servers that are up.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_POLL: Duration = Duration::from_millis(50);
+
+/// The running services.
+pub(super) struct Services {
+    api: Task,
+    worker: Task,
+    view_window_s: u32,
+}
+
+/// One running service.
+struct Task {
+    name: &'static str,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    handle: JoinHandle<anyhow::Result<()>>,
+    /// What the service ended with has been taken.
+    ended: bool,
+}
+
+impl Services {
+    /// Starts them: first who counts, then who accepts.
+    ///
+    /// # Errors
+    /// A setting that makes no sense, or a port that is taken.
+    pub(super) async fn start(port: u16, urls: &Urls, credentials: &Credentials) -> anyhow::Result<Self> {
+        let worker = Loader::new(analytics_worker::DEFAULTS)
+            .neighbours(&EVERY_DEFAULTS)
+            .set("database.url", urls.analytics_worker.as_str())
+            .set("broker.url", urls.amqp.as_str())
+            .set("http.address", "127.0.0.1:0");
+        let worker: analytics_worker::Settings = worker.load()?;
+        let worker =
+            analytics_worker::Service::start(worker).await.context("starting the analytics-worker")?;
+        let api = Loader::new(blogs_api::DEFAULTS)
+            .neighbours(&EVERY_DEFAULTS)
+            .set("database.url", urls.blogs_api.as_str())
+            .set("broker.url", urls.amqp.as_str())
+            .set("http.address", format!("127.0.0.1:{port}"))
+            .set("engagement.direct_path", true)
+            .set("engagement.allow_write_path_header", true)
+            .set("engagement.visitor_secret", credentials.visitor_secret.as_str())
+            .set("tokens.signing_keys", credentials.signing_keys())
+            .set("rate_limits.enabled", false);
+        let api: blogs_api::Settings = api.load()?;
+        let view_window_s = api.engagement.view_window_s;
+        let api = blogs_api::Service::start(api).await.context("starting the blogs-api")?;
+        Ok(Self {
+            worker: Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
+            api: Task::new("blogs-api", api.address(), |shutdown| api.run(shutdown)),
+            view_window_s,
+        })
+    }
+
+    /// How long a visitor's views of a blog count once.
+    pub(super) fn view_window_s(&self) -> u32 {
+        self.view_window_s
+    }
+
+    /// The Blogs API's base URL.
+    pub(super) fn api(&self) -> String {
+        format!("http://{}", self.api.address)
+    }
+
+    /// The worker's base URL, for its operations endpoints.
+    pub(super) fn operations(&self) -> String {
+        format!("http://{}", self.worker.address)
+    }
+
+    /// Waits until one of them ends, which none should before it is asked to.
+    pub(super) async fn first_end(&mut self) -> anyhow::Result<()> {
+        let name = tokio::select! {
+            ended = self.api.end() => { ended?; self.api.name }
+            ended = self.worker.end() => { ended?; self.worker.name }
+        };
+        bail!("{name} ended by itself")
+    }
+
+    /// Ends them: first who accepts, then who counts, so that what was accepted is also applied. Both are ended
+    /// even if one fails.
+    pub(super) async fn drain(mut self) -> anyhow::Result<()> {
+        let api = self.api.drain().await;
+        let worker = self.worker.drain().await;
+        api.and(worker)
+    }
+}
+
+impl Task {
+    fn new<F>(name: &'static str, address: SocketAddr, run: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let shutdown = CancellationToken::new();
+        let handle = TaskTracker::new().spawn(run(shutdown.clone()));
+        Self { name, address, shutdown, handle, ended: false }
+    }
+
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        if self.ended { Ok(()) } else { self.end().await }
+    }
+
+    async fn end(&mut self) -> anyhow::Result<()> {
+        let ended: Result<anyhow::Result<()>, JoinError> = (&mut self.handle).await;
+        self.ended = true;
+        ended
+            .with_context(|| format!("{} panicked", self.name))?
+            .with_context(|| format!("{} failed", self.name))
+    }
+}
+
+/// Waits until both say that they are ready.
+///
+/// # Errors
+/// After 30 s, with what is not.
+pub(super) async fn until_ready(api: &str, operations: &str) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build()?;
+    let deadline = Instant::now() + READY_WITHIN;
+    for service in [api, operations] {
+        loop {
+            let response = client.get(format!("{service}/readyz")).send().await?;
+            if response.status().is_success() {
+                break;
+            }
+            if Instant::now() > deadline {
+                bail!("{service} is not ready: {}", response.text().await?);
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! `commonplace contract check` as an operator runs it: a migration that breaks a service is refused, naming the
+//! service, the file and the reason; one that breaks nobody passes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its output is its report"
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use stack::{Options, Postgres};
+
+static POSTGRES: OnceLock<Postgres> = OnceLock::new();
+
+/// The server of all tests here, with the roles made. It ends with the process.
+fn database_url() -> String {
+    let postgres = POSTGRES.get_or_init(|| {
+        let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/contract"));
+        (options.durable, options.fresh) = (false, true);
+        let postgres =
+            Postgres::start(&options, &mut |step| eprintln!("{step}")).expect("a private server starts");
+        let mut migrate = commonplace(&["migrate"], &postgres.url());
+        for role in ["BLOGS_API", "ANALYTICS_WORKER", "OPERATOR"] {
+            migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), "for this test only");
+        }
+        migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");
+        let migrated = migrate.output().unwrap();
+        assert!(migrated.status.success(), "{migrated:?}");
+        postgres
+    });
+    postgres.url()
+}
+
+fn commonplace(arguments: &[&str], database_url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_commonplace"));
+    command.args(arguments).env("DATABASE_URL", database_url);
+    command
+}
+
+/// Checks the migrations of this build with one more.
+fn check(migration: &str) -> (bool, String) {
+    let url = database_url();
+    let folder = tempfile::tempdir().unwrap();
+    let landed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+    let mut newest = 0;
+    for file in std::fs::read_dir(landed).unwrap().map(|file| file.unwrap().path()) {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        if let Some((version, _)) = name.strip_prefix('V').and_then(|rest| rest.split_once("__")) {
+            newest = newest.max(version.parse::<u32>().unwrap());
+            std::fs::copy(&file, folder.path().join(&name)).unwrap();
+        }
+    }
+    std::fs::write(folder.path().join(format!("V{}__pending.sql", newest + 1)), migration).unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let Output { status, stdout, stderr } =
+        commonplace(&["contract", "check", "--migrations", folder], &url).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    println!("{migration}\n{said}");
+    (status.success(), said)
+}
+
+/// Asserts that the migration is refused and who is named: each service with a file of its, and nobody else.
+fn refused(migration: &str, named: &[(&str, &str)], innocent: &[&str], reason: &str) {
+    let (passed, said) = check(migration);
+    assert!(!passed, "{migration} passed:\n{said}");
+    let rows: Vec<_> = said.lines().filter(|line| line.contains(".sql")).collect();
+    for (service, file) in named {
+        let row = rows.iter().find(|row| row.contains(service) && row.contains(file));
+        assert!(
+            row.is_some_and(|row| row.contains(reason)),
+            "{service} {file} is not named with {reason:?}:\n{said}"
+        );
+    }
+    for service in innocent {
+        assert!(rows.iter().all(|row| !row.contains(service)), "{service} is named:\n{said}");
+    }
+}
+
+#[test]
+fn a_dropped_column_names_the_services_that_use_it() {
+    refused(
+        "alter table blogs.blog_counter drop column total_shares",
+        &[("analytics-worker", "blog_counter_add.sql"), ("blogs-api (direct path)", "blog_counter_add.sql")],
+        &[],
+        "total_shares",
+    );
+}
+
+#[test]
+fn a_renamed_column_names_the_services_that_use_it() {
+    refused(
+        "alter table analytics.blog_hour rename column unlikes to withdrawn",
+        &[("analytics-worker", "blog_hour_upsert.sql")],
+        &[],
+        "unlikes",
+    );
+}
+
+#[test]
+fn a_retyped_column_names_the_services_that_use_it() {
+    // Narrower, and every statement still prepares: only the facts tell.
+    refused(
+        "alter table blogs.blog_counter alter column total_views type integer",
+        &[("analytics-worker", "blog_counter_add.sql")],
+        &[],
+        "is integer now, it was bigint",
+    );
+}
+
+#[test]
+fn a_revoked_grant_names_only_who_loses_it() {
+    refused(
+        "revoke execute on function analytics.raise_floor(date) from analytics_worker",
+        &[("analytics-worker", "raise_floor.sql")],
+        &["blogs-api"],
+        "42501",
+    );
+    refused(
+        "revoke select on blogs.tag from blogs_api",
+        &[("blogs-api", "tag")],
+        &["analytics-worker"],
+        "42501",
+    );
+}
+
+#[test]
+fn a_dropped_table_and_function_are_named() {
+    refused(
+        "drop table analytics.blog_share",
+        &[("analytics-worker", "blog_share_upsert.sql")],
+        &[],
+        "42P01",
+    );
+    refused(
+        "drop function analytics.create_day(text, date)",
+        &[("analytics-worker", "create_day.sql")],
+        &[],
+        "42883",
+    );
+}
+
+#[test]
+fn what_breaks_nobody_passes() {
+    for harmless in [
+        "alter table blogs.blog add column subtitle text",
+        "alter table analytics.blog_hour add column reads bigint",
+        "create index on blogs.blog (updated_at)",
+        "create table blogs.later (id bigint primary key)",
+    ] {
+        let (passed, said) = check(harmless);
+        assert!(passed, "{harmless} is refused:\n{said}");
+        assert!(said.contains("nothing breaks"), "{said}");
+    }
+}

@@ -1,0 +1,50 @@
+//! `commonplace up` as a person runs it: it starts, a second one is refused, it ends without a trace, and starts
+//! again on the same data.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in the functions around it"
+)]
+
+mod fixture;
+
+use std::process::Output;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use fixture::{Up, directory, up};
+
+const NAME: &str = "up";
+const BLOGS: usize = 12;
+
+/// Views, likes and shares of all blogs.
+fn totals(up: &Up) -> [i64; 3] {
+    let mut answer = ureq::get(format!("{}/v1/blogs?limit={BLOGS}", up.api)).call().unwrap();
+    let page: Value = answer.body_mut().read_json().unwrap();
+    let blogs = page["items"].as_array().unwrap();
+    assert_eq!(blogs.len(), BLOGS);
+    ["total_views", "total_likes", "total_shares"]
+        .map(|name| blogs.iter().map(|blog| blog[name].as_i64().unwrap()).sum())
+}
+
+#[test]
+fn up_starts_refuses_a_second_ends_and_goes_on() {
+    let first = Up::start(NAME, &["--fresh"], &[]);
+    let counted = totals(&first);
+    assert!(counted.iter().all(|total| *total > 0), "the demo was counted: {counted:?}");
+
+    let Output { status, stderr, .. } = up(NAME, &[]).output().unwrap();
+    let said = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(1), "{said}");
+    let expected =
+        format!("already running in {} (process {})", directory(NAME).display(), first.process.id());
+    assert!(said.contains(&expected), "{said}");
+    assert_eq!(totals(&first), counted, "the first one did not notice");
+    first.end(Signal::SIGTERM);
+
+    let second = Up::start(NAME, &[], &[]);
+    assert_eq!(totals(&second), counted, "the data was kept, and the demo is loaded once");
+    second.end(Signal::SIGINT);
+}

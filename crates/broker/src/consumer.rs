@@ -1,0 +1,150 @@
+//! Deliveries of one queue, for one epoch.
+//!
+//! A consumer never reconnects. When its stream ends or fails, or an ack is not taken, whoever reads it drops
+//! it with everything that it delivered and opens the next one: what was not acked is delivered again.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::Channel;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+
+use crate::error::{Doing, Error, bounded};
+use crate::link::Link;
+use crate::{Delivery, Queue, Settings, SettingsError};
+
+/// One connection, one channel, one subscription with manual acks.
+#[derive(Debug)]
+pub struct Consumer {
+    stream: lapin::Consumer,
+    ended: bool,
+    /// An error that [`Consumer::try_next`] met, for [`Consumer::next`] to return.
+    failed: Option<Error>,
+    answer_timeout: Duration,
+    link: Link,
+}
+
+impl Consumer {
+    /// Connects, declares the topology and subscribes. At most `prefetch` deliveries are unacked at a time; it
+    /// has to be at least two batches, so that one can gather while the other commits. `app_id` names the
+    /// connection for the broker's operator.
+    ///
+    /// # Errors
+    /// The broker is away, refuses, or does not answer in time; or a setting makes no sense.
+    pub async fn open(settings: &Settings, queue: Queue, prefetch: u16, app_id: &str) -> Result<Self, Error> {
+        settings.validate()?;
+        if prefetch == 0 {
+            return Err(SettingsError("the prefetch is 0, which means no limit: name one".to_owned()).into());
+        }
+        let link = Link::open(settings, &format!("{app_id} consumer")).await?;
+        let answer_timeout = settings.answer_timeout();
+        let subscribed = async {
+            link.channel.basic_qos(prefetch, BasicQosOptions::default()).await.doing("set the prefetch")?;
+            let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+            link.channel
+                .basic_consume(queue.name().into(), "".into(), options, arguments)
+                .await
+                .doing("subscribe")
+        };
+        let stream = bounded("subscribe", answer_timeout, subscribed).await?;
+        Ok(Self { stream, ended: false, failed: None, answer_timeout, link })
+    }
+
+    /// Waits for the next delivery. `None`: the stream has ended, because it was cancelled here or by the
+    /// broker. Nothing is lost when this is dropped while it waits.
+    ///
+    /// # Errors
+    /// The connection or channel failed: the epoch is over, and `None` follows.
+    pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        if self.ended {
+            return None;
+        }
+        let arrived = self.stream.next().await;
+        self.arrived(arrived)
+    }
+
+    /// What has already arrived, without waiting. Whatever else there is to say (an error, the end) is left for
+    /// [`Consumer::next`].
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        if self.ended {
+            return None;
+        }
+        let arrived = self.stream.next().now_or_never()?;
+        match self.arrived(arrived)? {
+            Ok(delivery) => Some(delivery),
+            Err(error) => {
+                self.failed = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Deliveries that wait in the queue, without those that some consumer holds.
+    ///
+    /// # Errors
+    /// As for [`Consumer::open`].
+    pub async fn queue_depth(&self, queue: Queue) -> Result<u32, Error> {
+        depth(&self.link.channel, queue, self.answer_timeout).await
+    }
+
+    /// Asks for no more. The stream ends after what has arrived; that can still be acked.
+    ///
+    /// # Errors
+    /// The channel is gone: the epoch is over.
+    pub async fn cancel(&self) -> Result<(), Error> {
+        let tag = self.stream.tag();
+        let cancelled = async {
+            self.link
+                .channel
+                .basic_cancel(tag, BasicCancelOptions::default())
+                .await
+                .doing("cancel the subscription")
+        };
+        bounded("cancel the subscription", self.answer_timeout, cancelled).await
+    }
+
+    /// Gives the channel up: what is not acked goes back into the queue at once. Dropping does the same, less
+    /// politely.
+    ///
+    /// # Errors
+    /// The broker did not say goodbye, or not in time; the connection is gone all the same.
+    pub async fn close(self) -> Result<(), Error> {
+        self.link.close().await
+    }
+
+    fn arrived(
+        &mut self,
+        arrived: Option<lapin::Result<lapin::message::Delivery>>,
+    ) -> Option<Result<Delivery, Error>> {
+        self.ended = !matches!(arrived, Some(Ok(_)));
+        let delivery = arrived?.doing("receive deliveries");
+        Some(delivery.map(|delivery| Delivery::new(delivery, self.answer_timeout)))
+    }
+}
+
+/// Deliveries that wait in a queue, without those that some consumer holds; over a connection of its own.
+///
+/// # Errors
+/// The broker is away, refuses, or does not answer in time; or a setting makes no sense.
+pub async fn queue_depth(settings: &Settings, queue: Queue) -> Result<u32, Error> {
+    settings.validate()?;
+    let link = Link::open(settings, "queue depth").await?;
+    let count = depth(&link.channel, queue, settings.answer_timeout()).await?;
+    link.close().await?;
+    Ok(count)
+}
+
+async fn depth(channel: &Channel, queue: Queue, limit: Duration) -> Result<u32, Error> {
+    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let asked = async {
+        channel
+            .queue_declare(queue.name().into(), options, FieldTable::default())
+            .await
+            .doing("ask for the depth")
+    };
+    Ok(bounded("ask for the depth", limit, asked).await?.message_count())
+}

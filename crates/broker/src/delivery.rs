@@ -1,0 +1,97 @@
+//! One envelope as it arrived, with the means to answer for it.
+
+use std::fmt;
+use std::time::Duration;
+
+use lapin::Acker;
+use lapin::options::{BasicAckOptions, BasicRejectOptions};
+use uuid::Uuid;
+
+use crate::error::{Doing, Error, bounded};
+use crate::properties;
+
+/// An envelope that is not yet acked. It owns what it needs to be answered for, so that a batch can be acked
+/// while the [`crate::Consumer`] is being read for the next one.
+pub struct Delivery {
+    /// The envelope's id, when there is one and it is a UUID.
+    pub message_id: Option<Uuid>,
+    /// The routing key; of a dead-lettered message, the name of the queue it came from.
+    pub routing_key: String,
+    /// The AMQP `type`: the routing key that it was first published with.
+    pub message_type: Option<String>,
+    /// The version of the wire that its publisher speaks.
+    pub wire_version: Option<i32>,
+    /// The body, as it was published.
+    pub body: Vec<u8>,
+    /// How often it has been delivered before and come back.
+    pub delivery_count: u32,
+    /// It may have been delivered before. This is no means to recognise duplicates.
+    pub redelivered: bool,
+    /// The W3C trace context.
+    pub traceparent: Option<String>,
+    /// Why the broker gave it up (`rejected`, `delivery_limit`, …), if it did.
+    pub death_reason: Option<String>,
+    tag: u64,
+    acker: Acker,
+    answer_timeout: Duration,
+}
+
+impl Delivery {
+    pub(crate) fn new(delivery: lapin::message::Delivery, answer_timeout: Duration) -> Self {
+        let headers = properties::read(delivery.properties.headers().as_ref());
+        let message_id = delivery.properties.message_id().as_ref();
+        Self {
+            message_id: message_id.and_then(|id| Uuid::try_parse(id.as_str()).ok()),
+            routing_key: delivery.routing_key.to_string(),
+            message_type: delivery.properties.kind().as_ref().map(ToString::to_string),
+            wire_version: headers.wire_version,
+            body: delivery.data,
+            delivery_count: headers.delivery_count,
+            redelivered: delivery.redelivered,
+            traceparent: headers.traceparent,
+            death_reason: headers.death_reason,
+            tag: delivery.delivery_tag,
+            acker: delivery.acker,
+            answer_timeout,
+        }
+    }
+
+    /// Acks this delivery and every one that arrived before it on the same channel and is not yet answered for.
+    ///
+    /// # Errors
+    /// The channel is gone: the epoch is over, and all of them are delivered again, to whomever.
+    pub async fn ack_through(&self) -> Result<(), Error> {
+        let answer = self.acker.ack(BasicAckOptions { multiple: true });
+        self.answer("ack deliveries", answer).await
+    }
+
+    /// Says "this message failed" and puts it back into the queue, which counts the delivery.
+    ///
+    /// # Errors
+    /// The channel is gone: the epoch is over, and the message is delivered again.
+    pub async fn reject(&self) -> Result<(), Error> {
+        let answer = self.acker.reject(BasicRejectOptions { requeue: true });
+        self.answer("reject a delivery", answer).await
+    }
+
+    async fn answer(
+        &self,
+        doing: &'static str,
+        answer: impl Future<Output = lapin::Result<bool>>,
+    ) -> Result<(), Error> {
+        let taken = bounded(doing, self.answer_timeout, async { answer.await.doing(doing) }).await?;
+        if taken { Ok(()) } else { Err(Error::channel_gone(doing)) }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("tag", &self.tag)
+            .field("message_id", &self.message_id)
+            .field("routing_key", &self.routing_key)
+            .field("bytes", &self.body.len())
+            .field("delivery_count", &self.delivery_count)
+            .finish_non_exhaustive()
+    }
+}

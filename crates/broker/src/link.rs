@@ -1,0 +1,94 @@
+//! One TCP connection with one channel: the body of an epoch.
+//!
+//! `lapin` runs a thread per connection, and that thread lives as long as its socket. A broker that accepts a
+//! connection and then says nothing, or one that has blocked it, would keep thread and buffers of every
+//! abandoned epoch. So a link keeps a second handle to the socket and shuts it down when it is dropped:
+//! whatever the peer does, the thread sees the end of its stream and ends.
+
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, TLSConfig};
+use lapin::{Channel, Connection, ConnectionProperties};
+
+use crate::error::{Doing, Error, bounded};
+use crate::{Settings, topology};
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) channel: Channel,
+    pub(crate) connection: Connection,
+    answer_timeout: Duration,
+    /// Dropped last, after the connection.
+    _socket: Arc<Socket>,
+}
+
+impl Link {
+    /// Connects, opens the channel and declares the topology. `name` is what the broker's operator sees.
+    pub(crate) async fn open(settings: &Settings, name: &str) -> Result<Self, Error> {
+        bounded(
+            "connect to the broker",
+            settings.connect_timeout(),
+            Box::pin(Self::establish(settings, name)),
+        )
+        .await
+    }
+
+    async fn establish(settings: &Settings, name: &str) -> Result<Self, Error> {
+        let uri = settings.uri()?;
+        let runtime = lapin::runtime::default_runtime().doing("find the runtime")?;
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let socket = Arc::new(Socket::default());
+        let (slot, limit) = (Arc::downgrade(&socket), settings.connect_timeout());
+        let connection = Connection::connector(
+            uri,
+            runtime,
+            // This runs on the connection's own thread, so it needs a limit of its own.
+            async move |uri, runtime| {
+                let connected = uri.connect_with_config_async(TLSConfig::default(), &runtime);
+                let stream = tokio::time::timeout(limit, connected).await.map_err(std::io::Error::from)??;
+                if let AsyncTcpStream::Plain(plain) = &stream {
+                    Socket::keep(&slot, plain.get_ref())?;
+                }
+                Ok(stream)
+            },
+            properties,
+        )
+        .await
+        .doing("connect to the broker")?;
+        let channel = connection.create_channel().await.doing("open a channel")?;
+        topology::declare(&channel).await.doing("declare the topology")?;
+        Ok(Self { channel, connection, answer_timeout: settings.answer_timeout(), _socket: socket })
+    }
+
+    /// Says goodbye in order: what has been written before arrives before it.
+    pub(crate) async fn close(self) -> Result<(), Error> {
+        let goodbye = async { self.connection.close(200, "done".into()).await.doing("close the connection") };
+        bounded("close the connection", self.answer_timeout, goodbye).await
+    }
+}
+
+/// A second handle to the socket under a connection.
+#[derive(Debug, Default)]
+struct Socket(Mutex<Option<TcpStream>>);
+
+impl Socket {
+    /// Keeps a handle to `stream`, unless nobody waits for the connection any more.
+    fn keep(slot: &Weak<Self>, stream: &impl AsFd) -> std::io::Result<()> {
+        let socket = slot.upgrade().ok_or(std::io::ErrorKind::ConnectionAborted)?;
+        let handle = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        *socket.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+        Ok(())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            // It fails only when the connection is gone already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What is to be sent: envelopes of an earlier epoch first, then the items that wait.
+//!
+//! Nobody is served who no longer waits. While nothing can be sent, the oldest item is let go as soon as its
+//! publish gives up, so that after an hour without a broker the queue holds the last seconds and not the first.
+//!
+//! What is overdue is handed over, where there is somebody to take it. It needs an id for that, so the items that
+//! wait are put into envelopes first; all of them, since those behind the oldest would follow in a moment. As with
+//! the broker itself there is no timer: while what was handed over has not been taken, the next envelope fills.
+
+use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+
+use events::{ENGAGEMENT, Envelope, EnvelopeId};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::events_encoded::{BRACKETS, EncodedEvents};
+use super::gather::{Size, gather};
+use super::overdue::{Lender, Waiter, Waiters};
+
+/// One publish that waits.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) load: Load,
+    pub(super) waiter: Waiter,
+    /// As for [`Outgoing::overdue_at`].
+    pub(super) overdue_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) enum Load {
+    Events(EncodedEvents),
+    Envelope(Envelope),
+}
+
+impl Item {
+    fn size(&self) -> Size {
+        match &self.load {
+            Load::Events(events) => Size::Events { count: events.count(), bytes: events.bytes().len() },
+            Load::Envelope(_) => Size::Whole,
+        }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.waiter.answer.is_closed()
+    }
+}
+
+/// An envelope with everybody who waits for it.
+pub(super) struct Outgoing {
+    pub(super) envelope: Arc<Envelope>,
+    pub(super) waiters: Arc<Waiters>,
+    /// It has been handed to a channel before.
+    pub(super) sent: bool,
+    /// When it is to be handed over. `None` when it has been, or is somebody's envelope and not made here.
+    pub(super) overdue_at: Option<Instant>,
+}
+
+impl Outgoing {
+    /// Answers everybody.
+    pub(super) fn confirm(self) {
+        self.waiters.answer(self.envelope.id);
+    }
+}
+
+pub(super) struct Backlog {
+    queue: mpsc::Receiver<Item>,
+    shutdown: CancellationToken,
+    lender: Option<Lender>,
+    unresolved: VecDeque<Outgoing>,
+    /// Taken out of the queue, but not yet part of an envelope.
+    head: Option<Item>,
+    /// Since when nothing can be sent.
+    shut_since: Option<Instant>,
+    /// The queue takes nothing more.
+    closed: bool,
+    /// It is closed and empty.
+    ended: bool,
+}
+
+impl Backlog {
+    pub(super) fn new(
+        queue: mpsc::Receiver<Item>,
+        lender: Option<Lender>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            queue,
+            shutdown,
+            lender,
+            unresolved: VecDeque::new(),
+            head: None,
+            shut_since: Some(Instant::now()),
+            closed: false,
+            ended: false,
+        }
+    }
+
+    /// The next envelope, if anything waits.
+    pub(super) fn next(&mut self) -> Option<Outgoing> {
+        while let Some(outgoing) = self.unresolved.pop_front() {
+            if outgoing.waiters.any() {
+                return Some(outgoing);
+            }
+        }
+        fill(&mut self.queue, &mut self.head)
+    }
+
+    /// Puts back what an epoch left unresolved; in its order, and before everything else.
+    pub(super) fn put_back(&mut self, unresolved: impl DoubleEndedIterator<Item = Outgoing>) {
+        for outgoing in unresolved.rev() {
+            self.unresolved.push_front(outgoing);
+        }
+    }
+
+    /// Envelopes can be sent from now on, or cannot.
+    pub(super) fn set_open(&mut self, open: bool) {
+        self.shut_since = if open { None } else { self.shut_since.or_else(|| Some(Instant::now())) };
+    }
+
+    /// Hands over what is overdue here and of what is in flight, as far as there is room.
+    pub(super) fn hand_over<'a>(&mut self, in_flight: impl Iterator<Item = &'a mut Outgoing>) {
+        let Some(lender) = self.lender.as_ref().filter(|lender| lender.is_idle()) else { return };
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        for outgoing in in_flight.filter(|outgoing| is_due(outgoing.overdue_at)) {
+            if !lender.lend(outgoing) {
+                return;
+            }
+        }
+        if !is_due(self.overdue_at()) {
+            return;
+        }
+        for outgoing in &mut self.unresolved {
+            if !lender.lend(outgoing) {
+                return;
+            }
+        }
+        while lender.has_room()
+            && let Some(mut outgoing) = fill(&mut self.queue, &mut self.head)
+        {
+            lender.lend(&mut outgoing);
+            self.unresolved.push_back(outgoing);
+        }
+    }
+
+    /// The input has ended and nothing of it is left here.
+    pub(super) fn is_drained(&self) -> bool {
+        self.ended && self.head.is_none() && self.unresolved.is_empty()
+    }
+
+    /// Waits until something is different: an item arrived, somebody gave up or was answered elsewhere, something
+    /// is overdue and can be handed over, the input ended. What is in flight is overdue at `in_flight_overdue_at`.
+    /// May be dropped while it waits.
+    pub(super) async fn changed(&mut self, in_flight_overdue_at: Option<Instant>) {
+        // A ready envelope waits for nothing here, and must not hide what is behind it.
+        if let Some(ready) = self.head.take_if(|head| matches!(head.load, Load::Envelope(_))) {
+            self.unresolved.push_back(assemble(vec![ready]));
+        }
+        let overdue_at = self.overdue_at().into_iter().chain(in_flight_overdue_at).min();
+        let room = self.head.is_none() && !self.ended;
+        tokio::select! {
+            () = when(!self.closed, self.shutdown.cancelled()) => {
+                self.queue.close();
+                self.closed = true;
+            }
+            () = abandoned(&mut self.unresolved) => {}
+            () = given_up(self.head.as_mut()) => self.head = None,
+            () = idle_after(self.lender.as_ref(), overdue_at) => {}
+            item = when(room, self.queue.recv()) => match item {
+                Some(item) => self.head = Some(item),
+                None => self.ended = true,
+            }
+        }
+    }
+
+    /// Ends when the input has ended and nobody waits any more.
+    pub(super) async fn drained(&mut self) {
+        while !self.is_drained() {
+            self.hand_over(std::iter::empty());
+            self.changed(None).await;
+        }
+    }
+
+    /// When the first of what waits here is overdue.
+    fn overdue_at(&self) -> Option<Instant> {
+        let lender = self.lender.as_ref()?;
+        let envelopes = self.unresolved.iter().filter_map(|outgoing| outgoing.overdue_at);
+        let first = envelopes.chain(self.head.iter().filter_map(|head| head.overdue_at)).min()?;
+        let away = self.shut_since.map(|since| lender.away_at(since));
+        Some(away.map_or(first, |away| away.min(first)))
+    }
+}
+
+async fn when<T>(condition: bool, future: impl Future<Output = T>) -> T {
+    if condition { future.await } else { pending().await }
+}
+
+/// Lets go of those that nobody waits for any more, once there are any.
+async fn abandoned(unresolved: &mut VecDeque<Outgoing>) {
+    poll_fn(|context| {
+        let before = unresolved.len();
+        unresolved.retain(|outgoing| outgoing.waiters.poll_abandoned(context).is_pending());
+        if unresolved.len() < before { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+async fn given_up(item: Option<&mut Item>) {
+    let Some(item) = item else { return pending().await };
+    item.waiter.answer.closed().await;
+}
+
+async fn idle_after(lender: Option<&Lender>, moment: Option<Instant>) {
+    let (Some(lender), Some(moment)) = (lender, moment) else { return pending().await };
+    tokio::time::sleep_until(moment).await;
+    lender.idle().await;
+}
+
+/// Makes an envelope of the items that wait, if there are any.
+fn fill(queue: &mut mpsc::Receiver<Item>, head: &mut Option<Item>) -> Option<Outgoing> {
+    let mut waited_for = || loop {
+        let item = queue.try_recv().ok()?;
+        if item.is_waited_for() {
+            return Some(item);
+        }
+    };
+    let first = head.take().filter(Item::is_waited_for).or_else(&mut waited_for)?;
+    let (items, left) = gather(first, waited_for, Item::size);
+    *head = left;
+    Some(assemble(items))
+}
+
+/// Makes the envelope: its bytes are copied once, into a body of the right size.
+fn assemble(items: Vec<Item>) -> Outgoing {
+    let overdue_at = items.iter().filter_map(|item| item.overdue_at).min();
+    let mut waiters = Vec::with_capacity(items.len());
+    let mut parts = Vec::with_capacity(items.len());
+    for item in items {
+        waiters.push(item.waiter);
+        match item.load {
+            Load::Events(events) => parts.push(events),
+            Load::Envelope(envelope) => return outgoing(envelope, waiters, overdue_at),
+        }
+    }
+    let length = parts.iter().map(|part| part.bytes().len() + 1).sum::<usize>() + BRACKETS;
+    let mut body = Vec::with_capacity(length);
+    let mut events = 0;
+    body.push(b'[');
+    for part in &parts {
+        if events > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(part.bytes());
+        events += part.count();
+    }
+    body.push(b']');
+    let traceparent = parts.iter_mut().find_map(EncodedEvents::take_traceparent);
+    let envelope = Envelope { id: EnvelopeId::now(), routing_key: ENGAGEMENT, events, body, traceparent };
+    outgoing(envelope, waiters, overdue_at)
+}
+
+fn outgoing(envelope: Envelope, waiters: Vec<Waiter>, overdue_at: Option<Instant>) -> Outgoing {
+    Outgoing { envelope: Arc::new(envelope), waiters: Waiters::new(waiters), sent: false, overdue_at }
+}

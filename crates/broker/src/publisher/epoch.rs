@@ -1,0 +1,168 @@
+//! One epoch of publishing: from a fresh channel to the first thing that goes wrong.
+
+use std::future::pending;
+
+use futures_util::StreamExt;
+use lapin::Event;
+use lapin::options::ConfirmSelectOptions;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::State;
+use super::backlog::Backlog;
+use super::in_flight::{Failure, Settled, Unconfirmed};
+use super::metrics::Metrics;
+use super::task::announce;
+use crate::Settings;
+use crate::error::{Doing, Error, bounded};
+use crate::link::Link;
+
+/// How an epoch ended.
+pub(super) enum End {
+    /// The input has ended and everything of it is resolved.
+    Drained,
+    /// Something failed; the reason is for people.
+    Failed(String),
+}
+
+pub(super) struct Epoch<'task> {
+    link: Link,
+    settings: &'task Settings,
+    app_id: &'static str,
+    metrics: &'task Metrics,
+    state: &'task watch::Sender<State>,
+    /// Some envelope was confirmed.
+    pub(super) confirmed: bool,
+}
+
+impl<'task> Epoch<'task> {
+    pub(super) async fn open(
+        settings: &'task Settings,
+        app_id: &'static str,
+        metrics: &'task Metrics,
+        state: &'task watch::Sender<State>,
+    ) -> Result<Self, Error> {
+        let link = Link::open(settings, &format!("{app_id} publisher")).await?;
+        let select = async {
+            link.channel.confirm_select(ConfirmSelectOptions::default()).await.doing("turn confirms on")
+        };
+        bounded("turn confirms on", settings.answer_timeout(), select).await?;
+        metrics.epochs.inc();
+        Ok(Self { link, settings, app_id, metrics, state, confirmed: false })
+    }
+
+    /// Publishes what the backlog has until that is drained or something fails. What is unresolved then is back
+    /// in the backlog.
+    pub(super) async fn run(&mut self, backlog: &mut Backlog) -> End {
+        let mut unconfirmed = Unconfirmed::default();
+        let end = self.publish(backlog, &mut unconfirmed).await;
+        if matches!(end, End::Failed(_)) {
+            backlog.put_back(unconfirmed.into_outgoing());
+        }
+        end
+    }
+
+    /// Closes the connection in order.
+    pub(super) async fn close(self) {
+        if let Err(error) = self.link.close().await {
+            info!(%error, "the publisher's connection ended without a goodbye");
+        }
+    }
+
+    async fn publish(&mut self, backlog: &mut Backlog, unconfirmed: &mut Unconfirmed) -> End {
+        let mut events = Box::pin(self.link.connection.events_listener());
+        announce(self.state, self.first_state());
+        // While the connection is blocked nothing can be confirmed, so that silence counts from its end.
+        let mut open_since = Instant::now();
+        loop {
+            let blocked = self.link.connection.status().blocked();
+            backlog.set_open(!blocked);
+            if !blocked {
+                self.fill(backlog, unconfirmed);
+            }
+            backlog.hand_over(unconfirmed.outgoing());
+            let ending = backlog.is_drained();
+            if ending && unconfirmed.is_empty() {
+                return End::Drained;
+            }
+            let oldest = unconfirmed.oldest().filter(|_| !blocked);
+            let silence = oldest.map(|oldest| oldest.max(open_since) + self.settings.confirm_timeout());
+            let overdue_at = unconfirmed.overdue_at();
+            tokio::select! {
+                biased;
+                settled = unconfirmed.settled(ending) => match settled {
+                    Settled::Confirmed(envelopes) => {
+                        self.confirmed = true;
+                        for (outgoing, published_at) in envelopes {
+                            self.metrics.confirmed.inc();
+                            self.metrics.confirm_seconds.observe(published_at.elapsed().as_secs_f64());
+                            outgoing.confirm();
+                        }
+                    }
+                    Settled::Failed(failure) => return End::Failed(self.describe(failure)),
+                    Settled::Abandoned => return End::Drained,
+                },
+                event = events.next() => match event {
+                    Some(Event::ConnectionBlocked(reason)) => announce(self.state, State::Blocked(reason)),
+                    Some(Event::ConnectionUnblocked) => {
+                        open_since = Instant::now();
+                        announce(self.state, State::Connected);
+                    }
+                    Some(Event::Error(error)) => return End::Failed(error.to_string()),
+                    Some(_) => {}
+                    None => return End::Failed("the connection has ended".to_owned()),
+                },
+                () = backlog.changed(overdue_at) => {}
+                () = until(silence) => {
+                    return End::Failed(format!("no confirm within {:?}", self.settings.confirm_timeout()));
+                }
+            }
+        }
+    }
+
+    /// The state before the first event: whatever happened during the opening was told to nobody.
+    fn first_state(&self) -> State {
+        if self.link.connection.status().blocked() {
+            State::Blocked("blocked since it was opened".to_owned())
+        } else {
+            State::Connected
+        }
+    }
+
+    /// Publishes whatever waits, as far as the bound on unconfirmed envelopes allows.
+    fn fill(&self, backlog: &mut Backlog, unconfirmed: &mut Unconfirmed) {
+        while unconfirmed.len() < self.settings.unconfirmed_max {
+            let Some(mut outgoing) = backlog.next() else { return };
+            if std::mem::replace(&mut outgoing.sent, true) {
+                self.metrics.resent.inc();
+            } else {
+                self.metrics.published.inc();
+                let events = u32::try_from(outgoing.envelope.events).unwrap_or(u32::MAX);
+                self.metrics.events.observe(f64::from(events));
+            }
+            unconfirmed.publish(&self.link.channel, outgoing, self.app_id);
+        }
+    }
+
+    fn describe(&self, failure: Failure) -> String {
+        match failure {
+            Failure::Returned(reason) => {
+                self.metrics.returned.inc();
+                format!("an envelope came back: {reason}")
+            }
+            Failure::Nacked => {
+                self.metrics.nacked.inc();
+                "an envelope was refused".to_owned()
+            }
+            Failure::Lost(error) => error.to_string(),
+        }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,119 @@
+//! The task that owns the channel: epoch after epoch, until nothing is left to do.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::State;
+use super::backlog::{Backlog, Item};
+use super::epoch::{End, Epoch};
+use super::metrics::Metrics;
+use super::overdue::{HandOver, Lender};
+use crate::Settings;
+
+pub(super) struct Task {
+    settings: Settings,
+    app_id: &'static str,
+    backlog: Backlog,
+    metrics: Metrics,
+    state: watch::Sender<State>,
+}
+
+impl Task {
+    pub(super) fn new(
+        settings: Settings,
+        app_id: &'static str,
+        queue: mpsc::Receiver<Item>,
+        hand_over: Option<HandOver>,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> (Self, watch::Receiver<State>) {
+        let (state, watched) = watch::channel(State::Disconnected("not connected yet".to_owned()));
+        let lender = hand_over.map(|hand_over| Lender::new(hand_over, metrics.handed_over.clone()));
+        let backlog = Backlog::new(queue, lender, shutdown);
+        (Self { settings, app_id, backlog, metrics, state }, watched)
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(&self.settings);
+        loop {
+            let opening = Box::pin(Epoch::open(&self.settings, self.app_id, &self.metrics, &self.state));
+            let opened = tokio::select! {
+                opened = opening => opened,
+                () = self.backlog.drained() => break,
+            };
+            let failed = match opened {
+                Err(error) => error.to_string(),
+                Ok(mut epoch) => {
+                    let since = Instant::now();
+                    let end = Box::pin(epoch.run(&mut self.backlog)).await;
+                    // Only an epoch that was good for something starts the backoff afresh: an envelope that no
+                    // queue takes must not make it spin.
+                    if epoch.confirmed || since.elapsed() > backoff.max {
+                        backoff.reset();
+                    }
+                    match end {
+                        End::Failed(reason) => reason,
+                        End::Drained => {
+                            epoch.close().await;
+                            break;
+                        }
+                    }
+                }
+            };
+            self.backlog.set_open(false);
+            announce(&self.state, State::Disconnected(failed));
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                () = self.backlog.drained() => break,
+            }
+        }
+        info!("publishing: shut down");
+        self.state.send_replace(State::Disconnected("shut down".to_owned()));
+    }
+}
+
+/// Publishes the state and logs it, both only when it is another one.
+pub(super) fn announce(state: &watch::Sender<State>, new: State) {
+    let changed = state.send_if_modified(|current| {
+        let changed = *current != new;
+        current.clone_from(&new);
+        changed
+    });
+    if !changed {
+        return;
+    }
+    match new {
+        State::Connected => info!("publishing: connected"),
+        State::Blocked(reason) => warn!(reason, "publishing: blocked by the broker"),
+        State::Disconnected(reason) => warn!(reason, "publishing: not connected"),
+    }
+}
+
+/// Pauses that double from attempt to attempt; each is drawn from the upper half, so that many processes do not
+/// come back at once.
+struct Backoff {
+    min: Duration,
+    max: Duration,
+    current: Duration,
+}
+
+impl Backoff {
+    fn new(settings: &Settings) -> Self {
+        let min = Duration::from_millis(settings.backoff_min_ms);
+        Self { min, max: Duration::from_millis(settings.backoff_max_ms), current: min }
+    }
+
+    fn reset(&mut self) {
+        self.current = self.min;
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.current;
+        self.current = (self.current * 2).min(self.max);
+        rand::random_range(pause / 2..=pause)
+    }
+}

@@ -1,0 +1,166 @@
+//! Where RabbitMQ is and how much of anything may be under way. There are no defaults here: each stands with
+//! its reason in `config/`.
+
+use std::time::Duration;
+
+use events::ENVELOPE_BYTES_MAX;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// The `[broker]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `amqp://user:password@host:port/vhost`; `%2f` is the vhost `/`.
+    pub url: SecretString,
+    /// Longest time to make a connection, open its channel and declare the topology, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Longest wait for the answer to anything else but a publish (an ack written, a close), in milliseconds.
+    pub answer_timeout_ms: u64,
+    /// Heartbeat, in seconds. A peer that is silent for two of these is gone.
+    pub heartbeat_s: u16,
+    /// Shortest pause before the next attempt to connect, in milliseconds.
+    pub backoff_min_ms: u64,
+    /// Longest pause before the next attempt to connect, in milliseconds.
+    pub backoff_max_ms: u64,
+    /// Most items that wait to be put into an envelope; one more is refused at once.
+    pub waiting_max: usize,
+    /// Most bytes of all items that are not answered yet, in envelopes or not; what would be more is refused at
+    /// once.
+    pub waiting_bytes_max: usize,
+    /// Most envelopes that are published and not yet confirmed.
+    pub unconfirmed_max: usize,
+    /// A publish that is not confirmed for so long, on a connection that is not blocked, ends the connection, in
+    /// milliseconds.
+    pub confirm_timeout_ms: u64,
+}
+
+/// A setting that makes no sense; the sentence says what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(pub(crate) String);
+
+impl Settings {
+    /// Checks every bound. [`crate::Publisher::start`] and [`crate::Consumer::open`] do it too; a service calls
+    /// it first, so that a wrong setting stops the start.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        self.uri()?;
+        let milliseconds = 1..=600_000;
+        for (name, value) in [
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("answer_timeout_ms", self.answer_timeout_ms),
+            ("confirm_timeout_ms", self.confirm_timeout_ms),
+            ("backoff_min_ms", self.backoff_min_ms),
+            ("backoff_max_ms", self.backoff_max_ms),
+        ] {
+            within(name, value, milliseconds.clone())?;
+        }
+        within("heartbeat_s", u64::from(self.heartbeat_s), 1..=600)?;
+        within("waiting_max", wide(self.waiting_max), 1..=1_000_000)?;
+        within("waiting_bytes_max", wide(self.waiting_bytes_max), wide(ENVELOPE_BYTES_MAX)..=1 << 30)?;
+        within("unconfirmed_max", wide(self.unconfirmed_max), 1..=64)?;
+        if self.backoff_min_ms > self.backoff_max_ms {
+            return Err(SettingsError(format!(
+                "broker.backoff_min_ms is {} and broker.backoff_max_ms is {}: lower the first or raise the second",
+                self.backoff_min_ms, self.backoff_max_ms
+            )));
+        }
+        Ok(())
+    }
+
+    /// The address, with the heartbeat of these settings. Its text never becomes part of an error: it holds the
+    /// password.
+    pub(crate) fn uri(&self) -> Result<AMQPUri, SettingsError> {
+        let mut uri: AMQPUri = self.url.expose_secret().parse().map_err(|_| {
+            SettingsError(
+                "broker.url is not an address such as amqp://user:password@host:5672/vhost".to_owned(),
+            )
+        })?;
+        if uri.scheme == AMQPScheme::AMQPS {
+            return Err(SettingsError(
+                "broker.url asks for TLS, which is not built in: write amqp:// and put TLS in front of it"
+                    .to_owned(),
+            ));
+        }
+        if self.url.expose_secret().contains('[') {
+            // The client library would take it for localhost.
+            return Err(SettingsError(
+                "broker.url holds an IPv6 address: write a host name instead".to_owned(),
+            ));
+        }
+        uri.query.heartbeat = Some(self.heartbeat_s);
+        Ok(uri)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        Duration::from_millis(self.answer_timeout_ms)
+    }
+
+    pub(crate) fn confirm_timeout(&self) -> Duration {
+        Duration::from_millis(self.confirm_timeout_ms)
+    }
+}
+
+fn wide(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+fn within(name: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Result<(), SettingsError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (low, high) = range.into_inner();
+    Err(SettingsError(format!("broker.{name} is {value} and must be between {low} and {high}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            url: "amqp://guest:hidden@127.0.0.1:5672/%2f".into(),
+            connect_timeout_ms: 5000,
+            answer_timeout_ms: 5000,
+            heartbeat_s: 10,
+            backoff_min_ms: 50,
+            backoff_max_ms: 2000,
+            waiting_max: 8192,
+            waiting_bytes_max: 16 << 20,
+            unconfirmed_max: 4,
+            confirm_timeout_ms: 30_000,
+        }
+    }
+
+    #[test]
+    fn a_wrong_bound_is_refused_by_its_name() {
+        settings().validate().unwrap();
+        type Change = fn(&mut Settings);
+        let changes: [(Change, &str); 9] = [
+            (|s| s.unconfirmed_max = 0, "broker.unconfirmed_max is 0 and must be between 1 and 64"),
+            (|s| s.waiting_max = 0, "broker.waiting_max is 0"),
+            (|s| s.waiting_bytes_max = 100, "broker.waiting_bytes_max is 100 and must be between 32768"),
+            (|s| s.heartbeat_s = 0, "broker.heartbeat_s is 0"),
+            (|s| s.connect_timeout_ms = 0, "broker.connect_timeout_ms is 0"),
+            (|s| s.backoff_min_ms = 3000, "lower the first or raise the second"),
+            (|s| s.url = "127.0.0.1:hidden".into(), "broker.url is not an address"),
+            (|s| s.url = "amqp://guest:hidden@[::1]:5672".into(), "broker.url holds an IPv6 address"),
+            (|s| s.url = "amqps://guest:hidden@localhost".into(), "broker.url asks for TLS"),
+        ];
+        for (change, expected) in changes {
+            let mut changed = settings();
+            change(&mut changed);
+            let sentence = changed.validate().unwrap_err().to_string();
+            assert!(sentence.contains(expected), "{sentence}");
+            assert!(!sentence.contains("hidden"), "the password is in {sentence:?}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The broker itself is killed.
+
+use broker::Queue;
+use stack::RabbitMq;
+
+use crate::faults::{Load, arrived};
+use crate::fixture::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_ok_is_still_there_after_kill_9_of_the_broker() {
+    let own = tokio::task::spawn_blocking(|| start("broker-killed")).await.unwrap();
+    let settings = settings_for(&own.amqp_url());
+    // RabbitMQ writes down that a quorum queue exists up to three seconds after it has declared it. Killed within
+    // them, it forgets the queue with all that was confirmed. A clean stop makes it write.
+    consume(&settings, Queue::Engagement, 1).await.close().await.unwrap();
+    let mut own = after(own, |own| own.restart().unwrap()).await;
+
+    let publishing = Publishing::start(&settings);
+    let load = Load::start(&publishing.publisher, 16);
+    load.progress(500).await;
+    own = after(own, |own| {
+        own.kill_9().unwrap();
+        own.restart().unwrap();
+    })
+    .await;
+    load.progress(500).await;
+    let accepted = load.stop().await;
+    publishing.stop().await;
+    assert_eq!(arrived(&settings).await, accepted);
+    tokio::task::spawn_blocking(|| own.stop()).await.unwrap().unwrap();
+}
+
+async fn after(mut own: RabbitMq, change: impl FnOnce(&mut RabbitMq) + Send + 'static) -> RabbitMq {
+    let changed = tokio::task::spawn_blocking(move || {
+        change(&mut own);
+        own
+    });
+    changed.await.unwrap()
+}

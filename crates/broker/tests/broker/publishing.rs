@@ -1,0 +1,200 @@
+//! What is published arrives, once, whole and within the bounds.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use broker::{PublishError, Queue, State};
+use events::{ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX, Envelope, EnvelopeId};
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::fixture::*;
+use crate::proxy::{Mode, Proxy};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tasks_publish_and_everything_arrives_once() {
+    const TASKS: usize = 64;
+    const EACH: usize = 100;
+    let settings = settings().await;
+    let publishing = Publishing::start(&settings);
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let publisher = publishing.publisher.clone();
+        tasks.spawn(async move {
+            let mut ids = Vec::new();
+            for number in 0..EACH {
+                let id = publisher.publish(event(task * EACH + number), late()).await.unwrap();
+                ids.push(id.as_uuid());
+            }
+            ids
+        });
+    }
+    let ids: BTreeSet<_> = tasks.join_all().await.into_iter().flatten().collect();
+    let waiting = publishing.metric("broker_publishes_waiting");
+    let (published, confirmed) = (
+        publishing.metric("broker_envelopes_published_total"),
+        publishing.metric("broker_envelopes_confirmed_total"),
+    );
+    publishing.stop().await;
+
+    let arrived = drain(&settings).await;
+    assert_eq!(arrived.keys().copied().collect::<BTreeSet<_>>(), ids);
+    assert!(arrived.values().all(|bodies| bodies.len() == 1), "an envelope came twice");
+    let mut events: Vec<usize> = arrived.values().flatten().flat_map(|body| numbers(body)).collect();
+    events.sort_unstable();
+    assert_eq!(events, (0..TASKS * EACH).collect::<Vec<_>>());
+    assert_eq!((waiting, published, confirmed), (0, ids.len() as u64, ids.len() as u64));
+    // At most 4 envelopes are under way and 64 tasks publish: they have to share.
+    assert!(ids.len() * 2 < TASKS * EACH, "{} envelopes for {} events", ids.len(), TASKS * EACH);
+}
+
+#[tokio::test]
+async fn envelopes_fill_up_to_their_bounds_while_the_broker_is_away() {
+    let settings = settings().await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let publishing = Publishing::start(&through(&settings, proxy.address()));
+    let publishes = join_all((0..1500).map(|number| publishing.publisher.publish(event(number), late())));
+    let opened = async {
+        publishing.reached(|state| *state != State::Disconnected("not connected yet".to_owned())).await;
+        proxy.set(Mode::Open);
+    };
+    let (ids, ()) = tokio::join!(publishes, opened);
+    let ids: Vec<_> = ids.into_iter().map(|id| id.unwrap().as_uuid()).collect();
+    publishing.stop().await;
+
+    let arrived = drain(&settings).await;
+    let sizes: Vec<_> = arrived.values().map(|bodies| numbers(&bodies[0]).len()).collect();
+    assert_eq!(sizes, [ENVELOPE_EVENTS_MAX, ENVELOPE_EVENTS_MAX, 1500 - 2 * ENVELOPE_EVENTS_MAX]);
+    // In the order in which they were published.
+    let events: Vec<_> = arrived.values().flat_map(|bodies| numbers(&bodies[0])).collect();
+    assert_eq!(events, (0..1500).collect::<Vec<_>>());
+    assert!(ids.is_sorted());
+}
+
+#[tokio::test]
+async fn a_ready_envelope_goes_out_as_it_is() {
+    let settings = settings().await;
+    let publishing = Publishing::start(&settings);
+    let envelope = Envelope {
+        id: EnvelopeId::now(),
+        routing_key: events::ENGAGEMENT,
+        events: 2,
+        body: b"[1,2]".to_vec(),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+    };
+    publishing.publisher.publish_envelope(envelope.clone(), late()).await.unwrap();
+    let mut consumer = consume(&settings, Queue::Engagement, 10).await;
+    let delivery = next(&mut consumer).await;
+    assert_eq!(delivery.message_id, Some(envelope.id.as_uuid()));
+    assert_eq!(delivery.body, envelope.body);
+    assert_eq!(delivery.traceparent, envelope.traceparent);
+    assert_eq!(delivery.routing_key, "engagement");
+    assert_eq!(delivery.message_type.as_deref(), Some("engagement"));
+    assert_eq!(delivery.wire_version, Some(events::WIRE_VERSION));
+    assert_eq!((delivery.delivery_count, delivery.redelivered, &delivery.death_reason), (0, false, &None));
+    delivery.ack_through().await.unwrap();
+    publishing.stop().await;
+}
+
+#[tokio::test]
+async fn an_envelope_carries_the_first_trace_context() {
+    let settings = settings().await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let publishing = Publishing::start(&through(&settings, proxy.address()));
+    let traced = |number, trace: &str| event(number).with_traceparent(Some(trace.to_owned()));
+    let publisher = &publishing.publisher;
+    let ids = tokio::join!(
+        publisher.publish(event(1), late()),
+        publisher.publish(traced(2, "first"), late()),
+        publisher.publish(traced(3, "second"), late()),
+        async { proxy.set(Mode::Open) },
+    );
+    assert!(ids.0.is_ok() && ids.0 == ids.1 && ids.1 == ids.2);
+    let delivery = next(&mut consume(&settings, Queue::Engagement, 10).await).await;
+    assert_eq!(delivery.traceparent.as_deref(), Some("first"));
+    publishing.stop().await;
+}
+
+#[tokio::test]
+async fn a_blog_event_without_an_audience_is_no_error() {
+    let publishing = Publishing::start(&settings().await);
+    let envelope = Envelope {
+        id: EnvelopeId::now(),
+        routing_key: "blog.published",
+        events: 1,
+        body: b"[1]".to_vec(),
+        traceparent: None,
+    };
+    assert_eq!(publishing.publisher.publish_envelope(envelope, late()).await, Ok(()));
+    publishing.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_envelope_can_hold_is_refused() {
+    let publishing = Publishing::start(&settings().await);
+    let envelope = Envelope {
+        id: EnvelopeId::now(),
+        routing_key: events::ENGAGEMENT,
+        events: 1,
+        body: vec![b' '; ENVELOPE_BYTES_MAX + 1],
+        traceparent: None,
+    };
+    let refused = publishing.publisher.publish_envelope(envelope, late()).await;
+    assert_eq!(refused, Err(PublishError::TooLarge));
+    publishing.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_has_room_again_when_publishes_give_up() {
+    const WAITING: usize = 10;
+    let mut settings = settings().await;
+    settings.waiting_max = WAITING;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let publishing = Publishing::start(&through(&settings, proxy.address()));
+    let publisher = &publishing.publisher;
+    // The queue, and the one item that the task has taken out of it.
+    let fill = async |deadline| {
+        join_all((0..WAITING + 2).map(|number| publisher.publish(event(number), deadline))).await
+    };
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let results = fill(deadline).await;
+    let elapsed = Instant::now() - deadline;
+    assert!(elapsed < Duration::from_secs(10), "{elapsed:?} too late");
+    let refused = results.iter().filter(|result| **result == Err(PublishError::Full)).count();
+    let timed_out = results.iter().filter(|result| **result == Err(PublishError::TimedOut)).count();
+    assert!(refused >= 1 && timed_out >= WAITING, "{results:?}");
+
+    // Nobody waits any more, and the broker is still away: the task lets go of all of them.
+    let room = timeout(PATIENCE, async {
+        while publisher.publish(event(0), Instant::now() + Duration::from_millis(1)).await
+            == Err(PublishError::Full)
+        {
+            tokio::task::yield_now().await;
+        }
+    });
+    room.await.expect("there is room again");
+    let (again, ()) = tokio::join!(fill(late()), async { proxy.set(Mode::Open) });
+    assert!(again.iter().filter(|result| result.is_ok()).count() >= WAITING, "{again:?}");
+    publishing.stop().await;
+    let arrived: usize = drain(&settings).await.values().map(|bodies| numbers(&bodies[0]).len()).sum();
+    assert!(
+        (WAITING..=WAITING + 2).contains(&arrived),
+        "{arrived} events: of those that gave up, none is sent"
+    );
+}
+
+#[tokio::test]
+async fn bytes_are_bounded_too() {
+    let mut settings = settings().await;
+    settings.waiting_bytes_max = ENVELOPE_BYTES_MAX;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let publishing = Publishing::start(&through(&settings, proxy.address()));
+    let large = || broker::EncodedEvents::one(vec![b'1'; ENVELOPE_BYTES_MAX / 2]).unwrap();
+    let deadline = Instant::now() + Duration::from_millis(100);
+    let publish = || publishing.publisher.publish(large(), deadline);
+    let results = tokio::join!(publish(), publish(), publish());
+    let (timed_out, full) = (Err(PublishError::TimedOut), Err(PublishError::Full));
+    assert_eq!(results, (timed_out, timed_out, full));
+    publishing.stop().await;
+}

@@ -1,0 +1,35 @@
+-- The roles of the system and their defaults. Locks their rows in the catalogs.
+do $$
+declare
+  role text;
+begin
+  -- Owners and groups: nobody logs in as one.
+  foreach role in array array['blogs_owner', 'analytics_owner', 'engagement_writer'] loop
+    if not exists (select from pg_catalog.pg_roles where rolname = role) then
+      execute format('create role %I nologin', role);
+    end if;
+  end loop;
+  foreach role in array array['blogs_api', 'analytics_worker', 'operator'] loop
+    if not exists (select from pg_catalog.pg_roles where rolname = role) then
+      execute format('create role %I login', role);
+    end if;
+    -- Each statement names its schema; nothing is found by a path that somebody could put a name into.
+    execute format('alter role %I set search_path = ''''', role);
+    execute format('alter role %I set idle_in_transaction_session_timeout = ''10s''', role);
+  end loop;
+  -- A reader's request waits this long at most; a batch may be larger, and an operator's command larger still.
+  alter role blogs_api set statement_timeout = '3s';
+  alter role blogs_api set lock_timeout = '2s';
+  alter role analytics_worker set statement_timeout = '30s';
+  alter role analytics_worker set lock_timeout = '10s';
+  alter role operator set statement_timeout = '10min';
+  alter role operator set lock_timeout = '5s';
+  grant engagement_writer to analytics_worker;
+  -- An operator who redrives a parked event counts it as a worker would, and says so first: the role inherits nothing.
+  alter role operator noinherit;
+  grant engagement_writer to operator;
+  -- Migrations run as whoever bootstraps, in the owners' names.
+  if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
+    execute format('grant blogs_owner, analytics_owner to %I', current_user);
+  end if;
+end $$

@@ -1,0 +1,2 @@
+-- The database's clock. Locks nothing.
+select clock_timestamp() as now

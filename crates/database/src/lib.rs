@@ -1,0 +1,23 @@
+//! The shared Postgres, seen from one service: its pool under its own role, its statements by name, its errors
+//! by what can be done about them.
+//!
+//! Every statement that a service may send is a file ([`Statement`]); the folder of them is the service's
+//! contract with the owners of the tables ([`Contract`]), and [`contract`] checks such contracts against a
+//! schema that is about to change. [`bootstrap`] makes the roles of a cluster, [`migrations`] the schema of a
+//! database. This crate knows neither events nor RabbitMQ.
+
+pub mod bootstrap;
+pub mod contract;
+mod error;
+pub mod migrations;
+mod pool;
+mod session;
+mod settings;
+mod statement;
+
+pub use contract::Contract;
+pub use error::{Error, Fault};
+pub use pool::{Pool, check_connection_limit, clock_skew};
+pub use session::Session;
+pub use settings::Settings;
+pub use statement::Statement;

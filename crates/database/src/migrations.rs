@@ -1,0 +1,71 @@
+//! The schema of a database, from the files in `migrations/`. One migration is one transaction; landed files are
+//! never edited (their checksums are recorded and compared).
+
+use std::path::Path;
+
+use refinery::{Migration, Runner, Target};
+use tokio_postgres::Config;
+
+use crate::session::Session;
+use crate::{Error, Statement};
+
+mod embedded {
+    refinery::embed_migrations!("../../migrations");
+}
+
+const LOCK: Statement = crate::statement!("migrations_lock.sql");
+const LOCK_TIMEOUT: Statement = crate::statement!("migrations_lock_timeout.sql");
+
+/// What was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The migrations that this run applied, in order, as `V1__schemas`.
+    pub applied: Vec<String>,
+}
+
+/// The migrations that this build carries, in order.
+#[must_use]
+pub fn embedded() -> Vec<Migration> {
+    embedded::migrations::runner().get_migrations().clone()
+}
+
+/// The migrations in a folder, in order.
+///
+/// # Errors
+/// [`Error::Migration`] when a file cannot be read or is not named like one.
+pub fn in_folder(folder: &Path) -> Result<Vec<Migration>, Error> {
+    let mut migrations =
+        refinery::load_sql_migrations(folder).map_err(|error| Error::Migration(Box::new(error)))?;
+    migrations.sort();
+    Ok(migrations)
+}
+
+/// Brings the database to the newest schema of this build. Several at once wait for each other.
+///
+/// # Errors
+/// What Postgres said, or that an applied file was edited.
+pub async fn run(administrator: &Config) -> Result<Report, Error> {
+    apply(administrator, &embedded(), None).await
+}
+
+/// Applies those of the migrations that the database does not have yet, up to a version.
+///
+/// # Errors
+/// What Postgres said, or that an applied file was edited.
+pub async fn apply(
+    administrator: &Config,
+    migrations: &[Migration],
+    up_to: Option<i32>,
+) -> Result<Report, Error> {
+    let mut session = Session::open(administrator).await?;
+    session.run(LOCK.file, LOCK.sql).await?;
+    // A migration that waits for a lock makes everybody behind it wait: rather give up and be run again.
+    session.run(LOCK_TIMEOUT.file, LOCK_TIMEOUT.sql).await?;
+    let target = up_to.map_or(Target::Latest, Target::Version);
+    let report = Runner::new(migrations)
+        .set_target(target)
+        .run_async(&mut session.client)
+        .await
+        .map_err(|error| Error::Migration(Box::new(error)))?;
+    Ok(Report { applied: report.applied_migrations().iter().map(ToString::to_string).collect() })
+}

@@ -1,0 +1,119 @@
+//! Connections under the service's own role. A pool makes no connection before the first is asked for, so that
+//! a service starts while the database is away.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret;
+use tokio_postgres::NoTls;
+
+use crate::{Error, Settings, Statement};
+
+const ROLE_LIMIT: Statement = crate::statement!("role_limit.sql");
+const SERVER_CLOCK: Statement = crate::statement!("server_clock.sql");
+
+/// How long a connection may be silent, or have data unacknowledged, before it is looked into.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A bounded set of connections to the shared database.
+#[derive(Clone)]
+pub struct Pool {
+    pool: deadpool_postgres::Pool,
+}
+
+impl Pool {
+    /// Makes the pool. It does not connect yet.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when the bounds or the address are wrong.
+    pub fn new(settings: &Settings, application_name: &str) -> Result<Self, Error> {
+        Self::build(settings, application_name, None)
+    }
+
+    /// Makes a pool whose connections act as another role from the start, as by `set role`: for a login that is a
+    /// member of it but inherits nothing.
+    ///
+    /// # Errors
+    /// As [`Pool::new`].
+    pub fn acting_as(settings: &Settings, application_name: &str, role: &'static str) -> Result<Self, Error> {
+        Self::build(settings, application_name, Some(role))
+    }
+
+    fn build(settings: &Settings, application_name: &str, role: Option<&str>) -> Result<Self, Error> {
+        settings.validate()?;
+        let mut config: tokio_postgres::Config = settings.url.expose_secret().parse().map_err(|_| {
+            // The cause is left out: it may quote the address, and the address holds a password.
+            Error::Settings("database.url is not a postgres:// address".to_owned())
+        })?;
+        if let Some(role) = role {
+            let others = config.get_options().map_or_else(String::new, |options| format!("{options} "));
+            config.options(format!("{others}-c role={role}"));
+        }
+        config.application_name(application_name);
+        config.connect_timeout(settings.connect_timeout());
+        // A peer that is silent on a live connection is asked after half a minute, and one that acknowledges
+        // nothing is given up: a network that swallows packets must not hold a connection for hours.
+        config.keepalives_idle(SILENCE);
+        config.tcp_user_timeout(SILENCE);
+        let manager =
+            Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let pool = deadpool_postgres::Pool::builder(manager)
+            .max_size(settings.pool_max)
+            .wait_timeout(Some(settings.wait_timeout()))
+            .create_timeout(Some(settings.connect_timeout()))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| Error::Settings(format!("the database pool cannot be built: {error}")))?;
+        Ok(Self { pool })
+    }
+
+    /// A connection, waiting for a free one if need be.
+    ///
+    /// # Errors
+    /// [`Error::Pool`] when none could be had in time.
+    pub async fn get(&self) -> Result<Object, Error> {
+        self.pool.get().await.map_err(Error::Pool)
+    }
+
+    /// Connections open at this moment.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.pool.status().size
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("status", &self.pool.status()).finish()
+    }
+}
+
+/// Refuses settings under which the processes of a service could together ask for more connections than their
+/// role may hold. Roles without a limit pass.
+///
+/// # Errors
+/// [`Error::ConnectionLimit`], or that of asking.
+pub async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<(), Error> {
+    let client = pool.get().await?;
+    let row = ROLE_LIMIT.query_one(&client, &[]).await?;
+    let (role, limit): (String, i32) = (row.get("role"), row.get("connection_limit"));
+    let wanted = settings.pool_max.saturating_mul(settings.instances_max);
+    if usize::try_from(limit).is_ok_and(|limit| wanted > limit) {
+        let (pool_max, instances_max) = (settings.pool_max, settings.instances_max);
+        return Err(Error::ConnectionLimit { role, limit, pool_max, instances_max });
+    }
+    Ok(())
+}
+
+/// How far this machine's clock is ahead of the database's, to the precision of a round trip.
+///
+/// # Errors
+/// That of asking.
+pub async fn clock_skew(pool: &Pool) -> Result<SignedDuration, Error> {
+    let client = pool.get().await?;
+    let asked = Timestamp::now();
+    let server: Timestamp = SERVER_CLOCK.query_one(&client, &[]).await?.get("now");
+    let answered = Timestamp::now();
+    Ok(asked.duration_since(server) + answered.duration_since(asked) / 2)
+}

@@ -1,0 +1,38 @@
+//! One connection outside any pool, for the steps that set up a cluster or a database.
+
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::Error;
+
+/// A connection and the task that drives it; both end together.
+pub struct Session {
+    /// The connection.
+    pub client: Client,
+    _driver: JoinSet<()>,
+}
+
+impl Session {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        let (client, connection) = config.connect(NoTls).await.map_err(Error::Connect)?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a database session broke");
+            }
+        });
+        Ok(Self { client, _driver: driver })
+    }
+
+    /// Runs text that takes no parameters, named for the error.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn run(&self, file: &'static str, text: &str) -> Result<(), Error> {
+        self.client.batch_execute(text).await.map_err(|source| Error::Statement { file, source })
+    }
+}

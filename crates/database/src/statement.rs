@@ -1,0 +1,95 @@
+//! A statement and the file it stands in. The file's name travels with every error, so that a log line leads
+//! to the one place where the SQL is.
+
+use deadpool_postgres::GenericClient;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::Error;
+
+/// One SQL statement of a service, from that service's `sql/` folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statement {
+    /// The file's name.
+    pub file: &'static str,
+    /// Its text.
+    pub sql: &'static str,
+}
+
+/// The [`Statement`] in a file of the calling crate's `sql/` folder.
+#[macro_export]
+macro_rules! statement {
+    ($file:literal) => {
+        $crate::Statement {
+            file: $file,
+            sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $file)),
+        }
+    };
+}
+
+impl Statement {
+    /// Runs it and returns its rows. It is prepared once per connection.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn query<C: GenericClient + Sync>(
+        &self,
+        client: &C,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let prepared = client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
+        client.query(&prepared, parameters).await.map_err(|source| self.failed(source))
+    }
+
+    /// Runs it and returns its only row.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], also when there is none or more than one.
+    pub async fn query_one<C: GenericClient + Sync>(
+        &self,
+        client: &C,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, Error> {
+        let prepared = client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
+        client.query_one(&prepared, parameters).await.map_err(|source| self.failed(source))
+    }
+
+    /// Runs it and returns its row, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], also when there are several.
+    pub async fn query_opt<C: GenericClient + Sync>(
+        &self,
+        client: &C,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, Error> {
+        let prepared = client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
+        client.query_opt(&prepared, parameters).await.map_err(|source| self.failed(source))
+    }
+
+    /// Runs it and returns how many rows it touched.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn execute<C: GenericClient + Sync>(
+        &self,
+        client: &C,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Error> {
+        let prepared = client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
+        client.execute(&prepared, parameters).await.map_err(|source| self.failed(source))
+    }
+
+    /// Prepares it on this connection, if that has not been done, so that running it later leaves at once.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn prepare<C: GenericClient + Sync>(&self, client: &C) -> Result<(), Error> {
+        client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
+        Ok(())
+    }
+
+    fn failed(&self, source: tokio_postgres::Error) -> Error {
+        Error::Statement { file: self.file, source }
+    }
+}

@@ -1,0 +1,90 @@
+//! What comes in to be applied, and what became of it.
+
+use std::collections::BTreeMap;
+
+use events::{EngagementEvent, EnvelopeId, Malformed};
+
+/// An envelope as it arrived: its events, each readable or not.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The idempotency key.
+    pub id: EnvelopeId,
+    /// The trace that it belongs to, kept with what is parked of it.
+    pub traceparent: Option<String>,
+    /// Its events, in order.
+    pub events: Vec<Result<EngagementEvent, Malformed>>,
+}
+
+/// What happens to an event that the database will not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBadEvent {
+    /// A row in `analytics.parked`: nobody is waiting who could be told.
+    Park,
+    /// Left out; its caller is told.
+    Refuse,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// It changed a total.
+    Counted,
+    /// It had been counted already, by its key or by what it says.
+    Repeat,
+    /// Its blog is unknown or not live.
+    Discarded,
+    /// Set aside with a reason.
+    Parked,
+    /// Left out, because its caller is told ([`OnBadEvent::Refuse`]).
+    Refused,
+    /// Its whole envelope had been applied before; what became of it then is not known here.
+    Replayed,
+}
+
+impl Outcome {
+    /// The name in `analytics.outcome` and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counted => "counted",
+            Self::Repeat => "repeat",
+            Self::Discarded => "discarded",
+            Self::Parked => "parked",
+            Self::Refused => "refused",
+            Self::Replayed => "replayed",
+        }
+    }
+}
+
+/// The totals of a blog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Views that counted.
+    pub total_views: i64,
+    /// Accounts that like it.
+    pub total_likes: i64,
+    /// Shares that counted.
+    pub total_shares: i64,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// By envelope and event, in the order of the batch.
+    pub outcomes: Vec<Vec<Outcome>>,
+    /// For [`OnBadEvent::Refuse`], where callers wait for it: the totals after the batch of every blog in it.
+    pub totals: BTreeMap<i64, Totals>,
+}
+
+/// A message that holds no event that could be told apart, to be set aside as a whole.
+#[derive(Debug, Clone)]
+pub struct ParkedBody {
+    /// The message's id, or one derived from its bytes.
+    pub envelope_id: uuid::Uuid,
+    /// Why.
+    pub reason: String,
+    /// The bytes.
+    pub body: Vec<u8>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+}

@@ -1,0 +1,130 @@
+//! The rows of `analytics.parked`: set aside, read again, and marked when their events are counted after all.
+
+use database::{Error, Statement, statement};
+use deadpool_postgres::{GenericClient, Object, Transaction};
+use events::EnvelopeId;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::prepare_all;
+use crate::transaction::Redriving;
+
+pub(super) const PARKED_INSERT: Statement = statement!("parked_insert.sql");
+const PARKED_WAITING: Statement = statement!("parked_waiting.sql");
+const PARKED_LATE_COUNT: Statement = statement!("parked_late_count.sql");
+const PARKED_ADOPT: Statement = statement!("parked_adopt.sql");
+const PARKED_REDRIVEN: Statement = statement!("parked_redriven.sql");
+const PARKED_REFUSED: Statement = statement!("parked_refused.sql");
+const TRANSACTION_ID: Statement = statement!("transaction_id.sql");
+
+/// A row of `parked`.
+#[derive(Debug)]
+pub(crate) struct Parked<'batch> {
+    pub(crate) envelope_id: Uuid,
+    pub(crate) index: i32,
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) reason: String,
+    pub(crate) sqlstate: Option<&'batch str>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) traceparent: Option<&'batch str>,
+    pub(crate) in_ledger: bool,
+}
+
+/// Sets events aside.
+pub(crate) async fn park<C: GenericClient + Sync>(client: &C, parked: &[Parked<'_>]) -> Result<(), Error> {
+    if parked.is_empty() {
+        return Ok(());
+    }
+    let envelopes: Vec<_> = parked.iter().map(|row| row.envelope_id).collect();
+    let indexes: Vec<_> = parked.iter().map(|row| row.index).collect();
+    let kinds: Vec<_> = parked.iter().map(|row| row.kind).collect();
+    let reasons: Vec<_> = parked.iter().map(|row| storable(&row.reason)).collect();
+    let sqlstates: Vec<_> = parked.iter().map(|row| row.sqlstate).collect();
+    let bodies: Vec<_> = parked.iter().map(|row| row.body.as_slice()).collect();
+    let traces: Vec<_> =
+        parked.iter().map(|row| row.traceparent.map(|text| text.replace('\0', ""))).collect();
+    let in_ledger: Vec<_> = parked.iter().map(|row| row.in_ledger).collect();
+    let parameters: [&(dyn ToSql + Sync); 8] =
+        [&envelopes, &indexes, &kinds, &reasons, &sqlstates, &bodies, &traces, &in_ledger];
+    PARKED_INSERT.execute(client, &parameters).await?;
+    Ok(())
+}
+
+/// A parked event, or with a negative index a whole message, that still waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) envelope_id: Uuid,
+    pub(crate) index: i32,
+    pub(crate) kind: Option<String>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) in_ledger: bool,
+}
+
+/// Reads a parked event, if it waits.
+pub(crate) async fn waiting(
+    client: &Object,
+    envelope_id: Uuid,
+    index: i32,
+) -> Result<Option<Waiting>, Error> {
+    let row = PARKED_WAITING.query_opt(client, &[&envelope_id, &index]).await?;
+    Ok(row.map(|row| Waiting {
+        envelope_id,
+        index,
+        kind: row.get("kind"),
+        body: row.get("body"),
+        traceparent: row.get("traceparent"),
+        in_ledger: row.get("in_ledger"),
+    }))
+}
+
+/// Prepares what a redrive says beside the statements of a batch.
+pub(crate) async fn prepare_redrive(client: &Object) -> Result<(), Error> {
+    prepare_all(client, &[TRANSACTION_ID, PARKED_REDRIVEN]).await
+}
+
+/// Gives the transaction its id.
+pub(crate) async fn take_transaction_id(transaction: &Transaction<'_>) -> Result<(), Error> {
+    TRANSACTION_ID.query_one(transaction, &[]).await?;
+    Ok(())
+}
+
+/// Marks the row that is redriven, if one is. False when it no longer waits as it was read.
+pub(crate) async fn mark_redriven(
+    transaction: &Transaction<'_>,
+    redriving: Option<&Redriving>,
+) -> Result<bool, Error> {
+    let Some(row) = redriving else { return Ok(true) };
+    let in_ledger = row.parked_as.is_some();
+    Ok(PARKED_REDRIVEN.execute(transaction, &[&row.envelope_id, &row.index, &in_ledger]).await? == 1)
+}
+
+/// Says why a parked event was refused again. False when it no longer waits.
+pub(crate) async fn mark_refused(
+    client: &Object,
+    row: &Waiting,
+    reason: &str,
+    sqlstate: Option<&str>,
+) -> Result<bool, Error> {
+    let (envelope_id, index, reason) = (row.envelope_id, row.index, storable(reason));
+    Ok(PARKED_REFUSED.execute(client, &[&envelope_id, &index, &reason, &sqlstate]).await? == 1)
+}
+
+/// How many events of an envelope are parked of which the ledger knows nothing.
+pub(crate) async fn late_count(transaction: &Transaction<'_>, id: EnvelopeId) -> Result<i32, Error> {
+    Ok(PARKED_LATE_COUNT.query_one(transaction, &[&id.as_uuid()]).await?.get("late"))
+}
+
+/// Says of the late events of an envelope that the ledger holds them now, and returns their kinds.
+pub(crate) async fn adopt(
+    transaction: &Transaction<'_>,
+    id: EnvelopeId,
+) -> Result<Vec<Option<String>>, Error> {
+    let rows = PARKED_ADOPT.query(transaction, &[&id.as_uuid()]).await?;
+    Ok(rows.iter().map(|row| row.get("kind")).collect())
+}
+
+/// A text column holds everything but NUL, and a reason may quote what was sent.
+fn storable(reason: &str) -> String {
+    reason.replace('\0', "\u{fffd}")
+}

@@ -1,0 +1,36 @@
+//! The settings of counting. They must be the same for every process that counts.
+
+use serde::Deserialize;
+
+const DAY_S: u32 = 24 * 60 * 60;
+
+/// The `[engagement]` section, as far as it says what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// A visitor's views of a blog count once within a window of this many seconds. Windows start at UTC midnight,
+    /// so the length must divide a day. 0: every view counts, and no row is kept of it.
+    pub view_window_s: u32,
+}
+
+/// The window does not divide the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "engagement.view_window_s is {0}, which does not divide a day: choose 0 (every view counts) or a divisor of \
+     86400, such as 300, 1800 or 3600"
+)]
+pub struct SettingsError(u32);
+
+impl Settings {
+    /// Checks that the window divides a day.
+    ///
+    /// # Errors
+    /// [`SettingsError`] when it does not.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        if self.view_window_s == 0 || DAY_S.is_multiple_of(self.view_window_s) {
+            Ok(())
+        } else {
+            Err(SettingsError(self.view_window_s))
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! One batch, one transaction: what the database is asked and told, in table order.
+//!
+//! Statements that do not need each other's answers leave together; a batch is five round trips whatever its
+//! size. When one of them fails, those behind it are only told that the transaction is aborted, and may be heard
+//! first: so all answers are awaited, and the first in order is the error. Everything that is locked on the way (new
+//! ledger rows first, shared outcome rows last) is locked in key order.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
+
+use database::Fault;
+use deadpool_postgres::{Object, Transaction};
+use events::EngagementEvent;
+use futures_util::join;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::apply::Error;
+use crate::fold::{self, Deltas, Fold};
+use crate::rows::{self, Parked};
+use crate::{Applied, Incoming, OnBadEvent, Outcome, window};
+
+/// The kind under which an event is accounted for that could not be read.
+pub(crate) const UNREADABLE: &str = "unreadable";
+
+/// What of a batch an attempt takes in. Events are counted through the whole batch, from 0.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// For a trial: only these events; the others are as if they were not there.
+    pub(crate) only: Option<Range<usize>>,
+    /// Events that the database will not take.
+    pub(crate) bad: BTreeMap<usize, Bad>,
+    /// Envelopes whose day the ledger has forgotten, or does not know yet: parked whole.
+    pub(crate) outside: BTreeSet<usize>,
+}
+
+/// Why an event is set aside.
+#[derive(Debug, Clone)]
+pub(crate) struct Bad {
+    pub(crate) reason: String,
+    pub(crate) sqlstate: Option<String>,
+}
+
+/// How an attempt ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Commit,
+    /// A trial, to see whether the database takes it.
+    RollBack,
+}
+
+/// The parked row that a batch of one envelope was read from. The transaction marks it, or nothing happens.
+#[derive(Debug)]
+pub(crate) struct Redriving {
+    pub(crate) envelope_id: Uuid,
+    pub(crate) index: i32,
+    /// Where the ledger accounts for its event as parked, if it does: hour and kind. That is taken back.
+    pub(crate) parked_as: Option<(Timestamp, &'static str)>,
+}
+
+/// An event's place: in the whole batch, its envelope, and its index there.
+type Place = (usize, usize, usize);
+
+/// One attempt at a batch.
+pub(crate) struct Attempt<'batch> {
+    pub(crate) batch: &'batch [Incoming],
+    pub(crate) selection: &'batch Selection,
+    pub(crate) on_bad: OnBadEvent,
+    pub(crate) view_window_s: u32,
+    pub(crate) redriving: Option<&'batch Redriving>,
+}
+
+impl<'batch> Attempt<'batch> {
+    pub(crate) async fn run(&self, client: &mut Object, end: End) -> Result<Applied, Error> {
+        rows::prepare(client).await?;
+        if self.redriving.is_some() {
+            rows::prepare_redrive(client).await?;
+        }
+        let failed = |doing| move |source| database::Error::Transaction { doing, source };
+        let transaction = client.transaction().await.map_err(failed("beginning"))?;
+        let applied = self.write(&transaction).await?;
+        match end {
+            End::Commit => transaction.commit().await.map_err(failed("committing"))?,
+            End::RollBack => transaction.rollback().await.map_err(failed("rolling back"))?,
+        }
+        Ok(applied)
+    }
+
+    async fn write(&self, transaction: &Transaction<'_>) -> Result<Applied, Error> {
+        let (envelopes, blogs, accounts) = (self.envelopes(), self.blogs(), self.accounts_that_like());
+        // The ledger first: with its row the transaction has an id, and only then looks at accounts.
+        let (fresh, live, active) = join!(
+            self.fresh(transaction, &envelopes),
+            rows::live_blogs(transaction, &blogs),
+            rows::active_accounts(transaction, &accounts)
+        );
+        let (fresh, live, active) = (fresh?, live?, active?);
+
+        let (places, events) = self.fresh_events(fresh.clone());
+        let mut fold = Fold::new(self.view_window_s, events);
+        fold.only_live(&live);
+        fold.only_active(&active);
+        let keys = fold.keys();
+        if !keys.is_empty() {
+            fold.only_keys(rows::keys_insert(transaction, &keys).await?);
+        }
+        let ((recent, history), likes) = (fold.views(), fold.likes());
+        let (recent, history, were) = join!(
+            rows::views_insert(transaction, &recent),
+            rows::view_history_insert(transaction, &history),
+            rows::likes_upsert(transaction, &likes)
+        );
+        fold.only_views(recent?, history?);
+        fold.likes_were(&were?);
+        let (deltas, decided) = fold.finish();
+
+        let mut outcomes = self.undecided_outcomes(fresh);
+        for ((_, envelope, index), decided) in places.into_iter().zip(decided) {
+            if let Some(outcome) = outcomes.get_mut(envelope).and_then(|of| of.get_mut(index)) {
+                *outcome = decided;
+            }
+        }
+        let totals = self.write_deltas(transaction, &deltas, &outcomes, &blogs).await?;
+        Ok(Applied { outcomes, totals })
+    }
+
+    /// Everything that follows from the fold, sent as one flight.
+    async fn write_deltas(
+        &self,
+        transaction: &Transaction<'_>,
+        deltas: &Deltas,
+        outcomes: &[Vec<Outcome>],
+        blogs: &BTreeSet<i64>,
+    ) -> Result<BTreeMap<i64, crate::Totals>, Error> {
+        let (parked, accounts) = (self.parked(outcomes), self.accounts(outcomes));
+        let nothing = BTreeSet::new();
+        let asked = if self.on_bad == OnBadEvent::Refuse { blogs } else { &nothing };
+        let (shares, hours, locked, counters, marked, parked, accounted, totals) = join!(
+            rows::shares_add(transaction, deltas),
+            rows::hours_add(transaction, deltas),
+            rows::counters_lock(transaction, deltas),
+            rows::counters_add(transaction, deltas),
+            rows::mark_redriven(transaction, self.redriving),
+            rows::park(transaction, &parked),
+            rows::outcomes_add(transaction, &accounts),
+            rows::totals(transaction, asked)
+        );
+        shares.and(hours).and(locked)?;
+        let (counters, marked) = (counters?, marked?);
+        parked.and(accounted)?;
+        if !marked {
+            return Err(Error::Changed);
+        }
+        if counters != u64::try_from(deltas.counters.len()).unwrap_or(u64::MAX) {
+            return Err(Error::NoCounter);
+        }
+        Ok(totals?)
+    }
+
+    /// The envelopes that are new to the ledger. One whose parked event is redriven stands there already, and that
+    /// event has still to be counted: it is taken for new.
+    async fn fresh(
+        &self,
+        transaction: &Transaction<'_>,
+        envelopes: &BTreeMap<events::EnvelopeId, i32>,
+    ) -> Result<HashSet<Uuid>, database::Error> {
+        if self.redriving.is_none_or(|row| row.parked_as.is_none()) {
+            return rows::ledger_insert(transaction, envelopes).await;
+        }
+        rows::take_transaction_id(transaction).await?;
+        Ok(envelopes.keys().map(|id| id.as_uuid()).collect())
+    }
+
+    /// The envelopes for the ledger, each id once, with the number of events it accounts for.
+    fn envelopes(&self) -> BTreeMap<events::EnvelopeId, i32> {
+        let mut first = 0;
+        let mut envelopes = BTreeMap::new();
+        for (position, envelope) in self.batch.iter().enumerate() {
+            let positions = first..first + envelope.events.len();
+            first = positions.end;
+            if self.selection.outside.contains(&position) {
+                continue;
+            }
+            let refused = match self.on_bad {
+                OnBadEvent::Park => 0,
+                OnBadEvent::Refuse => self.selection.bad.range(positions).count(),
+            };
+            let n = i32::try_from(envelope.events.len() - refused).unwrap_or(i32::MAX);
+            envelopes.entry(envelope.id).or_insert(n);
+        }
+        envelopes
+    }
+
+    /// The blogs of everything that might count.
+    fn blogs(&self) -> BTreeSet<i64> {
+        self.events().map(|(_, event)| event.blog_id).collect()
+    }
+
+    /// The accounts of everything that might count by account.
+    fn accounts_that_like(&self) -> BTreeSet<i64> {
+        self.events().filter_map(|(_, event)| fold::account(event)).collect()
+    }
+
+    /// Readable events that are taken in, with their places.
+    fn events(&self) -> impl Iterator<Item = (Place, &'batch EngagementEvent)> {
+        self.places().filter_map(|(place, event)| {
+            let (position, envelope, _) = place;
+            let selected = self.selection.only.as_ref().is_none_or(|only| only.contains(&position))
+                && !self.selection.bad.contains_key(&position)
+                && !self.selection.outside.contains(&envelope);
+            event.as_ref().ok().filter(|_| selected).map(|event| (place, event))
+        })
+    }
+
+    fn places(&self) -> impl Iterator<Item = (Place, &'batch Result<EngagementEvent, events::Malformed>)> {
+        let in_envelopes = self.batch.iter().enumerate().flat_map(|(envelope, incoming)| {
+            incoming.events.iter().enumerate().map(move |(index, event)| (envelope, index, event))
+        });
+        in_envelopes
+            .enumerate()
+            .map(|(position, (envelope, index, event))| ((position, envelope, index), event))
+    }
+
+    /// The events of new envelopes. Of an envelope that stands in the batch twice, the first copy is new.
+    fn fresh_events(&self, mut fresh: HashSet<Uuid>) -> (Vec<Place>, Vec<&'batch EngagementEvent>) {
+        let new: Vec<bool> = self.batch.iter().map(|envelope| fresh.remove(&envelope.id.as_uuid())).collect();
+        self.events().filter(|((_, envelope, _), _)| new.get(*envelope).copied().unwrap_or(false)).unzip()
+    }
+
+    /// What is known of each event before the fold has spoken: parked, refused, or applied before.
+    fn undecided_outcomes(&self, mut fresh: HashSet<Uuid>) -> Vec<Vec<Outcome>> {
+        let set_aside = match self.on_bad {
+            OnBadEvent::Park => Outcome::Parked,
+            OnBadEvent::Refuse => Outcome::Refused,
+        };
+        let mut position = 0;
+        let mut outcomes = Vec::with_capacity(self.batch.len());
+        for (envelope, incoming) in self.batch.iter().enumerate() {
+            let new = fresh.remove(&incoming.id.as_uuid()) || self.selection.outside.contains(&envelope);
+            outcomes.push(vec![if new { set_aside } else { Outcome::Replayed }; incoming.events.len()]);
+            position += incoming.events.len();
+        }
+        debug_assert_eq!(position, self.places().count());
+        outcomes
+    }
+
+    /// The rows of `parked`: what was set aside of new envelopes.
+    fn parked(&self, outcomes: &[Vec<Outcome>]) -> Vec<Parked<'batch>> {
+        let is_parked = |envelope: usize, index: usize| {
+            outcomes.get(envelope).and_then(|of| of.get(index)) == Some(&Outcome::Parked)
+        };
+        let in_trial = |position| self.selection.only.as_ref().is_none_or(|only| only.contains(&position));
+        self.places()
+            .filter(|((position, envelope, index), _)| is_parked(*envelope, *index) && in_trial(*position))
+            .filter_map(|((position, envelope, index), event)| {
+                let incoming = self.batch.get(envelope)?;
+                let outside = self.selection.outside.contains(&envelope);
+                let bad = self.selection.bad.get(&position);
+                let (kind, body, unreadable) = match event {
+                    Ok(event) => {
+                        (Some(event.action.kind().name()), events::codec::encode_engagement(event), None)
+                    }
+                    Err(malformed) => (None, malformed.body.clone().into_bytes(), Some(&malformed.reason)),
+                };
+                let reason = if outside {
+                    "late: the ledger does not hold the day of this envelope".to_owned()
+                } else {
+                    bad.map(|bad| bad.reason.clone()).or_else(|| unreadable.cloned())?
+                };
+                Some(Parked {
+                    envelope_id: incoming.id.as_uuid(),
+                    index: i32::try_from(index).unwrap_or(i32::MAX),
+                    kind,
+                    reason,
+                    sqlstate: bad.and_then(|bad| bad.sqlstate.as_deref()),
+                    body,
+                    traceparent: incoming.traceparent.as_deref(),
+                    in_ledger: !outside,
+                })
+            })
+            .collect()
+    }
+
+    /// Outcomes by the hour of the envelope, for everything that the ledger accounts for.
+    fn accounts(&self, outcomes: &[Vec<Outcome>]) -> BTreeMap<(Timestamp, &'static str, Outcome), i64> {
+        let mut accounts = BTreeMap::new();
+        for ((_, envelope, index), event) in self.places() {
+            let outcome = outcomes.get(envelope).and_then(|of| of.get(index)).copied();
+            let (Some(outcome), Some(incoming)) = (outcome, self.batch.get(envelope)) else { continue };
+            let outside = self.selection.outside.contains(&envelope);
+            if outside || matches!(outcome, Outcome::Refused | Outcome::Replayed) {
+                continue;
+            }
+            let kind = event.as_ref().map_or(UNREADABLE, |event| event.action.kind().name());
+            *accounts.entry((window::hour(incoming.id.made_at()), kind, outcome)).or_default() += 1;
+        }
+        if let Some((hour, kind)) = self.redriving.and_then(|row| row.parked_as) {
+            *accounts.entry((hour, kind, Outcome::Parked)).or_default() -= 1;
+        }
+        accounts
+    }
+}
+
+impl Error {
+    /// What the error calls for.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Database(error) => error.fault(),
+            Self::NoCounter => Fault::BadValue,
+            Self::DayBusy | Self::Changed => Fault::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Times cut to windows and hours, aligned to UTC midnight. A day of the POSIX scale has 86,400 seconds, so cutting
+//! seconds since 1970 by a divisor of that is cutting each day.
+
+use jiff::Timestamp;
+
+const HOUR_S: u32 = 3600;
+
+/// The start of the window that a time falls into.
+pub(crate) fn start(time: Timestamp, window_s: u32) -> Timestamp {
+    let seconds = time.as_microsecond().div_euclid(1_000_000);
+    let start = seconds - seconds.rem_euclid(i64::from(window_s));
+    // Only a time within a window of the very first representable second has no start; it is its own.
+    Timestamp::from_second(start).unwrap_or(time)
+}
+
+/// The start of the hour.
+pub(crate) fn hour(time: Timestamp) -> Timestamp {
+    start(time, HOUR_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_window_holds_its_time_and_starts_on_the_grid(second in -30_000_000_000_i64..30_000_000_000, nano in 0_i32..1_000_000_000) {
+            let time = Timestamp::new(second, nano).unwrap();
+            for window_s in [1_u32, 300, 1800, 3600, 86_400] {
+                let start = start(time, window_s);
+                prop_assert!(start <= time);
+                prop_assert!(time.as_second() - start.as_second() <= i64::from(window_s));
+                prop_assert_eq!(start.as_second().rem_euclid(i64::from(window_s)), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn windows_start_at_utc_midnight() {
+        let time: Timestamp = "2026-11-22T23:59:59.999999Z".parse().unwrap();
+        assert_eq!(start(time, 1800).to_string(), "2026-11-22T23:30:00Z");
+        assert_eq!(start(time, 86_400).to_string(), "2026-11-22T00:00:00Z");
+        assert_eq!(hour(time).to_string(), "2026-11-22T23:00:00Z");
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_panic() {
+        for time in [Timestamp::MIN, Timestamp::MAX] {
+            let _ = (start(time, 1800), hour(time));
+        }
+    }
+}

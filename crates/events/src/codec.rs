@@ -1,0 +1,284 @@
+//! CloudEvents 1.0 JSON, written and read.
+//!
+//! Each event is encoded on its own and a batch is their concatenation, so that handlers encode in parallel
+//! and the task that fills envelopes only copies bytes. Reading is forgiving by event: one that cannot be read
+//! becomes a [`Malformed`] with its text and the reason, and its neighbours are read all the same.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{Action, BlogEvent, Channel, EngagementEvent, Visitor};
+
+const SPEC_VERSION: &str = "1.0";
+const SOURCE: &str = "/blogs-api";
+
+/// The whole body is not a JSON array, so that no event in it can be told from another.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is not a JSON array of events")]
+pub struct Unreadable(#[from] serde_json::Error);
+
+/// One element of a batch that is not an engagement event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// What is wrong with it.
+    pub reason: String,
+    /// Its text, as it was received.
+    pub body: String,
+}
+
+/// Encodes one engagement event.
+#[must_use]
+pub fn encode_engagement(event: &EngagementEvent) -> Vec<u8> {
+    let (visitor, account_id, channel) = match event.action {
+        Action::Viewed(visitor) => (Some(format!("{:016x}", visitor.0)), None, None),
+        Action::Liked { account_id } | Action::Unliked { account_id } => (None, Some(account_id), None),
+        Action::Shared(channel) => (None, None, Some(channel.name())),
+    };
+    write(&Written {
+        specversion: SPEC_VERSION,
+        id: event.id,
+        source: SOURCE,
+        r#type: event.action.kind().event_type(),
+        subject: event.blog_id.to_string(),
+        time: event.time,
+        idempotencykey: event.key,
+        imported: event.imported,
+        data: WrittenData { visitor, account_id, author_id: None, channel },
+    })
+}
+
+/// Encodes one blog event.
+#[must_use]
+pub fn encode_blog(event: &BlogEvent) -> Vec<u8> {
+    write(&Written {
+        specversion: SPEC_VERSION,
+        id: event.id,
+        source: SOURCE,
+        r#type: event.kind.event_type(),
+        subject: event.blog_id.to_string(),
+        time: event.time,
+        idempotencykey: None,
+        imported: false,
+        data: WrittenData {
+            visitor: None,
+            account_id: None,
+            author_id: Some(event.author_id),
+            channel: None,
+        },
+    })
+}
+
+/// Joins encoded events to the body of an envelope.
+#[must_use]
+pub fn join<'event>(events: impl IntoIterator<Item = &'event [u8]>) -> Vec<u8> {
+    let mut body = vec![b'['];
+    for event in events {
+        if body.len() > 1 {
+            body.push(b',');
+        }
+        body.extend_from_slice(event);
+    }
+    body.push(b']');
+    body
+}
+
+/// Reads the body of an engagement envelope, each event by itself.
+///
+/// # Errors
+/// [`Unreadable`] when the body is not a JSON array.
+pub fn decode_engagement(body: &[u8]) -> Result<Vec<Result<EngagementEvent, Malformed>>, Unreadable> {
+    let elements: Vec<&RawValue> = serde_json::from_slice(body)?;
+    Ok(elements.into_iter().map(|element| decode_one(element.get())).collect())
+}
+
+/// Reads one engagement event from its text.
+///
+/// # Errors
+/// [`Malformed`] with the reason and the text.
+pub fn decode_one(text: &str) -> Result<EngagementEvent, Malformed> {
+    let malformed = |reason: String| Malformed { reason, body: text.to_owned() };
+    let read: Read<'_> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    if read.specversion != SPEC_VERSION {
+        return Err(malformed(format!("specversion is {:?}, not {SPEC_VERSION:?}", read.specversion)));
+    }
+    let blog_id = read.subject.parse().map_err(|_| malformed("subject is not a blog id".to_owned()))?;
+    let action = read.action().map_err(malformed)?;
+    Ok(EngagementEvent {
+        id: read.id,
+        blog_id,
+        time: read.time,
+        action,
+        key: read.idempotencykey,
+        imported: read.imported,
+    })
+}
+
+fn write(event: &Written<'_>) -> Vec<u8> {
+    // Serializing these plain structs to memory cannot fail: no map with odd keys, no writer that errs.
+    serde_json::to_vec(event).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    specversion: &'a str,
+    id: Uuid,
+    source: &'a str,
+    r#type: &'a str,
+    subject: String,
+    time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotencykey: Option<Uuid>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    imported: bool,
+    data: WrittenData<'a>,
+}
+
+#[derive(Serialize)]
+struct WrittenData<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visitor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+}
+
+// Strings that are compared or parsed at once are `Cow`: borrowed unless the JSON escapes something in them.
+#[derive(Deserialize)]
+struct Read<'a> {
+    #[serde(borrow)]
+    specversion: std::borrow::Cow<'a, str>,
+    id: Uuid,
+    #[serde(borrow)]
+    r#type: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    subject: std::borrow::Cow<'a, str>,
+    time: Timestamp,
+    #[serde(default)]
+    idempotencykey: Option<Uuid>,
+    #[serde(default)]
+    imported: bool,
+    #[serde(borrow)]
+    data: ReadData<'a>,
+}
+
+#[derive(Deserialize)]
+struct ReadData<'a> {
+    #[serde(borrow, default)]
+    visitor: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default)]
+    account_id: Option<i64>,
+    #[serde(borrow, default)]
+    channel: Option<std::borrow::Cow<'a, str>>,
+}
+
+impl Read<'_> {
+    fn action(&self) -> Result<Action, String> {
+        let account_id = || self.data.account_id.ok_or_else(|| "data.account_id is missing".to_owned());
+        match self.r#type.as_ref() {
+            "blog.viewed" => {
+                let visitor = self.data.visitor.as_deref().ok_or("data.visitor is missing")?;
+                let visitor = u64::from_str_radix(visitor, 16)
+                    .map_err(|_| "data.visitor is not a 64-bit hexadecimal number".to_owned())?;
+                Ok(Action::Viewed(Visitor(visitor)))
+            }
+            "blog.liked" => Ok(Action::Liked { account_id: account_id()? }),
+            "blog.unliked" => Ok(Action::Unliked { account_id: account_id()? }),
+            "blog.shared" => {
+                let channel = self.data.channel.as_deref().ok_or("data.channel is missing")?;
+                let channel: Channel = channel.parse().map_err(|error| format!("data.channel: {error}"))?;
+                Ok(Action::Shared(channel))
+            }
+            other => Err(format!("type {other:?} is not an engagement event")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn event() -> impl Strategy<Value = EngagementEvent> {
+        let action = prop_oneof![
+            any::<u64>().prop_map(|visitor| Action::Viewed(Visitor(visitor))),
+            any::<i64>().prop_map(|account_id| Action::Liked { account_id }),
+            any::<i64>().prop_map(|account_id| Action::Unliked { account_id }),
+            (0..Channel::ALL.len()).prop_map(|index| Action::Shared(Channel::ALL[index])),
+        ];
+        let time = (0_i64..4_000_000_000_000_000)
+            .prop_map(|micros| Timestamp::from_microsecond(micros).expect("a time before 2097"));
+        (any::<u128>(), any::<i64>(), time, action, proptest::option::of(any::<u128>()), any::<bool>())
+            .prop_map(|(id, blog_id, time, action, key, imported)| EngagementEvent {
+                id: Uuid::from_u128(id),
+                blog_id,
+                time,
+                action,
+                key: key.map(Uuid::from_u128),
+                imported,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(events in proptest::collection::vec(event(), 0..20)) {
+            let encoded: Vec<Vec<u8>> = events.iter().map(encode_engagement).collect();
+            let body = join(encoded.iter().map(Vec::as_slice));
+            let read: Result<Vec<_>, _> = decode_engagement(&body).unwrap().into_iter().collect();
+            prop_assert_eq!(read.unwrap(), events);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode_engagement(&bytes);
+        }
+
+        #[test]
+        fn a_cut_or_changed_body_never_reads_as_more_events(
+            events in proptest::collection::vec(event(), 1..5), cut in any::<prop::sample::Index>(), byte: u8,
+        ) {
+            let encoded: Vec<Vec<u8>> = events.iter().map(encode_engagement).collect();
+            let mut body = join(encoded.iter().map(Vec::as_slice));
+            let at = cut.index(body.len());
+            body[at] = byte;
+            let counted = decode_engagement(&body).map_or(0, |read| read.iter().filter(|one| one.is_ok()).count());
+            prop_assert!(counted <= events.len());
+            body.truncate(at);
+            prop_assert!(decode_engagement(&body).is_err());
+        }
+    }
+
+    #[test]
+    fn one_bad_event_leaves_its_neighbours_readable() {
+        let good = r#"{"specversion":"1.0","id":"019a0000-0000-7000-8000-000000000001","source":"/x",
+            "type":"blog.viewed","subject":"7","time":"2026-11-22T10:00:00Z","data":{"visitor":"ff"}}"#;
+        let body = format!(r#"[{good},{{"type":"blog.viewed"}},42,{good}]"#);
+        let read = decode_engagement(body.as_bytes()).unwrap();
+        assert_eq!(read.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true]);
+        assert_eq!(read[2].as_ref().unwrap_err().body, "42");
+    }
+
+    #[test]
+    fn the_reason_names_the_field() {
+        for (data, reason) in [
+            (
+                r#""blog.shared","subject":"1","data":{"channel":"carrier pigeon"}"#,
+                "data.channel: unknown channel",
+            ),
+            (r#""blog.liked","subject":"1","data":{}"#, "data.account_id is missing"),
+            (r#""blog.viewed","subject":"one","data":{"visitor":"1"}"#, "subject is not a blog id"),
+            (r#""blog.painted","subject":"1","data":{}"#, "is not an engagement event"),
+        ] {
+            let text = format!(
+                r#"{{"specversion":"1.0","id":"019a0000-0000-7000-8000-000000000001","source":"/x",
+                    "time":"2026-11-22T10:00:00Z","type":{data}}}"#
+            );
+            let malformed = decode_one(&text).unwrap_err();
+            assert!(malformed.reason.contains(reason), "{} should contain {reason}", malformed.reason);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What authors do with a blog, told through the outbox.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// A blog was published, taken back or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlogEvent {
+    /// Unique id of the event, a `UUIDv7`; the envelope that carries it has the same id.
+    pub id: Uuid,
+    /// Which blog.
+    pub blog_id: i64,
+    /// Whose blog.
+    pub author_id: i64,
+    /// When.
+    pub time: Timestamp,
+    /// What happened.
+    pub kind: BlogEventKind,
+}
+
+/// What happened to a blog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BlogEventKind {
+    /// Readers can see it.
+    Published,
+    /// Readers can no longer see it; it may come back.
+    Unpublished,
+    /// It is gone for good.
+    Deleted,
+}
+
+impl BlogEventKind {
+    /// The CloudEvents `type`, which is also the routing key.
+    #[must_use]
+    pub fn event_type(self) -> &'static str {
+        match self {
+            Self::Published => "blog.published",
+            Self::Unpublished => "blog.unpublished",
+            Self::Deleted => "blog.deleted",
+        }
+    }
+}

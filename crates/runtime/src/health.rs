@@ -1,0 +1,127 @@
+//! How a process is, as its parts report it. A part says that it works, or why it does not; a rule says whether
+//! the whole is ready. Parts that do not work but leave the process ready make it degraded, and readers of
+//! `/readyz` see both.
+
+mod probe;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+pub use probe::{NotReady, ask};
+
+/// When a process is ready.
+#[derive(Debug, Clone, Copy)]
+pub enum ReadyRule {
+    /// While every part that has reported works, and at least one has reported.
+    All,
+    /// While one of these parts works. The others, and the rest of these, only degrade.
+    AnyOf(&'static [&'static str]),
+}
+
+/// Where the parts of one process report. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct Health {
+    rule: ReadyRule,
+    parts: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
+}
+
+impl Health {
+    /// No part has reported yet, so the process is not ready.
+    #[must_use]
+    pub fn new(rule: ReadyRule) -> Self {
+        Self { rule, parts: Arc::default() }
+    }
+
+    /// A part's word on itself: it works, or why it does not. The last word counts. A change is logged; a part
+    /// that begins with "not yet" is no reason to warn anybody.
+    pub fn report(&self, part: &'static str, state: Result<(), String>) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = parts.insert(part, state.clone());
+        drop(parts);
+        match (before, state) {
+            (Some(Ok(())), Ok(())) => {}
+            (_, Ok(())) => tracing::info!(part, "works"),
+            (Some(Err(known)), Err(reason)) if known == reason => {}
+            (None, Err(reason)) => tracing::info!(part, reason, "does not work yet"),
+            (Some(_), Err(reason)) => tracing::warn!(part, reason, "degraded"),
+        }
+    }
+
+    /// The whole, now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let works = |part: &&str| parts.get(*part).is_some_and(Result::is_ok);
+        let ready = match self.rule {
+            ReadyRule::All => !parts.is_empty() && parts.values().all(Result::is_ok),
+            ReadyRule::AnyOf(any) => any.iter().any(works),
+        };
+        let parts: BTreeMap<_, _> =
+            parts.into_iter().map(|(part, state)| (part, PartStatus::from(state))).collect();
+        let degraded = parts.iter().filter(|(_, status)| !status.works).map(|(part, _)| *part).collect();
+        Status { ready, degraded, parts }
+    }
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Whether traffic should come here.
+    pub ready: bool,
+    /// The parts that do not work.
+    pub degraded: Vec<&'static str>,
+    /// Every part that has reported.
+    pub parts: BTreeMap<&'static str, PartStatus>,
+}
+
+/// One part's last word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartStatus {
+    /// Whether it works.
+    pub works: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<Result<(), String>> for PartStatus {
+    fn from(state: Result<(), String>) -> Self {
+        Self { works: state.is_ok(), reason: state.err() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_ready_only_when_everything_that_reported_works() {
+        let health = Health::new(ReadyRule::All);
+        assert!(!health.status().ready, "nothing has reported yet");
+        health.report("database", Ok(()));
+        assert!(health.status().ready);
+        health.report("broker", Err("connection refused".to_owned()));
+        let status = health.status();
+        assert!(!status.ready);
+        assert_eq!(status.degraded, ["broker"]);
+        assert_eq!(status.parts["broker"].reason.as_deref(), Some("connection refused"));
+        health.report("broker", Ok(()));
+        assert!(health.status().ready);
+    }
+
+    #[test]
+    fn any_of_is_ready_while_one_works_and_names_the_rest() {
+        let health = Health::new(ReadyRule::AnyOf(&["broker", "outbox"]));
+        health.report("cache", Ok(()));
+        assert!(!health.status().ready, "neither of the two has reported");
+        health.report("broker", Err("blocked".to_owned()));
+        health.report("outbox", Ok(()));
+        let status = health.clone().status();
+        assert!(status.ready);
+        assert_eq!(status.degraded, ["broker"]);
+        health.report("outbox", Err("away".to_owned()));
+        assert!(!health.status().ready);
+    }
+}

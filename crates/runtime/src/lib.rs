@@ -1,0 +1,11 @@
+//! The process, not the product: where its settings come from, how it logs, when it ends, and how it tells
+//! others how it is. Every service and the command line start with this crate; it knows none of them.
+//!
+//! Nothing here is global but the log subscriber: registries and health are passed in, since several services
+//! share one process under `commonplace up`.
+
+pub mod health;
+pub mod metrics;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;

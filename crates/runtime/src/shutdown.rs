@@ -1,0 +1,61 @@
+//! The end of a process, as one token. The first SIGINT or SIGTERM cancels it, and whoever holds it treats that
+//! as the end of the input: drain, flush, return. The second signal is a person who has waited long enough.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A token that the first SIGINT or SIGTERM cancels. The second one ends the process at once, with the exit
+/// code that a shell gives to that signal (130, 143).
+///
+/// Call it once, inside a Tokio runtime and before anything is started: from then on both signals are caught.
+/// Should the system refuse to register them, they keep what they do by default, which is to end the process.
+#[must_use]
+pub fn on_signal() -> CancellationToken {
+    let token = CancellationToken::new();
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(interrupts), Ok(terminations)) => {
+            // This task lives as long as the process does; nobody waits for it.
+            TaskTracker::new().spawn(watch(interrupts, terminations, token.clone()));
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals cannot be caught: the process will end without draining");
+        }
+    }
+    token
+}
+
+async fn watch(mut interrupts: Signal, mut terminations: Signal, token: CancellationToken) {
+    let name = next(&mut interrupts, &mut terminations).await.0;
+    tracing::info!(signal = name, "shutting down; a second signal ends the process at once");
+    token.cancel();
+    let (name, exit_code) = next(&mut interrupts, &mut terminations).await;
+    tracing::warn!(signal = name, "second signal: leaving without draining");
+    std::process::exit(exit_code);
+}
+
+async fn next(interrupts: &mut Signal, terminations: &mut Signal) -> (&'static str, i32) {
+    tokio::select! {
+        _ = interrupts.recv() => ("SIGINT", 130),
+        _ = terminations.recv() => ("SIGTERM", 143),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nix::sys::signal::{Signal, raise};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    // One test, because all tests of a process share its signals and a second one would end it.
+    #[tokio::test]
+    async fn the_first_signal_cancels_the_token() {
+        let token = on_signal();
+        assert!(!token.is_cancelled());
+        raise(Signal::SIGTERM).unwrap();
+        timeout(Duration::from_secs(10), token.cancelled()).await.unwrap();
+    }
+}

@@ -1,0 +1,107 @@
+//! Loopback ports, and what a server says on one when it is ready.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::error::{Doing, Error};
+
+/// How often a start is tried when somebody takes a port between our choosing it and the server's binding it.
+pub(crate) const ATTEMPTS_MAX: u32 = 5;
+
+/// Ports, each another one, that nobody listens on now.
+pub(crate) fn free<const N: usize>() -> Result<[u16; N], Error> {
+    let find = || -> io::Result<[u16; N]> {
+        // All are held until the last is found, so that none comes up twice.
+        let mut listeners = Vec::with_capacity(N);
+        let mut ports = [0; N];
+        for port in &mut ports {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            *port = listener.local_addr()?.port();
+            listeners.push(listener);
+        }
+        Ok(ports)
+    };
+    find().doing(|| "find a free port on 127.0.0.1".to_owned())
+}
+
+/// Whether a server's last words say that its port was taken.
+pub(crate) fn was_taken(log: &str) -> bool {
+    let log = log.to_lowercase();
+    ["address already in use", "eaddrinuse", "port is already allocated"]
+        .iter()
+        .any(|words| log.contains(words))
+}
+
+/// Whether Postgres takes sessions: it asks for a password instead of refusing with "starting up".
+pub(crate) fn postgres_is_ready(port: u16) -> bool {
+    const VERSION_3: [u8; 4] = 196_608_u32.to_be_bytes();
+    const PARAMETERS: &[u8] = b"user\0postgres\0database\0postgres\0\0";
+    let length = u32::try_from(PARAMETERS.len() + 8).unwrap_or_default().to_be_bytes();
+    let hello = [&length[..], &VERSION_3[..], PARAMETERS].concat();
+    first_bytes(port, &hello).is_ok_and(|answer| answer == [b'R'])
+}
+
+/// Whether RabbitMQ takes connections: it answers the AMQP 0-9-1 header with a method frame.
+pub(crate) fn amqp_is_ready(port: u16) -> bool {
+    first_bytes(port, b"AMQP\0\0\x09\x01").is_ok_and(|answer| answer == [1])
+}
+
+/// Whether `epmd` answers a request for names, which it does with its own port first.
+pub(crate) fn epmd_is_ready(port: u16) -> bool {
+    const NAMES: &[u8] = &[0, 1, b'n'];
+    first_bytes(port, NAMES).is_ok_and(|answer: [u8; 4]| answer == u32::from(port).to_be_bytes())
+}
+
+fn first_bytes<const N: usize>(port: u16, hello: &[u8]) -> io::Result<[u8; N]> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(hello)?;
+    // All of the answer is taken: closing with something unread resets the connection, which servers log.
+    let mut answer = [0_u8; 4096];
+    let length = stream.read(&mut answer)?;
+    answer
+        .get(..length)
+        .and_then(<[u8]>::first_chunk)
+        .copied()
+        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_ports_differ_and_can_be_bound() {
+        let [first, second] = free().unwrap();
+        assert_ne!(first, second);
+        for port in [first, second] {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        }
+    }
+
+    #[test]
+    fn each_servers_words_for_a_taken_port_are_known() {
+        assert!(was_taken("LOG:  could not bind IPv4 address \"127.0.0.1\": Address already in use"));
+        assert!(was_taken("BOOT FAILED {error,{listen,eaddrinuse}}"));
+        assert!(was_taken("Bind for 127.0.0.1:5432 failed: port is already allocated"));
+        assert!(!was_taken("FATAL:  data directory has wrong ownership"));
+    }
+
+    #[test]
+    fn a_listener_that_says_something_else_is_not_ready() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    listener.accept().unwrap().0.write_all(b"E").unwrap();
+                }
+            });
+            assert!(!postgres_is_ready(port));
+            assert!(!amqp_is_ready(port));
+            assert!(!epmd_is_ready(port));
+        });
+    }
+}

@@ -1,0 +1,78 @@
+//! Processes by their ids, as `/proc` shows them.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+/// Sends a signal. A process that is gone needs none.
+pub(crate) fn send(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid)
+        && pid > 1
+    {
+        // The only failures are "gone" and "not ours"; whoever waits for the end sees the second.
+        let _ = signal::kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// Whether the process is there and its command line speaks of `path`.
+pub(crate) fn speaks_of(pid: u32, path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let wanted = path.as_os_str().as_bytes();
+    fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| line.windows(wanted.len().max(1)).any(|part| part == wanted))
+}
+
+/// Every process below `root`, `root` excluded.
+pub(crate) fn descendants(root: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?)))
+        .collect();
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// The parent's id in a line of `/proc/<pid>/stat`. The name before it is in parentheses and may hold anything.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_is_read_past_any_name() {
+        assert_eq!(parent("812 (a) b (c)) S 77 812 812 0 -1"), Some(77));
+        assert_eq!(parent("nonsense"), None);
+    }
+
+    #[test]
+    fn a_child_is_a_descendant_and_speaks_of_its_arguments() {
+        let path = Path::new("/a/path/that/only/this/test/names");
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "echo; read -r line", "sh"])
+            .arg(path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        // Its command line is there for certain only once it runs.
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let found = descendants(std::process::id());
+        let (speaks, silent) = (speaks_of(pid, path), speaks_of(pid, Path::new("/another")));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(found.contains(&pid) && speaks && !silent);
+    }
+}

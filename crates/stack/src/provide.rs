@@ -1,0 +1,197 @@
+//! Getting the servers: what is installed, else Debian's packages, else images, else one clear sentence.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use nix::unistd::Uid;
+
+use crate::docker;
+use crate::error::{Doing, Error};
+use crate::find::{self, POSTGRES_MIN, PostgresPrograms, RABBITMQ_MIN, RabbitMqPrograms};
+use crate::guard::last_lines;
+
+const INSTALL: &str = include_str!("install.sh");
+
+/// Where a server's programs come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source<T> {
+    Installed(T),
+    /// A Docker image.
+    Image(&'static str),
+}
+
+/// Every PostgreSQL that could be used, newest first and never empty, or an image.
+pub(crate) type PostgresSource = Source<Vec<PostgresPrograms>>;
+pub(crate) type RabbitMqSource = Source<RabbitMqPrograms>;
+
+const POSTGRES_PACKAGE: &str = "postgresql";
+const RABBITMQ_PACKAGE: &str = "rabbitmq-server";
+const POSTGRES_IMAGE: &str = "postgres:17";
+const RABBITMQ_IMAGE: &str = "rabbitmq:4-management";
+
+pub(crate) fn both(progress: &mut dyn FnMut(&str)) -> Result<(PostgresSource, RabbitMqSource), Error> {
+    get(&[POSTGRES_PACKAGE, RABBITMQ_PACKAGE], progress)?;
+    Ok((found_postgres(), found_rabbitmq()))
+}
+
+pub(crate) fn postgres(progress: &mut dyn FnMut(&str)) -> Result<PostgresSource, Error> {
+    get(&[POSTGRES_PACKAGE], progress)?;
+    Ok(found_postgres())
+}
+
+pub(crate) fn rabbitmq(progress: &mut dyn FnMut(&str)) -> Result<RabbitMqSource, Error> {
+    get(&[RABBITMQ_PACKAGE], progress)?;
+    Ok(found_rabbitmq())
+}
+
+fn found_postgres() -> PostgresSource {
+    Some(find::postgres())
+        .filter(|found| !found.is_empty())
+        .map_or(Source::Image(POSTGRES_IMAGE), Source::Installed)
+}
+
+fn found_rabbitmq() -> RabbitMqSource {
+    find::rabbitmq().map_or(Source::Image(RABBITMQ_IMAGE), Source::Installed)
+}
+
+fn is_here(package: &str) -> bool {
+    if package == POSTGRES_PACKAGE { !find::postgres().is_empty() } else { find::rabbitmq().is_some() }
+}
+
+fn missing(wanted: &[&'static str]) -> Vec<&'static str> {
+    wanted.iter().copied().filter(|package| !is_here(package)).collect()
+}
+
+/// Makes sure that every wanted server is either installed, or can be run as an image.
+fn get(wanted: &[&'static str], progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    // Programs appear before the packages that bring them are set up: what another process is installing just now
+    // is not here yet.
+    installation_lock()?.lock_shared().doing(waiting)?;
+    if missing(wanted).is_empty() {
+        return Ok(());
+    }
+    let Err(error) = install(wanted, progress) else { return Ok(()) };
+    let packages = missing(wanted);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !docker::answers() {
+        return Err(error);
+    }
+    for package in packages {
+        docker::pull(if package == POSTGRES_PACKAGE { POSTGRES_IMAGE } else { RABBITMQ_IMAGE }, progress)?;
+    }
+    Ok(())
+}
+
+fn install(wanted: &[&'static str], progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    let rights = rights_to_install().map_err(|why| nothing_to_run(&missing(wanted), why))?;
+    // One installation at a time: the other may be bringing what we need.
+    let file = installation_lock()?;
+    file.lock().doing(waiting)?;
+    let packages = missing(wanted);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    progress(&format!("installing {names} with apt-get{}", rights.said()));
+    // A group of its own: Ctrl-C must not stop dpkg half-way.
+    let output = rights
+        .shell()
+        .args(["-c", INSTALL, "install"])
+        .args(&packages)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .output()
+        .doing(|| "run apt-get".to_owned())?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        return Err(Error::Install { packages: names, output: last_lines(&String::from_utf8_lossy(&said)) });
+    }
+    let still = missing(wanted);
+    if still.is_empty() { Ok(()) } else { Err(nothing_to_run(&still, "the packages are too old here")) }
+}
+
+/// The file that whoever installs holds locked.
+fn installation_lock() -> Result<File, Error> {
+    let path = std::env::temp_dir().join(format!("commonplace-install-{}.lock", Uid::effective()));
+    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    open.doing(|| format!("open {}", path.display()))
+}
+
+fn waiting() -> String {
+    "wait for another installation".to_owned()
+}
+
+#[derive(Clone, Copy)]
+enum Rights {
+    Root,
+    Sudo,
+}
+
+impl Rights {
+    fn said(self) -> &'static str {
+        match self {
+            Self::Root => "",
+            Self::Sudo => " through sudo",
+        }
+    }
+
+    /// A shell that has the rights.
+    fn shell(self) -> Command {
+        match self {
+            Self::Root => Command::new("/bin/sh"),
+            Self::Sudo => {
+                let mut command = Command::new("sudo");
+                command.args(["-n", "/bin/sh"]);
+                command
+            }
+        }
+    }
+}
+
+fn rights_to_install() -> Result<Rights, &'static str> {
+    if find::program("apt-get").is_none() {
+        return Err("there is neither apt-get nor a Docker engine to get it with");
+    }
+    if Uid::effective().is_root() {
+        return Ok(Rights::Root);
+    }
+    let sudo = Command::new("sudo").args(["-n", "true"]).stdin(Stdio::null()).output();
+    if sudo.is_ok_and(|output| output.status.success()) {
+        Ok(Rights::Sudo)
+    } else {
+        Err("neither root's rights (sudo without a password) nor a Docker engine are there to get it with")
+    }
+}
+
+fn nothing_to_run(packages: &[&str], why: &str) -> Error {
+    let names = packages.iter().map(|package| {
+        if *package == POSTGRES_PACKAGE {
+            format!("PostgreSQL {POSTGRES_MIN} or later")
+        } else {
+            format!("RabbitMQ {RABBITMQ_MIN} or later")
+        }
+    });
+    Error::Missing {
+        what: names.collect::<Vec<_>>().join(" and "),
+        why: why.to_owned(),
+        packages: packages.join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_in_one_sentence() {
+        let error = nothing_to_run(&[POSTGRES_PACKAGE, RABBITMQ_PACKAGE], "there is no apt-get");
+        assert_eq!(
+            error.to_string(),
+            "PostgreSQL 15 or later and RabbitMQ 3.10 or later not found, and there is no apt-get; install \
+             postgresql rabbitmq-server (for example: apt-get install postgresql rabbitmq-server) and try again"
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! The few requests that we send to RabbitMQ's management API.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::configuration::USER;
+use crate::error::Error;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct Management {
+    agent: ureq::Agent,
+    /// With the credentials in it.
+    url: String,
+}
+
+/// What the node says of itself.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Overview {
+    pub(super) rabbitmq_version: String,
+    pub(super) erlang_version: String,
+}
+
+impl Management {
+    pub(super) fn new(url: String) -> Self {
+        // No proxy: the node is on this machine.
+        let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None).build().into();
+        Self { agent, url }
+    }
+
+    pub(super) fn overview(&self) -> Result<Overview, Error> {
+        let read = || self.agent.get(format!("{}/api/overview", self.url)).call()?.body_mut().read_json();
+        read().map_err(failed("read the overview"))
+    }
+
+    pub(super) fn create_vhost(&self, name: &str) -> Result<(), Error> {
+        let path = encode(name);
+        let everything = serde_json::json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        self.put(&format!("vhosts/{path}"), &serde_json::json!({}))
+            .and_then(|()| self.put(&format!("permissions/{path}/{USER}"), &everything))
+            .map_err(failed(&format!("make the vhost {name}")))
+    }
+
+    pub(super) fn delete_vhost(&self, name: &str) -> Result<(), Error> {
+        let url = format!("{}/api/vhosts/{}", self.url, encode(name));
+        self.agent.delete(url).call().map(drop).map_err(failed(&format!("delete the vhost {name}")))
+    }
+
+    fn put(&self, path: &str, body: &serde_json::Value) -> Result<(), ureq::Error> {
+        self.agent.put(format!("{}/api/{path}", self.url)).send_json(body).map(drop)
+    }
+}
+
+fn failed(doing: &str) -> impl FnOnce(ureq::Error) -> Error {
+    let doing = doing.to_owned();
+    |source| Error::Management { doing, source: Box::new(source) }
+}
+
+/// Percent-encodes a vhost's name for use as one segment of a path.
+pub(super) fn encode(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_becomes_one_segment() {
+        assert_eq!(encode("/"), "%2F");
+        assert_eq!(encode("test-1_a.b"), "test-1_a.b");
+        assert_eq!(encode("a b/ü"), "a%20b%2F%C3%BC");
+    }
+}

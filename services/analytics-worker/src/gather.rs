@@ -1,0 +1,148 @@
+//! Batches from deliveries: what has arrived, up to the bounds, without waiting for more.
+
+use broker::{Consumer, Delivery};
+use engagement::{Incoming, ParkedBody};
+use events::{EnvelopeId, WIRE_VERSION, codec};
+use uuid::Uuid;
+
+use crate::settings::WorkerSettings;
+
+/// Namespace of the ids that bodies without a usable one are parked under, so that a redelivery parks the same row.
+const BODY_NAMESPACE: Uuid = Uuid::from_u128(0x5ab1_c8e2_94f0_4b53_a1d7_30c6_2d1e_8f4b);
+
+/// Deliveries that are applied together, in order of arrival.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) envelopes: Vec<Incoming>,
+    pub(crate) unreadable: Vec<ParkedBody>,
+    pub(crate) events: usize,
+}
+
+/// Why there are no more batches from this consumer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    /// The stream ended: cancelled by us at shutdown, or by the broker.
+    #[error("the stream of deliveries ended")]
+    Stream,
+    /// The epoch is over.
+    #[error("consuming")]
+    Broken(#[source] broker::Error),
+    /// A publisher speaks a newer wire than this worker.
+    #[error(
+        "a message speaks version {0} of the wire and this worker {WIRE_VERSION}: upgrade the workers first"
+    )]
+    NewerWire(i32),
+}
+
+/// What a delivery says.
+pub(crate) enum Read {
+    Envelope(Incoming),
+    Unreadable(ParkedBody),
+    NewerWire(i32),
+}
+
+/// Reads batches off one consumer.
+pub(crate) struct Gather {
+    consumer: Consumer,
+    envelopes_max: usize,
+    events_max: usize,
+    /// Read already, but too much for the batch before.
+    carried: Option<(Delivery, Read)>,
+}
+
+impl Gather {
+    pub(crate) fn new(consumer: Consumer, settings: &WorkerSettings) -> Self {
+        let (envelopes_max, events_max) = (settings.batch_envelopes_max, settings.batch_events_max);
+        Self { consumer, envelopes_max, events_max, carried: None }
+    }
+
+    pub(crate) fn consumer(&self) -> &Consumer {
+        &self.consumer
+    }
+
+    /// The next batch: at least one delivery, and with it whatever else has arrived by now. Nothing is lost when
+    /// this is dropped while it waits for the first.
+    pub(crate) async fn next(&mut self) -> Result<Batch, End> {
+        let mut batch = Batch::default();
+        if self.carried.is_none() {
+            let delivery = self.consumer.next().await.ok_or(End::Stream)?.map_err(End::Broken)?;
+            let said = read(&delivery);
+            self.carried = Some((delivery, said));
+        }
+        while let Some((delivery, said)) = self.carried.take().or_else(|| self.arrived()) {
+            if let Read::NewerWire(version) = said {
+                if batch.deliveries.is_empty() {
+                    return Err(End::NewerWire(version));
+                }
+                self.carried = Some((delivery, said));
+                break;
+            }
+            if !batch.has_room(&said, self.envelopes_max, self.events_max) {
+                self.carried = Some((delivery, said));
+                break;
+            }
+            batch.take(delivery, said);
+        }
+        Ok(batch)
+    }
+
+    fn arrived(&mut self) -> Option<(Delivery, Read)> {
+        let delivery = self.consumer.try_next()?;
+        let said = read(&delivery);
+        Some((delivery, said))
+    }
+}
+
+impl Batch {
+    fn has_room(&self, said: &Read, envelopes_max: usize, events_max: usize) -> bool {
+        let events = match said {
+            Read::Envelope(incoming) => incoming.events.len(),
+            Read::Unreadable(_) | Read::NewerWire(_) => 0,
+        };
+        self.deliveries.is_empty()
+            || (self.deliveries.len() < envelopes_max && self.events + events <= events_max)
+    }
+
+    fn take(&mut self, delivery: Delivery, said: Read) {
+        match said {
+            Read::Envelope(incoming) => {
+                self.events += incoming.events.len();
+                self.envelopes.push(incoming);
+            }
+            Read::Unreadable(body) => self.unreadable.push(body),
+            Read::NewerWire(_) => return,
+        }
+        self.deliveries.push(delivery);
+    }
+}
+
+fn read(delivery: &Delivery) -> Read {
+    if let Some(version) = delivery.wire_version.filter(|version| *version > WIRE_VERSION) {
+        return Read::NewerWire(version);
+    }
+    let id = match delivery.message_id.map(EnvelopeId::try_from) {
+        Some(Ok(id)) => id,
+        Some(Err(error)) => return Read::Unreadable(whole(delivery, error.to_string())),
+        None => return Read::Unreadable(whole(delivery, "the message has no id that is a UUID".to_owned())),
+    };
+    match codec::decode_engagement(&delivery.body) {
+        Ok(events) => Read::Envelope(Incoming { id, traceparent: delivery.traceparent.clone(), events }),
+        Err(error) => Read::Unreadable(whole(delivery, describe(&error))),
+    }
+}
+
+/// A delivery that is set aside as it is.
+pub(crate) fn whole(delivery: &Delivery, reason: String) -> ParkedBody {
+    let derived = || Uuid::new_v5(&BODY_NAMESPACE, &delivery.body);
+    ParkedBody {
+        envelope_id: delivery.message_id.unwrap_or_else(derived),
+        reason,
+        body: delivery.body.clone(),
+        traceparent: delivery.traceparent.clone(),
+    }
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}

@@ -1,0 +1,26 @@
+//! The Analytics worker: takes envelopes of engagement events from RabbitMQ and adds them to the shared counters.
+//!
+//! Any number of workers compete for one queue; nothing is partitioned by hand, because the ledger makes it
+//! harmless that two hold the same envelope. A worker takes what has arrived (`gather`), applies it in one
+//! transaction ([`engagement::Engagement::apply`]), and acks it after the commit with one multi-ack (`consume`).
+//! While one batch commits, the next gathers in the prefetch window. Beside that a worker keeps the days of the
+//! ledger and of the views (`partitions`), watches the database's clock (`watch`), and compares counters with what they
+//! count (`reconcile`).
+
+mod consume;
+mod gather;
+mod metrics;
+mod partitions;
+mod reconcile;
+mod service;
+mod settings;
+mod watch;
+
+pub use service::Service;
+pub use settings::{PartitionSettings, ReconcileSettings, Settings, WorkerSettings};
+
+/// The defaults of this service, `config/analytics-worker.toml`.
+pub const DEFAULTS: &str = include_str!("../../../config/analytics-worker.toml");
+
+/// The statements of this service alone. It also sends those of [`engagement::SQL`].
+pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

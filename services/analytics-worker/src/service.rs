@@ -1,0 +1,111 @@
+//! The process: what is started, and how it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use broker::Queue;
+use database::Pool;
+use engagement::Engagement;
+use prometheus_client::registry::Registry;
+use runtime::health::{Health, ReadyRule};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::consume::Consuming;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::{partitions, reconcile, watch};
+
+/// A worker that is about to run.
+pub struct Service {
+    settings: Settings,
+    listener: TcpListener,
+    pool: Pool,
+    engagement: Engagement,
+}
+
+impl Service {
+    /// Checks the settings and takes the port of health and metrics. Neither server needs to be there yet.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        settings.validate()?;
+        let pool = Pool::new(&settings.database, "analytics-worker")?;
+        match database::check_connection_limit(&pool, &settings.database).await {
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database is away, its limits are not checked"
+                );
+            }
+            checked => checked.context("checking the connection limit of the role")?,
+        }
+        let engagement = Engagement::new(pool.clone(), &settings.engagement)?;
+        let address = settings.http.address;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listening on {address} (http.address)"))?;
+        Ok(Self { settings, listener, pool, engagement })
+    }
+
+    /// Where health and metrics are served.
+    ///
+    /// # Panics
+    /// Never: a listener that is bound has an address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.settings.http.address)
+    }
+
+    /// Works until shutdown, then applies and acks what has arrived, and returns.
+    ///
+    /// # Errors
+    /// That health and metrics could not be served.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let health = Health::new(ReadyRule::All);
+        let consuming = Consuming {
+            settings: self.settings.clone(),
+            engagement: self.engagement.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+
+        let tasks = TaskTracker::new();
+        tasks.spawn(consuming.clone().run(Queue::Engagement));
+        tasks.spawn(consuming.run(Queue::EngagementDead));
+        tasks.spawn(partitions::run(
+            self.settings.clone(),
+            self.pool.clone(),
+            self.engagement,
+            metrics.clone(),
+            shutdown.clone(),
+        ));
+        tasks.spawn(reconcile::run(
+            self.settings.reconcile,
+            self.pool.clone(),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
+        let skew_max_s = self.settings.worker.clock_skew_max_s;
+        tasks.spawn(watch::run(self.pool, skew_max_s, health.clone(), metrics, shutdown.clone()));
+        tasks.close();
+
+        // Health is served to the last: whoever asks while the last batches drain is told.
+        let drained = CancellationToken::new();
+        let operations = runtime::metrics::operations_router(health, Arc::new(registry));
+        let served =
+            axum::serve(self.listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
+        let wait = async {
+            tasks.wait().await;
+            drained.cancel();
+        };
+        let (served, ()) = tokio::join!(served, wait);
+        served.context("serving health and metrics")
+    }
+}

@@ -1,0 +1,175 @@
+//! The settings of a worker and the bounds between them.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+
+/// RabbitMQ closes a channel whose oldest delivery is unacked for 30 minutes; a worker that cannot apply a batch
+/// gives its channel up well before.
+const GIVE_UP_MAX_S: u64 = 20 * 60;
+
+/// Everything a worker can be told; the defaults and their reasons stand in `config/analytics-worker.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where health and metrics are served.
+    pub http: runtime::settings::HttpSettings,
+    /// What is logged, and how.
+    pub log: runtime::settings::LogSettings,
+    /// The shared database, under this service's role.
+    pub database: database::Settings,
+    /// RabbitMQ.
+    pub broker: broker::Settings,
+    /// What counts.
+    pub engagement: engagement::Settings,
+    /// Batches and retries.
+    pub worker: WorkerSettings,
+    /// The days of the ledger and of the views.
+    pub partitions: PartitionSettings,
+    /// Counters and what they count.
+    pub reconcile: ReconcileSettings,
+}
+
+/// The `[worker]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Most envelopes in a batch.
+    pub batch_envelopes_max: usize,
+    /// Most events in a batch. One envelope is never split, however many it holds.
+    pub batch_events_max: usize,
+    /// Most envelopes that RabbitMQ hands out before the first of them is acked.
+    pub prefetch: u16,
+    /// First pause after a batch could not be applied, in milliseconds; it doubles from there.
+    pub retry_pause_min_ms: u64,
+    /// Longest pause between tries, in milliseconds.
+    pub retry_pause_max_ms: u64,
+    /// After so long the channel is given up and its deliveries go back into the queue, in seconds.
+    pub give_up_after_s: u64,
+    /// Time for the last batches at shutdown, in seconds.
+    pub drain_timeout_s: u64,
+    /// A worker whose clock differs more than this from the database's is not ready, in seconds.
+    pub clock_skew_max_s: u64,
+}
+
+/// The `[partitions]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionSettings {
+    /// Days that are made ahead.
+    pub days_ahead: u16,
+    /// Days that the ledger remembers.
+    pub ledger_days: u16,
+    /// Time between two rounds of maintenance, in seconds.
+    pub interval_s: u64,
+    /// Most expired event keys that one statement forgets.
+    pub forget_keys_max: i32,
+}
+
+/// The `[reconcile]` section.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReconcileSettings {
+    /// Blogs that one look takes in.
+    pub blogs_per_round: i32,
+    /// Time between two looks, in seconds.
+    pub interval_s: u64,
+}
+
+impl Settings {
+    /// Checks the bounds, and that they do not contradict each other.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn validate(&self) -> Result<()> {
+        self.database.validate()?;
+        self.broker.validate()?;
+        self.engagement.validate()?;
+        let worker = &self.worker;
+        ensure!(
+            (1..=4096).contains(&worker.batch_envelopes_max),
+            "worker.batch_envelopes_max is {} and must be between 1 and 4096",
+            worker.batch_envelopes_max
+        );
+        ensure!(
+            (1..=65_536).contains(&worker.batch_events_max),
+            "worker.batch_events_max is {} and must be between 1 and 65536",
+            worker.batch_events_max
+        );
+        let two_batches = worker.batch_envelopes_max.saturating_mul(2);
+        ensure!(
+            usize::from(worker.prefetch) >= two_batches,
+            "worker.prefetch is {} and must be at least two batches (worker.batch_envelopes_max {} times 2), so that \
+             one gathers while the other commits: raise the first or lower the second",
+            worker.prefetch,
+            worker.batch_envelopes_max
+        );
+        ensure!(
+            1 <= worker.retry_pause_min_ms && worker.retry_pause_min_ms <= worker.retry_pause_max_ms,
+            "worker.retry_pause_min_ms is {} and must be between 1 and worker.retry_pause_max_ms, {}",
+            worker.retry_pause_min_ms,
+            worker.retry_pause_max_ms
+        );
+        ensure!(
+            (1..=GIVE_UP_MAX_S).contains(&worker.give_up_after_s),
+            "worker.give_up_after_s is {} and must be between 1 and {GIVE_UP_MAX_S}: RabbitMQ takes a delivery back \
+             after 30 minutes",
+            worker.give_up_after_s
+        );
+        ensure!(worker.drain_timeout_s >= 1, "worker.drain_timeout_s must be at least 1");
+        ensure!(worker.clock_skew_max_s >= 1, "worker.clock_skew_max_s must be at least 1");
+        self.partitions.validate()?;
+        self.reconcile.validate()
+    }
+}
+
+impl PartitionSettings {
+    fn validate(&self) -> Result<()> {
+        ensure!(
+            (7..=50).contains(&self.days_ahead),
+            "partitions.days_ahead is {} and must be between 7 and 50: events must find their day made",
+            self.days_ahead
+        );
+        ensure!(
+            (2..=3650).contains(&self.ledger_days),
+            "partitions.ledger_days is {} and must be between 2 and 3650",
+            self.ledger_days
+        );
+        ensure!(
+            (1..=86_400).contains(&self.interval_s),
+            "partitions.interval_s is {} and must be between 1 and 86400",
+            self.interval_s
+        );
+        ensure!(
+            (1..=1_000_000).contains(&self.forget_keys_max),
+            "partitions.forget_keys_max is {} and must be between 1 and 1000000",
+            self.forget_keys_max
+        );
+        Ok(())
+    }
+
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval_s)
+    }
+}
+
+impl ReconcileSettings {
+    fn validate(self) -> Result<()> {
+        ensure!(
+            (1..=100_000).contains(&self.blogs_per_round),
+            "reconcile.blogs_per_round is {} and must be between 1 and 100000",
+            self.blogs_per_round
+        );
+        ensure!(
+            (1..=86_400).contains(&self.interval_s),
+            "reconcile.interval_s is {} and must be between 1 and 86400",
+            self.interval_s
+        );
+        Ok(())
+    }
+
+    pub(crate) fn interval(self) -> Duration {
+        Duration::from_secs(self.interval_s)
+    }
+}

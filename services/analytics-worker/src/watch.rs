@@ -1,0 +1,47 @@
+//! The database's clock. Days, windows and versions come from the clocks of several machines; one that is wrong
+//! must not take part.
+
+use std::time::Duration;
+
+use database::Pool;
+use runtime::health::Health;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Compares clocks until shutdown.
+pub(crate) async fn run(
+    pool: Pool,
+    skew_max_s: u64,
+    health: Health,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    loop {
+        match database::clock_skew(&pool).await {
+            Ok(skew) => {
+                metrics.clock_skew_ms.set(i64::try_from(skew.as_millis()).unwrap_or(i64::MAX));
+                let skew = skew.unsigned_abs();
+                health.report(
+                    "clock",
+                    if skew > Duration::from_secs(skew_max_s) {
+                        Err(format!(
+                            "this clock and the database's differ by {} ms: mend the clocks",
+                            skew.as_millis()
+                        ))
+                    } else {
+                        Ok(())
+                    },
+                );
+                health.report("database", Ok(()));
+            }
+            Err(error) => health.report("database", Err(error.to_string())),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}

@@ -1,0 +1,5 @@
+-- What a new password is checked against. Locks nothing.
+select a.password_hash
+from blogs.account a
+join blogs.active_account active on active.id = a.id
+where a.id = $1::bigint

@@ -1,0 +1,12 @@
+-- A page of an author's live blogs, newest first; made like blog_page_newest.sql. Locks nothing.
+select page.id, page.published_at
+from (
+  select b.id, b.published_at
+  from blogs.blog b
+  where b.author_id = $4::bigint and b.deleted_at is null and b.published_at is not null
+    and (b.published_at, b.id) < ($1::timestamptz, $2::bigint)
+    and (select true from blogs.live_blog l where l.id = b.id)
+  order by b.published_at desc, b.id desc
+  limit 101) page
+order by page.published_at desc, page.id desc
+limit $3::bigint

@@ -1,0 +1,14 @@
+-- A page of an author's live blogs with a tag, newest first: the author's blogs are walked, as in
+-- blog_page_newest.sql, and the tag is looked up for each. Locks nothing.
+select page.id, page.published_at
+from (
+  select b.id, b.published_at
+  from blogs.blog b
+  where b.author_id = $4::bigint and b.deleted_at is null and b.published_at is not null
+    and (b.published_at, b.id) < ($1::timestamptz, $2::bigint)
+    and (select true from blogs.blog_tag bt where bt.tag_id = $5::bigint and bt.blog_id = b.id)
+    and (select true from blogs.live_blog l where l.id = b.id)
+  order by b.published_at desc, b.id desc
+  limit 101) page
+order by page.published_at desc, page.id desc
+limit $3::bigint

@@ -1,0 +1,14 @@
+-- A page of live blogs, newest first. live_blog decides; the conditions before it only name the index to walk, and
+-- a scalar subquery keeps the walk in its order and short. 101 is the most that is ever wanted: 100, and one to
+-- know whether there are more. Locks nothing.
+select page.id, page.published_at
+from (
+  select b.id, b.published_at
+  from blogs.blog b
+  where b.deleted_at is null and b.published_at is not null
+    and (b.published_at, b.id) < ($1::timestamptz, $2::bigint)
+    and (select true from blogs.live_blog l where l.id = b.id)
+  order by b.published_at desc, b.id desc
+  limit 101) page
+order by page.published_at desc, page.id desc
+limit $3::bigint

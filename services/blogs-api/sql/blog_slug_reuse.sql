@@ -1,0 +1,4 @@
+-- Makes a former address of a blog its current one again. Locks that address.
+update blogs.blog_slug
+set is_current = true
+where slug = $1::text and blog_id = $2::bigint and not is_current

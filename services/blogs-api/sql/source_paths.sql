@@ -1,0 +1,7 @@
+-- The live blogs that were imported from these paths. A scalar subquery asks live_blog for these alone: a join would
+-- work out all of it. Locks nothing.
+select b.source_path, b.id
+from blogs.blog b
+where b.source_path = any ($1::text[])
+  and (select true from blogs.live_blog l where l.id = b.id)
+order by b.source_path

@@ -1,0 +1,7 @@
+-- The tags among these that nobody used before, in the order of their names. Locks the new rows.
+insert into blogs.tag (name)
+select wanted.name
+from unnest($1::text[]) as wanted (name)
+where not exists (select from blogs.tag t where t.name = wanted.name)
+order by wanted.name
+on conflict (name) do nothing

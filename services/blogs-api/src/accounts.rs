@@ -1,0 +1,243 @@
+//! Accounts: signing up, a new password, leaving.
+//!
+//! An account that is deleted keeps its row, which says when, and its handle, which nobody else gets. From then on
+//! its blogs are no longer live, and nobody can sign in to it. Only an operator erases, and that gives the handle back.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use database::{Statement, statement};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::{Known, PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, Signed};
+use crate::extract::Json;
+use crate::limits;
+use crate::openapi::{AuthProblems, BodyProblems, CommonProblems};
+use crate::problem::{FieldError, Problem, ProblemBody, Result};
+use crate::state::AppState;
+
+const ACCOUNT_CREATE: Statement = statement!("account_create.sql");
+const ACCOUNT_DELETE: Statement = statement!("account_delete.sql");
+const ACCOUNT_PASSWORD: Statement = statement!("account_password.sql");
+const ACCOUNT_SET_PASSWORD: Statement = statement!("account_set_password.sql");
+
+const HANDLE_LENGTH_MIN: usize = 2;
+const HANDLE_LENGTH_MAX: usize = 30;
+const EMAIL_LENGTH_MAX: usize = 254;
+
+/// The endpoints of accounts.
+pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins);
+    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests);
+    let guessable =
+        OpenApiRouter::new().routes(routes!(create)).routes(routes!(set_password)).layer(by_address);
+    OpenApiRouter::new().routes(routes!(delete)).layer(by_account).merge(guessable)
+}
+
+/// Who wants an account.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub struct NewAccount {
+    /// 2 to 30 of a-z and 0-9, with single hyphens between them and at least one letter. Never changes.
+    #[schema(example = "ada")]
+    handle: String,
+    /// Where to reach the author; never shown.
+    #[schema(example = "ada@example.org", max_length = 254)]
+    email: String,
+    /// 10 to 128 bytes.
+    #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
+    password: SecretString,
+}
+
+/// An account, as others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Account {
+    /// Its id.
+    pub id: i64,
+    /// Its name in addresses.
+    #[schema(example = "ada")]
+    pub handle: String,
+}
+
+/// A change of password.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub struct PasswordChange {
+    /// The present one.
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+    /// The one to come, 10 to 128 bytes.
+    #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
+    new_password: SecretString,
+}
+
+/// Sign up.
+#[utoipa::path(
+    post, path = "/v1/accounts", tag = "accounts", operation_id = "create_account", request_body = NewAccount,
+    responses(
+        (status = 201, description = "The account", body = Account),
+        (status = 409, description = "The handle or the e-mail address is taken; `errors` says which",
+         body = ProblemBody, content_type = "application/problem+json"),
+        BodyProblems, CommonProblems,
+    )
+)]
+async fn create(State(state): State<AppState>, Json(new): Json<NewAccount>) -> Result<impl IntoResponse> {
+    new.validate()?;
+    let password_hash = state.passwords.hash(new.password).await?;
+    let client = state.pool.get().await?;
+    let row =
+        ACCOUNT_CREATE.query_one(&client, &[&new.handle, &new.email, &password_hash]).await.map_err(taken)?;
+    let account = Account { id: row.get("id"), handle: new.handle };
+    Ok((StatusCode::CREATED, axum::Json(account)))
+}
+
+/// Change the password. Every session ends, this one too: sign in again.
+#[utoipa::path(
+    put, path = "/v1/accounts/me/password", tag = "accounts", operation_id = "set_password",
+    request_body = PasswordChange, security(("bearer" = [])),
+    responses(
+        (status = 204, description = "Done; within a minute no older token counts anywhere"),
+        (status = 403, description = "`password` is not the present one", body = ProblemBody,
+         content_type = "application/problem+json"),
+        (status = 409, description = "Another request has just changed it", body = ProblemBody,
+         content_type = "application/problem+json"),
+        BodyProblems, AuthProblems, CommonProblems,
+    )
+)]
+async fn set_password(
+    State(state): State<AppState>,
+    signed: Signed,
+    Json(change): Json<PasswordChange>,
+) -> Result<StatusCode> {
+    if let Some(error) = password_error("new_password", &change.new_password) {
+        return Err(Problem::invalid_many(vec![error]));
+    }
+    let old_hash = password_hash(&state, signed.account_id).await?;
+    if !state.passwords.verify(change.password, Some(old_hash.clone())).await? {
+        return Err(Problem::forbidden("password is not the present one"));
+    }
+    let new_hash = state.passwords.hash(change.new_password).await?;
+    let client = state.pool.get().await?;
+    let row = ACCOUNT_SET_PASSWORD.query_opt(&client, &[&signed.account_id, &old_hash, &new_hash]).await?;
+    let row =
+        row.ok_or_else(|| Problem::conflict("the password has just been changed by another request"))?;
+    state.tokens.epochs().raised(signed.account_id, Known::Epoch(row.get("token_epoch"))).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Leave. The account and its blogs are no longer shown; the handle stays taken.
+#[utoipa::path(
+    delete, path = "/v1/accounts/me", tag = "accounts", operation_id = "delete_account", security(("bearer" = [])),
+    responses((status = 204, description = "Gone"), AuthProblems, CommonProblems)
+)]
+async fn delete(State(state): State<AppState>, signed: Signed) -> Result<StatusCode> {
+    let client = state.pool.get().await?;
+    ACCOUNT_DELETE.execute(&client, &[&signed.account_id]).await?;
+    state.tokens.epochs().raised(signed.account_id, Known::Gone).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The connection goes back to the pool before the hash is verified, which takes long.
+async fn password_hash(state: &AppState, account_id: i64) -> Result<String> {
+    let client = state.pool.get().await?;
+    let row = ACCOUNT_PASSWORD.query_opt(&client, &[&account_id]).await?;
+    row.map(|row| row.get("password_hash")).ok_or_else(|| Problem::unauthorized("this account is gone"))
+}
+
+fn taken(error: database::Error) -> Problem {
+    match error.constraint() {
+        Some("account_handle_key") => Problem::taken("handle", "is taken"),
+        Some("account_email") => Problem::taken("email", "belongs to an account already"),
+        _ => error.into(),
+    }
+}
+
+impl NewAccount {
+    fn validate(&self) -> Result<()> {
+        let mut errors = Vec::new();
+        if !is_handle(&self.handle) {
+            errors.push(FieldError::new(
+                "handle",
+                "must have 2 to 30 of a-z and 0-9, single hyphens only between them, and at least one letter",
+            ));
+        }
+        if !is_email(&self.email) {
+            errors.push(FieldError::new("email", "must be an e-mail address of at most 254 characters"));
+        }
+        errors.extend(password_error("password", &self.password));
+        if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_many(errors)) }
+    }
+}
+
+/// Can there be an account of this handle? A handle of digits alone would read as an id where either may stand.
+#[must_use]
+pub fn is_handle(text: &str) -> bool {
+    let letters_and_digits = text.bytes().filter(|&byte| byte != b'-').count();
+    (HANDLE_LENGTH_MIN..=HANDLE_LENGTH_MAX).contains(&letters_and_digits)
+        && text.split('-').all(|part| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        })
+        && text.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+/// Plausible: only a letter sent there would tell.
+fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    !local.is_empty()
+        && !local.contains('@')
+        && domain.contains('.')
+        && domain.split('.').all(|label| !label.is_empty())
+        && text.chars().count() <= EMAIL_LENGTH_MAX
+        && !text.chars().any(|character| character.is_whitespace() || character.is_control())
+}
+
+fn password_error(field: &'static str, password: &SecretString) -> Option<FieldError> {
+    let length = password.expose_secret().len();
+    (!(PASSWORD_LENGTH_MIN..=PASSWORD_LENGTH_MAX).contains(&length)).then(|| {
+        FieldError::new(field, format!("must have {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} bytes"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_are_those_of_the_table() {
+        // The table's rule: ^[a-z0-9](-?[a-z0-9]){1,29}$
+        let long = "a".repeat(30);
+        let hyphens = vec!["a"; 30].join("-");
+        for good in ["ada", "a1", "1a", "a-b", "ada-lovelace-1815", &long, &hyphens] {
+            assert!(is_handle(good), "{good}");
+        }
+        let too_long = "a".repeat(31);
+        for bad in
+            ["", "a", "-a", "a-", "a--b", "Ada", "ada lovelace", "é1", "a_b", "a\0b", "1815", &too_long]
+        {
+            assert!(!is_handle(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn e_mail_addresses_are_plausible() {
+        for good in ["a@b.c", "ada.lovelace+notes@example.org", "\u{e9}@example.org"] {
+            assert!(is_email(good), "{good}");
+        }
+        let long = format!("{}@example.org", "a".repeat(250));
+        for bad in ["", "a", "@b.c", "a@", "a@b", "a@b.", "a@.b", "a@b@c.d", "a b@c.d", "a\0@b.c", &long] {
+            assert!(!is_email(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        let new = NewAccount { handle: "A".to_owned(), email: "b".to_owned(), password: "short".into() };
+        let problem = new.validate().unwrap_err();
+        let fields: Vec<_> = problem.errors().iter().map(|error| error.field.as_ref()).collect();
+        assert_eq!(fields, ["handle", "email", "password"]);
+    }
+}

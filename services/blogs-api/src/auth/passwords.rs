@@ -1,0 +1,171 @@
+//! Passwords, hashed with Argon2id.
+//!
+//! A hash costs tens of megabytes and milliseconds on purpose, so that only so many run at a time, a few more
+//! wait, and the rest are told to come again: a flood of sign-ins must not take the memory of the process.
+
+use std::sync::Arc;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::problem::{Problem, Result};
+
+/// Fewest bytes of a password.
+pub const LENGTH_MIN: usize = 10;
+/// Most bytes of a password.
+pub const LENGTH_MAX: usize = 128;
+
+/// When everything is busy, come again after this many seconds.
+const RETRY_S: u64 = 2;
+
+/// The `[passwords]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordSettings {
+    /// Memory of one hash, in KiB.
+    pub memory_kib: u32,
+    /// Passes over that memory.
+    pub passes: u32,
+    /// Hashes that run at the same time.
+    pub running_max: usize,
+    /// Requests that wait for their turn; more are answered 503.
+    pub waiting_max: usize,
+}
+
+impl PasswordSettings {
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn validate(&self) -> std::result::Result<(), String> {
+        if !(1024..=1_048_576).contains(&self.memory_kib) || !(1..=20).contains(&self.passes) {
+            return Err(
+                "passwords.memory_kib must be from 1024 to 1048576 and passwords.passes from 1 to 20"
+                    .to_owned(),
+            );
+        }
+        if !(1..=64).contains(&self.running_max) || !(1..=10_000).contains(&self.waiting_max) {
+            return Err(
+                "passwords.running_max must be from 1 to 64 and passwords.waiting_max from 1 to 10000"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Hashes and verifies passwords. Cheap to clone.
+#[derive(Clone)]
+pub struct Passwords {
+    argon2: Argon2<'static>,
+    /// A place to wait or to run in.
+    places: Arc<Semaphore>,
+    /// A turn to run.
+    turns: Arc<Semaphore>,
+    /// The hash of nothing in particular: what is verified for a handle that does not exist, so that the
+    /// answer takes as long as for one that does.
+    nobody: Arc<str>,
+}
+
+impl Passwords {
+    /// Hashes one throwaway password to begin with.
+    ///
+    /// # Errors
+    /// A sentence that says what to change in the settings.
+    pub fn new(settings: &PasswordSettings) -> std::result::Result<Self, String> {
+        settings.validate()?;
+        let params = Params::new(settings.memory_kib, settings.passes, 1, None).map_err(|error| {
+            format!("passwords.memory_kib and passwords.passes do not go together: {error}")
+        })?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let nobody =
+            hash(&argon2, b"nobody's password").map_err(|error| format!("hashing a password: {error}"))?;
+        Ok(Self {
+            argon2,
+            places: Arc::new(Semaphore::new(settings.running_max + settings.waiting_max)),
+            turns: Arc::new(Semaphore::new(settings.running_max)),
+            nobody: nobody.into(),
+        })
+    }
+
+    /// The hash to keep, as a PHC string.
+    ///
+    /// # Errors
+    /// 503 when too many are waiting.
+    pub async fn hash(&self, password: SecretString) -> Result<String> {
+        let argon2 = self.argon2.clone();
+        self.run(move || hash(&argon2, password.expose_secret().as_bytes()))
+            .await?
+            .map_err(|error| Problem::internal(&error))
+    }
+
+    /// Is it the password of this hash? Without a hash, it is not, and that takes as long to say.
+    ///
+    /// # Errors
+    /// 503 when too many are waiting.
+    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool> {
+        let argon2 = self.argon2.clone();
+        let (exists, hash) = hash.map_or_else(|| (false, self.nobody.to_string()), |hash| (true, hash));
+        let matches = self.run(move || verify(&argon2, password.expose_secret().as_bytes(), &hash)).await?;
+        Ok(exists && matches.map_err(|error| Problem::internal(&error))?)
+    }
+
+    /// Runs `work` beside the loop. The permits go with it: work whose request is gone still takes its turn.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let busy = || Problem::unavailable("too many sign-ins at once", RETRY_S);
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| busy())?;
+        let permits: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (place, turn);
+        tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permits);
+            result
+        })
+        .await
+        .map_err(|error| Problem::internal(&error))
+    }
+}
+
+fn hash(argon2: &Argon2<'_>, password: &[u8]) -> argon2::password_hash::Result<String> {
+    Ok(argon2.hash_password(password)?.to_string())
+}
+
+fn verify(argon2: &Argon2<'_>, password: &[u8], hash: &str) -> argon2::password_hash::Result<bool> {
+    let hash = PasswordHash::new(hash).map_err(|_| argon2::password_hash::Error::PasswordInvalid)?;
+    match argon2.verify_password(password, &hash) {
+        Ok(()) => Ok(true),
+        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passwords(running_max: usize, waiting_max: usize) -> Passwords {
+        Passwords::new(&PasswordSettings { memory_kib: 1024, passes: 1, running_max, waiting_max }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_right_password_and_no_other() {
+        let passwords = passwords(1, 1);
+        let hash = passwords.hash("correct horse".into()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=1024,t=1,p=1$"), "{hash}");
+        assert!(passwords.verify("correct horse".into(), Some(hash.clone())).await.unwrap());
+        assert!(!passwords.verify("correct hors".into(), Some(hash)).await.unwrap());
+        assert!(!passwords.verify("nobody's password".into(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn when_all_places_are_taken_the_next_is_told_to_come_again() {
+        let passwords = passwords(1, 1);
+        let taken = Arc::clone(&passwords.places).try_acquire_many_owned(2).unwrap();
+        assert_eq!(passwords.hash("correct horse".into()).await.unwrap_err().status(), 503);
+        drop(taken);
+        assert!(passwords.hash("correct horse".into()).await.is_ok());
+    }
+}

@@ -1,0 +1,81 @@
+//! The address of a blog, made from its title: ASCII, lower case, hyphens for what is between words.
+
+/// Most characters of a slug.
+pub(super) const LENGTH_MAX: usize = 120;
+
+/// Addresses to try for a blog, the best first. The second belongs to it by its id, and `salt` is in the last,
+/// in case somebody has already given those to another blog by an odd title.
+pub(super) fn candidates(title: &str, id: i64, salt: u32) -> [String; 3] {
+    let words = slug::slugify(title);
+    let words = if words.is_empty() { "blog" } else { words.as_str() };
+    let with = |suffix: &str| format!("{}{suffix}", cut(words, LENGTH_MAX - suffix.len()));
+    let first = if words == "blog" { with(&format!("-{id}")) } else { with("") };
+    [first, with(&format!("-{id}")), with(&format!("-{id}-{salt:08x}"))]
+}
+
+/// Could this be a slug? What could not is no blog's, and the database need not be asked.
+pub(super) fn is_slug(text: &str) -> bool {
+    (1..=LENGTH_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// At most `length` characters, and whole words if there is more than one.
+fn cut(words: &str, length: usize) -> &str {
+    let Some(kept) = words.get(..length) else { return words };
+    if words.get(length..).is_none_or(|rest| rest.is_empty() || rest.starts_with('-')) {
+        return kept.trim_end_matches('-');
+    }
+    kept.rsplit_once('-').map_or(kept, |(whole, _)| whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn titles_become_addresses() {
+        for (title, slug) in [
+            ("Hello, World!", "hello-world"),
+            ("  Ünïcödé & ß  ", "unicode-ss"),
+            ("日本語", "ri-ben-yu"),
+            ("A--B__C", "a-b-c"),
+            ("10 things", "10-things"),
+        ] {
+            assert_eq!(candidates(title, 7, 0)[0], slug);
+        }
+        for title in ["!!!", "—", "\u{200b}", "   "] {
+            assert_eq!(candidates(title, 7, 0)[0], "blog-7", "{title:?}");
+        }
+    }
+
+    #[test]
+    fn a_taken_address_is_followed_by_ones_with_the_id() {
+        assert_eq!(candidates("Hello", 7, 0xab), ["hello", "hello-7", "hello-7-000000ab"]);
+    }
+
+    #[test]
+    fn long_titles_are_cut_at_a_word() {
+        let title = "word ".repeat(60);
+        let [first, second, _] = candidates(&title, i64::MAX, 0);
+        assert!(first.ends_with("-word") && first.len() <= LENGTH_MAX, "{first}");
+        assert!(second.ends_with(&format!("-word-{}", i64::MAX)), "{second}");
+        assert_eq!(candidates(&"x".repeat(200), 7, 0)[0].len(), LENGTH_MAX);
+        assert_eq!(cut("one-two", 3), "one");
+        assert_eq!(cut("one-two", 4), "one");
+        assert_eq!(cut("one-two", 5), "one");
+        assert_eq!(cut("one-two", 7), "one-two");
+    }
+
+    proptest! {
+        #[test]
+        fn every_title_has_addresses_that_fit(title in "\\PC{0,200}", id in 1_i64.., salt: u32) {
+            let candidates = candidates(&title, id, salt);
+            for slug in &candidates {
+                prop_assert!(is_slug(slug), "{slug}");
+                prop_assert!(!slug.starts_with('-') && !slug.ends_with('-') && !slug.contains("--"), "{slug}");
+            }
+            prop_assert_ne!(&candidates[1], &candidates[2]);
+        }
+    }
+}

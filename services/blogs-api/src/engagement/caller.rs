@@ -1,0 +1,164 @@
+//! What the head of a request says about its events: who sends them, the client's key, and the write path.
+
+use std::net::IpAddr;
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::header::USER_AGENT;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+
+use super::identity::Identity;
+use super::write_path::{self, WritePath};
+use crate::auth::{SCOPE_IMPORT, Signed};
+use crate::client_address::ClientAddress;
+use crate::limits::Client;
+use crate::problem::{Problem, Result};
+use crate::state::AppState;
+
+/// Longest key, in bytes.
+const KEY_BYTES_MAX: usize = 128;
+/// Longest name of a visitor, in bytes.
+const VISITOR_BYTES_MAX: usize = 128;
+
+/// Who sends events, and how.
+#[derive(Debug)]
+pub(super) struct Caller {
+    signed: Option<Signed>,
+    address: IpAddr,
+    agent: Option<HeaderValue>,
+    /// The `Idempotency-Key` of the request.
+    pub(super) key: Option<String>,
+    /// The chosen write path.
+    pub(super) path: WritePath,
+    /// The trace that the request belongs to.
+    pub(super) traceparent: Option<String>,
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let signed = <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
+        let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
+        let agent = parts.headers.get(USER_AGENT).cloned();
+        let key = idempotency_key(&parts.headers)?;
+        let path = write_path::choose(&state.settings.engagement, &parts.headers)?;
+        let traceparent = traceparent(&parts.headers);
+        Ok(Self { signed, address, agent, key, path, traceparent })
+    }
+}
+
+impl Caller {
+    /// The account, if there is one.
+    pub(super) fn account_id(&self) -> Option<i64> {
+        self.signed.as_ref().map(|signed| signed.account_id)
+    }
+
+    /// May this caller say when an event happened?
+    pub(super) fn may_import(&self) -> bool {
+        self.signed.as_ref().is_some_and(|signed| signed.has_scope(SCOPE_IMPORT))
+    }
+
+    /// Who sent an event of now: the account, else the visitor that the client names, else where it came from.
+    pub(super) fn identity<'a>(&'a self, visitor: Option<&'a str>) -> Identity<'a> {
+        match (self.account_id(), visitor) {
+            (Some(account_id), _) => Identity::Account(account_id),
+            (None, Some(name)) => Identity::Named(name),
+            (None, None) => {
+                let agent = self.agent.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
+                Identity::Address(self.address, agent)
+            }
+        }
+    }
+
+    /// Whose rate is limited.
+    pub(super) fn client(&self) -> Client {
+        self.account_id().map_or(Client::Address(self.address), Client::Account)
+    }
+}
+
+/// Checks a client's key.
+pub(super) fn check_key(key: &str) -> std::result::Result<(), &'static str> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        Ok(())
+    } else {
+        Err("must have 1 to 128 printable ASCII characters")
+    }
+}
+
+/// Checks a client's name of its visitor.
+pub(super) fn check_visitor(visitor: &str) -> std::result::Result<(), &'static str> {
+    if (1..=VISITOR_BYTES_MAX).contains(&visitor.len()) { Ok(()) } else { Err("must have 1 to 128 bytes") }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    // Bytes that are not text become a character that no key may hold.
+    let key = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    check_key(&key).map_err(|reason| Problem::invalid("Idempotency-Key", reason))?;
+    Ok(Some(key))
+}
+
+/// The W3C trace context. What is not of its form is not passed on.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    let is_hexadecimal = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    (lengths == [2, 32, 16, 2] && is_hexadecimal).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+impl Caller {
+    /// A caller that has sent nothing but a token, or not even that.
+    pub(super) fn test(account_id: Option<i64>, scopes: &[&str]) -> Self {
+        let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        Self {
+            signed: account_id.map(|account_id| Signed { account_id, scopes }),
+            address: IpAddr::from([192, 0, 2, 1]),
+            agent: None,
+            key: None,
+            path: WritePath::Message,
+            traceparent: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_comes_first_then_the_name_then_the_address() {
+        let signed = Caller::test(Some(7), &[]);
+        assert_eq!(signed.identity(Some("reader")), Identity::Account(7));
+        let stranger = Caller::test(None, &[]);
+        assert_eq!(stranger.identity(Some("reader")), Identity::Named("reader"));
+        assert_eq!(stranger.identity(None), Identity::Address(IpAddr::from([192, 0, 2, 1]), b""));
+    }
+
+    #[test]
+    fn a_key_is_short_and_printable() {
+        let of = |bytes: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("idempotency-key", HeaderValue::from_bytes(bytes).unwrap());
+            idempotency_key(&headers).map_err(|problem| problem.status().as_u16())
+        };
+        assert_eq!(of(b"order 7"), Ok(Some("order 7".to_owned())));
+        assert_eq!(of(&[b'k'; 128]), Ok(Some("k".repeat(128))));
+        for bad in [&[b'k'; 129][..], b"", "schlüssel".as_bytes(), b"\xff", b"tab\there"] {
+            assert_eq!(of(bad), Err(422), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_trace_context_of_its_form_is_passed_on() {
+        let of = |text: &str| {
+            traceparent(&HeaderMap::from_iter([("traceparent".parse().unwrap(), text.parse().unwrap())]))
+        };
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(of(good).as_deref(), Some(good));
+        for bad in ["", "00", &good.replace('a', "g"), &good.replace('-', ""), &format!("{good}-00")] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+}

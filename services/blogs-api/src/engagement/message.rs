@@ -1,0 +1,69 @@
+//! The message path: encode here, in the handler; one task fills the envelopes. What the broker does not confirm
+//! in time that task hands over to the [spill](super::spill).
+
+use broker::{EncodedEvents, PublishError, Publisher};
+use events::{EngagementEvent, codec};
+use futures_util::future::try_join_all;
+use tokio::time::Instant;
+
+use super::refusal::Refusal;
+
+/// Hands the events to the publisher. All of them are confirmed or kept, or nothing is promised.
+pub(super) async fn publish(
+    publisher: &Publisher,
+    events: &[EngagementEvent],
+    traceparent: Option<&str>,
+    deadline: Instant,
+) -> Result<(), Refusal> {
+    let parts = parts(events.iter().map(codec::encode_engagement))?;
+    let parts = parts.into_iter().map(|part| part.with_traceparent(traceparent.map(str::to_owned)));
+    try_join_all(parts.map(|part| publisher.publish(part, deadline))).await?;
+    Ok(())
+}
+
+/// Splits encoded events into as few parts as fit into an envelope each, in their order.
+fn parts(events: impl Iterator<Item = Vec<u8>>) -> Result<Vec<EncodedEvents>, PublishError> {
+    let mut parts: Vec<EncodedEvents> = Vec::new();
+    for event in events {
+        if !parts.last_mut().is_some_and(|part| part.try_push(&event)) {
+            parts.push(EncodedEvents::one(event)?);
+        }
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::{ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn parts_hold_all_events_in_order_within_the_bounds(
+            sizes in proptest::collection::vec(prop_oneof![Just(1_usize), 1..400_usize, 1..20_000_usize], 0..1200),
+        ) {
+            let events: Vec<Vec<u8>> = sizes.iter().map(|&size| vec![b'x'; size]).collect();
+            let parts = parts(events.clone().into_iter()).unwrap();
+            for part in &parts {
+                prop_assert!(part.count() <= ENVELOPE_EVENTS_MAX);
+                prop_assert!(part.bytes().len() + 2 <= ENVELOPE_BYTES_MAX);
+                prop_assert_eq!(part.bytes().split(|&byte| byte == b',').count(), part.count());
+            }
+            let joined = parts.iter().map(EncodedEvents::bytes).collect::<Vec<_>>().join(&b',');
+            let expected = events.iter().map(Vec::as_slice).collect::<Vec<_>>().join(&b',');
+            prop_assert_eq!(joined, expected);
+            // No part could have held the first event of the next.
+            for (part, next) in parts.iter().zip(parts.iter().skip(1)) {
+                let first = next.bytes().split(|&byte| byte == b',').next().unwrap();
+                prop_assert!(!part.clone().try_push(first));
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_beyond_every_envelope_is_refused() {
+        let events = [vec![b'x'], vec![b'x'; ENVELOPE_BYTES_MAX]];
+        assert_eq!(parts(events.into_iter()), Err(PublishError::TooLarge));
+    }
+}

@@ -1,0 +1,136 @@
+//! The `[engagement]` section.
+
+use anyhow::ensure;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::spill::SpillSettings;
+use super::write_path::WritePath;
+use crate::live_blogs;
+
+/// Fewest bytes of a secret that nobody guesses.
+const SECRET_BYTES_MIN: usize = 32;
+
+/// How engagement is accepted.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The path of requests that do not choose one.
+    pub write_path: WritePath,
+    /// Are the direct paths enabled? The role of the service must then be a member of `engagement_writer`.
+    pub direct_path: bool,
+    /// May a request choose its path by the header `X-Write-Path`?
+    pub allow_write_path_header: bool,
+    /// Longest wait for a confirm or a commit, from when a request has been read, in milliseconds; then the answer
+    /// is 503.
+    pub accept_timeout_ms: u64,
+    /// A view counts once per visitor, blog and window of so many seconds; 0: every view counts.
+    pub view_window_s: u32,
+    /// What visitors and keys are hashed with. The same for all processes; a new one makes everybody a new
+    /// visitor.
+    pub visitor_secret: SecretString,
+    /// Most events of one batch request.
+    pub batch_events_max: usize,
+    /// Most hours or days of one series.
+    pub series_buckets_max: u32,
+    /// What becomes of events that the broker does not confirm in time.
+    pub spill: SpillSettings,
+    /// The grouping of `direct-batched`.
+    pub direct_batched: BatchedSettings,
+    /// What is remembered of live blogs.
+    pub live_blogs: live_blogs::Settings,
+}
+
+/// How requests share a transaction.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchedSettings {
+    /// Most requests that wait for a transaction; more are answered 503.
+    pub waiting_max: usize,
+    /// Most events of one transaction.
+    pub events_max: usize,
+    /// Most transactions at the same time.
+    pub transactions_max: usize,
+}
+
+impl Settings {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.direct_path || self.write_path == WritePath::Message,
+            "engagement.write_path is {}, which needs engagement.direct_path = true",
+            self.write_path
+        );
+        ensure!(self.accept_timeout_ms > 0, "engagement.accept_timeout_ms must be above 0");
+        ensure!(
+            self.visitor_secret.expose_secret().len() >= SECRET_BYTES_MIN,
+            "engagement.visitor_secret must have at least {SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` makes one"
+        );
+        ensure!(
+            (1..=events::ENVELOPE_EVENTS_MAX).contains(&self.direct_batched.events_max),
+            "engagement.direct_batched.events_max must be between 1 and {}",
+            events::ENVELOPE_EVENTS_MAX
+        );
+        ensure!(self.direct_batched.waiting_max > 0, "engagement.direct_batched.waiting_max must be above 0");
+        ensure!(
+            self.direct_batched.transactions_max > 0,
+            "engagement.direct_batched.transactions_max must be above 0"
+        );
+        ensure!(self.batch_events_max > 0, "engagement.batch_events_max must be above 0");
+        ensure!(self.series_buckets_max > 0, "engagement.series_buckets_max must be above 0");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Settings that pass.
+    pub(in crate::engagement) fn settings() -> Settings {
+        Settings {
+            write_path: WritePath::Message,
+            direct_path: false,
+            allow_write_path_header: false,
+            accept_timeout_ms: 2000,
+            view_window_s: 1800,
+            visitor_secret: SecretString::from("0123456789abcdef0123456789abcdef"),
+            batch_events_max: 1000,
+            series_buckets_max: 10_000,
+            spill: SpillSettings {
+                away_ms: 250,
+                waiting_max: 64,
+                insert_envelopes_max: 64,
+                insert_every_ms: 20,
+                retry_pause_ms: 100,
+                outbox_envelopes_max: 200_000,
+            },
+            direct_batched: BatchedSettings { waiting_max: 1024, events_max: 512, transactions_max: 2 },
+            live_blogs: live_blogs::Settings {
+                ids_max: 100,
+                ttl_ms: 10_000,
+                lookup_timeout_ms: 250,
+                away_ms: 1000,
+                waiting_max: 1024,
+                lookup_ids_max: 1000,
+            },
+        }
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        settings().check().unwrap();
+        type Change = fn(&mut Settings);
+        let wrong: [(&str, Change); 5] = [
+            ("engagement.direct_path", |all| all.write_path = WritePath::Direct),
+            ("engagement.visitor_secret", |all| all.visitor_secret = SecretString::from("short")),
+            ("engagement.direct_batched.events_max", |all| all.direct_batched.events_max = 513),
+            ("engagement.direct_batched.transactions_max", |all| all.direct_batched.transactions_max = 0),
+            ("engagement.accept_timeout_ms", |all| all.accept_timeout_ms = 0),
+        ];
+        for (key, change) in wrong {
+            let mut settings = settings();
+            change(&mut settings);
+            assert!(settings.check().unwrap_err().to_string().contains(key), "{key}");
+        }
+    }
+}

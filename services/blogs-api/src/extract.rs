@@ -1,0 +1,252 @@
+//! What a handler reads of a request. Like axum's own extractors, but every rejection is a [`Problem`] that
+//! names the field or the position, and a body may hold no field that is not known: a misspelt one is refused
+//! instead of ignored.
+
+use axum::body::Bytes;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde_json::error::Category;
+
+use crate::problem::{Problem, Result};
+
+/// A JSON body. 415 when it says that it is something else, 413 when it is too long, 400 when it is not JSON,
+/// 422 when a field is missing, unknown or of the wrong type.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+/// The parameters of the path; 400 when one cannot be read.
+#[derive(Debug, Clone)]
+pub struct Path<T>(pub T);
+
+/// The parameters of the query; 400 when one cannot be read.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        if !is_json(request.headers()) {
+            return Err(Problem::unsupported_media_type("send the body as Content-Type: application/json"));
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        parse(&body).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(error)) => Err(match error.into_kind() {
+                ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
+                    Problem::bad_parameter(key, format!("must be {}", type_in_words(expected_type)))
+                }
+                ErrorKind::ParseError { expected_type, .. }
+                | ErrorKind::ParseErrorAtIndex { expected_type, .. } => {
+                    Problem::bad_parameter("id", format!("must be {}", type_in_words(expected_type)))
+                }
+                ErrorKind::InvalidUtf8InPathParam { key } => Problem::bad_parameter(key, "must be UTF-8"),
+                ErrorKind::DeserializeError { key, message, .. } => Problem::bad_parameter(key, message),
+                _ => Problem::bad_request("the path cannot be read"),
+            }),
+            Err(_) => Err(Problem::bad_request("the path cannot be read")),
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
+            let path = error.path().clone();
+            let reason = error.into_inner().to_string();
+            match field_at_fault(&path, &reason) {
+                Some(parameter) => Problem::bad_parameter(parameter, reason),
+                None => Problem::bad_request(format!("the query: {reason}")),
+            }
+        })
+    }
+}
+
+/// Reads one JSON value that takes up all of `body`. A struct is read from an object alone, not from a list of its
+/// fields' values.
+///
+/// # Errors
+/// A [`Problem`]: 400 with line and column where it is not JSON, 422 with the field where it is not a `T`.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(Body(&mut json)).map_err(|error| {
+        let path = error.path().clone();
+        let reason = error.into_inner();
+        match reason.classify() {
+            Category::Data => {
+                let reason = reason.to_string();
+                Problem::invalid(field_at_fault(&path, &reason).unwrap_or_else(|| "body".to_owned()), reason)
+            }
+            Category::Syntax | Category::Eof | Category::Io => not_json(&reason),
+        }
+    })?;
+    json.end().map_err(|reason| not_json(&reason))?;
+    Ok(value)
+}
+
+/// The field that an error is about, with its place, or `None` when it is about the whole. Of a field that is
+/// missing or there twice, serde gives the place of the object, and the name in words.
+fn field_at_fault(place: &serde_path_to_error::Path, reason: &str) -> Option<String> {
+    let name = ["missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|words| reason.strip_prefix(words)?.split_once('`'))
+        .map(|(name, _)| name);
+    match (place.iter().len(), name) {
+        (0, name) => name.map(str::to_owned),
+        (_, Some(name)) => Some(format!("{place}.{name}")),
+        (_, None) => Some(place.to_string()),
+    }
+}
+
+/// The outermost value of a body. Serde's derived structs take a list of their fields' values as well, in the
+/// order of declaration, which nobody has promised to keep; a map is an object and nothing else. For structs, lists
+/// and maps; options, newtypes and enums want more than is forwarded.
+struct Body<'a, R>(&'a mut serde_json::Deserializer<R>);
+
+impl<'de, R: serde_json::de::Read<'de>> Deserializer<'de> for Body<'_, R> {
+    type Error = serde_json::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> std::result::Result<V::Value, Self::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Self::Error> {
+        self.0.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+fn not_json(reason: &serde_json::Error) -> Problem {
+    Problem::bad_request(format!("the body is not JSON: {reason}"))
+}
+
+fn unread(rejection: &BytesRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is longer than this API reads"),
+        _ => Problem::bad_request("the body could not be read to its end"),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn type_in_words(expected: &'static str) -> &'static str {
+    match expected {
+        "i64" => "a 64-bit integer",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, expecting = "a JSON object")]
+    #[expect(dead_code, reason = "read by serde alone")]
+    struct Draft {
+        tags: Vec<String>,
+        blog_id: Option<i64>,
+    }
+
+    fn refused(body: &[u8]) -> Problem {
+        parse::<Draft>(body).expect_err("the body is bad")
+    }
+
+    #[test]
+    fn a_bad_field_is_named_with_its_place() {
+        for (body, field) in [
+            (r#"{"tags": ["a", 7]}"#, "tags[1]"),
+            (r#"{"tags": "a"}"#, "tags"),
+            (r#"{"tags": [], "tag": 1}"#, "tag"),
+            (r#"{"blog_id": 1}"#, "tags"),
+            ("{}", "tags"),
+            (r#"{"tags": [], "blog_id": 1, "blog_id": 2}"#, "blog_id"),
+            (r#"{"tags": [], "missing field `tags`": 1}"#, "missing field `tags`"),
+            ("7", "body"),
+        ] {
+            let problem = refused(body.as_bytes());
+            assert_eq!(problem.status(), 422, "{body}");
+            assert_eq!(problem.errors()[0].field, field, "{body}: {problem:?}");
+            let list = format!(r#"[{{"tags": []}}, {body}]"#);
+            let problem = parse::<Vec<Draft>>(list.as_bytes()).unwrap_err();
+            let place = if field == "body" { "[1]".to_owned() } else { format!("[1].{field}") };
+            assert_eq!(problem.errors()[0].field, place, "{list}: {problem:?}");
+        }
+        assert!(refused(b"{}").detail().contains("missing field `tags`"));
+    }
+
+    #[test]
+    fn a_list_is_not_an_object() {
+        parse::<Draft>(br#"{"tags": ["a"], "blog_id": 1}"#).unwrap();
+        let problem = refused(br#" [["a"], 1]"#);
+        assert_eq!((problem.status().as_u16(), &*problem.errors()[0].field), (422, "body"));
+        assert!(problem.detail().contains("expected a JSON object"), "{problem:?}");
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_is_there_twice_is_named() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "read by serde alone")]
+        struct Page {
+            limit: Option<String>,
+        }
+        let request = axum::http::Request::get("/?limit=1&limit=2").body(()).unwrap();
+        let problem = Query::<Page>::from_request_parts(&mut request.into_parts().0, &()).await.unwrap_err();
+        assert_eq!((problem.status().as_u16(), &*problem.errors()[0].field), (400, "limit"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_a_bad_request() {
+        let deep = [b"[".repeat(100_000)].concat();
+        for body in [&b""[..], b"{", b"{\"tags\": []} x", b"{\"tags\": [\"\xff\"]}", &deep] {
+            assert_eq!(refused(body).status(), if body == deep { 422 } else { 400 }, "{body:.20?}");
+        }
+    }
+
+    #[test]
+    fn a_json_body_says_so() {
+        let mut headers = HeaderMap::new();
+        assert!(!is_json(&headers));
+        for (value, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/merge-patch+json", true),
+            ("text/plain", false),
+            ("application/jsonx", false),
+        ] {
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            assert_eq!(is_json(&headers), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Which blogs readers can see, asked once and remembered for a while.
+//!
+//! An event for a blog that is not there should be answered 404, and an event for one that is there should not
+//! cost a query. So live ids are remembered, a bounded number for a bounded time. An id that is not known is
+//! looked up by one task, which takes every lookup that is waiting into one statement: however many requests
+//! ask for however many made-up ids, one query runs at a time. While Postgres is away the answer is
+//! [`Presence::Unknown`], at once, and the event goes through: whoever counts it decides.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::ensure;
+use database::{Error, Pool, Statement, statement};
+use deadpool_postgres::Object;
+use moka::future::Cache;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+const LIVE_BLOGS: Statement = statement!("live_blogs.sql");
+
+/// The `[engagement.live_blogs]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Most ids that are remembered.
+    pub ids_max: u64,
+    /// How long an id is remembered, in milliseconds; a blog that another process took back is still accepted
+    /// for so long.
+    pub ttl_ms: u64,
+    /// Longest wait for a lookup, in milliseconds.
+    pub lookup_timeout_ms: u64,
+    /// After a failed lookup nobody asks again for so long, in milliseconds.
+    pub away_ms: u64,
+    /// Most requests that wait for a lookup; more are let through unasked.
+    pub waiting_max: usize,
+    /// Ids after which one statement takes no further request's.
+    pub lookup_ids_max: usize,
+}
+
+impl Settings {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.ids_max > 0, "engagement.live_blogs.ids_max must be above 0");
+        ensure!(self.ttl_ms > 0, "engagement.live_blogs.ttl_ms must be above 0");
+        ensure!(self.lookup_timeout_ms > 0, "engagement.live_blogs.lookup_timeout_ms must be above 0");
+        ensure!(self.waiting_max > 0, "engagement.live_blogs.waiting_max must be above 0");
+        ensure!(self.lookup_ids_max > 0, "engagement.live_blogs.lookup_ids_max must be above 0");
+        Ok(())
+    }
+}
+
+/// What is known of a blog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Readers can see it.
+    Live,
+    /// There is none, or readers cannot see it.
+    Absent,
+    /// The database could not be asked.
+    Unknown,
+}
+
+/// The ids that are known to be live, and the way to learn of others. Clones share both.
+#[derive(Debug, Clone)]
+pub struct LiveBlogs {
+    known: Cache<i64, ()>,
+    lookups: mpsc::Sender<Lookup>,
+    metrics: Metrics,
+}
+
+impl LiveBlogs {
+    /// Starts the task that looks ids up. It ends when the last clone is gone.
+    ///
+    /// # Errors
+    /// A sentence that says which setting to change.
+    pub fn start(
+        settings: &Settings,
+        pool: Pool,
+        registry: &mut Registry,
+        tasks: &TaskTracker,
+    ) -> anyhow::Result<Self> {
+        settings.check()?;
+        let known = Cache::builder()
+            .max_capacity(settings.ids_max)
+            .time_to_live(Duration::from_millis(settings.ttl_ms))
+            .build();
+        let (lookups, waiting) = mpsc::channel(settings.waiting_max);
+        let metrics = Metrics::register(registry);
+        let task =
+            LookupTask { settings: settings.clone(), pool, known: known.clone(), waiting, away_until: None };
+        tasks.spawn(task.run());
+        Ok(Self { known, lookups, metrics })
+    }
+
+    /// Is the blog live?
+    pub async fn is_live(&self, blog_id: i64) -> Presence {
+        if self.known.get(&blog_id).await.is_some() {
+            self.metrics.memory.inc();
+            return Presence::Live;
+        }
+        self.look_up(BTreeSet::from([blog_id])).await.of(blog_id)
+    }
+
+    /// Which of these blogs are live, in at most one statement.
+    pub async fn among(&self, blog_ids: &[i64]) -> Found {
+        let mut live = BTreeSet::new();
+        let mut unknown = BTreeSet::new();
+        for &id in blog_ids {
+            if self.known.get(&id).await.is_some() {
+                live.insert(id)
+            } else {
+                unknown.insert(id)
+            };
+        }
+        if unknown.is_empty() {
+            self.metrics.memory.inc();
+            return Found { live, rest: Presence::Absent };
+        }
+        let mut found = self.look_up(unknown).await;
+        found.live.append(&mut live);
+        found
+    }
+
+    /// Forgets a blog that has just been taken back or deleted here.
+    pub async fn forget(&self, blog_id: i64) {
+        self.known.invalidate(&blog_id).await;
+    }
+
+    async fn look_up(&self, blog_ids: BTreeSet<i64>) -> Found {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.lookups.try_send(Lookup { blog_ids, answer });
+        let live = if asked.is_ok() { answered.await.ok().flatten() } else { None };
+        if let Some(live) = live {
+            self.metrics.database.inc();
+            Found { live, rest: Presence::Absent }
+        } else {
+            self.metrics.let_through.inc();
+            Found { live: BTreeSet::new(), rest: Presence::Unknown }
+        }
+    }
+}
+
+/// The answer for several blogs.
+#[derive(Debug)]
+pub struct Found {
+    live: BTreeSet<i64>,
+    rest: Presence,
+}
+
+impl Found {
+    /// What is known of one of them.
+    #[must_use]
+    pub fn of(&self, blog_id: i64) -> Presence {
+        if self.live.contains(&blog_id) { Presence::Live } else { self.rest }
+    }
+}
+
+/// One request's ids. It is answered with the live ones among them, or `None` if the database could not be asked.
+struct Lookup {
+    blog_ids: BTreeSet<i64>,
+    answer: oneshot::Sender<Option<BTreeSet<i64>>>,
+}
+
+struct LookupTask {
+    settings: Settings,
+    pool: Pool,
+    known: Cache<i64, ()>,
+    waiting: mpsc::Receiver<Lookup>,
+    away_until: Option<Instant>,
+}
+
+impl LookupTask {
+    async fn run(mut self) {
+        while let Some(first) = self.waiting.recv().await {
+            let mut blog_ids = first.blog_ids.clone();
+            let mut lookups = vec![first];
+            while blog_ids.len() < self.settings.lookup_ids_max
+                && let Ok(next) = self.waiting.try_recv()
+            {
+                blog_ids.extend(&next.blog_ids);
+                lookups.push(next);
+            }
+            let live = self.ask(blog_ids.into_iter().collect()).await;
+            for id in live.iter().flatten() {
+                self.known.insert(*id, ()).await;
+            }
+            for Lookup { blog_ids, answer } in lookups {
+                // A request that has given up in the meantime does not want the answer any more.
+                let _ = answer.send(live.as_ref().map(|live| &blog_ids & live));
+            }
+        }
+    }
+
+    /// The live ones among these, or `None` while the database is away.
+    async fn ask(&mut self, blog_ids: Vec<i64>) -> Option<BTreeSet<i64>> {
+        if self.away_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let deadline = Instant::now() + Duration::from_millis(self.settings.lookup_timeout_ms);
+        let failed = match self.query(&blog_ids, deadline).await {
+            Ok(Some(found)) => {
+                self.away_until = None;
+                return Some(found);
+            }
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        self.away_until = Some(Instant::now() + Duration::from_millis(self.settings.away_ms));
+        let error = failed.as_ref().map(|error| error as &dyn std::error::Error);
+        tracing::warn!(error, "blogs cannot be looked up; their events go through");
+        None
+    }
+
+    /// `None` when the deadline passed first.
+    async fn query(&self, blog_ids: &[i64], deadline: Instant) -> Result<Option<BTreeSet<i64>>, Error> {
+        let Ok(client) = timeout_at(deadline, self.pool.get()).await else { return Ok(None) };
+        let client = client?;
+        let Ok(rows) = timeout_at(deadline, LIVE_BLOGS.query(&client, &[&blog_ids])).await else {
+            // Whoever took this connection from the pool next would wait behind the statement.
+            drop(Object::take(client));
+            return Ok(None);
+        };
+        Ok(Some(rows?.iter().map(|row| row.get("id")).collect()))
+    }
+}
+
+/// Requests by what told them.
+#[derive(Debug, Clone)]
+struct Metrics {
+    memory: Counter,
+    database: Counter,
+    let_through: Counter,
+}
+
+impl Metrics {
+    fn register(registry: &mut Registry) -> Self {
+        let lookups = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let by = |source| lookups.get_or_create_owned(&[("source", source)]);
+        let metrics = Self { memory: by("memory"), database: by("database"), let_through: by("let_through") };
+        registry.register(
+            "live_blog_lookups",
+            "Requests by what told them which blogs are live; let_through: nobody could",
+            lookups,
+        );
+        metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lookups of a database that refuses connections: nothing listens on port 1.
+    fn away(waiting_max: usize) -> (LiveBlogs, TaskTracker) {
+        let database = database::Settings {
+            url: "postgres://blogs_api@127.0.0.1:1/commonplace".into(),
+            pool_max: 1,
+            instances_max: 1,
+            connect_timeout_ms: 1000,
+            wait_timeout_ms: 1000,
+        };
+        let settings = Settings {
+            ids_max: 10,
+            ttl_ms: 60_000,
+            lookup_timeout_ms: 1000,
+            away_ms: 60_000,
+            waiting_max,
+            lookup_ids_max: 10,
+        };
+        let tasks = TaskTracker::new();
+        let pool = Pool::new(&database, "test").unwrap();
+        (LiveBlogs::start(&settings, pool, &mut Registry::default(), &tasks).unwrap(), tasks)
+    }
+
+    #[tokio::test]
+    async fn while_the_database_is_away_nobody_is_turned_down() {
+        let (live_blogs, tasks) = away(8);
+        live_blogs.known.insert(1, ()).await;
+        assert_eq!(live_blogs.is_live(1).await, Presence::Live);
+        assert_eq!(live_blogs.is_live(2).await, Presence::Unknown);
+        let found = live_blogs.among(&[1, 2, 3]).await;
+        assert_eq!(
+            [found.of(1), found.of(2), found.of(3)],
+            [Presence::Live, Presence::Unknown, Presence::Unknown]
+        );
+        assert_eq!(live_blogs.metrics.let_through.get(), 2);
+
+        live_blogs.forget(1).await;
+        assert_eq!(live_blogs.is_live(1).await, Presence::Unknown);
+
+        drop(live_blogs);
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_request_that_finds_no_room_to_wait_is_let_through() {
+        let (live_blogs, _tasks) = away(1);
+        // The task has had no turn yet: this takes the only place.
+        let (answer, _answered) = oneshot::channel();
+        live_blogs.lookups.try_send(Lookup { blog_ids: BTreeSet::from([1]), answer }).unwrap();
+        assert_eq!(live_blogs.is_live(2).await, Presence::Unknown);
+    }
+}

@@ -1,0 +1,116 @@
+//! Pages of a list by keyset: a cursor is the key of the last item that was shown, and the next page begins
+//! right after it, whatever has been inserted or deleted since. To clients a cursor is opaque.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+
+use crate::problem::{Problem, Result};
+
+/// Items in a page when the client does not say.
+pub const LIMIT_DEFAULT: u8 = 20;
+/// Most items in a page.
+pub const LIMIT_MAX: u8 = 100;
+
+/// So that an older cursor is refused instead of misread, should the key ever change.
+const FORM: u8 = 1;
+
+/// The place in a list, newest first, after which a page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The time of the last item shown, to the microsecond.
+    pub time: Timestamp,
+    /// Its id, which orders items of the same moment.
+    pub id: i64,
+}
+
+impl Cursor {
+    /// Before the first item: every item is older than this.
+    pub const START: Self = Self { time: Timestamp::MAX, id: i64::MAX };
+
+    /// Reads what [`Cursor::encode`] wrote.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn decode(text: &str) -> Result<Self> {
+        Self::read(text).ok_or_else(|| {
+            Problem::bad_parameter("cursor", "is not one that this API gave out; begin again without it")
+        })
+    }
+
+    /// The cursor as text that may stand in a URL.
+    #[must_use]
+    pub fn encode(self) -> String {
+        let mut bytes = [FORM; 17];
+        let (_, key) = bytes.split_at_mut(1);
+        let (time, id) = key.split_at_mut(8);
+        time.copy_from_slice(&self.time.as_microsecond().to_be_bytes());
+        id.copy_from_slice(&self.id.to_be_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let bytes: [u8; 17] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (form, key) = bytes.split_first()?;
+        let (time, id) = key.split_first_chunk::<8>()?;
+        let time = Timestamp::from_microsecond(i64::from_be_bytes(*time)).ok()?;
+        let id = i64::from_be_bytes(id.try_into().ok()?);
+        (*form == FORM).then_some(Self { time, id })
+    }
+}
+
+/// How many items a page has, from what the client asked for.
+///
+/// # Errors
+/// 400 outside of 1 to [`LIMIT_MAX`].
+pub fn limit(asked: Option<&str>) -> Result<i64> {
+    let Some(asked) = asked else { return Ok(LIMIT_DEFAULT.into()) };
+    asked
+        .parse()
+        .ok()
+        .filter(|limit| (1..=i64::from(LIMIT_MAX)).contains(limit))
+        .ok_or_else(|| Problem::bad_parameter("limit", format!("must be a number from 1 to {LIMIT_MAX}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_is_read_back(micros in -62_000_000_000_000_000_i64..250_000_000_000_000_000, id: i64) {
+            let cursor = Cursor { time: Timestamp::from_microsecond(micros).unwrap(), id };
+            prop_assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,40}") {
+            let _ = Cursor::decode(&text);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_and_what_is_read_is_canonical(bytes: [u8; 17]) {
+            let text = URL_SAFE_NO_PAD.encode(bytes);
+            if let Ok(cursor) = Cursor::decode(&text) {
+                prop_assert_eq!(cursor.encode(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn other_text_is_refused_by_name() {
+        for text in ["", "x", "AAAA", "AQ==", "no cursor!"] {
+            assert_eq!(Cursor::decode(text).unwrap_err().errors()[0].field, "cursor");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_from_1_to_100() {
+        assert_eq!(limit(None).unwrap(), 20);
+        assert_eq!(limit(Some("100")).unwrap(), 100);
+        for asked in ["", "0", "-1", "101", "1e1", "99999999999999999999"] {
+            assert_eq!(limit(Some(asked)).unwrap_err().status(), 400);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The service: its parts put together, run, and ended in order.
+//!
+//! Starting checks the settings and binds the listener, and needs no server to be there. The end is the end of
+//! the input: no new connections, the requests under way finish, then the tasks behind them (the publisher, then
+//! the spill that it hands over to), then the connections to Postgres and RabbitMQ.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use broker::Publisher;
+use database::Pool;
+use prometheus_client::registry::Registry;
+use runtime::health::Health;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Epochs, Passwords, Tokens};
+use crate::engagement::{EngagementState, Spill};
+use crate::frame::{self, HttpMetrics};
+use crate::limits::Limits;
+use crate::live_blogs::LiveBlogs;
+use crate::outbox::Outbox;
+use crate::relay::Relay;
+use crate::settings::Settings;
+use crate::state::AppState;
+use crate::{idempotency, readiness, server};
+
+const NAME: &str = "blogs-api";
+/// Longest wait for the tasks to end after the last request.
+const TASKS_MAX: Duration = Duration::from_secs(10);
+/// Longest look at the database while starting.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// The service, ready to run.
+pub struct Service {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    state: AppState,
+    health: Health,
+    publisher: Publisher,
+    relay: Relay,
+    /// Behind the requests: they end when the state and the publisher do.
+    tasks: TaskTracker,
+    /// Ends the publisher.
+    ending: CancellationToken,
+}
+
+impl Service {
+    /// Checks the settings, binds the listener, and makes everything that needs no live server.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        settings.validate()?;
+        let listener = TcpListener::bind(settings.http.address)
+            .await
+            .with_context(|| format!("cannot listen on http.address = {}", settings.http.address))?;
+        let address = listener.local_addr().context("asking for the address that was bound")?;
+        let mut registry = Registry::default();
+        let pool = Pool::new(&settings.database, NAME)?;
+        let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+        let epochs = Epochs::new(&settings.tokens, pool.clone(), &mut registry);
+        let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
+        let passwords = Passwords::new(&settings.passwords).map_err(anyhow::Error::msg)?;
+        let limits = Limits::new(&settings.rate_limits).map_err(anyhow::Error::msg)?;
+        let outbox = Outbox::new(settings.engagement.spill.outbox_envelopes_max);
+        let (hand_over, overdue) = settings.engagement.spill.open()?;
+        let (broker, ends) = (&settings.broker, ending.clone());
+        let publisher = Publisher::start_handing_over(broker, NAME, hand_over, &mut registry, &tasks, ends)?;
+        let spill = Spill::new(&settings.engagement, pool.clone(), outbox.clone(), overdue, &mut registry);
+        tasks.spawn(spill.run());
+        let relay =
+            Relay::new(&settings.relay, pool.clone(), publisher.clone(), outbox.clone(), &mut registry)?;
+        let live_blogs =
+            LiveBlogs::start(&settings.engagement.live_blogs, pool.clone(), &mut registry, &tasks)?;
+        let engagement = EngagementState::start(
+            &settings.engagement,
+            pool.clone(),
+            publisher.clone(),
+            &mut registry,
+            &tasks,
+        )?;
+        let metrics = HttpMetrics::register(&mut registry);
+        check_connections(&pool, &settings.database).await?;
+        let state = AppState {
+            pool,
+            settings: Arc::new(settings),
+            tokens: Arc::new(tokens),
+            passwords,
+            limits,
+            engagement: Arc::new(engagement),
+            live_blogs,
+            outbox,
+        };
+        let health = Health::new(readiness::RULE);
+        let router = frame::router(&state, health.clone(), registry, metrics)?;
+        Ok(Self { listener, address, router, state, health, publisher, relay, tasks, ending })
+    }
+
+    /// Where it listens; the port that was given, if 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    #[cfg(test)]
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// Serves until `shutdown`, then drains and returns.
+    ///
+    /// # Errors
+    /// None at present; whatever fails while running is retried or answered.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { listener, address, router, state, health, publisher, relay, tasks, ending } = self;
+        let background = TaskTracker::new();
+        let stop = CancellationToken::new();
+        background.spawn(relay.run(stop.clone()));
+        background.spawn(state.limits.clone().sweep(stop.clone()));
+        background.spawn(idempotency::forget_old(state.pool.clone(), stop.clone()));
+        let (pool, outbox) = (state.pool.clone(), state.outbox.clone());
+        background.spawn(readiness::watch(health, pool, outbox, publisher.state(), stop.clone()));
+        tracing::info!(%address, "listening");
+        server::serve(listener, router, &state.settings.requests, shutdown).await;
+        stop.cancel();
+        background.close();
+        let in_time = timeout(TASKS_MAX, background.wait()).await.is_ok();
+        ending.cancel();
+        drop((state, publisher));
+        tasks.close();
+        if !(timeout(TASKS_MAX, tasks.wait()).await.is_ok() && in_time) {
+            tracing::warn!("tasks were still at work when the time to end was over");
+        }
+        Ok(())
+    }
+}
+
+/// A contradiction of bounds stops the start; a database that is away does not.
+async fn check_connections(pool: &Pool, settings: &database::Settings) -> anyhow::Result<()> {
+    match timeout(LOOK_MAX, database::check_connection_limit(pool, settings)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error @ database::Error::ConnectionLimit { .. })) => return Err(error.into()),
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be looked at yet");
+        }
+        Err(_) => tracing::warn!("the database does not answer yet"),
+    }
+    Ok(())
+}

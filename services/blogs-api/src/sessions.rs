@@ -1,0 +1,113 @@
+//! Signing in and out.
+//!
+//! A session is a signed token and nothing on our side, so a single one cannot be ended early. Signing out
+//! raises the account's epoch instead, and ends every session of the account.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use database::{Statement, statement};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::accounts::is_handle;
+use crate::auth::{Known, Signed};
+use crate::extract::Json;
+use crate::limits;
+use crate::openapi::{AuthProblems, BodyProblems, CommonProblems};
+use crate::problem::{Problem, ProblemBody, Result};
+use crate::state::AppState;
+
+const ACCOUNT_RAISE_EPOCH: Statement = statement!("account_raise_epoch.sql");
+const ACCOUNT_SIGN_IN: Statement = statement!("account_sign_in.sql");
+
+/// The endpoints of sessions.
+pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins);
+    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests);
+    let sign_in = OpenApiRouter::new().routes(routes!(create)).layer(by_address);
+    OpenApiRouter::new().routes(routes!(delete)).layer(by_account).merge(sign_in)
+}
+
+/// Who signs in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub struct Credentials {
+    /// The account's handle.
+    #[schema(example = "ada")]
+    handle: String,
+    /// Its password.
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+/// A session.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Session {
+    /// To be sent as `Authorization: Bearer <token>`.
+    token: String,
+    /// Until when the token is good.
+    expires_at: Timestamp,
+}
+
+/// Sign in.
+#[utoipa::path(
+    post, path = "/v1/sessions", tag = "sessions", operation_id = "create_session", request_body = Credentials,
+    responses(
+        (status = 201, description = "A token", body = Session),
+        (status = 401, description = "There is no such handle, or that is not its password", body = ProblemBody,
+         content_type = "application/problem+json"),
+        BodyProblems, CommonProblems,
+    )
+)]
+async fn create(
+    State(state): State<AppState>,
+    Json(credentials): Json<Credentials>,
+) -> Result<impl IntoResponse> {
+    let account = find(&state, &credentials.handle).await?;
+    // Without an account a hash is verified all the same, so that the answer takes as long.
+    let hash = account.as_ref().map(|account| account.password_hash.clone());
+    let matches = state.passwords.verify(credentials.password, hash).await?;
+    let account =
+        account.filter(|_| matches).ok_or_else(|| Problem::unauthorized("handle or password is wrong"))?;
+    // Another request may have found it suspended a moment ago: this process knows better now.
+    state.tokens.epochs().raised(account.id, Known::Epoch(account.token_epoch)).await;
+    let issued = state.tokens.issue(account.id, account.token_epoch, &[])?;
+    Ok((StatusCode::CREATED, axum::Json(Session { token: issued.token, expires_at: issued.expires_at })))
+}
+
+/// Sign out everywhere: every token of the account is taken back, within a minute in every process.
+#[utoipa::path(
+    delete, path = "/v1/sessions", tag = "sessions", operation_id = "delete_sessions", security(("bearer" = [])),
+    responses((status = 204, description = "Signed out"), AuthProblems, CommonProblems)
+)]
+async fn delete(State(state): State<AppState>, signed: Signed) -> Result<StatusCode> {
+    let client = state.pool.get().await?;
+    let row = ACCOUNT_RAISE_EPOCH.query_opt(&client, &[&signed.account_id]).await?;
+    let known = row.map_or(Known::Gone, |row| Known::Epoch(row.get("token_epoch")));
+    state.tokens.epochs().raised(signed.account_id, known).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+struct Found {
+    id: i64,
+    password_hash: String,
+    token_epoch: i32,
+}
+
+async fn find(state: &AppState, handle: &str) -> Result<Option<Found>> {
+    if !is_handle(handle) {
+        return Ok(None);
+    }
+    let client = state.pool.get().await?;
+    let row = ACCOUNT_SIGN_IN.query_opt(&client, &[&handle]).await?;
+    Ok(row.map(|row| Found {
+        id: row.get("id"),
+        password_hash: row.get("password_hash"),
+        token_epoch: row.get("token_epoch"),
+    }))
+}

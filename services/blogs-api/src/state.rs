@@ -1,0 +1,31 @@
+//! What every handler can reach. Cheap to clone: everything inside is shared.
+
+use std::sync::Arc;
+
+use crate::auth::{Passwords, Tokens};
+use crate::engagement::EngagementState;
+use crate::limits::Limits;
+use crate::live_blogs::LiveBlogs;
+use crate::outbox::Outbox;
+use crate::settings::Settings;
+
+/// The state of the API.
+#[derive(Clone)]
+pub struct AppState {
+    /// Connections under the role `blogs_api`.
+    pub pool: database::Pool,
+    /// Every setting, as it was checked at start.
+    pub settings: Arc<Settings>,
+    /// Issues and verifies bearer tokens.
+    pub tokens: Arc<Tokens>,
+    /// Hashes and verifies passwords.
+    pub passwords: Passwords,
+    /// Rate limits.
+    pub limits: Limits,
+    /// The write paths of engagement.
+    pub engagement: Arc<EngagementState>,
+    /// Which blogs are live, as far as has been seen.
+    pub live_blogs: LiveBlogs,
+    /// Events of blogs, in the transaction that makes them true.
+    pub outbox: Outbox,
+}

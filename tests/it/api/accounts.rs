@@ -1,0 +1,137 @@
+//! Signing up and signing in.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::{Answer, PASSWORD};
+use crate::world::World;
+
+fn new_account(handle: &str, email: &str, password: &str) -> Value {
+    json!({"handle": handle, "email": email, "password": password})
+}
+
+#[tokio::test]
+async fn signing_up_names_every_field_that_is_wrong() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let long_email = format!("{}@example.org", "a".repeat(243));
+    assert_eq!(long_email.len(), 255);
+    let mut refused: Vec<(Value, Vec<&str>)> = vec![
+        (new_account("A", "nowhere", "short"), vec!["handle", "email", "password"]),
+        (json!({"handle": 7, "email": "a@b.c", "password": PASSWORD}), vec!["handle"]),
+        (json!({"handle": "ada", "email": null, "password": PASSWORD}), vec!["email"]),
+        (json!({"handle": "ada", "email": "a@b.c", "password": [PASSWORD]}), vec!["password"]),
+        (json!({"handle": "ada", "email": "a@b.c", "password": PASSWORD, "admin": true}), vec!["admin"]),
+    ];
+    let too_long = "a".repeat(31);
+    for handle in
+        ["", "a", "-ada", "ada-", "a--b", "Ada", "ada lovelace", "a_b", "1815", "é1", "a\0b", &too_long]
+    {
+        refused.push((new_account(handle, "a@b.c", PASSWORD), vec!["handle"]));
+    }
+    for email in ["", "ada", "@b.c", "a@", "a@b", "a b@c.d", "a@b@c.d", "a\0@b.c", "a@b.c\r\n", &long_email] {
+        refused.push((new_account("ada", email, PASSWORD), vec!["email"]));
+    }
+    for password in ["", "123456789", &"é".repeat(65)] {
+        refused.push((new_account("ada", "a@b.c", password), vec!["password"]));
+    }
+    for (body, fields) in refused {
+        api.post_json("/v1/accounts", None, body).await.names(422, &fields);
+    }
+    for missing in ["handle", "email", "password"] {
+        let mut body = new_account("ada", "a@b.c", PASSWORD);
+        body.as_object_mut().unwrap().remove(missing);
+        let answer = api.post_json("/v1/accounts", None, body).await.refused(422);
+        assert!(answer.detail().contains(missing), "{answer:?}");
+    }
+    assert_eq!(world.value::<i64>("select count(*) from blogs.account", &[]).await, 0);
+}
+
+#[tokio::test]
+async fn the_limits_themselves_are_allowed() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let long_handle = vec!["a"; 30].join("-");
+    let long_email = format!("{}@example.org", "e".repeat(242));
+    let long_password = "é".repeat(64);
+    for (handle, email, password) in [
+        ("a1", "a@b.c", "1234567890"),
+        (long_handle.as_str(), "ada.lovelace+notes@example.org", PASSWORD),
+        ("ada-1815", long_email.as_str(), PASSWORD),
+        ("grace", "gräce@exämple.org", long_password.as_str()),
+    ] {
+        let account = api.post_json("/v1/accounts", None, new_account(handle, email, password)).await.is(201);
+        assert_eq!(account.body, json!({"id": account.id(), "handle": handle}), "nothing else is shown");
+        let session = api.sign_in(handle, password).await.is(201);
+        assert!(session.body["token"].is_string(), "{session:?}");
+    }
+    let kept = "select count(*) from blogs.account where password_hash not like '$argon2id$%'";
+    assert_eq!(world.value::<i64>(kept, &[]).await, 0, "every password is kept as an Argon2id hash");
+}
+
+#[tokio::test]
+async fn what_is_taken_is_a_conflict_that_says_what() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("ada").await;
+    let sign_up = async |handle: &str, email: &str| {
+        api.post_json("/v1/accounts", None, new_account(handle, email, PASSWORD)).await
+    };
+    sign_up("ada", "other@example.org").await.names(409, &["handle"]);
+    sign_up("other", "ada@example.org").await.names(409, &["email"]);
+    sign_up("other", "ADA@Example.org").await.names(409, &["email"]);
+    api.delete("/v1/accounts/me", Some(&token)).await.is(204);
+    sign_up("ada", "ada@example.org").await.names(409, &["handle"]);
+    sign_up("other", "ada@example.org").await.is(201);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_want_one_handle_one_gets_it() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let mut requests = JoinSet::new();
+    for n in 0..12 {
+        let body = new_account("ada", &format!("ada{n}@example.org"), PASSWORD);
+        requests.spawn(Answer::to(api.request(Method::POST, "/v1/accounts").json(&body)));
+    }
+    let answers = requests.join_all().await;
+    let (made, refused): (Vec<Answer>, Vec<Answer>) =
+        answers.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!(made.len(), 1, "{made:?}");
+    for answer in refused {
+        answer.names(409, &["handle"]);
+    }
+    assert_eq!(world.value::<i64>("select count(*) from blogs.account", &[]).await, 1);
+}
+
+#[tokio::test]
+async fn a_failed_sign_in_does_not_say_who_exists() {
+    let world = World::new().await;
+    let api = world.api().await;
+    api.account("ada").await;
+    let (_, grace) = api.account("grace").await;
+    api.delete("/v1/accounts/me", Some(&grace)).await.is(204);
+    let wrong_password = api.sign_in("ada", "wrong horse battery").await.refused(401);
+    for (handle, password) in [
+        ("nobody", PASSWORD),
+        ("No Handle At All", PASSWORD),
+        ("a\0b", PASSWORD),
+        ("grace", PASSWORD),
+        ("ada", ""),
+        ("ada", &PASSWORD.to_uppercase()),
+    ] {
+        let answer = api.sign_in(handle, password).await.refused(401);
+        assert_eq!(answer.body, wrong_password.body, "{handle:?}");
+        let of_each = ["date", "x-request-id"];
+        let names = |answer: &Answer| {
+            let mut headers = answer.headers.clone();
+            for name in of_each {
+                headers.remove(name);
+            }
+            headers
+        };
+        assert_eq!(names(&answer), names(&wrong_password), "{handle:?}");
+    }
+    api.sign_in("ada", PASSWORD).await.is(201);
+}

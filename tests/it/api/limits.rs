@@ -1,0 +1,213 @@
+//! Rate limits, and which web pages may call.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::{Answer, PASSWORD};
+use crate::services::Running;
+use crate::world::World;
+
+/// An API with a small limit. Little comes back within a test: one in half a minute.
+async fn limited(world: &World, limit: &'static str) -> Running {
+    world
+        .api_with(|loader| {
+            let proxies: Vec<&str> = vec!["127.0.0.0/8"];
+            loader.set("requests.trusted_proxies", proxies).set("rate_limits.enabled", true).set(limit, 2)
+        })
+        .await
+}
+
+fn from(address: &str, request: RequestBuilder) -> RequestBuilder {
+    request.header("X-Forwarded-For", address)
+}
+
+#[track_caller]
+fn assert_limited(answer: Answer) {
+    let answer = answer.refused(429);
+    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{answer:?}");
+}
+
+#[tokio::test]
+async fn each_client_has_its_own_share_of_engagement() {
+    let world = World::new().await;
+    let api = limited(&world, "rate_limits.engagement_per_minute").await;
+    let (_, ada) = api.account("ada").await;
+    let (_, grace) = api.account("grace").await;
+    let blog = api.blog(&ada, "Busy").await;
+    let share = async |address: &str, token: Option<&str>| {
+        let share = api.call(Method::POST, &format!("/v1/blogs/{blog}/shares"), token);
+        let share = share.header("X-Write-Path", "direct").json(&json!({"channel": "link"}));
+        Answer::to(from(address, share)).await
+    };
+    let mut shares = 0;
+    // By address, but an IPv6 household is one; and by account, wherever it comes from.
+    for (address, token) in [
+        ("192.0.2.1", None),
+        ("192.0.2.2", None),
+        ("2001:db8::1", None),
+        ("192.0.2.1", Some(&ada)),
+        ("192.0.2.1", Some(&grace)),
+    ] {
+        for _ in 0..2 {
+            shares += 1;
+            let answer = share(address, token.map(String::as_str)).await;
+            assert_eq!(answer.is(200).totals(), [0, 0, shares], "{address} {token:?}");
+        }
+        assert_limited(share(address, token.map(String::as_str)).await);
+    }
+    assert_limited(share("2001:db8::2", None).await);
+    assert_limited(share("192.0.2.77", Some(&ada)).await);
+    // Reading is limited apart, and so is writing.
+    assert_eq!(api.totals(blog).await, [0, 0, shares]);
+    api.blog(&ada, "Still writing").await;
+}
+
+#[tokio::test]
+async fn each_event_of_a_batch_is_one() {
+    let world = World::new().await;
+    let api = limited(&world, "rate_limits.engagement_per_minute").await;
+    let (_, token) = api.account("ada").await;
+    let blog = api.blog(&token, "Batched").await;
+    let batch = async |address: &str, count: usize| {
+        let share = json!({"type": "blog.shared", "blog_id": blog, "channel": "link"});
+        let batch = api.request(Method::POST, "/v1/engagement").header("X-Write-Path", "direct");
+        Answer::to(from(address, batch.json(&vec![share; count]))).await
+    };
+    batch("192.0.2.1", 2).await.is(200);
+    assert_limited(batch("192.0.2.1", 1).await);
+    // More than there ever is, and more than is left.
+    assert_limited(batch("192.0.2.2", 3).await);
+    batch("192.0.2.3", 1).await.is(200);
+    assert_limited(batch("192.0.2.3", 2).await);
+    assert_eq!(api.totals(blog).await, [0, 0, 3]);
+}
+
+#[tokio::test]
+async fn signing_in_is_limited_by_address_alone() {
+    let world = World::new().await;
+    let api = limited(&world, "rate_limits.sign_in_per_minute").await;
+    let sign_up = json!({"handle": "ada", "email": "ada@example.org", "password": PASSWORD});
+    let sign_in = async |address: &str, password: &str| {
+        let request = api.request(Method::POST, "/v1/sessions");
+        Answer::to(from(address, request.json(&json!({"handle": "ada", "password": password})))).await
+    };
+    Answer::to(from("192.0.2.1", api.request(Method::POST, "/v1/accounts")).json(&sign_up)).await.is(201);
+    sign_in("192.0.2.1", "a guess").await.refused(401);
+    assert_limited(sign_in("192.0.2.1", "another guess").await);
+    assert_limited(sign_in("192.0.2.1", PASSWORD).await);
+    // The right one from elsewhere still gets in, and a token does not lift the limit on guessing at a password.
+    let session = sign_in("192.0.2.2", PASSWORD).await.is(201);
+    let token = session.body["token"].as_str().unwrap();
+    let change = json!({"password": "a guess", "new_password": "a new password"});
+    let guess = |address| {
+        let guess = api.call(Method::PUT, "/v1/accounts/me/password", Some(token));
+        Answer::to(from(address, guess).json(&change))
+    };
+    guess("192.0.2.2").await.refused(403);
+    assert_limited(guess("192.0.2.2").await);
+    api.get("/v1/blogs", Some(token)).await.is(200);
+}
+
+#[tokio::test]
+async fn writing_and_reading_are_limited_apart() {
+    for (limit, reads, writes) in
+        [("rate_limits.write_per_minute", 3, 2), ("rate_limits.read_per_minute", 2, 3)]
+    {
+        let world = World::new().await;
+        let api = limited(&world, limit).await;
+        let (_, token) = api.account("ada").await;
+        let mut answered = [0, 0];
+        for n in 0..3 {
+            let read = api.get("/v1/blogs", Some(&token)).await;
+            let new = json!({"title": format!("Blog {n}"), "body": ""});
+            let write = api.post_json("/v1/blogs", Some(&token), new).await;
+            for (count, answer, good) in [(0, read, 200), (1, write, 201)] {
+                if answer.status == good {
+                    answered[count] += 1;
+                } else {
+                    assert_limited(answer);
+                }
+            }
+        }
+        assert_eq!(answered, [reads, writes], "{limit}");
+        // What those who run it ask is not limited.
+        for path in ["/healthz", "/metrics", "/openapi.json"] {
+            for _ in 0..3 {
+                api.get(path, None).await.is(200);
+            }
+        }
+    }
+}
+
+const ORIGIN: &str = "https://blog.example.org";
+
+async fn from_page(api: &Running, method: Method, origin: &str, asks_for: Option<&str>) -> Answer {
+    let request = api.request(method, "/v1/blogs").header("Origin", origin);
+    Answer::to(match asks_for {
+        Some(method) => request
+            .header("Access-Control-Request-Method", method)
+            .header("Access-Control-Request-Headers", "authorization,content-type,if-match"),
+        None => request,
+    })
+    .await
+}
+
+fn cors_headers(answer: &Answer) -> BTreeSet<String> {
+    let names = answer.headers.keys().map(|name| name.as_str().to_owned());
+    names.filter(|name| name.starts_with("access-control")).collect()
+}
+
+#[tokio::test]
+async fn no_web_page_may_call_until_it_is_listed() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let read = from_page(&api, Method::GET, ORIGIN, None).await.is(200);
+    let preflight = from_page(&api, Method::OPTIONS, ORIGIN, Some("POST")).await.refused(405);
+    for answer in [read, preflight] {
+        assert_eq!(cors_headers(&answer), BTreeSet::new());
+    }
+}
+
+#[tokio::test]
+async fn a_listed_page_may_call_and_no_other() {
+    let world = World::new().await;
+    let origins: Vec<&str> = vec![ORIGIN, "http://localhost:3000"];
+    let api = world.api_with(|loader| loader.set("cors.allowed_origins", origins)).await;
+    for origin in [ORIGIN, "http://localhost:3000"] {
+        let read = from_page(&api, Method::GET, origin, None).await.is(200);
+        assert_eq!(read.header("access-control-allow-origin"), Some(origin));
+        assert!(read.header("access-control-expose-headers").unwrap().contains("etag"), "{read:?}");
+        // Refusals are for the page to read, too.
+        let refused =
+            Answer::to(api.request(Method::POST, "/v1/blogs").header("Origin", origin)).await.refused(401);
+        assert_eq!(refused.header("access-control-allow-origin"), Some(origin));
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let preflight = from_page(&api, Method::OPTIONS, origin, Some(method)).await.is(200);
+            assert_eq!(preflight.header("access-control-allow-origin"), Some(origin));
+            assert!(
+                preflight.header("access-control-allow-methods").unwrap().contains(method),
+                "{preflight:?}"
+            );
+            let headers = preflight.header("access-control-allow-headers").unwrap();
+            assert!(["authorization", "content-type", "if-match"].iter().all(|name| headers.contains(name)));
+        }
+    }
+    for other in
+        ["https://example.org", "https://blog.example.org.evil.org", "http://blog.example.org", "null"]
+    {
+        for answer in [
+            from_page(&api, Method::GET, other, None).await,
+            from_page(&api, Method::OPTIONS, other, Some("POST")).await,
+        ] {
+            assert_eq!(answer.header("access-control-allow-origin"), None, "{other}: {answer:?}");
+            assert_eq!(answer.header("access-control-allow-credentials"), None, "{other}: {answer:?}");
+        }
+    }
+    let varies = from_page(&api, Method::GET, ORIGIN, None).await;
+    let vary = varies.headers.get_all("vary").iter().any(|value| value.to_str().unwrap().contains("origin"));
+    assert_eq!(varies.body, json!({"items": [], "next_cursor": Value::Null}));
+    assert!(vary, "a cache must not give one page's answer to another: {varies:?}");
+}

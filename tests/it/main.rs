@@ -1,0 +1,24 @@
+//! Integration tests: real Postgres, real RabbitMQ, one private server of each for the whole run, and for each
+//! test a database and a vhost of its own ([`world`]). Tests wait for what they expect, up to a deadline.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its output is its report"
+)]
+
+mod api;
+mod counting;
+mod message_path;
+mod operations_late;
+mod operations_reconcile;
+mod operations_redrive;
+mod partitions;
+#[path = "../../crates/broker/tests/broker/proxy.rs"]
+mod proxy;
+mod roles;
+mod services;
+mod world;
+mod write_paths;

@@ -1,0 +1,98 @@
+//! Events whose envelope was older than what the ledger holds, redriven: when its day can be held after all, when a copy has
+//! come meanwhile, and on a person's word.
+
+use engagement::{InDoubt, OnBadEvent, Outcome, Redriven};
+use events::EnvelopeId;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use uuid::Uuid;
+
+use crate::operations_redrive::{apply, old_envelope, one, operator, redrive, reopen_day, shares, worker};
+use crate::world::World;
+
+#[tokio::test]
+async fn a_late_event_waits_for_its_day_or_for_a_decision() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let (worker, operator) = (worker(&world), operator(&world));
+    let (held, decided) = (old_envelope(30, blog, 3), old_envelope(40, blog, 2));
+    assert_eq!(apply(&worker, &held).await, [Outcome::Parked; 3]);
+    assert_eq!(apply(&worker, &decided).await, [Outcome::Parked; 2]);
+    let doubtful = redrive(&operator, &held, 1).await;
+    let day = held.id.made_at().to_zoned(TimeZone::UTC).date().to_string();
+    assert!(matches!(&doubtful, Redriven::Doubtful { reason } if reason.contains(&day)), "{doubtful:?}");
+    assert_eq!(shares(&world).await, 0);
+
+    // The ledger can hold its day after all: the envelope is put there with all that waits of it.
+    reopen_day(&world, &held).await;
+    assert_eq!(redrive(&operator, &held, 1).await, one(Outcome::Counted));
+    world.assert_consistent().await;
+    let known = "select count(*) from analytics.parked where in_ledger and redriven_at is null";
+    assert_eq!(world.value::<i64>(known, &[]).await, 2);
+    // A copy that was still on its way changes nothing.
+    assert_eq!(apply(&worker, &held).await, [Outcome::Replayed; 3]);
+    assert_eq!(redrive(&operator, &held, 0).await, one(Outcome::Counted));
+    assert_eq!(shares(&world).await, 2);
+    world.assert_consistent().await;
+
+    // Decided by a person: counted under an id of now, so that the equation holds without an exception.
+    let before = Timestamp::now();
+    let counted = operator.redrive(decided.id.as_uuid(), 0, InDoubt::Count).await.unwrap();
+    assert_eq!(counted, one(Outcome::Counted));
+    assert_eq!(redrive(&operator, &decided, 0).await, Redriven::NotWaiting);
+    let newest: Uuid =
+        world.value("select id from analytics.envelope_ledger order by id desc limit 1", &[]).await;
+    let newest = EnvelopeId::try_from(newest).unwrap().made_at();
+    assert!(newest.as_millisecond() >= before.as_millisecond(), "{newest} is of the decision, {before}");
+    assert_eq!(shares(&world).await, 3);
+    world.assert_consistent().await;
+
+    // What was decided is not taken in a second time when its day comes back; its neighbour is.
+    reopen_day(&world, &decided).await;
+    assert_eq!(redrive(&operator, &decided, 1).await, one(Outcome::Counted));
+    assert_eq!(redrive(&operator, &decided, 0).await, Redriven::NotWaiting);
+    assert_eq!(shares(&world).await, 4);
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_late_event_of_which_a_copy_was_counted_adds_nothing() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let (worker, operator) = (worker(&world), operator(&world));
+    let late = old_envelope(30, blog, 2);
+    assert_eq!(apply(&worker, &late).await, [Outcome::Parked; 2]);
+    reopen_day(&world, &late).await;
+    assert_eq!(apply(&worker, &late).await, [Outcome::Counted; 2]);
+    assert_eq!(redrive(&operator, &late, 0).await, one(Outcome::Replayed));
+    let in_doubt = operator.redrive(late.id.as_uuid(), 1, InDoubt::Count).await.unwrap();
+    assert_eq!(in_doubt, one(Outcome::Replayed), "there is no doubt");
+    assert_eq!(shares(&world).await, 2);
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_late_event_of_which_a_copy_is_refused_waits_in_the_ledger() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let (worker, operator) = (worker(&world), operator(&world));
+    let late = old_envelope(30, blog, 2);
+    // The same envelope twice in one batch, and again.
+    let twice = worker.apply(&[late.clone(), late.clone()], OnBadEvent::Park).await.unwrap();
+    assert_eq!(twice.outcomes, [[Outcome::Parked; 2]; 2]);
+    assert_eq!(apply(&worker, &late).await, [Outcome::Parked; 2]);
+    let decided = operator.redrive(late.id.as_uuid(), 0, InDoubt::Count).await.unwrap();
+    assert_eq!(decided, one(Outcome::Counted));
+    reopen_day(&world, &late).await;
+    world
+        .run("alter table analytics.blog_share add constraint no_link check (channel <> 'link') not valid")
+        .await;
+    assert_eq!(apply(&worker, &late).await, [Outcome::Parked; 2]);
+    world.assert_consistent().await;
+    world.run("alter table analytics.blog_share drop constraint no_link").await;
+    assert_eq!(redrive(&operator, &late, 1).await, one(Outcome::Counted));
+    // This one was counted on a person's word, and has come again: it waits for another.
+    assert_eq!(redrive(&operator, &late, 0).await, one(Outcome::Counted));
+    assert_eq!(shares(&world).await, 3);
+    world.assert_consistent().await;
+}

@@ -1,0 +1,175 @@
+//! Days that come and go: made when they are missing, dropped only when nothing can come of it, and never made
+//! again below the floor.
+
+use engagement::{Engagement, Incoming, OnBadEvent, Outcome, Settings};
+use events::{Action, EngagementEvent, EnvelopeId, Visitor};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use uuid::Uuid;
+
+use crate::world::World;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+fn engagement(world: &World) -> Engagement {
+    Engagement::new(world.pool("analytics_worker"), &Settings { view_window_s: 1800 }).unwrap()
+}
+
+/// An envelope that was made at a time, with one view of that time.
+fn envelope(at: Timestamp, blog_id: i64) -> Incoming {
+    let millis = u128::try_from(at.as_millisecond()).unwrap();
+    let random = u128::from(rand::random::<u64>()) & 0x3fff_ffff_ffff_ffff;
+    let id = Uuid::from_u128(millis << 80 | 0x7000 << 64 | 0x8000_0000_0000_0000 | random);
+    let view = EngagementEvent {
+        id: Uuid::now_v7(),
+        blog_id,
+        time: at,
+        action: Action::Viewed(Visitor(rand::random())),
+        key: None,
+        imported: false,
+    };
+    Incoming { id: EnvelopeId::try_from(id).unwrap(), traceparent: None, events: vec![Ok(view)] }
+}
+
+fn day(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+async fn apply(engagement: &Engagement, envelope: &Incoming) -> Outcome {
+    engagement.apply(std::slice::from_ref(envelope), OnBadEvent::Park).await.unwrap().outcomes[0][0]
+}
+
+async fn drop_day(world: &World, table: &str, day: Date) -> bool {
+    let session = world.session("analytics_worker").await;
+    session.client.query_one("select analytics.drop_day($1, $2)", &[&table, &day]).await.unwrap().get(0)
+}
+
+/// The floor, as if it had been raised to a day some time ago.
+async fn set_floor(world: &World, floor: Date, raised: &str) {
+    world
+        .run(&format!(
+            "update analytics.ledger_floor set day = '{floor}', raised_at = now() - interval '{raised}'"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn a_missing_day_is_made_and_the_batch_counts() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let engagement = engagement(&world);
+    let now = Timestamp::now();
+    for at in [now, now - DAY, now + DAY] {
+        assert_eq!(apply(&engagement, &envelope(at, blog)).await, Outcome::Counted, "{at}");
+    }
+    world.until("select total_views from blogs.blog_counter", 3_i64).await;
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn an_envelope_below_the_floor_is_parked_as_late_once() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let engagement = engagement(&world);
+    let now = Timestamp::now();
+    let old = envelope(now - DAY * 40, blog);
+    let batch = [envelope(now, blog), old, envelope(now, blog)];
+    let outcomes = engagement.apply(&batch, OnBadEvent::Park).await.unwrap().outcomes;
+    assert_eq!(outcomes, [[Outcome::Counted], [Outcome::Parked], [Outcome::Counted]]);
+    engagement.apply(&batch, OnBadEvent::Park).await.unwrap();
+    let rows = world.client().query("select reason, in_ledger from analytics.parked", &[]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].get::<_, &str>(0).starts_with("late"));
+    assert!(!rows[0].get::<_, bool>(1));
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn an_event_far_from_its_envelope_is_parked_alone() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let engagement = engagement(&world);
+    let now = Timestamp::now();
+    let mut mixed = envelope(now, blog);
+    mixed.events.extend(envelope(now + DAY * 400, blog).events);
+    let outcomes = engagement.apply(&[mixed], OnBadEvent::Park).await.unwrap().outcomes;
+    assert_eq!(outcomes, [[Outcome::Counted, Outcome::Parked]]);
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_dropped_day_never_comes_back() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let engagement = engagement(&world);
+    let now = Timestamp::now();
+    let then = now - DAY * 5;
+    set_floor(&world, day(then), "2 days").await;
+    let old = envelope(then, blog);
+    assert_eq!(apply(&engagement, &old).await, Outcome::Counted);
+    // On the floor, not below it.
+    assert!(!drop_day(&world, "envelope_ledger", day(then)).await);
+    // Below it, but not for a day yet.
+    set_floor(&world, day(then + DAY * 2), "1 hour").await;
+    assert!(!drop_day(&world, "envelope_ledger", day(then)).await);
+    // Not dropped, so still known: a copy counts nothing.
+    assert_eq!(apply(&engagement, &old).await, Outcome::Replayed);
+    set_floor(&world, day(then + DAY * 2), "25 hours").await;
+    assert!(drop_day(&world, "envelope_ledger", day(then)).await);
+    assert!(drop_day(&world, "blog_view", day(then)).await);
+    // Dropped, and a copy is not counted again but parked.
+    assert_eq!(apply(&engagement, &old).await, Outcome::Parked);
+    assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 1);
+    // The equation still closes: the floor remembers how many events went with the day.
+    assert_eq!(world.value::<i64>("select dropped_n from analytics.ledger_floor", &[]).await, 1);
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_day_of_views_outlives_the_ledgers_by_one() {
+    let world = World::new().await;
+    let then = day(Timestamp::now() - DAY * 5);
+    set_floor(&world, then, "2 days").await;
+    engagement(&world).ensure_day(then).await.unwrap();
+    set_floor(&world, then.tomorrow().unwrap(), "2 days").await;
+    assert!(drop_day(&world, "envelope_ledger", then).await);
+    assert!(!drop_day(&world, "blog_view", then).await);
+    set_floor(&world, then.checked_add(2.days()).unwrap(), "2 days").await;
+    assert!(drop_day(&world, "blog_view", then).await);
+}
+
+#[tokio::test]
+async fn a_day_stays_while_an_envelope_of_it_waits() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let now = Timestamp::now();
+    let then = now - DAY * 5;
+    set_floor(&world, day(then), "2 days").await;
+    let engagement = engagement(&world);
+    engagement.ensure_day(day(then)).await.unwrap();
+    set_floor(&world, day(then + DAY * 3), "2 days").await;
+    let waiting = envelope(then, blog).id.as_uuid();
+    let outbox = "insert into blogs.outbox (id, routing_key, events, body) values ($1, 'engagement', 1, '')";
+    world.client().execute(outbox, &[&waiting]).await.unwrap();
+    assert!(!drop_day(&world, "envelope_ledger", day(then)).await, "in the outbox");
+    world.run("delete from blogs.outbox").await;
+    let parked = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger) values ($1, 0, '', '', true)";
+    world.client().execute(parked, &[&waiting]).await.unwrap();
+    assert!(!drop_day(&world, "envelope_ledger", day(then)).await, "parked");
+    world.run("update analytics.parked set redriven_at = now()").await;
+    assert!(drop_day(&world, "envelope_ledger", day(then)).await);
+}
+
+#[tokio::test]
+async fn the_floor_only_rises_and_never_to_today() {
+    let world = World::new().await;
+    let session = world.session("analytics_worker").await;
+    let today = day(Timestamp::now());
+    let raise = async |wanted: Date| -> Date {
+        session.client.query_one("select analytics.raise_floor($1)", &[&wanted]).await.unwrap().get(0)
+    };
+    let before = raise(today.checked_sub(100.days()).unwrap()).await;
+    assert_eq!(before, today.yesterday().unwrap());
+    assert_eq!(raise(today.checked_add(10.days()).unwrap()).await, today.yesterday().unwrap());
+}

@@ -1,0 +1,172 @@
+//! Services in the test's process, each on a port of its own, under its own role, on the test's database and vhost.
+
+use std::net::SocketAddr;
+
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use runtime::settings::Loader;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, wait_until};
+
+/// A service that runs until it is stopped, or until the test ends.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    shutdown: CancellationToken,
+    task: JoinSet<anyhow::Result<()>>,
+    client: Client,
+}
+
+impl World {
+    /// A Blogs API with the direct paths on, rate limits off, and passwords that cost little; `change` has the last
+    /// word on the settings.
+    pub(crate) async fn api_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+        let loader = Loader::new(blogs_api::DEFAULTS)
+            .environment([])
+            .set("http.address", "127.0.0.1:0")
+            .set("database.url", self.url("blogs_api"))
+            .set("broker.url", self.amqp_url().await)
+            .set("engagement.direct_path", true)
+            .set("engagement.allow_write_path_header", true)
+            // Two cores run all tests at once: an answer may take longer than any reader would wait.
+            .set("engagement.accept_timeout_ms", 30_000)
+            .set("requests.timeout_ms", 60_000)
+            .set("requests.drain_timeout_ms", 60_000)
+            .set("engagement.visitor_secret", "for tests on this machine only, and long enough")
+            .set("tokens.signing_keys", "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==")
+            .set("passwords.memory_kib", 1024)
+            .set("passwords.passes", 1)
+            .set("rate_limits.enabled", false);
+        let settings: blogs_api::Settings = change(loader).load().unwrap();
+        let service = blogs_api::Service::start(settings).await.unwrap();
+        Running::new(service.address(), |shutdown| service.run(shutdown))
+    }
+
+    /// [`World::api_with`] and nothing more to say.
+    pub(crate) async fn api(&self) -> Running {
+        self.api_with(|loader| loader).await
+    }
+
+    /// An Analytics worker; `change` has the last word on the settings.
+    pub(crate) async fn worker_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+        let loader = Loader::new(analytics_worker::DEFAULTS)
+            .environment([])
+            .set("http.address", "127.0.0.1:0")
+            .set("database.url", self.url("analytics_worker"))
+            .set("broker.url", self.amqp_url().await);
+        let settings: analytics_worker::Settings = change(loader).load().unwrap();
+        let service = analytics_worker::Service::start(settings).await.unwrap();
+        Running::new(service.address(), |shutdown| service.run(shutdown))
+    }
+
+    /// [`World::worker_with`] and nothing more to say.
+    pub(crate) async fn worker(&self) -> Running {
+        self.worker_with(|loader| loader).await
+    }
+}
+
+impl Running {
+    fn new<F>(address: SocketAddr, run: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let shutdown = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(run(shutdown.clone()));
+        let client =
+            Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { address, shutdown, task, client }
+    }
+
+    /// Ends it in order, and asserts that it ended well.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        self.task
+            .join_next()
+            .await
+            .expect("the service is running")
+            .expect("it does not panic")
+            .expect("it ends well");
+    }
+
+    /// A request, to be completed and sent.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    /// Sends JSON, and returns the status and the body as JSON (null when it is empty).
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Value,
+    ) -> (StatusCode, Value) {
+        let mut request = self.request(method, path);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        answer(request).await
+    }
+
+    /// Signs up and in: the account's id and a token.
+    pub(crate) async fn account(&self, handle: &str) -> (i64, String) {
+        let email = format!("{handle}@example.org");
+        let sign_up = json!({"handle": handle, "email": email, "password": "correct horse battery"});
+        let (status, account) = self.send(Method::POST, "/v1/accounts", None, sign_up).await;
+        assert_eq!(status, StatusCode::CREATED, "{account}");
+        let sign_in = json!({"handle": handle, "password": "correct horse battery"});
+        let (status, session) = self.send(Method::POST, "/v1/sessions", None, sign_in).await;
+        assert_eq!(status, StatusCode::CREATED, "{session}");
+        (account["id"].as_i64().unwrap(), session["token"].as_str().unwrap().to_owned())
+    }
+
+    /// A published blog's id.
+    pub(crate) async fn blog(&self, token: &str, title: &str) -> i64 {
+        let blog = json!({"title": title, "body": "Some *text*.", "tags": ["testing"], "publish": true});
+        let (status, blog) = self.send(Method::POST, "/v1/blogs", Some(token), blog).await;
+        assert_eq!(status, StatusCode::CREATED, "{blog}");
+        blog["id"].as_i64().unwrap()
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) async fn ready(&self) {
+        let ready =
+            wait_until(async || answer(self.request(Method::GET, "/readyz")).await.0 == StatusCode::OK);
+        assert!(ready.await, "{:?}", answer(self.request(Method::GET, "/readyz")).await);
+    }
+
+    /// Waits until a part of its readiness gives a reason that contains these words.
+    pub(crate) async fn degraded(&self, part: &str, words: &str) {
+        let mut last = Value::Null;
+        let degraded = wait_until(async || {
+            last = answer(self.request(Method::GET, "/readyz")).await.1;
+            last["parts"][part]["reason"].as_str().is_some_and(|reason| reason.contains(words))
+        });
+        assert!(degraded.await, "{part} should say {words:?}: {last}");
+    }
+
+    /// The sum of a counter over its labels, as `/metrics` has it.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        text.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+/// The status and the body as JSON.
+pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    let body = if text.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    };
+    (status, body)
+}

@@ -1,0 +1,151 @@
+//! The three write paths: after the same input they leave the same rows.
+
+use events::{Action, Channel};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::services::Running;
+use crate::world::World;
+
+const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
+
+/// Engagement of a few readers with a few blogs, with repeats of every kind in it.
+fn input(blogs: &[i64], seed: u64) -> Vec<(usize, i64, Action)> {
+    use rand::{RngExt, SeedableRng};
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let mut one = || {
+        let blog = blogs[random.random_range(0..blogs.len())];
+        let action = match random.random_range(0..5) {
+            0 => Action::Liked { account_id: 0 },
+            1 => Action::Unliked { account_id: 0 },
+            2 => Action::Shared(Channel::ALL[random.random_range(0..5)]),
+            _ => Action::Viewed(events::Visitor(random.random_range(0..8))),
+        };
+        (random.random_range(0..3), blog, action)
+    };
+    (0..300).map(|_| one()).collect()
+}
+
+async fn send(
+    api: &Running,
+    path: &str,
+    tokens: &[String],
+    (reader, blog, action): &(usize, i64, Action),
+) -> StatusCode {
+    let token = &tokens[*reader];
+    let (method, at, body) = match action {
+        Action::Viewed(visitor) => {
+            (Method::POST, "views", json!({"visitor": format!("reader {}", visitor.0)}))
+        }
+        Action::Liked { .. } => (Method::PUT, "like", Value::Null),
+        Action::Unliked { .. } => (Method::DELETE, "like", Value::Null),
+        Action::Shared(channel) => (Method::POST, "shares", json!({"channel": channel.name()})),
+    };
+    let mut request = api.request(method, &format!("/v1/blogs/{blog}/{at}")).header("X-Write-Path", path);
+    if matches!(action, Action::Liked { .. } | Action::Unliked { .. }) {
+        request = request.bearer_auth(token);
+    }
+    if !body.is_null() {
+        request = request.json(&body);
+    }
+    request.send().await.unwrap().status()
+}
+
+/// Runs the input through one path on a database of its own, and returns the checksum of each table.
+async fn checksums(path: &str) -> Vec<(String, i64, String)> {
+    let world = World::new().await;
+    // A window of a day and no hour in the sums: three runs do not start at the same second.
+    let api = world.api_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
+    let worker = world.worker_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
+    api.ready().await;
+    let mut tokens = Vec::new();
+    for handle in ["ada", "grace", "edsger"] {
+        tokens.push(api.account(handle).await.1);
+    }
+    let mut blogs = Vec::new();
+    for n in 0..4 {
+        blogs.push(api.blog(&tokens[0], &format!("Blog {n}")).await);
+    }
+    let events = input(&blogs, 7);
+    for event in &events {
+        let status = send(&api, path, &tokens, event).await;
+        assert_eq!(status, if path == "message" { StatusCode::ACCEPTED } else { StatusCode::OK });
+    }
+    let accounted = "select coalesce(sum(n), 0)::bigint from analytics.outcome";
+    world.until(accounted, i64::try_from(events.len()).unwrap()).await;
+    world.assert_consistent().await;
+    let rows = world.client().query(include_str!("sql/checksums.sql"), &[]).await.unwrap();
+    api.stop().await;
+    worker.stop().await;
+    rows.iter().map(|row| (row.get("name"), row.get("rows"), row.get("checksum"))).collect()
+}
+
+#[tokio::test]
+async fn all_three_leave_the_same_rows() {
+    let message = checksums(PATHS[0]).await;
+    let direct = checksums(PATHS[1]).await;
+    let batched = checksums(PATHS[2]).await;
+    assert_eq!(message, direct);
+    assert_eq!(message, batched);
+    for ((name, rows, checksum), ((_, _, of_direct), (_, _, of_batched))) in
+        message.iter().zip(direct.iter().zip(&batched))
+    {
+        assert!(*rows > 0, "{name} is empty, so that its checksum says nothing");
+        println!(
+            "{name:<14} {rows:>4} rows  message {checksum}  direct {of_direct}  direct-batched {of_batched}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn direct_answers_with_the_new_totals() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("ada").await;
+    let blog = api.blog(&token, "Totals").await;
+    for path in ["direct", "direct-batched"] {
+        let like = api.request(Method::PUT, &format!("/v1/blogs/{blog}/like")).bearer_auth(&token);
+        let (status, totals) = crate::services::answer(like.header("X-Write-Path", path)).await;
+        assert_eq!(status, StatusCode::OK, "{totals}");
+        assert_eq!(totals["total_likes"], 1, "{totals}");
+    }
+    world.assert_consistent().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_are_grouped_and_each_is_answered() {
+    let world = World::new().await;
+    let api = std::sync::Arc::new(world.api_with(|loader| loader.set("engagement.view_window_s", 0)).await);
+    let (_, token) = api.account("ada").await;
+    let blog = api.blog(&token, "Crowd").await;
+    let mut requests = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let api = std::sync::Arc::clone(&api);
+        requests.spawn(async move {
+            let request = api.request(Method::POST, &format!("/v1/blogs/{blog}/views"));
+            let request =
+                request.header("X-Write-Path", "direct-batched").json(&json!({"visitor": n.to_string()}));
+            request.send().await.unwrap().status()
+        });
+    }
+    while let Some(status) = requests.join_next().await {
+        assert_eq!(status.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 200);
+    let envelopes: i64 = world.value("select count(*) from analytics.envelope_ledger", &[]).await;
+    assert!(envelopes < 200, "{envelopes} transactions for 200 requests: nothing was grouped");
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn the_direct_path_is_refused_where_it_is_not_enabled() {
+    let world = World::new().await;
+    let api = world.api_with(|loader| loader.set("engagement.direct_path", false)).await;
+    let (_, token) = api.account("ada").await;
+    let blog = api.blog(&token, "Closed").await;
+    for path in ["direct", "direct-batched", "sideways"] {
+        let view = api.request(Method::POST, &format!("/v1/blogs/{blog}/views")).header("X-Write-Path", path);
+        let (status, problem) = crate::services::answer(view).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    }
+}
