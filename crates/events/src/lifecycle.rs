@@ -30,6 +30,9 @@ pub enum BlogEventKind {
 }
 
 impl BlogEventKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Published, Self::Unpublished, Self::Deleted];
+
     /// The CloudEvents `type`, which is also the routing key.
     #[must_use]
     pub fn event_type(self) -> &'static str {
