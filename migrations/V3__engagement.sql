@@ -97,14 +97,19 @@ create table analytics.outcome (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 -- The floor: no day below it is ever created again, so that a dropped day of the ledger cannot come back empty
--- and count its envelopes twice. It is raised a day before anything is dropped. dropped_n keeps the sum of the
--- days that are gone, so that the equation still closes.
+-- and count its envelopes twice. A day is dropped only when it lies below a floor that has stood for a day. The
+-- floor rises every day, so it is remembered twice: settled_day is a floor that has stood for a day, candidate_day
+-- the floor as it was at candidate_at, which settles a day later. dropped_n keeps the sum of the days that are
+-- gone, so that the equation still closes.
 create table analytics.ledger_floor (
   only_row boolean primary key default true check (only_row),
   day date not null,
-  raised_at timestamptz not null default now(),
+  settled_day date not null,
+  candidate_day date not null,
+  candidate_at timestamptz not null default now(),
   dropped_n bigint not null default 0
 );
-insert into analytics.ledger_floor (day) values ((now() at time zone 'utc')::date - 1);
+insert into analytics.ledger_floor (day, settled_day, candidate_day)
+select yesterday, yesterday, yesterday from (select (now() at time zone 'utc')::date - 1 as yesterday) as today;
 
 reset role;

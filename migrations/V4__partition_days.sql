@@ -42,13 +42,19 @@ begin
   return 'there';
 end $$;
 
--- Raises the floor, never lowers it. Nothing is dropped until a day after.
+-- Raises the floor, never lowers it, and lets a candidate settle that has stood for a day; the floor of now is then
+-- the next candidate.
 create function analytics.raise_floor(wanted date) returns date
 language sql security definer set search_path = '' set lock_timeout = '200ms' as $$
-  update analytics.ledger_floor
-  set day = greatest(day, least(wanted, (now() at time zone 'utc')::date - 1)),
-      raised_at = case when least(wanted, (now() at time zone 'utc')::date - 1) > day then now() else raised_at end
-  returning day
+  update analytics.ledger_floor f
+  set day = raised.day,
+      settled_day = case when raised.settles then f.candidate_day else f.settled_day end,
+      candidate_day = case when raised.settles then raised.day else f.candidate_day end,
+      candidate_at = case when raised.settles then now() else f.candidate_at end
+  from (select greatest(o.day, least(wanted, (now() at time zone 'utc')::date - 1)) as day,
+               o.candidate_at <= now() - interval '1 day' as settles
+        from analytics.ledger_floor o for update) as raised
+  returning f.day
 $$;
 
 -- The oldest day of a table whose partition exists, null when there is none.
@@ -79,7 +85,8 @@ begin
     return false;
   end if;
   if not exists (select from analytics.ledger_floor f
-                 where wanted + keep < f.day and f.raised_at <= now() - interval '1 day')
+                 where wanted + keep < f.settled_day
+                    or wanted + keep < f.candidate_day and f.candidate_at <= now() - interval '1 day')
      or exists (select from blogs.outbox o where o.id < below)
      or exists (select from analytics.parked p where p.envelope_id < below and p.redriven_at is null and p.in_ledger)
   then

@@ -20,7 +20,8 @@ grant select, insert, delete on blogs.idempotency_key to blogs_api;
 grant select (id) on blogs.live_blog to engagement_writer;
 grant select, update (total_views, total_likes, total_shares) on blogs.blog_counter to engagement_writer;
 
--- Operators look: at everything but what is private to a person (e-mail, password hash, bodies of messages).
+-- Operators look: at everything but e-mail, password hash and what waits in the outbox. Of what was parked they must
+-- see the body to decide about it.
 grant select (id, handle, token_epoch, created_at, deleted_at) on blogs.account to operator;
 grant select on blogs.blog, blogs.blog_slug, blogs.tag, blogs.blog_tag, blogs.live_blog, blogs.blog_counter to operator;
 grant select (id, routing_key, events, traceparent, created_at, claimed_until, attempts) on blogs.outbox to operator;

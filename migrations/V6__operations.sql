@@ -288,7 +288,8 @@ begin
     return false;
   end if;
   if not exists (select from analytics.ledger_floor f
-                 where wanted + keep < f.day and f.raised_at <= now() - interval '1 day')
+                 where wanted + keep < f.settled_day
+                    or wanted + keep < f.candidate_day and f.candidate_at <= now() - interval '1 day')
      or exists (select from blogs.outbox o where o.id < below)
      or exists (select from analytics.parked p
                 where p.envelope_id < below and p.redriven_at is null and p.dropped_at is null and p.in_ledger)

@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::world::{World, away_from_midnight};
 
 const HALF_AN_HOUR: u32 = 1800;
 const EVERY_VIEW: u32 = 0;
@@ -121,6 +121,25 @@ async fn a_key_counts_once_and_imported_keys_stay_for_good() {
         session.client.query_one("select analytics.forget_event_keys(100)", &[]).await.unwrap().get(0);
     assert_eq!(forgotten, 2);
     assert_eq!(park(&engagement, &[envelope([keyed(2, true)])]).await.outcomes, [[Outcome::Repeat]]);
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_key_that_comes_late_is_remembered_as_long_as_any() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let engagement = engagement(&world, EVERY_VIEW);
+    let late = EngagementEvent {
+        time: Timestamp::now() - SignedDuration::from_hours(100),
+        key: Some(Uuid::now_v7()),
+        ..event(blog, Action::Shared(Channel::Link))
+    };
+    park(&engagement, &[envelope([late.clone()])]).await;
+    world.run("select analytics.forget_event_keys(1000)").await;
+    let again = park(&engagement, &[envelope([EngagementEvent { id: Uuid::now_v7(), ..late }])]).await;
+    assert_eq!(again.outcomes, [[Outcome::Repeat]]);
+    let remembered = "select expires_at > now() + interval '47 hours' from analytics.event_key";
+    assert!(world.value::<bool>(remembered, &[]).await);
     world.assert_consistent().await;
 }
 
@@ -255,6 +274,7 @@ async fn who_waits_for_an_answer_is_refused_and_nothing_is_parked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn workers_that_share_everything_count_exactly_and_never_deadlock() {
+    away_from_midnight().await;
     let world = World::new().await;
     let blogs = world.blogs(20).await;
     let accounts = world.accounts(29).await;

@@ -49,7 +49,8 @@ async fn drop_day(world: &World, table: &str, day: Date) -> bool {
 async fn set_floor(world: &World, floor: Date, raised: &str) {
     world
         .run(&format!(
-            "update analytics.ledger_floor set day = '{floor}', raised_at = now() - interval '{raised}'"
+            "update analytics.ledger_floor set day = '{floor}', settled_day = '2000-01-01', candidate_day = '{floor}',
+             candidate_at = now() - interval '{raised}'"
         ))
         .await;
 }
@@ -95,6 +96,22 @@ async fn an_event_far_from_its_envelope_is_parked_alone() {
     mixed.events.extend(envelope(now + DAY * 400, blog).events);
     let outcomes = engagement.apply(&[mixed], OnBadEvent::Park).await.unwrap().outcomes;
     assert_eq!(outcomes, [[Outcome::Counted, Outcome::Parked]]);
+    world.assert_consistent().await;
+}
+
+/// No day can be made for such a time, and one is missing that will not be made: neither may hold the other up.
+#[tokio::test]
+async fn a_time_that_the_database_cannot_hold_is_parked_beside_a_late_envelope() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let engagement = engagement(&world);
+    let now = Timestamp::now();
+    let mut absurd = envelope(now, blog);
+    let view = absurd.events[0].as_mut().unwrap();
+    view.time = Timestamp::MIN;
+    let batch = [envelope(now, blog), envelope(now - DAY * 40, blog), absurd];
+    let outcomes = engagement.apply(&batch, OnBadEvent::Park).await.unwrap().outcomes;
+    assert_eq!(outcomes, [[Outcome::Counted], [Outcome::Parked], [Outcome::Parked]]);
     world.assert_consistent().await;
 }
 
@@ -177,4 +194,36 @@ async fn the_floor_only_rises_and_never_to_today() {
     assert_eq!(raise(today.checked_sub(100.days()).unwrap()).await.0, floor);
     let (raised, yesterday) = raise(today.checked_add(10.days()).unwrap()).await;
     assert_eq!(raised, yesterday);
+}
+
+/// The worker raises the floor every day, so none ever stands for longer than that.
+#[tokio::test]
+async fn days_leave_although_the_floor_rises_every_day() {
+    let world = World::new().await;
+    let session = world.session("analytics_worker").await;
+    let today = day(Timestamp::now());
+    let before = |days: i32| today.checked_sub(days.days()).unwrap();
+    set_floor(&world, before(30), "2 days").await;
+    let engagement = engagement(&world);
+    for days in 20..30 {
+        engagement.ensure_day(before(days)).await.unwrap();
+    }
+    for days in (10..30).rev() {
+        // Twice a day, and always a little less than a day after the first time.
+        for _ in 0..2 {
+            session.client.execute("select analytics.raise_floor($1)", &[&before(days)]).await.unwrap();
+        }
+        for table in ["envelope_ledger", "blog_view"] {
+            let oldest: Option<Date> =
+                session.client.query_one("select analytics.oldest_day($1)", &[&table]).await.unwrap().get(0);
+            let Some(oldest) = oldest else { continue };
+            let dropped = drop_day(&world, table, oldest).await;
+            assert!(!dropped || oldest < before(days + 1), "{oldest} stood below no floor for a day");
+        }
+        world.run("update analytics.ledger_floor set candidate_at = candidate_at - interval '23:59'").await;
+    }
+    for table in ["envelope_ledger", "blog_view"] {
+        let left: Option<Date> = world.value(&format!("select analytics.oldest_day('{table}')"), &[]).await;
+        assert_eq!(left, None, "{table}");
+    }
 }

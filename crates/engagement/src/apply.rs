@@ -6,6 +6,7 @@
 //! the key order while the rows of the first half are still held. And the batch still commits as one, because an
 //! envelope's ledger row and its events must not be parted.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use database::{Fault, Pool};
@@ -92,7 +93,7 @@ impl Engagement {
             };
             match error.fault() {
                 Fault::MissingPartition => self.make_days(batch, &mut selection, on_bad, error).await?,
-                Fault::BadValue => self.find_bad(batch, &mut selection, on_bad).await?,
+                Fault::BadValue => self.find_bad(batch, &mut selection, on_bad, error).await?,
                 Fault::Unavailable if is_commit(&error) && commits < COMMITS_MAX => {
                     commits += 1;
                     tracing::warn!(
@@ -207,21 +208,26 @@ impl Engagement {
     }
 
     /// Finds the events that the database will not take, by halves. Events that fail only together (each alone
-    /// is taken) are found as the first whose addition fails.
+    /// is taken) are found as the first whose addition fails. None when all of it is taken now, after all.
     pub(crate) async fn find_bad(
         &self,
         batch: &[Incoming],
         selection: &mut Selection,
         on_bad: OnBadEvent,
+        error: Error,
     ) -> Result<(), Error> {
+        // A trial must not fail for a day that is only not there yet.
+        self.make_days(batch, selection, on_bad, error).await?;
         let known = selection.bad.len();
         let whole = 0..batch.iter().map(|envelope| envelope.events.len()).sum();
-        let mut ranges = vec![whole.clone()];
+        if self.refused(batch, selection, on_bad, whole.clone()).await?.is_none() {
+            return Ok(());
+        }
+        let mut ranges = halves(whole.clone());
         while let Some(range) = ranges.pop() {
             let Some(error) = self.refused(batch, selection, on_bad, range.clone()).await? else { continue };
             if range.len() > 1 {
-                let middle = range.start + range.len() / 2;
-                ranges.extend([middle..range.end, range.start..middle]);
+                ranges.extend(halves(range));
             } else {
                 selection.bad.insert(range.start, bad(&error));
             }
@@ -253,7 +259,7 @@ impl Engagement {
         batch: &[Incoming],
         selection: &mut Selection,
         on_bad: OnBadEvent,
-        part: std::ops::Range<usize>,
+        part: Range<usize>,
     ) -> Result<Option<Error>, Error> {
         selection.only = Some(part);
         let tried = self.attempt(batch, selection, on_bad, None, End::RollBack).await;
@@ -275,6 +281,8 @@ pub(crate) async fn ask_for_day(client: &Object, table: &str, day: jiff::civil::
             Ok(Day::There) => return Ok(true),
             Ok(Day::Outside) => return Ok(false),
             Ok(Day::Busy) => {}
+            // No table can be named or bounded for it.
+            Err(error) if error.fault() == Fault::BadValue => return Ok(false),
             // 55P03: the parent is locked by other DDL for longer than the function waits.
             Err(error) if error.sqlstate() == Some("55P03") => {}
             Err(error) => return Err(error.into()),
@@ -282,6 +290,12 @@ pub(crate) async fn ask_for_day(client: &Object, table: &str, day: jiff::civil::
         tokio::time::sleep(Duration::from_millis(DAY_PAUSE_MS)).await;
     }
     Err(Error::DayBusy)
+}
+
+/// A range in two, the first half last; one of a single event as it is.
+fn halves(range: Range<usize>) -> Vec<Range<usize>> {
+    let middle = range.start + range.len() / 2;
+    [middle..range.end, range.start..middle].into_iter().filter(|half| !half.is_empty()).collect()
 }
 
 pub(crate) fn bad(error: &Error) -> Bad {

@@ -2,9 +2,10 @@
 //!
 //! A [`Fold`] holds the events of the new envelopes of a batch in order. Each step asks it for candidates
 //! ([`Fold::keys`], [`Fold::views`], [`Fold::likes`]), the database answers which of them are new, and the fold
-//! takes the answer; what is left undecided at the end counts. The result does not depend on how events were cut
-//! into batches: likes and unlikes that a batch holds for one account are counted one by one from the state that
-//! the upsert replaced, exactly as if each had come alone.
+//! takes the answer; what is left undecided at the end counts. For events in the order of their acceptance the result
+//! does not depend on how they were cut into batches: likes and unlikes that a batch holds for one account are
+//! counted one by one from the state that the upsert replaced, exactly as if each had come alone. (Out of order the
+//! totals are still the same: the newest wins. Whether what it overtook was a change or a repeat is not.)
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -14,7 +15,8 @@ use uuid::Uuid;
 
 use crate::{Outcome, window};
 
-/// How long a key is remembered after its event, in hours: a day is promised, two leave room for clocks.
+/// How long a key is remembered after its event, in hours: a day is promised, two leave room for clocks. The database
+/// adds what the event was late (`event_key_insert.sql`).
 const KEY_REMEMBERED_HOURS: i64 = 48;
 
 /// A row of `blog_view` or `blog_view_history`.

@@ -139,7 +139,7 @@ impl Engagement {
                     self.make_days(&batch, &mut selection, OnBadEvent::Park, error).await?;
                 }
                 Fault::BadValue if row.is_message() => {
-                    self.find_bad(&batch, &mut selection, OnBadEvent::Park).await?;
+                    self.find_bad(&batch, &mut selection, OnBadEvent::Park, error).await?;
                 }
                 Fault::BadValue => return self.refused_again(row, bad(&error)).await,
                 Fault::Unavailable | Fault::Broken => return Err(error),
@@ -193,9 +193,8 @@ impl Engagement {
     /// Puts a late envelope into the ledger with its events that are parked, and accounts for each of them as parked.
     /// False when the ledger knows it already.
     async fn adopt(&self, id: EnvelopeId) -> Result<bool, Error> {
-        let failed = |doing| move |source| database::Error::Transaction { doing, source };
         let mut client = self.pool.get().await?;
-        let transaction = client.transaction().await.map_err(failed("beginning"))?;
+        let transaction = client.transaction().await.map_err(database::Error::transaction("beginning"))?;
         let late = rows::late_count(&transaction, id).await?;
         if late > 0 && rows::ledger_insert(&transaction, &BTreeMap::from([(id, late)])).await?.is_empty() {
             return Ok(false);
@@ -211,7 +210,7 @@ impl Engagement {
             *outcomes.entry(account).or_default() += 1;
         }
         rows::outcomes_add(&transaction, &outcomes).await?;
-        transaction.commit().await.map_err(failed("committing"))?;
+        transaction.commit().await.map_err(database::Error::transaction("committing"))?;
         Ok(true)
     }
 

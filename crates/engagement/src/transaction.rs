@@ -76,12 +76,13 @@ impl<'batch> Attempt<'batch> {
         if self.redriving.is_some() {
             rows::prepare_redrive(client).await?;
         }
-        let failed = |doing| move |source| database::Error::Transaction { doing, source };
-        let transaction = client.transaction().await.map_err(failed("beginning"))?;
+        let transaction = client.transaction().await.map_err(database::Error::transaction("beginning"))?;
         let applied = self.write(&transaction).await?;
         match end {
-            End::Commit => transaction.commit().await.map_err(failed("committing"))?,
-            End::RollBack => transaction.rollback().await.map_err(failed("rolling back"))?,
+            End::Commit => transaction.commit().await.map_err(database::Error::transaction("committing"))?,
+            End::RollBack => {
+                transaction.rollback().await.map_err(database::Error::transaction("rolling back"))?
+            }
         }
         Ok(applied)
     }
@@ -227,7 +228,8 @@ impl<'batch> Attempt<'batch> {
         self.events().filter(|((_, envelope, _), _)| new.get(*envelope).copied().unwrap_or(false)).unzip()
     }
 
-    /// What is known of each event before the fold has spoken: parked, refused, or applied before.
+    /// What is known of each event before the fold has spoken: parked, refused, or applied before. An event that was
+    /// refused stays so, whatever the ledger knows of those that it came with.
     fn undecided_outcomes(&self, mut fresh: HashSet<Uuid>) -> Vec<Vec<Outcome>> {
         let set_aside = match self.on_bad {
             OnBadEvent::Park => Outcome::Parked,
@@ -237,7 +239,10 @@ impl<'batch> Attempt<'batch> {
         let mut outcomes = Vec::with_capacity(self.batch.len());
         for (envelope, incoming) in self.batch.iter().enumerate() {
             let new = fresh.remove(&incoming.id.as_uuid()) || self.selection.outside.contains(&envelope);
-            outcomes.push(vec![if new { set_aside } else { Outcome::Replayed }; incoming.events.len()]);
+            let refused =
+                |position| self.on_bad == OnBadEvent::Refuse && self.selection.bad.contains_key(&position);
+            let outcome = |position| if new || refused(position) { set_aside } else { Outcome::Replayed };
+            outcomes.push((position..position + incoming.events.len()).map(outcome).collect());
             position += incoming.events.len();
         }
         debug_assert_eq!(position, self.places().count());
@@ -309,5 +314,40 @@ impl Error {
             Self::NoCounter => Fault::BadValue,
             Self::DayBusy | Self::Changed => Fault::Unavailable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::{Action, EnvelopeId};
+
+    #[test]
+    fn what_was_refused_stays_so_when_the_ledger_knows_the_rest() {
+        let event = || {
+            Ok(EngagementEvent {
+                id: Uuid::now_v7(),
+                blog_id: 1,
+                time: Timestamp::UNIX_EPOCH,
+                action: Action::Liked { account_id: 1 },
+                key: None,
+                imported: false,
+            })
+        };
+        let incoming =
+            Incoming { id: EnvelopeId::now(), traceparent: None, events: vec![event(), event(), event()] };
+        let mut selection = Selection::default();
+        selection.bad.insert(1, Bad { reason: String::new(), sqlstate: None });
+        let undecided = |on_bad, fresh: HashSet<Uuid>| {
+            let batch = std::slice::from_ref(&incoming);
+            Attempt { batch, selection: &selection, on_bad, view_window_s: 0, redriving: None }
+                .undecided_outcomes(fresh)
+        };
+        let replayed = Outcome::Replayed;
+        let known = undecided(OnBadEvent::Refuse, HashSet::new());
+        assert_eq!(known, [[replayed, Outcome::Refused, replayed]]);
+        assert_eq!(undecided(OnBadEvent::Park, HashSet::new()), [[replayed; 3]]);
+        let new = HashSet::from([incoming.id.as_uuid()]);
+        assert_eq!(undecided(OnBadEvent::Refuse, new), [[Outcome::Refused; 3]]);
     }
 }

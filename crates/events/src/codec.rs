@@ -103,6 +103,9 @@ pub fn decode_one(text: &str) -> Result<EngagementEvent, Malformed> {
     if read.specversion != SPEC_VERSION {
         return Err(malformed(format!("specversion is {:?}, not {SPEC_VERSION:?}", read.specversion)));
     }
+    if read.time < Timestamp::UNIX_EPOCH {
+        return Err(malformed(format!("time {} is before 1970", read.time)));
+    }
     let blog_id = read.subject.parse().map_err(|_| malformed("subject is not a blog id".to_owned()))?;
     let action = read.action().map_err(malformed)?;
     Ok(EngagementEvent {
@@ -260,6 +263,20 @@ mod tests {
         let read = decode_engagement(body.as_bytes()).unwrap();
         assert_eq!(read.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true]);
         assert_eq!(read[2].as_ref().unwrap_err().body, "42");
+    }
+
+    #[test]
+    fn no_event_is_older_than_1970() {
+        let at = |time: &str| {
+            format!(
+                r#"{{"specversion":"1.0","id":"019a0000-0000-7000-8000-000000000001","source":"/x",
+                    "type":"blog.viewed","subject":"7","time":"{time}","data":{{"visitor":"ff"}}}}"#
+            )
+        };
+        assert!(decode_one(&at("1970-01-01T00:00:00Z")).is_ok());
+        for time in ["1969-12-31T23:59:59.999999Z", "-002026-11-25T10:00:00Z"] {
+            assert!(decode_one(&at(time)).unwrap_err().reason.contains("before 1970"), "{time}");
+        }
     }
 
     #[test]

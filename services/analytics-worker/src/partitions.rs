@@ -58,20 +58,20 @@ async fn round(
         metrics.days_ahead.set((day - today).get_days().into());
     }
 
-    let floor = today.checked_sub(i32::from(settings.partitions.ledger_days).days())?;
     let client = pool.get().await?;
+    let most = settings.partitions.forget_keys_max;
+    let forgotten: i64 = FORGET_EVENT_KEYS.query_one(&client, &[&most]).await?.get(0);
+    if forgotten > 0 {
+        tracing::info!(forgotten, "expired event keys are forgotten");
+    }
+
+    let floor = today.checked_sub(i32::from(settings.partitions.ledger_days).days())?;
     let floor: Date = RAISE_FLOOR.query_one(&client, &[&floor]).await?.get(0);
     let waiting = broker::queue_depth(&settings.broker, broker::Queue::Engagement).await?;
     if waiting == 0 {
         for table in TABLES {
             drop_below(&client, table, floor).await?;
         }
-    }
-
-    let most = settings.partitions.forget_keys_max;
-    let forgotten: i64 = FORGET_EVENT_KEYS.query_one(&client, &[&most]).await?.get(0);
-    if forgotten > 0 {
-        tracing::info!(forgotten, "expired event keys are forgotten");
     }
     Ok(())
 }
