@@ -46,7 +46,7 @@ impl Tables {
     /// Makes so many blogs and returns their ids.
     pub(crate) async fn seed_blogs(&self, blogs: i32) -> Result<Vec<i64>, database::Error> {
         let rows = self.session.client.query(SEED_BLOGS.sql, &[&blogs]).await;
-        let rows = rows.map_err(|source| database::Error::Statement { file: SEED_BLOGS.file, source })?;
+        let rows = rows.map_err(database::Error::statement(SEED_BLOGS.file))?;
         Ok(rows.iter().map(|row| row.get("id")).collect())
     }
 
@@ -90,7 +90,7 @@ impl Tables {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<tokio_postgres::Row, database::Error> {
         let row = self.session.client.query_one(statement.sql, parameters).await;
-        row.map_err(|source| database::Error::Statement { file: statement.file, source })
+        row.map_err(database::Error::statement(statement.file))
     }
 }
 

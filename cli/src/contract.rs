@@ -14,9 +14,10 @@ use crate::{migrate, operator, schema};
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace contract check                          the migrations of this build against its own statements
-  commonplace contract check --migrations migrations  the files in a folder, those that are new to this build pending
-  DATABASE_URL=postgres://… commonplace contract check   on a server of yours, whose roles have been made
+  commonplace contract check                          the newest migration of this build against its statements
+  commonplace contract check --migrations migrations  the same for the files in a folder
+  commonplace contract check --deployed 4             everything after version 4 is pending
+  DATABASE_URL=postgres://… commonplace contract check   what is new to that database is pending
 
 Exit codes: 0 nothing breaks, 1 something breaks (named by service and file) or the check could not run.";
 
@@ -45,7 +46,8 @@ struct Check {
     /// An administrator's address on a server whose roles have been made; a private server if not given
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// The version that is in force; later ones are pending. The newest of this build if not given
+    /// The version that is in force; later ones are pending [default: that of the database, or without one all but
+    /// the newest]
     #[arg(long, value_name = "VERSION")]
     deployed: Option<i32>,
 }
@@ -53,20 +55,22 @@ struct Check {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Command::Check(check) = arguments.command;
     let progress = Progress::new();
-    let embedded = migrations::embedded();
-    let newest = embedded.iter().map(refinery::Migration::version).max().unwrap_or_default();
-    let deployed = check.deployed.unwrap_or(newest);
     let all = match &check.migrations {
         Some(folder) => {
             migrations::in_folder(folder).with_context(|| format!("reading {}", folder.display()))?
         }
-        None => embedded,
+        None => migrations::embedded(),
     };
 
     // The private server, if there is one, lives until the end of this function.
     let (administrator, _private) = match &check.database_url {
         Some(url) => (schema::administrator(url).context("DATABASE_URL cannot be used")?, None),
         None => private(&progress).await?,
+    };
+    let deployed = match (check.deployed, &check.database_url) {
+        (Some(version), _) => version,
+        (None, Some(_)) => migrations::deployed(&administrator).await?,
+        (None, None) => all.iter().map(refinery::Migration::version).max().unwrap_or_default() - 1,
     };
     progress.now("checking the statements of every service");
     let report = contract::check(&administrator, &contracts(), &all, deployed).await;

@@ -1,8 +1,10 @@
 //! `commonplace serve`: one service in this process, exactly as its own binary runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use runtime::{settings, shutdown, telemetry};
+use runtime::settings::{Loader, SettingsError};
+use runtime::{shutdown, telemetry};
+use serde::de::DeserializeOwned;
 
 use crate::{migrate, operator};
 
@@ -33,16 +35,21 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let file = arguments.config.as_deref();
     match arguments.service {
         Service::BlogsApi => {
-            let settings: blogs_api::Settings = settings::load(blogs_api::DEFAULTS, file)?;
+            let settings: blogs_api::Settings = load(blogs_api::DEFAULTS, file)?;
             telemetry::init(&settings.log)?;
             let shutdown = shutdown::on_signal();
             blogs_api::Service::start(settings).await?.run(shutdown).await
         }
         Service::AnalyticsWorker => {
-            let settings: analytics_worker::Settings = settings::load(analytics_worker::DEFAULTS, file)?;
+            let settings: analytics_worker::Settings = load(analytics_worker::DEFAULTS, file)?;
             telemetry::init(&settings.log)?;
             let shutdown = shutdown::on_signal();
             analytics_worker::Service::start(settings).await?.run(shutdown).await
         }
     }
+}
+
+/// The settings of one service, in an environment that may also be that of `migrate` and of the others.
+fn load<T: DeserializeOwned>(defaults: &'static str, file: Option<&Path>) -> Result<T, SettingsError> {
+    Loader::new(defaults).neighbours(&EVERY_DEFAULTS).file(file).load()
 }

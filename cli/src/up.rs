@@ -78,8 +78,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     runtime::telemetry::init(&settings.log)?;
     let shutdown = runtime::shutdown::on_signal();
     let directory = arguments.directory.clone().unwrap_or_else(default_directory);
-    let place = Place::claim(directory, arguments.fresh)?;
+    // Before `--fresh` forgets anything.
     check_port(arguments.port)?;
+    let place = Place::claim(directory, arguments.fresh)?;
 
     let progress = Progress::new();
     let ascent = Ascent { arguments, place, progress: progress.clone(), shutdown };

@@ -63,20 +63,26 @@ fn check(migration: &str) -> (bool, String) {
     (status.success(), said)
 }
 
-/// Asserts that the migration is refused and who is named: each service with a file of its, and nobody else.
-fn refused(migration: &str, named: &[(&str, &str)], innocent: &[&str], reason: &str) {
+/// Asserts that the migration is refused for this reason, and that exactly these services are named, each at least
+/// with this file of its.
+fn refused(migration: &str, named: &[(&str, &str)], reason: &str) {
     let (passed, said) = check(migration);
     assert!(!passed, "{migration} passed:\n{said}");
     let rows: Vec<_> = said.lines().filter(|line| line.contains(".sql")).collect();
+    let is_of = |row: &str, service: &str| {
+        row.trim_start_matches(['│', '|', ' '])
+            .strip_prefix(service)
+            .is_some_and(|rest| rest.starts_with("  "))
+    };
     for (service, file) in named {
-        let row = rows.iter().find(|row| row.contains(service) && row.contains(file));
+        let row = rows.iter().find(|row| is_of(row, service) && row.contains(file));
         assert!(
             row.is_some_and(|row| row.contains(reason)),
             "{service} {file} is not named with {reason:?}:\n{said}"
         );
     }
-    for service in innocent {
-        assert!(rows.iter().all(|row| !row.contains(service)), "{service} is named:\n{said}");
+    for row in rows {
+        assert!(named.iter().any(|(service, _)| is_of(row, service)), "{row} is named for nothing:\n{said}");
     }
 }
 
@@ -84,8 +90,12 @@ fn refused(migration: &str, named: &[(&str, &str)], innocent: &[&str], reason: &
 fn a_dropped_column_names_the_services_that_use_it() {
     refused(
         "alter table blogs.blog_counter drop column total_shares",
-        &[("analytics-worker", "blog_counter_add.sql"), ("blogs-api (direct path)", "blog_counter_add.sql")],
-        &[],
+        &[
+            ("analytics-worker", "blog_counter_add.sql"),
+            ("blogs-api", "blog_by_id.sql"),
+            ("blogs-api (direct path)", "blog_counter_add.sql"),
+            ("operators' commands", "blog_counter_add.sql"),
+        ],
         "total_shares",
     );
 }
@@ -94,8 +104,12 @@ fn a_dropped_column_names_the_services_that_use_it() {
 fn a_renamed_column_names_the_services_that_use_it() {
     refused(
         "alter table analytics.blog_hour rename column unlikes to withdrawn",
-        &[("analytics-worker", "blog_hour_upsert.sql")],
-        &[],
+        &[
+            ("analytics-worker", "blog_hour_upsert.sql"),
+            ("blogs-api", "stats_series.sql"),
+            ("blogs-api (direct path)", "blog_hour_upsert.sql"),
+            ("operators' commands", "blog_hour_upsert.sql"),
+        ],
         "unlikes",
     );
 }
@@ -105,8 +119,12 @@ fn a_retyped_column_names_the_services_that_use_it() {
     // Narrower, and every statement still prepares: only the facts tell.
     refused(
         "alter table blogs.blog_counter alter column total_views type integer",
-        &[("analytics-worker", "blog_counter_add.sql")],
-        &[],
+        &[
+            ("analytics-worker", "blog_counter_add.sql"),
+            ("blogs-api", "blog_by_id.sql"),
+            ("blogs-api (direct path)", "blog_counter_add.sql"),
+            ("operators' commands", "blog_counter_add.sql"),
+        ],
         "is integer now, it was bigint",
     );
 }
@@ -116,29 +134,29 @@ fn a_revoked_grant_names_only_who_loses_it() {
     refused(
         "revoke execute on function analytics.raise_floor(date) from analytics_worker",
         &[("analytics-worker", "raise_floor.sql")],
-        &["blogs-api"],
         "42501",
     );
-    refused(
-        "revoke select on blogs.tag from blogs_api",
-        &[("blogs-api", "tag")],
-        &["analytics-worker"],
-        "42501",
-    );
+    refused("revoke select on blogs.tag from blogs_api", &[("blogs-api", "tag")], "42501");
 }
 
 #[test]
 fn a_dropped_table_and_function_are_named() {
     refused(
         "drop table analytics.blog_share",
-        &[("analytics-worker", "blog_share_upsert.sql")],
-        &[],
+        &[
+            ("analytics-worker", "blog_share_upsert.sql"),
+            ("blogs-api (direct path)", "blog_share_upsert.sql"),
+            ("operators' commands", "blog_share_upsert.sql"),
+        ],
         "42P01",
     );
     refused(
         "drop function analytics.create_day(text, date)",
-        &[("analytics-worker", "create_day.sql")],
-        &[],
+        &[
+            ("analytics-worker", "create_day.sql"),
+            ("blogs-api (direct path)", "create_day.sql"),
+            ("operators' commands", "create_day.sql"),
+        ],
         "42883",
     );
 }
@@ -155,4 +173,44 @@ fn what_breaks_nobody_passes() {
         assert!(passed, "{harmless} is refused:\n{said}");
         assert!(said.contains("nothing breaks"), "{said}");
     }
+}
+
+/// The database says what is in force; a build that brings a migration along does not make it so.
+#[test]
+fn what_the_database_does_not_have_is_pending() {
+    let (_, said) = check("create table blogs.later (id bigint primary key)");
+    let pending = said.lines().find_map(|line| line.strip_prefix("pending: ")).unwrap();
+    assert!(pending.starts_with('V') && pending.ends_with("__pending") && !pending.contains(','), "{said}");
+}
+
+#[test]
+fn roles_that_ask_for_more_connections_than_there_are_are_refused() {
+    let url = database_url();
+    let migrate = |connections: &str| {
+        let mut migrate = commonplace(&["migrate"], &url);
+        for role in ["BLOGS_API", "ANALYTICS_WORKER", "OPERATOR"] {
+            migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), "for this test only");
+        }
+        migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");
+        migrate.env("COMMONPLACE__ROLES__BLOGS_API_CONNECTIONS", connections).output().unwrap()
+    };
+    let refused = migrate("5000");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("lower roles.*_connections or raise max_connections"), "{said}");
+
+    // And a service whose pools could ask for more than its role has does not start.
+    let server = url.split_once('@').unwrap().1;
+    let url = format!("postgres://blogs_api:for%20this%20test%20only@{server}");
+    let mut serve = commonplace(&["serve", "blogs-api"], &url);
+    serve.env("COMMONPLACE__DATABASE__POOL_MAX", "400").env("COMMONPLACE__HTTP__ADDRESS", "127.0.0.1:0");
+    serve.env(
+        "COMMONPLACE__TOKENS__SIGNING_KEYS",
+        "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==",
+    );
+    serve.env("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", "for tests on this machine only, and long enough");
+    let refused = serve.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("lower one of them or raise the role's limit"), "{said}");
 }

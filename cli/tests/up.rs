@@ -9,14 +9,18 @@
 
 mod fixture;
 
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::Output;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use stack::{Options, Stack};
 
 use fixture::{Up, directory, up};
 
 const NAME: &str = "up";
+const NAME_ON_GIVEN_SERVERS: &str = "up-given";
 const BLOGS: usize = 12;
 
 /// Views, likes and shares of all blogs.
@@ -47,4 +51,28 @@ fn up_starts_refuses_a_second_ends_and_goes_on() {
     let second = Up::start(NAME, &[], &[]);
     assert_eq!(totals(&second), counted, "the data was kept, and the demo is loaded once");
     second.end(Signal::SIGINT);
+}
+
+#[test]
+fn servers_that_are_given_are_used_and_left_alone() {
+    let mut options = Options::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("given"));
+    (options.durable, options.fresh) = (false, true);
+    let given = Stack::start(&options, &mut |_step| ()).unwrap();
+    let database = given.postgres_url().strip_suffix("postgres").unwrap().to_owned() + "given";
+    let vhost = given.create_vhost("given").unwrap();
+    let servers = [("DATABASE_URL", database.as_str()), ("AMQP_URL", vhost.as_str())];
+
+    let first = Up::start(NAME_ON_GIVEN_SERVERS, &["--fresh"], &servers);
+    let counted = totals(&first);
+    assert!(counted.iter().all(|total| *total > 0), "the demo was counted: {counted:?}");
+    assert_eq!(first.processes(), [], "it starts no server of its own");
+    first.end_process(Signal::SIGINT);
+
+    // `--fresh` is for private servers.
+    let second = Up::start(NAME_ON_GIVEN_SERVERS, &["--fresh"], &servers);
+    assert_eq!(totals(&second), counted, "what is on given servers stays");
+    second.end_process(Signal::SIGTERM);
+    TcpStream::connect(("127.0.0.1", given.postgres().port())).unwrap();
+    given.create_vhost("still-there").unwrap();
+    given.stop().unwrap();
 }

@@ -22,7 +22,7 @@ mod slugs;
 mod source_paths;
 mod spill;
 mod stats;
-mod tokens;
+pub(crate) mod tokens;
 mod visitors;
 
 use jiff::Timestamp;

@@ -11,6 +11,7 @@
 
 mod api;
 mod counting;
+mod database_errors;
 mod message_path;
 mod operations_late;
 mod operations_reconcile;

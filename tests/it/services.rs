@@ -31,6 +31,11 @@ impl World {
             .set("engagement.allow_write_path_header", true)
             // Two cores run all tests at once: an answer may take longer than any reader would wait.
             .set("engagement.accept_timeout_ms", 30_000)
+            // And what is slow is not away.
+            .set("engagement.live_blogs.lookup_timeout_ms", 30_000)
+            .set("tokens.epoch_wait_max_ms", 30_000)
+            .set("database.connect_timeout_ms", 30_000)
+            .set("database.wait_timeout_ms", 30_000)
             .set("requests.timeout_ms", 60_000)
             .set("requests.drain_timeout_ms", 60_000)
             .set("engagement.visitor_secret", "for tests on this machine only, and long enough")
@@ -138,6 +143,13 @@ impl Running {
         let ready =
             wait_until(async || answer(self.request(Method::GET, "/readyz")).await.0 == StatusCode::OK);
         assert!(ready.await, "{:?}", answer(self.request(Method::GET, "/readyz")).await);
+    }
+
+    /// Waits until it is connected to RabbitMQ: what it accepts before that is kept in the outbox and comes later.
+    pub(crate) async fn connected(&self) {
+        let works =
+            async || answer(self.request(Method::GET, "/readyz")).await.1["parts"]["broker"]["works"] == true;
+        assert!(wait_until(works).await, "the API is connected to RabbitMQ");
     }
 
     /// Waits until a part of its readiness gives a reason that contains these words.

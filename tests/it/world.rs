@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use database::bootstrap::RoleSettings;
 use database::{Pool, Session};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use stack::{Options, Stack};
 use tokio_postgres::Config;
 use tokio_postgres::types::ToSql;
@@ -47,6 +49,11 @@ impl World {
         // A clone does not inherit what the database itself grants.
         let revoke = format!("revoke temporary, create on database {name} from public");
         outer.client.batch_execute(&revoke).await.unwrap();
+        // Two cores run all tests at once: what takes longer than a reader would wait is not broken.
+        for limit in ["statement_timeout", "lock_timeout"] {
+            let patient = format!("alter role blogs_api in database {name} set {limit} = '60s'");
+            outer.client.batch_execute(&patient).await.unwrap();
+        }
         administrator.dbname(&name);
         let session = Session::open(&administrator).await.unwrap();
         Self { name, administrator, amqp_url: OnceLock::new(), session }
@@ -157,8 +164,13 @@ impl World {
     /// Lets nobody but the administrator into the database, and ends the sessions of everybody else.
     pub(crate) async fn close_database(&self) {
         self.run(&format!("alter database {} connection limit 0", self.name)).await;
-        let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
-        self.run(end).await;
+        let others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+        // Also those who had passed the limit already when it was set.
+        let gone = wait_until(async || {
+            self.run(&format!("select pg_terminate_backend(pid) {others}")).await;
+            self.value::<i64>(&format!("select count(*) {others}"), &[]).await == 0
+        });
+        assert!(gone.await, "sessions are left");
     }
 
     /// Takes [`World::close_database`] back.
@@ -194,6 +206,17 @@ pub(crate) async fn wait_until(mut is_so: impl AsyncFnMut() -> bool) -> bool {
         }
     };
     tokio::time::timeout(DEADLINE, asked).await.is_ok()
+}
+
+/// Waits for midnight (UTC) to pass where it is near: for tests whose events must fall on one day, as that of a
+/// visitor's number or of the longest window.
+pub(crate) async fn away_from_midnight() {
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    let midnight = now.date().tomorrow().unwrap().to_zoned(TimeZone::UTC).unwrap();
+    let left = midnight.timestamp().duration_since(now.timestamp()).unsigned_abs();
+    if left < 2 * DEADLINE {
+        tokio::time::sleep_until(tokio::time::Instant::now() + left).await;
+    }
 }
 
 fn servers() -> &'static Mutex<Stack> {

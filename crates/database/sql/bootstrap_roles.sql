@@ -17,6 +17,9 @@ begin
     execute format('alter role %I set search_path = ''''', role);
     execute format('alter role %I set idle_in_transaction_session_timeout = ''10s''', role);
   end loop;
+  -- What is acked must outlive a crash, whatever the server's own default is.
+  alter role blogs_api set synchronous_commit = 'on';
+  alter role analytics_worker set synchronous_commit = 'on';
   -- A reader's request waits this long at most; a batch may be larger, and an operator's command larger still.
   alter role blogs_api set statement_timeout = '3s';
   alter role blogs_api set lock_timeout = '2s';

@@ -76,11 +76,10 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
     roles.validate()?;
     let mut session = Session::open(administrator).await?;
     check_shares(&session, roles).await?;
-    let failed = |doing| move |source| Error::Transaction { doing, source };
-    let transaction = session.client.transaction().await.map_err(failed("beginning"))?;
+    let transaction = session.client.transaction().await.map_err(Error::transaction("beginning"))?;
     let run = |file, text: String| {
         let transaction = &transaction;
-        async move { transaction.batch_execute(&text).await.map_err(|source| Error::Statement { file, source }) }
+        async move { transaction.batch_execute(&text).await.map_err(Error::statement(file)) }
     };
     run(LOCK.file, LOCK.sql.to_owned()).await?;
     run(ROLES.file, ROLES.sql.to_owned()).await?;
@@ -90,23 +89,20 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
         let row = transaction
             .query_one(LOGIN.sql, &[&role, &verifier, &connections])
             .await
-            .map_err(|source| Error::Statement { file: LOGIN.file, source })?;
+            .map_err(Error::statement(LOGIN.file))?;
         run(LOGIN.file, row.get(0)).await?;
     }
     let row = transaction
         .query_one(DIRECT_PATH.sql, &[&roles.direct_path])
         .await
-        .map_err(|source| Error::Statement { file: DIRECT_PATH.file, source })?;
+        .map_err(Error::statement(DIRECT_PATH.file))?;
     run(DIRECT_PATH.file, row.get(0)).await?;
-    transaction.commit().await.map_err(failed("committing"))
+    transaction.commit().await.map_err(Error::transaction("committing"))
 }
 
 async fn check_shares(session: &Session, roles: &RoleSettings) -> Result<(), Error> {
-    let row = session
-        .client
-        .query_one(CONNECTIONS.sql, &[])
-        .await
-        .map_err(|source| Error::Statement { file: CONNECTIONS.file, source })?;
+    let row =
+        session.client.query_one(CONNECTIONS.sql, &[]).await.map_err(Error::statement(CONNECTIONS.file))?;
     let (max, superuser): (i32, i32) = (row.get("max_connections"), row.get("superuser_reserved"));
     let shares: i32 = roles.logins().iter().map(|(_, _, connections)| connections).sum();
     let room = max - superuser - roles.reserve_connections;

@@ -17,6 +17,8 @@ use crate::{Error, Statement, migrations};
 const CREATE: Statement = crate::statement!("scratch_create.sql");
 const DROP: Statement = crate::statement!("scratch_drop.sql");
 const BEGIN_AS: Statement = crate::statement!("contract_begin_as.sql");
+const END: Statement = crate::statement!("contract_end.sql");
+const AS_ADMINISTRATOR: Statement = crate::statement!("contract_as_administrator.sql");
 const IS_MEMBER: Statement = crate::statement!("contract_is_member.sql");
 const EXPLAIN: Statement = crate::statement!("contract_explain.sql");
 const PIN: Statement = crate::statement!("contract_pin.sql");
@@ -152,7 +154,10 @@ async fn reasons(
     let mut reasons = Vec::new();
     for column in before.columns {
         let Column { relation, name, type_name } = &column;
-        let row = client.query_opt(COLUMN_TYPE.sql, &[relation, name]).await.map_err(failed(COLUMN_TYPE))?;
+        let row = client
+            .query_opt(COLUMN_TYPE.sql, &[relation, name])
+            .await
+            .map_err(Error::statement(COLUMN_TYPE.file))?;
         match row.map(|row| row.get::<_, String>(0)) {
             None => reasons.push(format!("column {relation}.{name} is gone")),
             Some(now) if now != *type_name => {
@@ -173,15 +178,16 @@ async fn reasons(
 /// Prepares, explains and pins a statement in a transaction that is rolled back. The inner error is Postgres's
 /// refusal of the statement.
 async fn facts(client: &Client, role: &str, text: &str) -> Result<Result<Facts, String>, Error> {
-    let begin: String = client.query_one(BEGIN_AS.sql, &[&role]).await.map_err(failed(BEGIN_AS))?.get(0);
-    client.batch_execute(&begin).await.map_err(failed(BEGIN_AS))?;
+    let begin: String =
+        client.query_one(BEGIN_AS.sql, &[&role]).await.map_err(Error::statement(BEGIN_AS.file))?.get(0);
+    client.batch_execute(&begin).await.map_err(Error::statement(BEGIN_AS.file))?;
     let facts = refusable_facts(client, text).await;
-    client.batch_execute("rollback").await.map_err(failed(BEGIN_AS))?;
+    client.batch_execute(END.sql).await.map_err(Error::statement(END.file))?;
     match facts {
         Ok(facts) => Ok(Ok(facts)),
         Err(error) => match error.as_db_error() {
             Some(refusal) => Ok(Err(format!("{} ({})", refusal.message(), refusal.code().code()))),
-            None => Err(failed(EXPLAIN)(error)),
+            None => Err(Error::statement(EXPLAIN.file)(error)),
         },
     }
 }
@@ -201,7 +207,7 @@ async fn refusable_facts(client: &Client, text: &str) -> Result<Facts, tokio_pos
     client.batch_execute(&explain).await?;
 
     // As the administrator: what the statement depends on.
-    client.batch_execute("reset role").await?;
+    client.batch_execute(AS_ADMINISTRATOR.sql).await?;
     let pin: String = client.query_one(PIN.sql, &[&text, &parameters]).await?.get(0);
     client.batch_execute(&pin).await?;
     let column = |row: &tokio_postgres::Row| Column {
@@ -214,18 +220,16 @@ async fn refusable_facts(client: &Client, text: &str) -> Result<Facts, tokio_pos
 }
 
 async fn is_member(client: &Client, role: &str, group: &str) -> Result<bool, Error> {
-    let row = client.query_one(IS_MEMBER.sql, &[&role, &group]).await.map_err(failed(IS_MEMBER))?;
+    let row =
+        client.query_one(IS_MEMBER.sql, &[&role, &group]).await.map_err(Error::statement(IS_MEMBER.file))?;
     Ok(row.get(0))
 }
 
 /// Runs the statement whose text another statement makes.
 async fn run_made(client: &Client, maker: Statement, name: &str) -> Result<(), Error> {
-    let text: String = client.query_one(maker.sql, &[&name]).await.map_err(failed(maker))?.get(0);
-    client.batch_execute(&text).await.map_err(failed(maker))
-}
-
-fn failed(statement: Statement) -> impl Fn(tokio_postgres::Error) -> Error {
-    move |source| Error::Statement { file: statement.file, source }
+    let text: String =
+        client.query_one(maker.sql, &[&name]).await.map_err(Error::statement(maker.file))?.get(0);
+    client.batch_execute(&text).await.map_err(Error::statement(maker.file))
 }
 
 /// The type's name as SQL understands it: an array's own name starts with an underscore.

@@ -13,7 +13,7 @@ pub enum Error {
     Pool(#[source] deadpool_postgres::PoolError),
     /// A connection could not be made.
     #[error("connecting to the database")]
-    Connect(#[source] tokio_postgres::Error),
+    Connect(#[source] Cause),
     /// A statement failed.
     #[error("running {file}")]
     Statement {
@@ -21,7 +21,7 @@ pub enum Error {
         file: &'static str,
         /// What Postgres said.
         #[source]
-        source: tokio_postgres::Error,
+        source: Cause,
     },
     /// Beginning or ending a transaction failed.
     #[error("{doing} a transaction")]
@@ -30,7 +30,7 @@ pub enum Error {
         doing: &'static str,
         /// What Postgres said.
         #[source]
-        source: tokio_postgres::Error,
+        source: Cause,
     },
     /// A migration failed.
     #[error("migrating the database")]
@@ -57,7 +57,7 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The database cannot take it now (connection lost, shutting down, out of connections, deadlock,
-    /// serialization, lock or statement timeout): the same again later may succeed.
+    /// serialization, lock or statement timeout, read only): the same again later may succeed.
     Unavailable,
     /// No partition for a row: 23514 without a constraint's name. Never the row's fault.
     MissingPartition,
@@ -67,17 +67,61 @@ pub enum Fault {
     Broken,
 }
 
+/// What the driver said. Where that is an answer of Postgres only its code and message are shown: the detail quotes
+/// rows, and rows hold what belongs to people.
+#[derive(Debug)]
+pub struct Cause(tokio_postgres::Error);
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_db_error() {
+            Some(said) => write!(f, "{} ({})", said.message(), said.code().code()),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if self.0.as_db_error().is_some() { None } else { std::error::Error::source(&self.0) }
+    }
+}
+
+impl From<tokio_postgres::Error> for Cause {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(error)
+    }
+}
+
 impl Error {
+    /// For `map_err` behind a statement of this file.
+    pub fn statement(file: &'static str) -> impl Fn(tokio_postgres::Error) -> Self {
+        move |source| Self::Statement { file, source: source.into() }
+    }
+
+    /// For `map_err` behind what begins or ends a transaction.
+    pub fn transaction(doing: &'static str) -> impl Fn(tokio_postgres::Error) -> Self {
+        move |source| Self::Transaction { doing, source: source.into() }
+    }
+
+    /// What Postgres or the driver said, where it came to that.
+    fn cause(&self) -> Option<&tokio_postgres::Error> {
+        match self {
+            Self::Pool(deadpool_postgres::PoolError::Backend(source)) => Some(source),
+            Self::Connect(Cause(source))
+            | Self::Statement { source: Cause(source), .. }
+            | Self::Transaction { source: Cause(source), .. } => Some(source),
+            Self::Pool(_) | Self::Settings(_) | Self::Migration(_) | Self::ConnectionLimit { .. } => None,
+        }
+    }
+
     /// What the error calls for.
     #[must_use]
     pub fn fault(&self) -> Fault {
-        match self {
-            Self::Pool(deadpool_postgres::PoolError::Backend(source))
-            | Self::Connect(source)
-            | Self::Statement { source, .. }
-            | Self::Transaction { source, .. } => fault(source),
-            Self::Pool(_) => Fault::Unavailable,
-            Self::Settings(_) | Self::Migration(_) | Self::ConnectionLimit { .. } => Fault::Broken,
+        match (self, self.cause()) {
+            (_, Some(cause)) => fault(cause),
+            (Self::Pool(_), None) => Fault::Unavailable,
+            (_, None) => Fault::Broken,
         }
     }
 
@@ -90,24 +134,13 @@ impl Error {
     /// The SQLSTATE, where Postgres gave one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
-        match self {
-            Self::Pool(deadpool_postgres::PoolError::Backend(source))
-            | Self::Connect(source)
-            | Self::Statement { source, .. }
-            | Self::Transaction { source, .. } => source.code().map(SqlState::code),
-            _ => None,
-        }
+        self.cause()?.code().map(SqlState::code)
     }
 
     /// The constraint that refused a row, where one did.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
-        match self {
-            Self::Statement { source, .. } => {
-                source.as_db_error().and_then(tokio_postgres::error::DbError::constraint)
-            }
-            _ => None,
-        }
+        self.cause()?.as_db_error()?.constraint()
     }
 }
 
@@ -122,7 +155,8 @@ fn fault(error: &tokio_postgres::Error) -> Fault {
             Fault::MissingPartition
         }
         "22" | "23" => Fault::BadValue,
-        "08" | "40" | "53" | "55" | "57" => Fault::Unavailable,
+        // 25: a transaction that was idle too long, or a server that is read only while it recovers or is demoted.
+        "08" | "25" | "40" | "53" | "55" | "57" => Fault::Unavailable,
         // Of "insufficient resources at start" and the like; a wrong password (28) is for somebody to mend.
         _ => Fault::Broken,
     }

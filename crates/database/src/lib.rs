@@ -16,7 +16,7 @@ mod settings;
 mod statement;
 
 pub use contract::Contract;
-pub use error::{Error, Fault};
+pub use error::{Cause, Error, Fault};
 pub use pool::{Pool, check_connection_limit, clock_skew};
 pub use session::Session;
 pub use settings::Settings;

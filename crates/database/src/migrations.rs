@@ -13,6 +13,7 @@ mod embedded {
     refinery::embed_migrations!("../../migrations");
 }
 
+const ANY: Statement = crate::statement!("migrations_any.sql");
 const LOCK: Statement = crate::statement!("migrations_lock.sql");
 const LOCK_TIMEOUT: Statement = crate::statement!("migrations_lock_timeout.sql");
 
@@ -38,6 +39,23 @@ pub fn in_folder(folder: &Path) -> Result<Vec<Migration>, Error> {
         refinery::load_sql_migrations(folder).map_err(|error| Error::Migration(Box::new(error)))?;
     migrations.sort();
     Ok(migrations)
+}
+
+/// The version of a database's schema; 0 when nothing was ever applied to it.
+///
+/// # Errors
+/// What Postgres said.
+pub async fn deployed(administrator: &Config) -> Result<i32, Error> {
+    let mut session = Session::open(administrator).await?;
+    let any = session.client.query_one(ANY.sql, &[]).await.map_err(Error::statement(ANY.file))?;
+    if !any.get::<_, bool>(0) {
+        return Ok(0);
+    }
+    let last = Runner::new(&[])
+        .get_last_applied_migration_async(&mut session.client)
+        .await
+        .map_err(|error| Error::Migration(Box::new(error)))?;
+    Ok(last.map_or(0, |migration| migration.version()))
 }
 
 /// Brings the database to the newest schema of this build. Several at once wait for each other.

@@ -18,7 +18,8 @@ impl Session {
     /// # Errors
     /// [`Error::Connect`].
     pub async fn open(config: &Config) -> Result<Self, Error> {
-        let (client, connection) = config.connect(NoTls).await.map_err(Error::Connect)?;
+        let (client, connection) =
+            config.connect(NoTls).await.map_err(|source| Error::Connect(source.into()))?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             if let Err(error) = connection.await {
@@ -33,6 +34,6 @@ impl Session {
     /// # Errors
     /// [`Error::Statement`].
     pub async fn run(&self, file: &'static str, text: &str) -> Result<(), Error> {
-        self.client.batch_execute(text).await.map_err(|source| Error::Statement { file, source })
+        self.client.batch_execute(text).await.map_err(Error::statement(file))
     }
 }

@@ -37,8 +37,11 @@ impl Settings {
         if !(1..=1000).contains(&self.instances_max) {
             return refuse("database.instances_max must be between 1 and 1000");
         }
-        if self.connect_timeout_ms == 0 || self.wait_timeout_ms == 0 {
-            return refuse("database.connect_timeout_ms and database.wait_timeout_ms must be above 0");
+        if !(1..=300_000).contains(&self.connect_timeout_ms) {
+            return refuse("database.connect_timeout_ms must be between 1 and 300000");
+        }
+        if !(1..=300_000).contains(&self.wait_timeout_ms) {
+            return refuse("database.wait_timeout_ms must be between 1 and 300000");
         }
         Ok(())
     }

@@ -37,8 +37,8 @@ impl Statement {
         client: &C,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        let prepared = client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
-        client.query(&prepared, parameters).await.map_err(|source| self.failed(source))
+        let prepared = client.prepare_cached(self.sql).await.map_err(Error::statement(self.file))?;
+        client.query(&prepared, parameters).await.map_err(Error::statement(self.file))
     }
 
     /// Runs it and returns its only row.
@@ -50,8 +50,8 @@ impl Statement {
         client: &C,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Row, Error> {
-        let prepared = client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
-        client.query_one(&prepared, parameters).await.map_err(|source| self.failed(source))
+        let prepared = client.prepare_cached(self.sql).await.map_err(Error::statement(self.file))?;
+        client.query_one(&prepared, parameters).await.map_err(Error::statement(self.file))
     }
 
     /// Runs it and returns its row, if there is one.
@@ -63,8 +63,8 @@ impl Statement {
         client: &C,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Row>, Error> {
-        let prepared = client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
-        client.query_opt(&prepared, parameters).await.map_err(|source| self.failed(source))
+        let prepared = client.prepare_cached(self.sql).await.map_err(Error::statement(self.file))?;
+        client.query_opt(&prepared, parameters).await.map_err(Error::statement(self.file))
     }
 
     /// Runs it and returns how many rows it touched.
@@ -76,8 +76,8 @@ impl Statement {
         client: &C,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
-        let prepared = client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
-        client.execute(&prepared, parameters).await.map_err(|source| self.failed(source))
+        let prepared = client.prepare_cached(self.sql).await.map_err(Error::statement(self.file))?;
+        client.execute(&prepared, parameters).await.map_err(Error::statement(self.file))
     }
 
     /// Prepares it on this connection, if that has not been done, so that running it later leaves at once.
@@ -85,11 +85,7 @@ impl Statement {
     /// # Errors
     /// [`Error::Statement`].
     pub async fn prepare<C: GenericClient + Sync>(&self, client: &C) -> Result<(), Error> {
-        client.prepare_cached(self.sql).await.map_err(|source| self.failed(source))?;
+        client.prepare_cached(self.sql).await.map_err(Error::statement(self.file))?;
         Ok(())
-    }
-
-    fn failed(&self, source: tokio_postgres::Error) -> Error {
-        Error::Statement { file: self.file, source }
     }
 }

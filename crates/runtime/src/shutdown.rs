@@ -2,6 +2,7 @@
 //! as the end of the input: drain, flush, return. The second signal is a person who has waited long enough.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +24,36 @@ pub fn on_signal() -> CancellationToken {
         }
     }
     token
+}
+
+/// A task that was to work until shutdown is no more.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// It returned.
+    #[error("a task ended although nobody had asked it to")]
+    Ended,
+    /// It panicked; the panic has been printed where it happened.
+    #[error("a task panicked")]
+    Panicked(#[source] JoinError),
+}
+
+/// Waits for tasks that work until `shutdown`. When one of them is lost before, the token is cancelled and the others
+/// drain: a process without a part of itself must end and be started again, not go on and look whole.
+///
+/// # Errors
+/// The first that was lost, when all have ended.
+pub async fn together(mut tasks: JoinSet<()>, shutdown: &CancellationToken) -> Result<(), Lost> {
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let lost = match ended {
+            Ok(()) if shutdown.is_cancelled() => continue,
+            Ok(()) => Lost::Ended,
+            Err(error) => Lost::Panicked(error),
+        };
+        shutdown.cancel();
+        outcome = outcome.and(Err(lost));
+    }
+    outcome
 }
 
 async fn watch(mut interrupts: Signal, mut terminations: Signal, token: CancellationToken) {
@@ -49,6 +80,28 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    #[tokio::test]
+    async fn when_one_task_is_lost_the_others_drain() {
+        async fn lost(first: impl Future<Output = ()> + Send + 'static) -> Result<(), Lost> {
+            let shutdown = CancellationToken::new();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(first);
+            tasks.spawn(shutdown.clone().cancelled_owned());
+            timeout(Duration::from_secs(10), together(tasks, &shutdown)).await.unwrap()
+        }
+        assert!(matches!(lost(async { panic!("as the test wants it") }).await, Err(Lost::Panicked(_))));
+        assert!(matches!(lost(async {}).await, Err(Lost::Ended)));
+    }
+
+    #[tokio::test]
+    async fn tasks_end_with_the_shutdown() {
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(shutdown.clone().cancelled_owned());
+        shutdown.cancel();
+        together(tasks, &shutdown).await.unwrap();
+    }
 
     // One test, because all tests of a process share its signals and a second one would end it.
     #[tokio::test]

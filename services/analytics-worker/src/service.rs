@@ -9,9 +9,10 @@ use database::Pool;
 use engagement::Engagement;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
+use runtime::shutdown;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::consume::Consuming;
 use crate::metrics::Metrics;
@@ -63,8 +64,10 @@ impl Service {
     /// Works until shutdown, then applies and acks what has arrived, and returns.
     ///
     /// # Errors
-    /// That health and metrics could not be served.
+    /// That health and metrics could not be served, or that a task of the worker panicked.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        // Its own end, too: when one task fails the others drain.
+        let shutdown = shutdown.child_token();
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let health = Health::new(ReadyRule::All);
@@ -76,7 +79,7 @@ impl Service {
             shutdown: shutdown.clone(),
         };
 
-        let tasks = TaskTracker::new();
+        let mut tasks = JoinSet::new();
         tasks.spawn(consuming.clone().run(Queue::Engagement));
         tasks.spawn(consuming.run(Queue::EngagementDead));
         tasks.spawn(partitions::run(
@@ -94,7 +97,6 @@ impl Service {
         ));
         let skew_max_s = self.settings.worker.clock_skew_max_s;
         tasks.spawn(watch::run(self.pool, skew_max_s, health.clone(), metrics, shutdown.clone()));
-        tasks.close();
 
         // Health is served to the last: whoever asks while the last batches drain is told.
         let drained = CancellationToken::new();
@@ -102,10 +104,11 @@ impl Service {
         let served =
             axum::serve(self.listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
         let wait = async {
-            tasks.wait().await;
+            let ended = shutdown::together(tasks, &shutdown).await;
             drained.cancel();
+            ended
         };
-        let (served, ()) = tokio::join!(served, wait);
-        served.context("serving health and metrics")
+        let (served, ended) = tokio::join!(served, wait);
+        served.context("serving health and metrics").and(ended.context("working"))
     }
 }

@@ -173,3 +173,37 @@ impl ReconcileSettings {
         Duration::from_secs(self.interval_s)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use runtime::settings::Loader;
+
+    use super::*;
+
+    fn settings(key: &'static str, value: u32) -> Settings {
+        Loader::new(crate::DEFAULTS).environment([]).set(key, value).load().unwrap()
+    }
+
+    #[test]
+    fn bounds_that_contradict_each_other_are_named() {
+        settings("worker.prefetch", 128).validate().unwrap();
+        for (key, value, names) in [
+            ("worker.prefetch", 127, "worker.batch_envelopes_max 64 times 2"),
+            ("worker.batch_envelopes_max", 65, "worker.prefetch is 128"),
+            ("worker.batch_events_max", 0, "worker.batch_events_max"),
+            ("worker.retry_pause_min_ms", 2001, "worker.retry_pause_max_ms"),
+            ("worker.give_up_after_s", 1800, "worker.give_up_after_s"),
+            ("worker.drain_timeout_s", 0, "worker.drain_timeout_s"),
+            ("worker.clock_skew_max_s", 0, "worker.clock_skew_max_s"),
+            ("partitions.days_ahead", 6, "partitions.days_ahead"),
+            ("partitions.ledger_days", 1, "partitions.ledger_days"),
+            ("partitions.forget_keys_max", 0, "partitions.forget_keys_max"),
+            ("reconcile.interval_s", 0, "reconcile.interval_s"),
+            ("engagement.view_window_s", 1700, "view_window_s"),
+            ("database.pool_max", 0, "database.pool_max"),
+        ] {
+            let said = settings(key, value).validate().unwrap_err().to_string();
+            assert!(said.contains(names), "{key} = {value}: {said}");
+        }
+    }
+}

@@ -150,7 +150,7 @@ impl Limits {
 
     /// Drops refilled buckets now and then, until `shutdown`.
     pub async fn sweep(self, shutdown: CancellationToken) {
-        let Some(on) = self.on else { return };
+        let Some(on) = self.on else { return shutdown.cancelled().await };
         let mut ticks = tokio::time::interval(SWEEP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -241,7 +241,7 @@ mod tests {
             write_per_minute: 5,
             read_per_minute: 5,
             engagement_per_minute: 5,
-            buckets_max: 1 << 20,
+            buckets_max: u32::MAX,
         })
         .unwrap()
     }

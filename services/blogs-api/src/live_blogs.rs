@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::ensure;
 use database::{Error, Pool, Statement, statement};
 use deadpool_postgres::Object;
 use moka::future::Cache;
@@ -20,6 +19,8 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
+
+use crate::settings::within;
 
 const LIVE_BLOGS: Statement = statement!("live_blogs.sql");
 
@@ -44,12 +45,12 @@ pub struct Settings {
 
 impl Settings {
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.ids_max > 0, "engagement.live_blogs.ids_max must be above 0");
-        ensure!(self.ttl_ms > 0, "engagement.live_blogs.ttl_ms must be above 0");
-        ensure!(self.lookup_timeout_ms > 0, "engagement.live_blogs.lookup_timeout_ms must be above 0");
-        ensure!(self.waiting_max > 0, "engagement.live_blogs.waiting_max must be above 0");
-        ensure!(self.lookup_ids_max > 0, "engagement.live_blogs.lookup_ids_max must be above 0");
-        Ok(())
+        within("engagement.live_blogs.ids_max", self.ids_max, 1..=100_000_000)?;
+        within("engagement.live_blogs.ttl_ms", self.ttl_ms, 1..=3_600_000)?;
+        within("engagement.live_blogs.lookup_timeout_ms", self.lookup_timeout_ms, 1..=300_000)?;
+        within("engagement.live_blogs.away_ms", self.away_ms, 0..=300_000)?;
+        within("engagement.live_blogs.waiting_max", self.waiting_max, 1..=1_000_000)?;
+        within("engagement.live_blogs.lookup_ids_max", self.lookup_ids_max, 1..=100_000)
     }
 }
 

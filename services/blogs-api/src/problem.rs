@@ -16,6 +16,8 @@ use utoipa::ToSchema;
 /// What a handler answers with.
 pub type Result<T> = std::result::Result<T, Problem>;
 
+/// SQLSTATE: somebody has removed what a row was to point to, such as an account that is erased.
+const FOREIGN_KEY_VIOLATION: &str = "23503";
 /// How long a client should wait when the database is away, in seconds.
 const RETRY_DATABASE_S: u64 = 5;
 
@@ -223,6 +225,9 @@ impl IntoResponse for Problem {
 
 impl From<database::Error> for Problem {
     fn from(error: database::Error) -> Self {
+        if error.sqlstate() == Some(FOREIGN_KEY_VIOLATION) {
+            return Self::conflict("something that this refers to has just gone; try again");
+        }
         // Whatever kept a connection from being made, also a refused login, is no fault of the request.
         let no_connection = matches!(error, database::Error::Pool(_));
         if !no_connection && !error.is_unavailable() {

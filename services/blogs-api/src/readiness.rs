@@ -18,6 +18,7 @@ const EVERY: Duration = Duration::from_secs(2);
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 const SKEW_MAX: SignedDuration = SignedDuration::from_secs(5);
 
+const ENDED: &str = "the publisher has ended";
 const BROKER: &str = "broker";
 const DATABASE: &str = "database";
 
@@ -38,7 +39,7 @@ pub(crate) async fn watch(
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            // An error means that the publisher has ended: then the ticks go on alone.
+            // An error means that the publisher has ended: then the ticks go on alone, and say so.
             Ok(()) = broker.changed() => {}
             _ = ticks.tick() => {
                 let database = look(&pool).await;
@@ -49,7 +50,8 @@ pub(crate) async fn watch(
                 health.report(DATABASE, database.map(drop).and(trouble.map_or(Ok(()), Err)));
             }
         }
-        let state = works(&broker.borrow_and_update());
+        let ended = broker.has_changed().is_err();
+        let state = if ended { Err(ENDED.to_owned()) } else { works(&broker.borrow_and_update()) };
         health.report(BROKER, state.and(skewed.clone().map_or(Ok(()), Err)));
     }
 }

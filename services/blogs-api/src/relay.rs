@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::outbox::Outbox;
+use crate::settings::within;
 
 const OUTBOX_CLAIM: Statement = statement!("outbox_claim.sql");
 const OUTBOX_DELETE: Statement = statement!("outbox_delete.sql");
@@ -59,12 +60,13 @@ pub struct Settings {
 
 impl Settings {
     fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.poll_ms > 0, "relay.poll_ms must be above 0");
-        ensure!(self.pause_max_ms > 0, "relay.pause_max_ms must be above 0");
-        ensure!(self.claim_envelopes_max > 0, "relay.claim_envelopes_max must be above 0");
-        ensure!(self.claim_bytes_max > 0, "relay.claim_bytes_max must be above 0");
-        ensure!(self.publish_envelopes_max > 0, "relay.publish_envelopes_max must be above 0");
-        ensure!(self.publish_timeout_ms > 0, "relay.publish_timeout_ms must be above 0");
+        within("relay.poll_ms", self.poll_ms, 1..=3_600_000)?;
+        within("relay.pause_max_ms", self.pause_max_ms, 1..=3_600_000)?;
+        within("relay.claim_envelopes_max", self.claim_envelopes_max, 1..=10_000)?;
+        within("relay.claim_bytes_max", self.claim_bytes_max, 1..=1 << 30)?;
+        within("relay.publish_envelopes_max", self.publish_envelopes_max, 1..=1024)?;
+        within("relay.publish_timeout_ms", self.publish_timeout_ms, 1..=600_000)?;
+        within("relay.lease_ms", self.lease_ms, 1..=3_600_000)?;
         ensure!(
             self.lease_ms / 2 >= self.publish_timeout_ms,
             "relay.lease_ms must be at least twice relay.publish_timeout_ms, or a second relay sends what the \

@@ -14,8 +14,10 @@ use broker::Publisher;
 use database::Pool;
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
+use runtime::shutdown::together;
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +35,7 @@ use crate::{idempotency, readiness, server};
 const NAME: &str = "blogs-api";
 /// Longest wait for the tasks to end after the last request.
 const TASKS_MAX: Duration = Duration::from_secs(10);
+const STILL_AT_WORK: &str = "tasks were still at work when the time to end was over";
 /// Longest look at the database while starting.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
@@ -122,29 +125,47 @@ impl Service {
     /// Serves until `shutdown`, then drains and returns.
     ///
     /// # Errors
-    /// None at present; whatever fails while running is retried or answered.
+    /// That a task behind the requests panicked; whatever else fails while running is retried or answered.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, address, router, state, health, publisher, relay, tasks, ending } = self;
-        let background = TaskTracker::new();
-        let stop = CancellationToken::new();
+        let mut background = JoinSet::new();
+        let (serving, stop) = (shutdown.child_token(), CancellationToken::new());
         background.spawn(relay.run(stop.clone()));
         background.spawn(state.limits.clone().sweep(stop.clone()));
         background.spawn(idempotency::forget_old(state.pool.clone(), stop.clone()));
         let (pool, outbox) = (state.pool.clone(), state.outbox.clone());
         background.spawn(readiness::watch(health, pool, outbox, publisher.state(), stop.clone()));
         tracing::info!(%address, "listening");
-        server::serve(listener, router, &state.settings.requests, shutdown).await;
-        stop.cancel();
-        background.close();
-        let in_time = timeout(TASKS_MAX, background.wait()).await.is_ok();
+        let serve = async {
+            server::serve(listener, router, &state.settings.requests, serving.clone()).await;
+            stop.cancel();
+        };
+        let work = async {
+            let ended = tokio::select! {
+                ended = together(background, &stop) => ended,
+                () = after(TASKS_MAX, &stop) => {
+                    tracing::warn!("{STILL_AT_WORK}");
+                    Ok(())
+                }
+            };
+            serving.cancel();
+            ended
+        };
+        let ((), ended) = tokio::join!(serve, work);
         ending.cancel();
         drop((state, publisher));
         tasks.close();
-        if !(timeout(TASKS_MAX, tasks.wait()).await.is_ok() && in_time) {
-            tracing::warn!("tasks were still at work when the time to end was over");
+        if timeout(TASKS_MAX, tasks.wait()).await.is_err() {
+            tracing::warn!("{STILL_AT_WORK}");
         }
-        Ok(())
+        ended.context("working behind the requests")
     }
+}
+
+/// So long after a token was cancelled.
+async fn after(time: Duration, cancelled: &CancellationToken) {
+    cancelled.cancelled().await;
+    sleep(time).await;
 }
 
 /// A contradiction of bounds stops the start; a database that is away does not.

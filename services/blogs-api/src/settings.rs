@@ -2,6 +2,8 @@
 //! `config/blogs-api.toml`; a bound that makes no sense stops the start with a sentence that says what to
 //! change.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -82,6 +84,13 @@ impl Settings {
         self.database.validate()?;
         self.broker.validate()?;
         self.requests.validate()?;
+        ensure!(
+            self.engagement.accept_timeout_ms < self.requests.timeout_ms,
+            "engagement.accept_timeout_ms is {} and must be below requests.timeout_ms ({}), so that who waits for a \
+             promise is told of it",
+            self.engagement.accept_timeout_ms,
+            self.requests.timeout_ms
+        );
         self.rate_limits.validate().map_err(anyhow::Error::msg)?;
         self.cors.origins().map(drop)
     }
@@ -121,6 +130,16 @@ impl RequestSettings {
         );
         Ok(())
     }
+}
+
+/// Refuses a value outside of its range, with a sentence that names its key.
+pub(crate) fn within<T>(key: &str, value: T, range: RangeInclusive<T>) -> anyhow::Result<()>
+where
+    T: PartialOrd + Display,
+{
+    let (low, high) = (range.start(), range.end());
+    ensure!(range.contains(&value), "{key} is {value} and must be from {low} to {high}");
+    Ok(())
 }
 
 impl CorsSettings {

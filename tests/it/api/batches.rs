@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use crate::services::Running;
-use crate::world::World;
+use crate::world::{World, away_from_midnight};
 
 const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
 
@@ -110,6 +110,7 @@ async fn without_a_token_only_likes_are_rejected() {
 
 #[tokio::test]
 async fn a_batch_has_a_limit() {
+    away_from_midnight().await;
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
     let worker = world.worker_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;

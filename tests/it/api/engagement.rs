@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, totals};
 use crate::services::Running;
-use crate::world::World;
+use crate::world::{World, away_from_midnight};
 
 const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
 
@@ -114,6 +114,7 @@ async fn every_share_counts_under_its_channel() {
 
 #[tokio::test]
 async fn every_path_says_what_it_did() {
+    away_from_midnight().await;
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
     let worker = world.worker_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;

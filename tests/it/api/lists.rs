@@ -179,6 +179,9 @@ async fn what_cannot_be_asked_is_named() {
         ("cursor=AQAAAAAAAAAAAAAAAAAAAAA%3D", "cursor"),
         ("cursor=AgAAAAAAAAAAAAAAAAAAAAA", "cursor"),
         ("cursor=AX__________f_________8", "cursor"),
+        // A time before 1970, and one before the database's first.
+        ("cursor=Af__________AAAAAAAAAAE", "cursor"),
+        ("cursor=AfvWL5bnYgAAAAAAAAAAAAA", "cursor"),
         ("sort=trending", "sort"),
         ("sort=oldest", "sort"),
         ("sort=", "sort"),

@@ -40,13 +40,8 @@ async fn proxied(world: &World) -> (Proxy, String) {
 /// An API behind a proxy, connected.
 async fn api_behind(world: &World, url: &str, change: impl FnOnce(Loader) -> Loader) -> Running {
     let api = world.api_with(|loader| change(loader.set("broker.url", url))).await;
-    connected(&api).await;
+    api.connected().await;
     api
-}
-
-async fn connected(api: &Running) {
-    let works = async || api.get("/readyz", None).await.body["parts"]["broker"]["works"] == true;
-    assert!(wait_until(works).await, "the API is connected to RabbitMQ");
 }
 
 fn share(api: &Running, blog: i64) -> RequestBuilder {
@@ -106,7 +101,7 @@ async fn what_is_accepted_while_rabbitmq_is_away_is_counted_once_when_it_is_back
 
     proxy.set(Mode::Open);
     let back = Instant::now();
-    connected(&api).await;
+    api.connected().await;
     let took = back.elapsed();
     println!("connected {took:?} after RabbitMQ listened again");
     assert!(took < SOON, "{took:?}");
@@ -161,7 +156,7 @@ async fn an_envelope_that_came_by_the_queue_and_by_the_outbox_counts_once() {
     let began = Instant::now();
     Answer::to(share(&api, blog)).await.is(202);
     assert!(began.elapsed() >= Duration::from_secs(3), "half of the time is RabbitMQ's");
-    assert!(depth(&world).await >= 1);
+    assert!(wait_until(async || depth(&world).await >= 1).await);
     assert_eq!(world.value::<i64>("select count(*) from blogs.outbox", &[]).await, 1);
     let id: Uuid = world.value("select id from blogs.outbox", &[]).await;
 
@@ -230,7 +225,7 @@ async fn with_postgres_away_as_well_nothing_is_promised_and_nothing_counts_twice
 
     world.open_database().await;
     proxy.set(Mode::Open);
-    connected(&api).await;
+    api.connected().await;
     Answer::to(share(&api, blog)).await.is(202);
     let worker = world.worker().await;
     world.until(WAITING, 0_i64).await;
@@ -299,7 +294,7 @@ async fn shutdown_answers_and_keeps_what_waits() {
 async fn what_no_queue_takes_is_not_sent() {
     let world = World::new().await;
     let api = world.api().await;
-    connected(&api).await;
+    api.connected().await;
     // The relay meets an exchange without a queue behind it.
     let path = format!(
         "/api/bindings/{{vhost}}/e/commonplace.events/q/{}/{}",

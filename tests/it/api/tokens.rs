@@ -17,7 +17,7 @@ const OLD: &str = "old:b2xkIGFuZCBzdGlsbCBsb25nIGVub3VnaCB0byBzaWduIHRva2Vucw=="
 const NEW: &str = "new:bmV3IGFuZCBqdXN0IGFzIGxvbmcgYXMgdGhlIG9uZSBiZWZvcmUgaXQ=";
 
 /// A token of the key of [`World::api`], as the service itself issues them.
-pub(super) fn issue(account_id: i64, scopes: &[&str]) -> String {
+pub(crate) fn issue(account_id: i64, scopes: &[&str]) -> String {
     let settings = TokenSettings {
         signing_keys: SigningKeys::new(format!("{}:{}", KEY.0, KEY.1)),
         issuer: "commonplace".to_owned(),

@@ -1,13 +1,14 @@
-//! Who is one reader and who are two. A window of a day: no test of these crosses its edge, but at midnight.
+//! Who is one reader and who are two, in a window of a day, whose edge no test of these crosses.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use super::Answer;
 use crate::services::Running;
-use crate::world::World;
+use crate::world::{World, away_from_midnight};
 
 async fn api(world: &World, proxies: &[&str]) -> Running {
+    away_from_midnight().await;
     let proxies: Vec<String> = proxies.iter().map(|&proxy| proxy.to_owned()).collect();
     world
         .api_with(|loader| {
@@ -157,6 +158,7 @@ async fn nothing_that_says_who_read_is_published() {
     let api = api(&world, &["127.0.0.0/8"]).await;
     let (_, token) = api.account("ada").await;
     let blog = api.blog(&token, "Private").await;
+    api.connected().await;
     for body in ["{}", r#"{"visitor": "visitor-180"}"#] {
         let view = api
             .request(Method::POST, &format!("/v1/blogs/{blog}/views"))

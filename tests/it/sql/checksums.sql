@@ -7,6 +7,17 @@ union all
 select 'blog_view', count(*), md5(string_agg(format('%s|%s', blog_id, visitor), ',' order by blog_id, visitor))
 from analytics.blog_view
 union all
+select 'blog_view_history', count(*),
+       md5(string_agg(format('%s|%s|%s', window_start, blog_id, visitor), ',' order by window_start, blog_id, visitor))
+from analytics.blog_view_history
+union all
+select 'event_key', count(*), md5(string_agg(format('%s|%s', key, expires_at is null), ',' order by key))
+from analytics.event_key
+union all
+-- How events are cut into envelopes is the path's own business.
+select 'ledger, summed', 1::bigint, md5(format('%s', sum(n)))
+from analytics.envelope_ledger
+union all
 select 'blog_like', count(*), md5(string_agg(format('%s|%s|%s', blog_id, account_id, liked), ',' order by blog_id, account_id))
 from analytics.blog_like
 union all

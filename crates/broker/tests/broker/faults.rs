@@ -238,8 +238,11 @@ async fn a_connection_that_the_operator_closes_is_replaced() {
     let publishing = Publishing::start(&settings);
     publishing.publisher.publish(event(1), late()).await.unwrap();
     let vhost = settings.url.expose_secret().rsplit_once('/').unwrap().1.to_owned();
-    tokio::task::spawn_blocking(move || close_connections(&vhost)).await.unwrap();
-    let reason = publishing.reached(|state| matches!(state, State::Disconnected(_))).await;
+    // Watched from before: it is connected again within moments.
+    let closing = tokio::task::spawn_blocking(move || close_connections(&vhost));
+    let disconnected = publishing.reached(|state| matches!(state, State::Disconnected(_)));
+    let (closed, reason) = tokio::join!(closing, disconnected);
+    closed.unwrap();
     assert!(
         matches!(&reason, State::Disconnected(reason) if reason.contains("CONNECTION-FORCED")),
         "{reason:?}"

@@ -109,7 +109,7 @@ async fn page_of_tag(client: &Object, after: Cursor, limit: i64, tag_id: i64) ->
         (&tag_id, Type::INT8),
     ];
     let Statement { file, sql } = BLOG_PAGE_TAG;
-    client.query_typed(sql, &parameters).await.map_err(|source| Error::Statement { file, source })
+    client.query_typed(sql, &parameters).await.map_err(Error::statement(file))
 }
 
 /// What lists show of these, newest first, as far as they are still live.

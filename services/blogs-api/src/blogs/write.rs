@@ -66,10 +66,7 @@ pub(super) async fn create(
         && !idempotency::keep(&transaction, key, StatusCode::CREATED, &blog).await?
     {
         // Another request with the key came first, and its blog is the one.
-        transaction
-            .rollback()
-            .await
-            .map_err(|source| Error::Transaction { doing: "rolling back", source })?;
+        transaction.rollback().await.map_err(Error::transaction("rolling back"))?;
         let replay = idempotency::find(&client, key).await?;
         return replay
             .map(replayed)
@@ -227,7 +224,7 @@ async fn finish(
 /// A transaction in which the account may act. What a token says of it may be a minute old.
 async fn begin<'client>(client: &'client mut Object, signed: &Signed) -> Result<Transaction<'client>> {
     let begun = client.transaction().await;
-    let transaction = begun.map_err(|source| Error::Transaction { doing: "beginning", source })?;
+    let transaction = begun.map_err(Error::transaction("beginning"))?;
     if !rows::is_active(&transaction, signed.account_id).await? {
         return Err(Problem::unauthorized("this account is suspended or gone"));
     }
@@ -236,7 +233,7 @@ async fn begin<'client>(client: &'client mut Object, signed: &Signed) -> Result<
 
 async fn commit(transaction: Transaction<'_>) -> Result<()> {
     let committed = transaction.commit().await;
-    Ok(committed.map_err(|source| Error::Transaction { doing: "committing", source })?)
+    Ok(committed.map_err(Error::transaction("committing"))?)
 }
 
 /// The blog as its author sees it after the change.

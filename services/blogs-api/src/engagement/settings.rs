@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::spill::SpillSettings;
 use super::write_path::WritePath;
 use crate::live_blogs;
+use crate::settings::within;
 
 /// Fewest bytes of a secret that nobody guesses.
 const SECRET_BYTES_MIN: usize = 32;
@@ -60,24 +61,17 @@ impl Settings {
             "engagement.write_path is {}, which needs engagement.direct_path = true",
             self.write_path
         );
-        ensure!(self.accept_timeout_ms > 0, "engagement.accept_timeout_ms must be above 0");
+        within("engagement.accept_timeout_ms", self.accept_timeout_ms, 1..=300_000)?;
         ensure!(
             self.visitor_secret.expose_secret().len() >= SECRET_BYTES_MIN,
             "engagement.visitor_secret must have at least {SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` makes one"
         );
-        ensure!(
-            (1..=events::ENVELOPE_EVENTS_MAX).contains(&self.direct_batched.events_max),
-            "engagement.direct_batched.events_max must be between 1 and {}",
-            events::ENVELOPE_EVENTS_MAX
-        );
-        ensure!(self.direct_batched.waiting_max > 0, "engagement.direct_batched.waiting_max must be above 0");
-        ensure!(
-            self.direct_batched.transactions_max > 0,
-            "engagement.direct_batched.transactions_max must be above 0"
-        );
-        ensure!(self.batch_events_max > 0, "engagement.batch_events_max must be above 0");
-        ensure!(self.series_buckets_max > 0, "engagement.series_buckets_max must be above 0");
-        Ok(())
+        let batched = &self.direct_batched;
+        within("engagement.direct_batched.events_max", batched.events_max, 1..=events::ENVELOPE_EVENTS_MAX)?;
+        within("engagement.direct_batched.waiting_max", batched.waiting_max, 1..=1_000_000)?;
+        within("engagement.direct_batched.transactions_max", batched.transactions_max, 1..=500)?;
+        within("engagement.batch_events_max", self.batch_events_max, 1..=100_000)?;
+        within("engagement.series_buckets_max", self.series_buckets_max, 1..=1_000_000)
     }
 }
 
@@ -120,7 +114,9 @@ pub(super) mod tests {
     fn a_wrong_setting_is_named() {
         settings().check().unwrap();
         type Change = fn(&mut Settings);
-        let wrong: [(&str, Change); 5] = [
+        let wrong: [(&str, Change); 7] = [
+            ("engagement.direct_batched.waiting_max", |all| all.direct_batched.waiting_max = usize::MAX),
+            ("engagement.batch_events_max", |all| all.batch_events_max = 0),
             ("engagement.direct_path", |all| all.write_path = WritePath::Direct),
             ("engagement.visitor_secret", |all| all.visitor_secret = SecretString::from("short")),
             ("engagement.direct_batched.events_max", |all| all.direct_batched.events_max = 513),

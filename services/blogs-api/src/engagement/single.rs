@@ -83,8 +83,9 @@ impl IntoResponse for Answer {
 
 /// Tells that somebody looked at a blog.
 ///
-/// A view counts once per visitor, blog and window (half an hour, unless set otherwise). A view without an
-/// `Idempotency-Key` that is sent again after the window's end may count twice.
+/// A view counts once per visitor, blog and window (half an hour, unless set otherwise; where the window is set to 0,
+/// every view counts). A view without an `Idempotency-Key` that is sent again after the window's end, or where every
+/// view counts, may count twice.
 #[utoipa::path(
     post,
     path = "/v1/blogs/{id}/views",
@@ -126,6 +127,7 @@ pub(super) async fn view(
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Counts once for all requests with this key."),
         ("X-Write-Path" = Option<String>, Header, description = "message, direct or direct-batched, where allowed."),
     ),
     responses(
@@ -154,6 +156,7 @@ pub(super) async fn like(
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Counts once for all requests with this key."),
         ("X-Write-Path" = Option<String>, Header, description = "message, direct or direct-batched, where allowed."),
     ),
     responses(

@@ -12,7 +12,6 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
 use broker::{HandOver, Overdue};
 use database::{Error, Pool};
 use deadpool_postgres::Object;
@@ -25,6 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::settings::Settings;
 use crate::outbox::Outbox;
+use crate::settings::within;
 
 /// The `[engagement.spill]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,16 +51,12 @@ impl SpillSettings {
     /// # Errors
     /// A sentence that says which setting to change.
     pub fn open(&self) -> anyhow::Result<(HandOver, mpsc::Receiver<Overdue>)> {
-        ensure!(
-            (1..=1024).contains(&self.waiting_max),
-            "engagement.spill.waiting_max must be between 1 and 1024"
-        );
-        ensure!(
-            (1..=1024).contains(&self.insert_envelopes_max),
-            "engagement.spill.insert_envelopes_max must be between 1 and 1024"
-        );
-        ensure!(self.retry_pause_ms > 0, "engagement.spill.retry_pause_ms must be above 0");
-        ensure!(self.outbox_envelopes_max > 0, "engagement.spill.outbox_envelopes_max must be above 0");
+        within("engagement.spill.away_ms", self.away_ms, 0..=60_000)?;
+        within("engagement.spill.waiting_max", self.waiting_max, 1..=1024)?;
+        within("engagement.spill.insert_envelopes_max", self.insert_envelopes_max, 1..=1024)?;
+        within("engagement.spill.insert_every_ms", self.insert_every_ms, 0..=10_000)?;
+        within("engagement.spill.retry_pause_ms", self.retry_pause_ms, 1..=10_000)?;
+        within("engagement.spill.outbox_envelopes_max", self.outbox_envelopes_max, 1..=u32::MAX)?;
         let (to, overdue) = mpsc::channel(self.waiting_max);
         Ok((HandOver { to, away_after: Duration::from_millis(self.away_ms) }, overdue))
     }
@@ -217,7 +213,9 @@ mod tests {
     fn a_wrong_setting_is_named() {
         settings().spill.open().unwrap();
         type Change = fn(&mut SpillSettings);
-        let wrong: [(&str, Change); 4] = [
+        let wrong: [(&str, Change); 6] = [
+            ("engagement.spill.away_ms", |spill| spill.away_ms = u64::MAX),
+            ("engagement.spill.insert_every_ms", |spill| spill.insert_every_ms = u64::MAX),
             ("engagement.spill.waiting_max", |spill| spill.waiting_max = 0),
             ("engagement.spill.insert_envelopes_max", |spill| spill.insert_envelopes_max = 1025),
             ("engagement.spill.retry_pause_ms", |spill| spill.retry_pause_ms = 0),

@@ -121,13 +121,12 @@ pub(super) async fn stats(
 
     let mut client = state.pool.get().await?;
     let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-    let transaction =
-        snapshot.start().await.map_err(|source| Error::Transaction { doing: "beginning", source })?;
+    let transaction = snapshot.start().await.map_err(Error::transaction("beginning"))?;
     let Some(totals) = STATS_TOTALS.query_opt(&transaction, &[&blog_id, &reader]).await? else {
         return Err(Problem::not_found("there is no such blog"));
     };
     let counted = series(&transaction, blog_id, range).await?;
-    transaction.commit().await.map_err(|source| Error::Transaction { doing: "committing", source })?;
+    transaction.commit().await.map_err(Error::transaction("committing"))?;
 
     let series = range.fill(&counted);
     Ok(Json(Stats {

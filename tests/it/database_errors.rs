@@ -1,0 +1,38 @@
+//! What the errors of the database say, and what they keep to themselves.
+
+use std::error::Error as _;
+
+use database::{Error, Fault};
+
+use crate::world::World;
+
+#[tokio::test]
+async fn an_error_quotes_no_row() {
+    let world = World::new().await;
+    let insert =
+        "insert into blogs.account (handle, email, password_hash) values ('ada', 'ada@example.org', '')";
+    world.run(insert).await;
+    let twice = world.client().execute(insert, &[]).await.unwrap_err();
+    assert!(twice.as_db_error().unwrap().detail().unwrap().contains("ada"), "Postgres itself quotes it");
+    let error = Error::statement("account_create.sql")(twice);
+    let mut said = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said.push(error.to_string());
+        cause = error.source();
+    }
+    let said = said.join(": ");
+    assert!(said.contains("account_create.sql") && said.contains("23505"), "{said}");
+    assert!(!said.contains("ada"), "{said}");
+    assert_eq!((error.fault(), error.sqlstate()), (Fault::BadValue, Some("23505")));
+    assert_eq!(error.constraint(), Some("account_handle_key"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_read_only_may_take_it_later() {
+    let world = World::new().await;
+    let refused =
+        world.client().batch_execute("begin read only; delete from blogs.outbox").await.unwrap_err();
+    let error = Error::statement("outbox_delete.sql")(refused);
+    assert_eq!((error.sqlstate(), error.is_unavailable()), (Some("25006"), true));
+}
