@@ -59,6 +59,11 @@ impl World {
         Self { name, administrator, amqp_url: OnceLock::new(), session }
     }
 
+    /// The database's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The database, as its administrator.
     pub(crate) fn client(&self) -> &tokio_postgres::Client {
         &self.session.client

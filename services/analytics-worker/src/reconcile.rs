@@ -1,5 +1,9 @@
 //! Counters against what they count: some blogs at a time, round and round.
 //!
+//! A look that takes longer than the role's statement timeout is not repeated as it was: half as many blogs are looked
+//! at, down to one, and a single blog that takes so long is left out. After each look that succeeds they are twice as
+//! many again, up to the setting.
+//!
 //! A batch writes what it counts and the counter in one transaction, so they agree in every snapshot; what differs was
 //! changed by something else. That is for a person to look into, so it is said and not mended here.
 
@@ -13,6 +17,9 @@ use crate::metrics::{KindLabel, Metrics};
 use crate::settings::ReconcileSettings;
 
 const COUNTER_DRIFT: Statement = statement!("counter_drift.sql");
+const COUNTER_NEXT: Statement = statement!("counter_next.sql");
+/// SQLSTATE `query_canceled`: the statement timeout.
+const QUERY_CANCELED: &str = "57014";
 const KINDS: [&str; 3] = ["views", "likes", "shares"];
 /// Most blogs that one warning names.
 const NAMED_MAX: usize = 20;
@@ -21,11 +28,13 @@ const NAMED_MAX: usize = 20;
 type Sums = [i64; KINDS.len()];
 
 /// Where the going round has got to.
-#[derive(Default)]
 struct Round {
+    /// Blogs that the next look takes in.
+    most: i32,
     /// The last blog that was looked at.
     after: i64,
-    /// What each look found, by the last blog that it took in; looks that found nothing are left out.
+    /// What each look found, by the last blog that it took in; looks that found nothing are left out. Where looks have
+    /// become smaller, a blog may stand in two of them until the round is over.
     found: BTreeMap<i64, Sums>,
 }
 
@@ -36,14 +45,16 @@ pub(crate) async fn run(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let mut round = Round::default();
+    let mut round = Round { most: settings.blogs_per_round, after: 0, found: BTreeMap::new() };
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            looked = look(&pool, round.after, settings.blogs_per_round) => match looked {
-                Ok(rows) => round.take(&rows, settings.blogs_per_round, &metrics),
+            looked = round.look(&pool, &metrics) => match looked {
+                Ok(()) => round.most = round.most.saturating_mul(2).min(settings.blogs_per_round),
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
+                    most = round.most,
+                    after = round.after,
                     "counters could not be compared, the next look goes on"
                 ),
             },
@@ -55,14 +66,31 @@ pub(crate) async fn run(
     }
 }
 
-async fn look(pool: &Pool, after: i64, most: i32) -> Result<Vec<Row>, Error> {
-    let client = pool.get().await?;
-    COUNTER_DRIFT.query(&client, &[&after, &most]).await
-}
-
 impl Round {
+    /// Looks at the next blogs. What took too long is tried in smaller parts from the next look on.
+    async fn look(&mut self, pool: &Pool, metrics: &Metrics) -> Result<(), Error> {
+        let client = pool.get().await?;
+        match COUNTER_DRIFT.query(&client, &[&self.after, &self.most]).await {
+            Ok(rows) => self.take(&rows, metrics),
+            Err(error) if error.sqlstate() == Some(QUERY_CANCELED) && self.most > 1 => {
+                self.most /= 2;
+                return Err(error);
+            }
+            Err(error) if error.sqlstate() == Some(QUERY_CANCELED) => {
+                let next: Option<i64> = COUNTER_NEXT.query_one(&client, &[&self.after]).await?.get("blog_id");
+                tracing::warn!(
+                    blog = next,
+                    "its counters take too long to compare, and are left out of this round"
+                );
+                self.after = next.unwrap_or(0);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Takes in what a look found, says it, and goes on behind it, or from the start when there was no more.
-    fn take(&mut self, rows: &[Row], most: i32, metrics: &Metrics) {
+    fn take(&mut self, rows: &[Row], metrics: &Metrics) {
         let (looked_at, last_id): (i64, i64) =
             rows.first().map_or((0, self.after), |row| (row.get("looked_at"), row.get("last_id")));
         let mut sums = Sums::default();
@@ -88,7 +116,7 @@ impl Round {
         }
 
         // What was found here before is out of date, and so is what was found behind the end.
-        let is_end = looked_at < i64::from(most);
+        let is_end = looked_at < i64::from(self.most);
         self.found.retain(|of, _| *of <= self.after || (*of > last_id && !is_end));
         if !blogs.is_empty() {
             self.found.insert(last_id, sums);
