@@ -33,7 +33,7 @@ use api::Api;
 use blogs::Blogs;
 use progress::Progress;
 use report::Report;
-use send::Load;
+use send::{Load, Sent};
 use view::{Rules, Sieve};
 
 const API: &str = "http://127.0.0.1:8080";
@@ -50,11 +50,12 @@ Examples:
     ssh www.example.net cat /var/log/nginx/access.log | commonplace import access-log --create --site example.net -
 
 A line is a view if it is a GET, was answered 200 or 304, its path begins with a prefix and ends like a page, and its \
-agent is no known robot. The others are counted by reason. A visitor is an address with an agent; both stay here, only \
+agent is no known robot; each of these is an option. The others are counted by reason. A visitor is an address with an agent; both stay here, only \
 a hash of them is sent.
 
 It can be run again at any time, with newer logs or after it was broken off: a line counts once, as long as the API's \
-engagement.visitor_secret stays what it is. Where rate limits are on, they hold for an import, too.
+engagement.visitor_secret stays what it is. Where rate limits are on, they hold for an import, too: a --batch must fit \
+into them.
 
 Exit codes: 0 done, also when lines were left out; 1 failed; 2 wrong usage.";
 
@@ -88,7 +89,8 @@ struct AccessLog {
     /// A token with the scope import
     #[arg(long, value_name = "TOKEN", env = "COMMONPLACE_TOKEN", hide_env_values = true)]
     token: Option<SecretString>,
-    /// The Blogs API [default: that of the running `up`, else port 8080 of this machine]
+    /// The Blogs API [default: that of the running `up`, unless --config or `DATABASE_URL` names another system; else port
+    /// 8080 of this machine]
     #[arg(long, value_name = "URL")]
     api: Option<String>,
     /// How the views are counted; only `direct` knows at once which of them are repeats
@@ -143,12 +145,22 @@ async fn access_log(arguments: AccessLog) -> anyhow::Result<Report> {
     let reader = thread::spawn(move || {
         input::read(&files, &mut Sieve::new(rules), &mut progress, load.batch(), &sender)
     });
-    let sent = match api {
-        Some(api) => send::send(Arc::new(api), Blogs::new(create, load.connections()), views, load).await,
-        None => Ok(send::count(views).await),
+    let (mut sent, mut blogs) = (Sent::default(), Blogs::new(create, load.connections()));
+    let ended = match api {
+        Some(api) => send::send(Arc::new(api), &mut blogs, views, load, &mut sent).await,
+        None => {
+            send::count(views, &mut sent).await;
+            Ok(())
+        }
     };
     let took = shown.end();
-    let sent = sent?;
-    let read = reader.join().map_err(|_| anyhow!("the thread that reads the logs panicked"))?;
-    Report::of(read?, sent, took)
+    sent.blogs_made = blogs.made;
+    let panicked = |_| anyhow!("the thread that reads the logs panicked");
+    match ended.and_then(|()| reader.join().map_err(panicked)?) {
+        Ok(read) => Report::of(read, sent, took),
+        Err(error) => {
+            terminal::note(report::so_far(&sent, took));
+            Err(error)
+        }
+    }
 }

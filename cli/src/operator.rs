@@ -80,7 +80,7 @@ impl Place {
     /// When the file of a running `up` cannot be read.
     pub(crate) fn loader(&self, defaults: &'static str) -> anyhow::Result<(Loader, Option<Running>)> {
         let loader = Loader::new(defaults).neighbours(&serve::EVERY_DEFAULTS).file(self.config.as_deref());
-        let running = if self.names_a_server() { None } else { self.running()? };
+        let running = self.running()?;
         Ok(match &running {
             Some(up) => (loader.set("database.url", up.database_url.as_str()), running),
             None => (loader, None),
@@ -95,7 +95,7 @@ impl Place {
         Ok(Pool::new(&self.settings()?.database, "operator")?)
     }
 
-    /// Where the Blogs API of a running `up` listens.
+    /// Where the Blogs API of a running `up` listens, if that is the system which is meant.
     ///
     /// # Errors
     /// When its file cannot be read.
@@ -103,7 +103,11 @@ impl Place {
         Ok(self.running()?.map(|running| running.api))
     }
 
+    /// The running `up`, if that is the system which is meant.
     fn running(&self) -> anyhow::Result<Option<Running>> {
+        if self.names_a_server() {
+            return Ok(None);
+        }
         let path = mark_file(&self.directory.clone().unwrap_or_else(up::default_directory));
         let doing = || format!("reading {}", path.display());
         match fs::read(&path) {

@@ -11,13 +11,16 @@ mod fixture;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use database::Session;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tokio_postgres::types::ToSql;
 
 use fixture::{Up, commonplace, directory};
 
@@ -57,10 +60,7 @@ impl World {
         let output = command.arg(directory(name)).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-        let running = fs::read(directory(name).join("running.json")).unwrap();
-        let running: Value = serde_json::from_slice(&running).unwrap();
-        let operator = running["database_url"].as_str().unwrap().parse().unwrap();
-        Self { up, name, token, operator: Session::open(&operator).await.unwrap() }
+        Self { up, name, token, operator: operator_of(name).await }
     }
 
     fn import(&self, arguments: &[&str]) -> Command {
@@ -69,21 +69,39 @@ impl World {
         command
     }
 
-    /// What an import of these arguments reports.
+    /// The same system and its data, with another view window.
+    async fn restarted(self, view_window_s: &str) -> Self {
+        let Self { up, name, token, operator } = self;
+        drop(operator);
+        up.end(Signal::SIGINT);
+        let up = Up::start(name, &[], &[("COMMONPLACE__ENGAGEMENT__VIEW_WINDOW_S", view_window_s)]);
+        Self { up, name, token, operator: operator_of(name).await }
+    }
+
+    /// What an import of the log reports.
     fn imported(&self, arguments: &[&str]) -> Value {
-        let output = self.import(arguments).arg("--json").arg(LOG).output().unwrap();
+        self.imported_from(arguments, &[LOG])
+    }
+
+    /// What an import of these files reports.
+    fn imported_from(&self, arguments: &[&str], files: &[&str]) -> Value {
+        let output = self.import(arguments).arg("--json").args(files).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// What Postgres finds in the log.
     async fn expected(&self, site: &str, view_window_s: i64) -> Views {
-        let mut log = String::new();
-        flate2::read::GzDecoder::new(File::open(LOG).unwrap()).read_to_string(&mut log).unwrap();
+        self.found(site, view_window_s, false).await
+    }
+
+    async fn found(&self, site: &str, view_window_s: i64, without_robots: bool) -> Views {
+        let log = log();
         let lines: Vec<&str> = log.lines().collect();
         assert_eq!(lines.len() as u64, LINES);
         let sql = include_str!("sql/views_in_log.sql");
-        let rows = self.operator.client.query(sql, &[&lines, &view_window_s, &site]).await.unwrap();
+        let parameters: [&(dyn ToSql + Sync); 4] = [&lines, &view_window_s, &site, &without_robots];
+        let rows = self.operator.client.query(sql, &parameters).await.unwrap();
         rows.iter().map(|row| (row.get("source_path"), row.get("views"))).collect()
     }
 
@@ -102,6 +120,28 @@ impl World {
         let mut answer = ureq::get(format!("{}/v1/blogs/{id}/stats?{range}", self.up.api)).call().unwrap();
         (views, answer.body_mut().read_json().unwrap())
     }
+}
+
+/// The running `up`'s database, as the operator.
+async fn operator_of(name: &str) -> Session {
+    let running = fs::read(directory(name).join("running.json")).unwrap();
+    let running: Value = serde_json::from_slice(&running).unwrap();
+    Session::open(&running["database_url"].as_str().unwrap().parse().unwrap()).await.unwrap()
+}
+
+fn log() -> String {
+    let mut log = String::new();
+    flate2::read::GzDecoder::new(File::open(LOG).unwrap()).read_to_string(&mut log).unwrap();
+    log
+}
+
+/// The log in two parts, with hours between them.
+fn halves() -> (String, String) {
+    let log = log();
+    let hour = |line: &str| line.split_once('[').unwrap().1[..14].to_owned();
+    let lines: Vec<&str> = log.split_inclusive('\n').collect();
+    let middle = (lines.len() / 2..lines.len()).find(|&at| hour(lines[at]) != hour(lines[at - 1])).unwrap();
+    (lines[..middle].concat(), lines[middle..].concat())
 }
 
 fn sum(views: &Views) -> u64 {
@@ -166,8 +206,15 @@ async fn what_is_in_a_log_is_counted_once() {
 
     let without_robots = world.imported(&[&EVERYTHING[1..], &["--create", "--site", "readers"]].concat());
     assert!(without_robots["left_out"]["robot"].as_u64().unwrap() > 100, "{without_robots}");
-    let readers = sum(&world.views("readers").await);
-    assert!(0 < readers && readers < sum(&expected), "{readers}");
+    let readers = world.found("readers", 1800, true).await;
+    assert!(sum(&readers) < sum(&expected));
+    assert_eq!(world.views("readers").await, readers);
+
+    // Every request counts from now on; those that are there already do not.
+    let world = world.restarted("0").await;
+    let again = world.imported(&everything);
+    assert_eq!((&again["counted"], &again["repeat"]), (&json!(0), &json!(requests)));
+    assert_eq!(world.views("all").await, expected);
     world.up.end(Signal::SIGINT);
 }
 
@@ -202,6 +249,8 @@ async fn an_import_that_was_killed_goes_on_where_it_stopped() {
     let days: Vec<&str> = days.map(|day| day["at"].as_str().unwrap()).collect();
     assert_eq!(days, [17, 18, 19, 20].map(|day| format!("2015-05-{day}T00:00:00Z")));
 
+    in_parts(&world, sum(&expected)).await;
+
     // What is not there is left out by reason, and who may not is told how.
     let unknown = world.imported(&[&EVERYTHING[..], &["--site", "unknown"]].concat());
     let no_blog = "no blog has this path (--create makes one)";
@@ -213,5 +262,40 @@ async fn an_import_that_was_killed_goes_on_where_it_stopped() {
         said.contains("401") && said.contains("commonplace token --handle HANDLE --scope import"),
         "{said}"
     );
+    assert!(said.contains("broken off after") && said.contains("so far: nothing"), "{said}");
+
+    // Views count by windows from now on; those that are there already do not.
+    let world = world.restarted("1800").await;
+    let again = world.imported(&everything);
+    assert_eq!((&again["counted"], &again["repeat"]), (&json!(0), &json!(sum(&expected))));
+    assert_eq!(world.views("all").await, expected);
     world.up.end(Signal::SIGINT);
+}
+
+/// The log in several files, plain and gzipped, and in one stream with its older part behind.
+async fn in_parts(world: &World, requests: u64) {
+    let (first, second) = halves();
+    let file = |name: &str, bytes: &[u8]| {
+        let file = directory(world.name).join(name);
+        fs::write(&file, bytes).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(second.as_bytes()).unwrap();
+    let parts = [file("first.log", first.as_bytes()), file("second.gz", &gzip.finish().unwrap())];
+    let parts = [parts[0].as_str(), parts[1].as_str(), LOG];
+    let report = world.imported_from(&[&EVERYTHING[..], &["--create", "--site", "parts"]].concat(), &parts);
+    assert_eq!(
+        [&report["lines"], &report["counted"], &report["repeat"]],
+        [&json!(2 * LINES), &json!(requests), &json!(requests)]
+    );
+    assert_eq!(world.views("parts").await, world.expected("parts", 0).await);
+
+    let reversed = file("reversed.log", [second, first].concat().as_bytes());
+    let mut stream =
+        world.import(&[&EVERYTHING[..], &["--create", "--site", "reversed", "--json", "-"]].concat());
+    let report = stream.stdin(File::open(reversed).unwrap()).output().unwrap();
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!([&report["counted"], &report["repeat"]], [&json!(requests), &json!(0)]);
+    assert_eq!(world.views("reversed").await, world.expected("reversed", 0).await);
 }

@@ -178,7 +178,7 @@ impl Api {
         loop {
             let again = request.try_clone().context("the request cannot be copied")?;
             let (why, wait) = match self.once(again).await {
-                Ok(answer) if answer.may_change() => (answer.to_string(), answer.retry_after),
+                Ok(answer) if answer.may_change() => (answer.why_not(), answer.retry_after),
                 Ok(answer) => {
                     self.patience().last_taken = Instant::now();
                     answer.allowed()?;
@@ -237,6 +237,17 @@ impl Answer {
         matches!(self.status.as_u16(), 429 | 502 | 503 | 504)
     }
 
+    /// With what helps, should asking again never do.
+    fn why_not(&self) -> String {
+        let hint = match self.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                "; a batch above the rate limit is never taken: lower --batch then"
+            }
+            _ => "",
+        };
+        format!("{self}{hint}")
+    }
+
     fn allowed(&self) -> anyhow::Result<()> {
         if matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             bail!("the Blogs API answered {self}; {TOKEN}");
@@ -269,4 +280,18 @@ impl std::fmt::Display for Answer {
 fn retry_after(response: &Response) -> Option<Duration> {
     let seconds: u64 = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds.min(RETRY_AFTER_MAX_S)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_requests_says_what_helps() {
+        let answer = |status| Answer { status, retry_after: None, body: r#"{"detail":"wait"}"#.to_owned() };
+        let too_many = answer(StatusCode::TOO_MANY_REQUESTS);
+        assert!(too_many.may_change() && too_many.why_not().contains("lower --batch"), "{too_many}");
+        let away = answer(StatusCode::SERVICE_UNAVAILABLE);
+        assert!(away.may_change() && away.why_not().ends_with(": wait"), "{away}");
+    }
 }

@@ -182,6 +182,89 @@ mod tests {
         );
     }
 
+    /// A log of what clients send, and how many of its lines are views.
+    fn hostile() -> (Vec<u8>, u64) {
+        let line = |address: &str, time: &str, request: &str, agent: &str| {
+            format!("{address} - - [{time}] \"{request}\" 200 7 \"-\" \"{agent}\"").into_bytes()
+        };
+        let (time, get, agent) = ("17/May/2015:10:05:03 +0000", "GET /blog/a HTTP/1.1", "Opera/9.80");
+        let views = [
+            line("2001:db8::1", time, get, agent),
+            line("192.0.2.1", time, r#"GET /blog/\x22a\x22?q=\"b\" HTTP/1.1"#, agent),
+            line("192.0.2.1", time, get, r#"\"quoted\" \\"#),
+            [&line("::1", time, get, agent)[..], b" \xff\0"].concat(),
+            [&line("::1", time, get, agent)[..], b"\r"].concat(),
+        ];
+        let mut others = vec![
+            Vec::new(),
+            b"\0".to_vec(),
+            b"x".repeat(1_000_000),
+            [&line("::1", time, get, "")[..], &b"x".repeat(1_000_000)].concat(),
+            line("::1", "31/Feb/2015:10:05:03 +0000", get, agent),
+            line("::1", "17/May/99999:10:05:03 +0000", get, agent),
+            line("::1", "", get, agent),
+            line("::1", time, "\\x16\\x03\\x01", agent),
+            line("::1", time, "-", agent),
+            line("::1", time, &format!("GET /blog/{}", "a".repeat(2000)), agent),
+            line("::1", time, get, "Googlebot/2.1"),
+        ];
+        // Random bytes, the same in each run; line breaks among them make more lines.
+        let mut state = 1_u64;
+        others.extend((0..200).map(|length| {
+            let mut byte = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state.to_be_bytes()[0]
+            };
+            std::iter::repeat_with(&mut byte).take(length).collect()
+        }));
+        let count = views.len() as u64;
+        let lines: Vec<Vec<u8>> = views.into_iter().chain(others).collect();
+        (lines.join(&b'\n'), count)
+    }
+
+    #[test]
+    fn whatever_is_in_a_log_every_line_is_accounted_for() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            rules: crate::import::Rules,
+        }
+        let (log, view_count) = hostile();
+        let folder = tempfile::tempdir().unwrap();
+        let files: Vec<PathBuf> =
+            ["plain.log", "log.gz", "again.log"].map(|name| folder.path().join(name)).into();
+        for (file, bytes) in files.iter().zip([log.clone(), gzip(&log), log.clone()]) {
+            fs::write(file, bytes).unwrap();
+        }
+        assert_eq!(bytes(&files).unwrap(), Some(2 * log.len() as u64 + gzip(&log).len() as u64));
+        let Command { rules } = clap::Parser::parse_from(["import"]);
+        let (sender, mut receiver) = mpsc::channel(1000);
+        let mut progress = Progress::new(None);
+        let tally = read(&files, &mut Sieve::new(rules), &mut progress, 2, &sender).unwrap();
+        drop(sender);
+        let mut views = Vec::new();
+        while let Some(batch) = receiver.blocking_recv() {
+            views.extend(batch);
+        }
+        // An end of a file that is no line break ends a line as well.
+        let lines = 3 * (log.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1);
+        assert_eq!((tally.lines, views.len() as u64), (lines, 3 * view_count));
+        for (reason, expected) in [
+            (reason::TOO_LONG, 2),
+            (reason::BAD_TIME, 3),
+            (reason::NO_REQUEST, 1),
+            (reason::BAD_REQUEST, 1),
+            (reason::BAD_PATH, 1),
+            (reason::ROBOT, 1),
+        ] {
+            assert!(tally.left_out.rows().contains(&(reason, 3 * expected)), "{reason}: {tally:?}");
+        }
+        let keys: std::collections::BTreeSet<u128> = views.iter().map(|view| view.key).collect();
+        assert_eq!(keys.len() as u64, view_count, "each file by itself, and each line once");
+        let sent = crate::import::send::Sent { unsent: views.len() as u64, ..Default::default() };
+        crate::import::report::Report::of(tally, sent, std::time::Duration::from_secs(1)).unwrap();
+    }
+
     #[test]
     fn a_line_too_long_is_passed_over_in_bounded_memory() {
         let longest = "x".repeat(LINE_BYTES_MAX);

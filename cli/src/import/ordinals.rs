@@ -32,9 +32,10 @@ impl Ordinals {
     /// How many equal lines there were before this one, as far as is remembered.
     pub(super) fn next(&mut self, second: i64, line: u128) -> u32 {
         let newest = self.seconds.last_key_value().map_or(second, |(&newest, _)| newest.max(second));
-        let oldest = newest.saturating_sub(AGE_MAX_S);
+        let mut oldest = newest.saturating_sub(AGE_MAX_S);
         if second < oldest {
-            return 0;
+            self.seconds.clear();
+            (self.lines, oldest) = (0, second);
         }
         let seen = self.seconds.entry(second).or_default().entry(line).or_insert_with(|| {
             self.lines += 1;
@@ -65,9 +66,30 @@ mod tests {
         assert_eq!(ordinals.next(10 + AGE_MAX_S, 1), 0);
         assert_eq!(ordinals.next(10, 1), 3, "an hour before the newest");
         assert_eq!(ordinals.next(11 + AGE_MAX_S, 1), 0);
-        assert_eq!(ordinals.next(10, 1), 0, "more than an hour");
-        assert_eq!(ordinals.next(10, 1), 0, "and not remembered");
-        assert_eq!(ordinals.lines, 3);
+        assert_eq!(ordinals.next(10, 1), 0, "more than an hour: begun anew");
+        assert_eq!(ordinals.next(10, 1), 1, "and remembered from there");
+        assert_eq!(ordinals.lines, 1);
+    }
+
+    #[test]
+    fn older_logs_behind_newer_ones_are_read_like_files_of_their_own() {
+        const DAY_S: i64 = 24 * 3600;
+        let day = |day: i64| {
+            let lines = [(1, 7), (1, 7), (2, 7), (4000, 8), (4000, 8), (4000, 9), (80_000, 7), (80_000, 7)];
+            lines.map(|(second, line)| (day * DAY_S + second, line))
+        };
+        let alone = |day: [(i64, u128); 8]| {
+            let mut ordinals = Ordinals::default();
+            day.map(|(second, line)| ordinals.next(second, line))
+        };
+        let days = [2, 1, 0].map(day);
+        let mut ordinals = Ordinals::default();
+        // A line from the future changes nothing for those that follow.
+        assert_eq!(ordinals.next(1000 * DAY_S, 7), 0);
+        for day in days {
+            assert_eq!(day.map(|(second, line)| ordinals.next(second, line)), alone(day));
+        }
+        assert_eq!(alone(days[0]), [0, 1, 0, 0, 1, 0, 0, 1]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressBarIter, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressBarIter, ProgressDrawTarget, ProgressStyle};
 
 use crate::terminal;
 
@@ -50,7 +50,9 @@ impl Progress {
             self.said = Instant::now();
             match self.bar.length() {
                 Some(bytes) => {
-                    terminal::note(format_args!("{text}; {} of {bytes} bytes", self.bar.position()));
+                    let read = self.bar.position();
+                    let left = HumanDuration(left(self.started.elapsed(), read, bytes));
+                    terminal::note(format_args!("{text}; {read} of {bytes} bytes, {left} left"));
                 }
                 None => terminal::note(text),
             }
@@ -66,5 +68,26 @@ impl Progress {
     pub(super) fn end(&self) -> Duration {
         self.bar.finish_and_clear();
         self.started.elapsed()
+    }
+}
+
+/// How long the rest takes, if it goes on as it went.
+fn left(took: Duration, read: u64, bytes: u64) -> Duration {
+    let share = bytes.saturating_sub(read) as f64 / read.max(1) as f64;
+    Duration::try_from_secs_f64(took.as_secs_f64() * share).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_takes_as_long_as_what_was() {
+        let took = Duration::from_secs(10);
+        for (read, bytes, expected_s) in
+            [(50, 100, 10), (25, 100, 30), (100, 100, 0), (101, 100, 0), (0, 5, 50)]
+        {
+            assert_eq!(left(took, read, bytes), Duration::from_secs(expected_s), "{read} of {bytes}");
+        }
     }
 }

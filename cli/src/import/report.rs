@@ -75,6 +75,25 @@ impl Report {
     }
 }
 
+/// What had been answered when an import broke off. More may have been counted: answers can be lost.
+pub(super) fn so_far(sent: &Sent, took: Duration) -> String {
+    let Sent { counted, repeat, accepted, unsent, left_out, blogs_made } = sent;
+    let numbers = [
+        (*counted, "counted"),
+        (*repeat, "repeat, counted before"),
+        (*accepted, "accepted"),
+        (*unsent, "views, not sent"),
+        (*blogs_made, "blogs made"),
+    ];
+    let numbers = numbers.into_iter().filter(|&(number, _)| number > 0);
+    let numbers = numbers.map(|(number, what)| format!("  {number} {what}"));
+    let left_out = left_out.rows().into_iter().map(|(reason, lines)| format!("  {lines} left out: {reason}"));
+    let lines: Vec<String> = numbers.chain(left_out).collect();
+    let nothing = if lines.is_empty() { " nothing" } else { "" };
+    let header = format!("broken off after {:.1} s; so far:{nothing}", took.as_secs_f64());
+    [vec![header], lines].concat().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +115,19 @@ mod tests {
         };
         let report = Report::of(read(10), sent(), Duration::from_secs(3)).unwrap();
         assert_eq!(report.left_out.rows(), [(reason::ROBOT, 2), ("key: no", 1)]);
+        let so_far = so_far(&sent(), Duration::from_millis(1500));
+        assert_eq!(
+            so_far.lines().collect::<Vec<_>>(),
+            [
+                "broken off after 1.5 s; so far:",
+                "  3 counted",
+                "  2 repeat, counted before",
+                "  1 accepted",
+                "  1 views, not sent",
+                "  1 left out: key: no",
+                "  1 left out: robot",
+            ]
+        );
         for lines in [9, 11] {
             let error = Report::of(read(lines), sent(), Duration::from_secs(3)).unwrap_err().to_string();
             assert!(error.contains("does not add up"), "{error}");

@@ -49,17 +49,17 @@ pub(super) struct Sent {
     pub(super) blogs_made: u64,
 }
 
-/// Sends every view and waits for every answer.
+/// Sends every view and waits for every answer; what was answered stands in `sent` also after a failure.
 ///
 /// # Errors
 /// What the API said.
 pub(super) async fn send(
     api: Arc<Api>,
-    mut blogs: Blogs,
+    blogs: &mut Blogs,
     mut views: mpsc::Receiver<Vec<View>>,
     load: Load,
-) -> anyhow::Result<Sent> {
-    let mut sent = Sent::default();
+    sent: &mut Sent,
+) -> anyhow::Result<()> {
     let mut requests = JoinSet::new();
     let mut waiting = Vec::new();
     while let Some(views) = views.recv().await {
@@ -78,18 +78,14 @@ pub(super) async fn send(
     if !waiting.is_empty() {
         requests.spawn(one(api, waiting));
     }
-    sent.take(&mut requests, 0).await?;
-    sent.blogs_made = blogs.made;
-    Ok(sent)
+    sent.take(&mut requests, 0).await
 }
 
 /// Takes the views and only says how many there were.
-pub(super) async fn count(mut views: mpsc::Receiver<Vec<View>>) -> Sent {
-    let mut sent = Sent::default();
+pub(super) async fn count(mut views: mpsc::Receiver<Vec<View>>, sent: &mut Sent) {
     while let Some(views) = views.recv().await {
         sent.unsent += views.len() as u64;
     }
-    sent
 }
 
 async fn one(api: Arc<Api>, events: Vec<Event>) -> anyhow::Result<BatchAnswer> {

@@ -19,9 +19,19 @@ const PATH_BYTES_MAX: usize = 1024;
 /// Agents that are remembered with their judgement: 4 MB.
 const AGENTS_MAX: usize = 100_000;
 
+/// Robots that the list does not know, by a part of their agents.
+const MORE_ROBOTS: &str = include_str!("more_robots.txt");
+
 /// What counts as a view.
 #[derive(Debug, clap::Args)]
 pub(super) struct Rules {
+    /// What a request must have been; can be given several times
+    #[arg(long = "method", value_name = "METHOD", default_value = "GET")]
+    methods: Vec<String>,
+    /// What it must have been answered; can be given several times
+    #[arg(long = "status", value_name = "STATUS", default_values = ["200", "304"],
+          value_parser = clap::value_parser!(u16).range(100..=999))]
+    statuses: Vec<u16>,
     /// Only paths that begin so; can be given several times
     #[arg(long = "prefix", value_name = "PREFIX", default_value = "/blog/")]
     prefixes: Vec<String>,
@@ -31,6 +41,9 @@ pub(super) struct Rules {
     /// Count the views of robots too; they are known by a list of agents
     #[arg(long)]
     keep_robots: bool,
+    /// Agents that contain this are robots, too, in upper or lower case; can be given several times
+    #[arg(long = "robot", value_name = "TEXT", conflicts_with = "keep_robots")]
+    robots: Vec<String>,
     /// Put before each path, so that the paths of several sites are told apart
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     site: String,
@@ -59,7 +72,7 @@ pub(super) struct Sieve {
 
 impl Sieve {
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, robots: Robots::default(), ordinals: Ordinals::default() }
+        Self { robots: Robots::new(&rules.robots), rules, ordinals: Ordinals::default() }
     }
 
     /// The lines to come are another file's.
@@ -94,11 +107,11 @@ impl Sieve {
 impl Rules {
     /// Where the blog was that the line shows to a reader.
     fn source_path(&self, line: &Line<'_>) -> Result<String, Reason> {
-        if line.method != b"GET" {
-            return Err(reason::NOT_GET);
+        if !self.methods.iter().any(|method| method.as_bytes() == line.method) {
+            return Err(reason::OTHER_METHOD);
         }
-        if !matches!(line.status, b"200" | b"304") {
-            return Err(reason::NOT_SHOWN);
+        if !self.statuses.contains(&line.status) {
+            return Err(reason::OTHER_STATUS);
         }
         if !self.prefixes.iter().any(|prefix| line.path.starts_with(prefix.as_bytes())) {
             return Err(reason::OTHER_PREFIX);
@@ -119,20 +132,31 @@ impl Rules {
     }
 }
 
-/// The list of robots. It is one large expression and slow, so each agent is judged once.
-#[derive(Debug, Default)]
+/// The list of robots, and those that it does not know. It is one large expression and slow, so each agent is judged
+/// once.
+#[derive(Debug)]
 struct Robots {
     list: Bots,
+    /// Parts of agents, in lower case.
+    more: Vec<String>,
     judged: HashMap<u128, bool>,
 }
 
 impl Robots {
+    fn new(more: &[String]) -> Self {
+        let more =
+            MORE_ROBOTS.lines().filter(|line| !line.starts_with('#')).chain(more.iter().map(String::as_str));
+        let more = more.map(str::to_lowercase).filter(|text| !text.is_empty()).collect();
+        Self { list: Bots::default(), more, judged: HashMap::new() }
+    }
+
     fn knows(&mut self, agent: &[u8]) -> bool {
         let name = hash(hasher([agent]));
         if let Some(&is_robot) = self.judged.get(&name) {
             return is_robot;
         }
-        let is_robot = self.list.is_bot(&String::from_utf8_lossy(agent));
+        let text = String::from_utf8_lossy(agent).to_lowercase();
+        let is_robot = self.more.iter().any(|part| text.contains(part)) || self.list.is_bot(&text);
         if self.judged.len() >= AGENTS_MAX {
             self.judged.clear();
         }
@@ -164,6 +188,9 @@ mod tests {
 
     fn rules() -> Rules {
         Rules {
+            methods: vec!["GET".to_owned()],
+            statuses: vec![200, 304],
+            robots: Vec::new(),
             prefixes: vec!["/blog/".to_owned(), "/articles/".to_owned()],
             extensions: vec!["html".to_owned(), "php".to_owned()],
             keep_robots: false,
@@ -209,15 +236,30 @@ mod tests {
             (get("/blog/a."), reason::OTHER_EXTENSION),
             (get("/blog/.htaccess"), reason::OTHER_EXTENSION),
             (get("/blog/a\0b"), reason::BAD_PATH),
-            (line("::1", 0, "HEAD /blog/ HTTP/1.1", 200, FIREFOX), reason::NOT_GET),
-            (line("::1", 0, "get /blog/ HTTP/1.1", 200, FIREFOX), reason::NOT_GET),
-            (line("::1", 0, "GET /blog/ HTTP/1.1", 404, FIREFOX), reason::NOT_SHOWN),
-            (line("::1", 0, "GET /blog/ HTTP/1.1", 206, FIREFOX), reason::NOT_SHOWN),
+            (line("::1", 0, "HEAD /blog/ HTTP/1.1", 200, FIREFOX), reason::OTHER_METHOD),
+            (line("::1", 0, "get /blog/ HTTP/1.1", 200, FIREFOX), reason::OTHER_METHOD),
+            (line("::1", 0, "GET /blog/ HTTP/1.1", 404, FIREFOX), reason::OTHER_STATUS),
+            (line("::1", 0, "GET /blog/ HTTP/1.1", 206, FIREFOX), reason::OTHER_STATUS),
             (line("::1", 0, "GET /blog/ HTTP/1.1", 200, GOOGLE), reason::ROBOT),
             (b"?".to_vec(), reason::NOT_COMBINED),
         ] {
             assert_eq!(source_path(&line), Err(reason), "{}", String::from_utf8_lossy(&line));
         }
+    }
+
+    #[test]
+    fn methods_and_statuses_are_those_that_were_asked_for() {
+        let methods = ["GET", "QUERY"].map(str::to_owned).to_vec();
+        let mut sieve = Sieve::new(Rules { methods, statuses: vec![206, 999], ..rules() });
+        let mut judged = |method: &str, status: u16| {
+            sieve.view(&line("::1", 0, &format!("{method} /blog/ HTTP/1.1"), status, FIREFOX)).map(|_view| ())
+        };
+        assert_eq!(
+            [("GET", 206), ("QUERY", 206), ("QUERY", 999)].map(|(method, status)| judged(method, status)),
+            [Ok(()); 3]
+        );
+        assert_eq!(judged("POST", 206), Err(reason::OTHER_METHOD));
+        assert_eq!(judged("GET", 200), Err(reason::OTHER_STATUS));
     }
 
     #[test]
@@ -230,9 +272,14 @@ mod tests {
 
     #[test]
     fn the_list_tells_robots_from_readers() {
-        let mut robots = Robots::default();
+        let mut robots = Robots::new(&["FIRE-walker".to_owned(), String::new()]);
         for robot in [
             GOOGLE,
+            "Mozilla/5.0 (compatible; GoogleOther)",
+            "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; Claude-User/1.0; +Claude-User@anthropic.com)",
+            "Prometheus/2.53.0",
+            "Blackbox Exporter/0.25.0",
+            "Mozilla/5.0 (Fire-Walker 1)",
             "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
             "UniversalFeedParser/4.2-pre-314-svn +http://feedparser.org/",
             "Tiny Tiny RSS/1.11 (http://tt-rss.org/)",
@@ -256,9 +303,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_added_to_the_list_is_not_in_it() {
+        let list = Bots::default();
+        for part in MORE_ROBOTS.lines().filter(|line| !line.starts_with('#')) {
+            assert!(!part.trim().is_empty() && !list.is_bot(part), "{part:?} can go");
+        }
+    }
+
+    #[test]
     fn judgements_are_remembered_in_bounded_memory() {
         let mut robots =
-            Robots { judged: (0..AGENTS_MAX as u128).map(|n| (n, true)).collect(), ..Robots::default() };
+            Robots { judged: (0..AGENTS_MAX as u128).map(|n| (n, true)).collect(), ..Robots::new(&[]) };
         assert!(!robots.knows(FIREFOX.as_bytes()));
         assert_eq!(robots.judged.len(), 1);
     }
