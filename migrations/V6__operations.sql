@@ -1,6 +1,7 @@
 -- What operators do: suspend and restore accounts, take blogs down and bring them back, export and erase what
 -- belongs to a person, give parked events up, mend counters. Each is one function of the owner of the schema, so
--- that the operator's role needs no right to change a table.
+-- that the operator's role itself may change no table. To redrive, which is to count, it says `set role
+-- engagement_writer` first, and then may do what a worker's counting may do, no more.
 
 set local role blogs_owner;
 
@@ -18,6 +19,22 @@ alter table blogs.blog
   add constraint blog_author check (author_id is not null or deleted_at is not null);
 create index blog_author on blogs.blog (author_id);
 create unique index blog_source_path on blogs.blog (source_path) where source_path is not null;
+
+-- The planner's samples are copies, too, and those of an emptied table are never made anew. What says who somebody is
+-- is not sampled; each of these is found by a unique index or by nothing. Of `blog.author_id` samples are needed:
+-- `sample_again` makes them without the erased.
+alter table blogs.account
+  alter column id set statistics 0, alter column handle set statistics 0, alter column email set statistics 0,
+  alter column password_hash set statistics 0;
+alter index blogs.account_email alter column 1 set statistics 0;
+alter table blogs.blog
+  alter column title set statistics 0, alter column body set statistics 0, alter column source_path set statistics 0;
+alter table blogs.blog_slug alter column slug set statistics 0;
+alter table blogs.tag alter column name set statistics 0;
+alter table blogs.outbox alter column body set statistics 0;
+alter table blogs.idempotency_key
+  alter column account_id set statistics 0, alter column key set statistics 0,
+  alter column request_hash set statistics 0, alter column response set statistics 0;
 
 -- The one rule of who may act. Not a security barrier: the planner must be able to look up one account in it.
 create view blogs.active_account as
@@ -70,30 +87,41 @@ language sql security definer set search_path = '' as $$
   select exists (select from changed)
 $$;
 
--- Everything in this schema that belongs to a person. Null if there is no such account.
-create function blogs.export_account(wanted bigint) returns jsonb
+-- True if a message or an event of one, as JSON in whatever spacing, names the account. The one rule of what does; a
+-- number is looked for before the slower expression is.
+create function blogs.names_account(body bytea, wanted bigint) returns boolean
+language sql immutable set search_path = '' as $$
+  select position(convert_to(wanted::text, 'utf8') in body) > 0
+     and encode(body, 'escape') ~ format('"(account|author)_id"\s*:\s*"?%s"?(\D|$)', wanted)
+$$;
+
+-- Everything in this schema that belongs to a person, part by part and each item in a row, so that it may be large.
+-- Nothing if there is no such account.
+create function blogs.export_account(wanted bigint) returns table (part text, item jsonb)
 language sql stable security definer set search_path = '' as $$
-  select jsonb_build_object(
-    'answers', (select coalesce(jsonb_agg(jsonb_build_object('key', k.key, 'response', k.response)
-                                          order by k.created_at, k.key), '[]')
-                from blogs.idempotency_key k where k.account_id = a.id),
-    'account', jsonb_build_object(
-      'id', a.id, 'handle', a.handle, 'email', a.email, 'created_at', a.created_at,
-      'suspended_at', a.suspended_at, 'deleted_at', a.deleted_at),
-    'blogs', coalesce((
-      select jsonb_agg(jsonb_build_object(
-        'id', b.id, 'title', b.title, 'body', b.body, 'source_path', b.source_path,
-        'created_at', b.created_at, 'updated_at', b.updated_at, 'published_at', b.published_at,
-        'taken_down_at', b.taken_down_at, 'deleted_at', b.deleted_at,
-        'slugs', (select coalesce(jsonb_agg(s.slug order by s.is_current desc, s.slug), '[]')
-                  from blogs.blog_slug s where s.blog_id = b.id),
-        'tags', (select coalesce(jsonb_agg(t.name order by t.name), '[]')
-                 from blogs.blog_tag bt join blogs.tag t on t.id = bt.tag_id where bt.blog_id = b.id),
-        'total_views', c.total_views, 'total_likes', c.total_likes, 'total_shares', c.total_shares) order by b.id)
-      from blogs.blog b join blogs.blog_counter c on c.blog_id = b.id
-      where b.author_id = a.id), '[]'))
-  from blogs.account a
-  where a.id = wanted
+  (select 'account', jsonb_build_object(
+     'id', a.id, 'handle', a.handle, 'email', a.email, 'created_at', a.created_at,
+     'suspended_at', a.suspended_at, 'deleted_at', a.deleted_at)
+   from blogs.account a
+   where a.id = wanted)
+  union all
+  (select 'blogs', jsonb_build_object(
+     'id', b.id, 'title', b.title, 'body', b.body, 'source_path', b.source_path,
+     'created_at', b.created_at, 'updated_at', b.updated_at, 'published_at', b.published_at,
+     'taken_down_at', b.taken_down_at, 'deleted_at', b.deleted_at,
+     'slugs', (select coalesce(jsonb_agg(s.slug order by s.is_current desc, s.slug), '[]')
+               from blogs.blog_slug s where s.blog_id = b.id),
+     'tags', (select coalesce(jsonb_agg(t.name order by t.name), '[]')
+              from blogs.blog_tag bt join blogs.tag t on t.id = bt.tag_id where bt.blog_id = b.id),
+     'total_views', c.total_views, 'total_likes', c.total_likes, 'total_shares', c.total_shares)
+   from blogs.blog b join blogs.blog_counter c on c.blog_id = b.id
+   where b.author_id = wanted
+   order by b.id)
+  union all
+  (select 'answers', jsonb_build_object('key', k.key, 'response', k.response)
+   from blogs.idempotency_key k
+   where k.account_id = wanted
+   order by k.created_at, k.key)
 $$;
 
 -- The first step of erasing: the account is deleted, so that nothing new is accepted or counted in its name.
@@ -110,25 +138,22 @@ $$;
 -- The second step: nothing in this schema says any more who it was. The blogs' rows stay, empty and ownerless, so that
 -- counters and series keep what they count. Locks the account, then its blogs in key order, as whoever writes a blog
 -- does; then nothing new can come. Refused while the account is not deleted, and while the outbox holds an envelope that
--- names it: the relay sends it within moments.
+-- names it: the relay sends it within moments, if it is of a release that knows the routing key.
 create function blogs.erase_account(wanted bigint) returns void
 language plpgsql security definer set search_path = '' as $$
 declare
   owned bigint[];
+  waiting text;
 begin
   perform from blogs.account where id = wanted for update;
   if exists (select from blogs.account a where a.id = wanted and a.deleted_at is null) then
     raise exception 'account % is not deleted', wanted using errcode = '55000';
   end if;
   perform from blogs.blog where author_id = wanted order by id for update;
-  if exists (
-    select from blogs.outbox o
-    where position(convert_to(format('"author_id":%s}', wanted), 'utf8') in o.body) > 0
-       or position(convert_to(format('"author_id":%s,', wanted), 'utf8') in o.body) > 0
-       or position(convert_to(format('"account_id":%s}', wanted), 'utf8') in o.body) > 0
-       or position(convert_to(format('"account_id":%s,', wanted), 'utf8') in o.body) > 0)
-  then
-    raise exception 'the outbox still holds an envelope of account %', wanted using errcode = '55006';
+  select string_agg(distinct o.routing_key, ', ') into waiting
+  from blogs.outbox o where blogs.names_account(o.body, wanted);
+  if waiting is not null then
+    raise exception 'the outbox still holds an envelope of account % (%)', wanted, waiting using errcode = '55006';
   end if;
   select coalesce(array_agg(id order by id), '{}') into owned from blogs.blog where author_id = wanted;
   update blogs.blog
@@ -141,25 +166,34 @@ begin
   delete from blogs.account where id = wanted;
 end $$;
 
--- Forgets tags that no blog has, such as those that only an erased author used. In a transaction of its own: somebody
--- may be about to use one again, and does not wait long. Locks them in key order, those of others are left.
+-- Forgets tags that no blog has, such as those that only an erased author used. In a transaction of its own. Locks the
+-- table against whoever puts tags on a blog: those who found a tag there have put it on when this looks, and those who
+-- come later look again and make it anew. Readers are not held up.
 create function blogs.forget_unused_tags() returns bigint
-language sql security definer set search_path = '' as $$
-  with gone as (
-    delete from blogs.tag where id in (
-      select t.id from blogs.tag t
-      where not exists (select from blogs.blog_tag bt where bt.tag_id = t.id)
-      order by t.id for update skip locked)
-    returning 1)
-  select count(*) from gone
-$$;
+language plpgsql security definer set search_path = '' as $$
+declare
+  forgotten bigint;
+begin
+  lock table blogs.tag in share row exclusive mode;
+  delete from blogs.tag t where not exists (select from blogs.blog_tag bt where bt.tag_id = t.id);
+  get diagnostics forgotten = row_count;
+  return forgotten;
+end $$;
+
+-- Samples anew where the planner's samples may name who was erased. In a transaction of its own, after that of erasing.
+create function blogs.sample_again() returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  analyze blogs.blog (author_id);
+end $$;
 
 grant select on blogs.active_account to blogs_api, engagement_writer, operator;
 -- `select on blogs.account` was given column by column to the operator.
 grant select (suspended_at) on blogs.account to operator;
 grant execute on function blogs.suspend_account(bigint), blogs.restore_account(bigint), blogs.take_down_blog(bigint),
   blogs.restore_blog(bigint), blogs.export_account(bigint), blogs.retire_account(bigint), blogs.erase_account(bigint),
-  blogs.forget_unused_tags() to operator;
+  blogs.forget_unused_tags(), blogs.sample_again() to operator;
+grant execute on function blogs.names_account(bytea, bigint) to analytics_owner;
 -- For mending counters: Analytics knows what they should say.
 grant select, update (total_views, total_likes, total_shares) on blogs.blog_counter to analytics_owner;
 
@@ -173,44 +207,68 @@ alter table analytics.parked
 drop index analytics.parked_waiting;
 create index parked_waiting on analytics.parked (first_seen_at) where redriven_at is null and dropped_at is null;
 
--- What an account has left behind in this schema.
-create function analytics.export_account(wanted bigint) returns jsonb
+-- As for `blogs.account`. Of `blog_like.account_id` samples are needed.
+alter table analytics.parked
+  alter column kind set statistics 0, alter column reason set statistics 0, alter column body set statistics 0,
+  alter column traceparent set statistics 0;
+
+-- True if a parked event names the account: in its body, or where that is gone in its reason, which may quote it.
+create function analytics.names_account(p analytics.parked, wanted bigint) returns boolean
+language sql stable set search_path = '' as $$
+  select blogs.names_account(p.body, wanted) or (p.body = '' and p.reason ~ format('(^|\D)%s(\D|$)', wanted))
+$$;
+
+-- What an account has left behind in this schema: its likes, and what is parked and names it. Of a whole message it is
+-- only said that it is there; the events of others are in it, too.
+create function analytics.export_account(wanted bigint) returns table (part text, item jsonb)
 language sql stable security definer set search_path = '' as $$
-  select jsonb_build_object('likes', coalesce(jsonb_agg(jsonb_build_object(
-    'blog_id', l.blog_id, 'liked', l.liked,
-    'at', to_timestamp(l.version_us / 1000000.0)) order by l.blog_id), '[]'))
-  from analytics.blog_like l
-  where l.account_id = wanted
+  (select 'likes', jsonb_build_object(
+     'blog_id', l.blog_id, 'liked', l.liked, 'at', to_timestamp(l.version_us / 1000000.0))
+   from analytics.blog_like l
+   where l.account_id = wanted
+   order by l.blog_id)
+  union all
+  (select 'parked', jsonb_build_object(
+     'envelope_id', p.envelope_id, 'index', p.index, 'first_seen_at', p.first_seen_at,
+     'redriven_at', p.redriven_at, 'dropped_at', p.dropped_at,
+     'body', case when p.index >= 0 then encode(p.body, 'escape') end)
+   from analytics.parked p
+   where analytics.names_account(p, wanted)
+   order by p.envelope_id, p.index)
 $$;
 
 -- Nothing in this schema says any more who it was. A like stays under a random number of its own, which no account
--- has, so that totals stay what they are. Refused while a whole message is parked that names the account: it holds the
--- events of others, too. Locks the likes, then the parked events, each in key order.
+-- has, so that totals stay what they are; a parked event loses its body, and its reason, which may quote it. Refused
+-- while a whole message is parked that names the account: it holds the events of others, too. Locks the likes, then the
+-- parked events, each in key order.
 create function analytics.erase_account(wanted bigint) returns void
 language plpgsql security definer set search_path = '' as $$
-declare
-  last_member bytea := convert_to(format('"account_id":%s}', wanted), 'utf8');
-  any_other bytea := convert_to(format('"account_id":%s,', wanted), 'utf8');
 begin
   perform from analytics.blog_like where account_id = wanted order by blog_id for update;
   update analytics.blog_like
   set account_id = -1 - ('x' || substr(md5(gen_random_uuid()::text), 1, 15))::bit(60)::bigint
   where account_id = wanted;
   perform from analytics.parked p
-  where position(last_member in p.body) > 0 or position(any_other in p.body) > 0
+  where analytics.names_account(p, wanted)
   order by p.envelope_id, p.index
   for no key update;
   if exists (
     select from analytics.parked p
-    where p.index < 0 and p.redriven_at is null and p.dropped_at is null
-      and (position(last_member in p.body) > 0 or position(any_other in p.body) > 0))
+    where p.index < 0 and p.redriven_at is null and p.dropped_at is null and analytics.names_account(p, wanted))
   then
     raise exception 'a parked message names account %', wanted using errcode = '55006',
       hint = 'redrive or drop it first';
   end if;
   update analytics.parked p
-  set body = '', dropped_at = case when p.redriven_at is null then coalesce(p.dropped_at, now()) end
-  where position(last_member in p.body) > 0 or position(any_other in p.body) > 0;
+  set body = '', reason = 'erased', dropped_at = case when p.redriven_at is null then coalesce(p.dropped_at, now()) end
+  where analytics.names_account(p, wanted);
+end $$;
+
+-- As in the schema `blogs`.
+create function analytics.sample_again() returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  analyze analytics.blog_like (account_id);
 end $$;
 
 -- Gives a parked event up. It stays accounted for as parked; its body is gone. False if it was not waiting.
@@ -307,7 +365,7 @@ begin
   return true;
 end $$;
 
-grant execute on function analytics.export_account(bigint), analytics.erase_account(bigint),
+grant execute on function analytics.export_account(bigint), analytics.erase_account(bigint), analytics.sample_again(),
   analytics.drop_parked(uuid, integer), analytics.mend_counter(bigint) to operator;
 grant execute on function analytics.counter_drift(bigint, integer) to operator, analytics_worker;
 -- A parked event is redriven under engagement_writer, and marked there; so is what the ledger has taken in of a late

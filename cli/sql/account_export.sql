@@ -1,2 +1,9 @@
--- Everything that the owners of the schemas keep of a person. Locks nothing.
-select blogs.export_account($1::bigint) || analytics.export_account($1::bigint) as export
+-- Everything that the owners of the schemas keep of a person, part by part and item by item, in one snapshot. Locks nothing.
+select e.part, e.item
+from (
+  select 1 as owner, b.part, b.item, b.ordinality
+  from blogs.export_account($1::bigint) with ordinality as b (part, item, ordinality)
+  union all
+  select 2, a.part, a.item, a.ordinality
+  from analytics.export_account($1::bigint) with ordinality as a (part, item, ordinality)) as e
+order by e.owner, e.ordinality

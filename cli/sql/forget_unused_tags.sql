@@ -1,2 +1,2 @@
--- Forgets tags that no blog has, through their owner. Locks them in key order.
+-- Forgets tags that no blog has, through their owner. Locks the tags against whoever puts one on a blog.
 select blogs.forget_unused_tags() as forgotten

@@ -1,6 +1,6 @@
--- Parked events that match, the longest parked first, after a given one, and how many match from there on. Locks nothing.
+-- Parked events that match, the longest parked first, after a given one. Locks nothing.
 select p.envelope_id, p.index, p.kind, p.reason, p.sqlstate, p.in_ledger, p.attempts, p.first_seen_at, p.redriven_at,
-       p.dropped_at, octet_length(p.body) as body_bytes, count(*) over () as matching
+       p.dropped_at, octet_length(p.body) as body_bytes
 from analytics.parked p
 where ($1::boolean or (p.redriven_at is null and p.dropped_at is null))
   and ($2::text is null or position(lower($2::text) in lower(p.reason)) > 0)

@@ -1,35 +1,27 @@
 //! `commonplace account`: what operators do with accounts, each through one function of the schema's owner.
 //!
 //! Suspending takes an account's blogs from sight and its tokens back; every service asks the same views, so that one
-//! change is enough. Erasing has two steps. First the account is deleted: from that commit on, whoever begins to count
-//! its likes finds it gone. Then everything older is waited for, and what is left is rewritten, so that no transaction
-//! which had seen the account alive can write its id after it has been erased.
+//! change is enough.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod erase;
+mod export;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use database::{Statement, statement};
 use deadpool_postgres::Object;
 use jiff::Timestamp;
-use tokio::time::Instant;
+use serde::Serialize;
 
 use crate::operator::Place;
-use crate::terminal::{self, Progress};
+use crate::terminal::{self, Format};
 
 const ACCOUNT_FIND: Statement = statement!("account_find.sql");
 const ACCOUNT_SUSPEND: Statement = statement!("account_suspend.sql");
 const ACCOUNT_RESTORE: Statement = statement!("account_restore.sql");
-const ACCOUNT_EXPORT: Statement = statement!("account_export.sql");
-const ACCOUNT_RETIRE: Statement = statement!("account_retire.sql");
-const ACCOUNT_ERASE: Statement = statement!("account_erase.sql");
-const FORGET_UNUSED_TAGS: Statement = statement!("forget_unused_tags.sql");
-const TRANSACTION_HORIZON: Statement = statement!("transaction_horizon.sql");
-/// How often the end of older transactions is asked for.
-const POLL: Duration = Duration::from_millis(50);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +32,18 @@ Examples:
   commonplace account erase 17 --yes       once more by the id, for what was still on its way in its name
 
 Exit codes: 0 done, or it was so already; 1 there is no such account, or it failed; 2 wrong usage.";
+const SUSPEND_EXAMPLES: &str = "\
+Examples:
+  commonplace account suspend ada
+  commonplace account suspend 17 --json
+
+Exit codes: 0 it is suspended, now or before; 1 there is no such account, or it failed; 2 wrong usage.";
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  commonplace account restore ada
+  commonplace account restore 17 --json
+
+Exit codes: 0 it is not suspended, now or before; 1 there is no such account, or it failed; 2 wrong usage.";
 
 /// Suspend, restore, export or erase an account
 #[derive(Debug, clap::Args)]
@@ -52,42 +56,38 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Take an account's blogs from sight and its tokens back (within a minute in every process)
-    Suspend(Which),
+    #[command(after_help = SUSPEND_EXAMPLES)]
+    Suspend(Change),
     /// Take a suspension back; tokens from a new sign-in are good within a minute in every process
-    Restore(Which),
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Change),
     /// Everything that is kept of a person, as JSON
-    Export(Export),
+    Export(export::Export),
     /// Erase a person from every table; totals stay what they are. This cannot be undone
-    Erase(Erase),
+    Erase(erase::Erase),
 }
 
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// The account's handle or id
-    account: String,
+    /// The account's id or handle; a handle of digits alone with @ before it
+    account: Name,
     #[command(flatten)]
     place: Place,
 }
 
 #[derive(Debug, clap::Args)]
-struct Export {
+struct Change {
     #[command(flatten)]
     which: Which,
-    /// A new file, which only its owner can read, instead of stdout
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
 }
 
-#[derive(Debug, clap::Args)]
-struct Erase {
-    #[command(flatten)]
-    which: Which,
-    /// Really: it cannot be undone
-    #[arg(long)]
-    yes: bool,
-    /// How long transactions that began before may take to end
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    wait: u64,
+/// What an account is called by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Name {
+    Id(i64),
+    Handle(String),
 }
 
 /// An account as an operator sees it.
@@ -99,33 +99,38 @@ pub(crate) struct Account {
     deleted_at: Option<Timestamp>,
 }
 
+/// What has become of an account.
+#[derive(Debug, Serialize)]
+struct Changed<'account> {
+    id: i64,
+    handle: &'account str,
+    is_suspended: bool,
+    has_changed: bool,
+}
+
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
-        Command::Suspend(which) => {
-            let (client, account) = which.find().await?;
-            change(&client, ACCOUNT_SUSPEND, &account, "is suspended").await
+        Command::Suspend(change) => change.run(ACCOUNT_SUSPEND, true).await,
+        Command::Restore(change) => change.run(ACCOUNT_RESTORE, false).await,
+        Command::Export(export) => export.run().await,
+        Command::Erase(erase) => erase.run().await,
+    }
+}
+
+impl Change {
+    async fn run(&self, statement: Statement, suspend: bool) -> anyhow::Result<()> {
+        let (client, Account { id, handle, deleted_at, .. }) = self.which.find().await?;
+        if let Some(at) = deleted_at {
+            bail!("{handle} was deleted at {at}: there is nothing to change");
         }
-        Command::Restore(which) => {
-            let (client, account) = which.find().await?;
-            change(&client, ACCOUNT_RESTORE, &account, "is no longer suspended").await
+        let has_changed: bool = statement.query_one(&client, &[&id]).await?.get("has_changed");
+        if self.format.json {
+            return terminal::json(&Changed { id, handle: &handle, is_suspended: suspend, has_changed });
         }
-        Command::Export(Export { which, output }) => {
-            let (client, account) = which.find().await?;
-            export(&client, &account, output.as_deref()).await
-        }
-        Command::Erase(Erase { which, yes, wait }) => {
-            let client = which.place.pool()?.get().await?;
-            let account_id = match (find(&client, &which.account).await, which.account.parse()) {
-                (Ok(account), _) => account.id,
-                // Erased before: something in its name may have arrived since.
-                (Err(_), Ok(id)) => id,
-                (Err(error), Err(_)) => return Err(error),
-            };
-            if !yes {
-                bail!("erasing account {account_id} cannot be undone: say --yes");
-            }
-            erase(&client, account_id, Duration::from_secs(wait)).await
-        }
+        let now = if suspend { "is suspended" } else { "is no longer suspended" };
+        let already = if has_changed { "" } else { " (it was so already)" };
+        terminal::line(format_args!("{handle} (id {id}) {now}{already}"));
+        Ok(())
     }
 }
 
@@ -134,6 +139,24 @@ impl Which {
         let client = self.place.pool()?.get().await?;
         let account = find(&client, &self.account).await?;
         Ok((client, account))
+    }
+}
+
+impl FromStr for Name {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let handle = || Self::Handle(text.strip_prefix('@').unwrap_or(text).to_owned());
+        Ok(text.parse().map_or_else(|_| handle(), Self::Id))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Handle(handle) => write!(f, "{handle:?}"),
+        }
     }
 }
 
@@ -148,86 +171,44 @@ impl Account {
     }
 }
 
-/// The account of this handle or id.
+/// The account of this name.
 ///
 /// # Errors
 /// When there is none.
-pub(crate) async fn find(client: &Object, text: &str) -> anyhow::Result<Account> {
-    let row = ACCOUNT_FIND.query_opt(client, &[&text.parse::<i64>().ok(), &text]).await?;
-    let row = row.with_context(|| format!("there is no account {text:?}: give its handle or its id"))?;
-    Ok(Account {
+pub(crate) async fn find(client: &Object, name: &Name) -> anyhow::Result<Account> {
+    let account = look_up(client, name).await?;
+    account.with_context(|| format!("there is no account {name}: give its handle or its id"))
+}
+
+async fn look_up(client: &Object, name: &Name) -> anyhow::Result<Option<Account>> {
+    let (id, handle) = match name {
+        Name::Id(id) => (Some(id), None),
+        Name::Handle(handle) => (None, Some(handle)),
+    };
+    let row = ACCOUNT_FIND.query_opt(client, &[&id, &handle]).await?;
+    Ok(row.map(|row| Account {
         id: row.get("id"),
         handle: row.get("handle"),
         token_epoch: row.get("token_epoch"),
         suspended_at: row.get("suspended_at"),
         deleted_at: row.get("deleted_at"),
-    })
+    }))
 }
 
-async fn change(client: &Object, statement: Statement, account: &Account, now: &str) -> anyhow::Result<()> {
-    if let Some(at) = account.deleted_at {
-        bail!("{} was deleted at {at}: there is nothing to change", account.handle);
-    }
-    let has_changed: bool = statement.query_one(client, &[&account.id]).await?.get("has_changed");
-    let already = if has_changed { "" } else { " (it was so already)" };
-    terminal::line(format_args!("{} (id {}) {now}{already}", account.handle, account.id));
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn export(client: &Object, account: &Account, output: Option<&Path>) -> anyhow::Result<()> {
-    let export: serde_json::Value = ACCOUNT_EXPORT.query_one(client, &[&account.id]).await?.get("export");
-    let Some(path) = output else { return terminal::json(&export) };
-    let doing = || format!("writing {}", path.display());
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(doing)?;
-    file.write_all(&serde_json::to_vec_pretty(&export)?).with_context(doing)?;
-    terminal::line(format_args!("{} (id {}) is in {}", account.handle, account.id, path.display()));
-    Ok(())
-}
-
-async fn erase(client: &Object, account_id: i64, wait_max: Duration) -> anyhow::Result<()> {
-    let progress = Progress::new();
-    ACCOUNT_RETIRE.query_one(client, &[&account_id]).await?;
-    progress.now("waiting for transactions that began before");
-    let waited = until_older_have_ended(client, wait_max).await;
-    progress.rest();
-    waited?;
-    ACCOUNT_ERASE.query_one(client, &[&account_id]).await.map_err(|error| {
-        let waits = error.sqlstate() == Some(OBJECT_IN_USE);
-        let error = anyhow::Error::from(error);
-        if waits {
-            error.context(
-                "something that names it still waits. An envelope in the outbox is sent in a moment; a parked message is \
-                 for you to redrive or drop (`commonplace parked list`). Then erase again",
-            )
-        } else {
-            error
+    #[test]
+    fn digits_are_an_id_and_never_a_handle() {
+        let handle = |text: &str| Name::Handle(text.to_owned());
+        for (text, expected) in [
+            ("17", Name::Id(17)),
+            ("ada", handle("ada")),
+            ("@17", handle("17")),
+            ("17-ada", handle("17-ada")),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-    })?;
-    FORGET_UNUSED_TAGS.query_one(client, &[]).await?;
-    terminal::line(format_args!("account {account_id} is erased"));
-    Ok(())
-}
-
-/// SQLSTATE `object_in_use`: what the owner's function says while the outbox names the account.
-const OBJECT_IN_USE: &str = "55006";
-
-/// Every transaction that had begun when this was called, and so might have seen the account alive.
-async fn until_older_have_ended(client: &Object, wait_max: Duration) -> anyhow::Result<()> {
-    let next: i64 = TRANSACTION_HORIZON.query_one(client, &[]).await?.get("next");
-    let deadline = Instant::now() + wait_max;
-    loop {
-        let oldest: i64 = TRANSACTION_HORIZON.query_one(client, &[]).await?.get("oldest");
-        if oldest >= next {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!(
-                "a transaction that began before the account was deleted is still open after {} s. The account is \
-                 deleted, but not yet erased: look for it in pg_stat_activity, and erase again",
-                wait_max.as_secs()
-            );
-        }
-        tokio::time::sleep(POLL).await;
     }
 }

@@ -4,9 +4,10 @@
 use anyhow::{Context, bail};
 use database::{Statement, statement};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::operator::Place;
-use crate::terminal;
+use crate::terminal::{self, Format};
 
 const BLOG_FIND: Statement = statement!("blog_find.sql");
 const BLOG_TAKE_DOWN: Statement = statement!("blog_take_down.sql");
@@ -19,6 +20,19 @@ Examples:
 
 Exit codes: 0 done, or it was so already; 1 there is no such blog, or it failed; 2 wrong usage.";
 
+const TAKE_DOWN_EXAMPLES: &str = "\
+Examples:
+  commonplace blog takedown 17
+  commonplace blog takedown 17 --json
+
+Exit codes: 0 it is taken down, now or before; 1 there is no such blog, or it failed; 2 wrong usage.";
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  commonplace blog restore 17
+  commonplace blog restore 17 --json
+
+Exit codes: 0 it is not taken down, now or before; 1 there is no such blog, or it failed; 2 wrong usage.";
+
 /// Take a blog down, or bring it back
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -30,8 +44,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Take a blog from sight, within seconds in every process; what readers did stays counted
+    #[command(after_help = TAKE_DOWN_EXAMPLES)]
     Takedown(Which),
     /// Bring a blog back that was taken down
+    #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Which),
 }
 
@@ -40,22 +56,38 @@ struct Which {
     /// The blog's id
     blog: i64,
     #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
     place: Place,
 }
 
+/// What has become of a blog.
+#[derive(Debug, Serialize)]
+struct Changed<'blog> {
+    id: i64,
+    title: &'blog str,
+    is_taken_down: bool,
+    has_changed: bool,
+}
+
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let (which, statement, now) = match arguments.command {
-        Command::Takedown(which) => (which, BLOG_TAKE_DOWN, "is taken down"),
-        Command::Restore(which) => (which, BLOG_RESTORE, "is back"),
+    let (Which { blog: id, format, place }, statement, is_taken_down) = match arguments.command {
+        Command::Takedown(which) => (which, BLOG_TAKE_DOWN, true),
+        Command::Restore(which) => (which, BLOG_RESTORE, false),
     };
-    let client = which.place.pool()?.get().await?;
-    let row = BLOG_FIND.query_opt(&client, &[&which.blog]).await?;
-    let row = row.with_context(|| format!("there is no blog {}", which.blog))?;
+    let client = place.pool()?.get().await?;
+    let row = BLOG_FIND.query_opt(&client, &[&id]).await?;
+    let row = row.with_context(|| format!("there is no blog {id}"))?;
     if let Some(at) = row.get::<_, Option<Timestamp>>("deleted_at") {
-        bail!("blog {} was deleted at {at}: there is nothing to change", which.blog);
+        bail!("blog {id} was deleted at {at}: there is nothing to change");
     }
-    let has_changed: bool = statement.query_one(&client, &[&which.blog]).await?.get("has_changed");
+    let title = row.get("title");
+    let has_changed: bool = statement.query_one(&client, &[&id]).await?.get("has_changed");
+    if format.json {
+        return terminal::json(&Changed { id, title, is_taken_down, has_changed });
+    }
+    let now = if is_taken_down { "is taken down" } else { "is back" };
     let already = if has_changed { "" } else { " (it was so already)" };
-    terminal::line(format_args!("blog {} ({}) {now}{already}", which.blog, row.get::<_, &str>("title")));
+    terminal::line(format_args!("blog {id} ({title}) {now}{already}"));
     Ok(())
 }

@@ -9,7 +9,9 @@ const EXAMPLES: &str = "\
 Examples:
   commonplace completions bash > ~/.local/share/bash-completion/completions/commonplace
   commonplace completions zsh > \"${fpath[1]}/_commonplace\"
-  commonplace completions fish > ~/.config/fish/completions/commonplace.fish";
+  commonplace completions fish > ~/.config/fish/completions/commonplace.fish
+
+Exit codes: 0 done, 2 wrong usage.";
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]

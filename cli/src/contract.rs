@@ -19,7 +19,8 @@ Examples:
   commonplace contract check --deployed 4             everything after version 4 is pending
   DATABASE_URL=postgres://… commonplace contract check   what is new to that database is pending
 
-Exit codes: 0 nothing breaks, 1 something breaks (named by service and file) or the check could not run.";
+Exit codes: 0 nothing breaks, 1 something breaks (named by service and file) or the check could not run, \
+2 wrong usage.";
 
 /// Check the services' statements against the schema
 #[derive(Debug, clap::Args)]

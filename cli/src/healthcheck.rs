@@ -5,8 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+const EXAMPLES: &str = "\
+Examples:
+  commonplace healthcheck
+  commonplace healthcheck http://127.0.0.1:8090 --timeout-ms 500
+  commonplace healthcheck http://127.0.0.1:8080/healthz
+
+Exit codes: 0 it is ready, 1 it is not or does not answer, 2 wrong usage.";
+
 /// Ask a service whether it is ready; exit code 0 if it is
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The service; without a path, /readyz is asked
     #[arg(default_value = "http://127.0.0.1:8080")]

@@ -109,4 +109,31 @@ mod tests {
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
     }
+
+    /// Commands that have none below them, with what they are called by.
+    fn leaves(command: &clap::Command, called: &str) -> Vec<(String, clap::Command)> {
+        let below = command
+            .get_subcommands()
+            .flat_map(|below| leaves(below, &format!("{called} {}", below.get_name())));
+        let below: Vec<_> = below.collect();
+        if below.is_empty() { vec![(called.to_owned(), command.clone())] } else { below }
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_examples_and_exit_codes() {
+        let leaves = leaves(&Arguments::command(), "commonplace");
+        assert!(leaves.len() > 15, "{leaves:?}");
+        for (called, mut command) in leaves {
+            // Whatever the width that it is broken to.
+            let help: Vec<String> =
+                command.render_long_help().to_string().split_whitespace().map(str::to_owned).collect();
+            let help = help.join(" ");
+            let (_, after) =
+                help.split_once(" Examples: ").unwrap_or_else(|| panic!("{called} has no examples"));
+            let (examples, codes) =
+                after.split_once(" Exit codes: 0 ").unwrap_or_else(|| panic!("{called} has no exit codes"));
+            assert!(examples.contains(&called), "{called} is not in its examples:\n{examples}");
+            assert!(codes.contains("2 wrong usage"), "{called}: {codes}");
+        }
+    }
 }

@@ -22,9 +22,16 @@ not exist. The roles' passwords come from the settings: COMMONPLACE__ROLES__BLOG
 COMMONPLACE__ROLES__ANALYTICS_WORKER_PASSWORD and COMMONPLACE__ROLES__OPERATOR_PASSWORD. Set \
 COMMONPLACE__ROLES__DIRECT_PATH=true where the API may write engagement itself.";
 
+const EXAMPLES: &str = "\
+Examples:
+  DATABASE_URL=postgres://postgres@db.example.org/commonplace commonplace migrate
+  commonplace migrate --config /etc/commonplace/migrate.toml
+
+Exit codes: 0 roles and schema are as they should be; 1 it failed, and the migration in hand is rolled back; 2 wrong usage.";
+
 /// Make the roles and bring the schema up to date; harmless to repeat
 #[derive(Debug, clap::Args)]
-#[command(long_about = LONG)]
+#[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// A settings file, laid over the built-in defaults and under the environment
     #[arg(long, value_name = "FILE")]

@@ -13,8 +13,17 @@ use crate::{migrate, operator};
 pub(crate) const EVERY_DEFAULTS: [&str; 4] =
     [blogs_api::DEFAULTS, analytics_worker::DEFAULTS, migrate::DEFAULTS, operator::DEFAULTS];
 
+const EXAMPLES: &str = "\
+Examples:
+  commonplace serve blogs-api
+  commonplace serve analytics-worker --config /etc/commonplace/analytics-worker.toml
+  COMMONPLACE__HTTP__ADDRESS=127.0.0.1:9090 commonplace serve blogs-api
+
+Exit codes: 0 ended by SIGINT or SIGTERM and drained, 1 it could not start or failed, 2 wrong usage.";
+
 /// Run one service until SIGINT or SIGTERM, then drain it
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Which service
     service: Service,

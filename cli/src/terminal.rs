@@ -107,3 +107,26 @@ pub(crate) fn table<const N: usize>(
     }
     line(table);
 }
+
+/// What somebody sent, as a terminal may see it: it is not to move the cursor. Lines stay.
+pub(crate) fn printable(text: &str) -> String {
+    let printed = |letter: char| match letter {
+        '\n' | '\t' => letter.to_string(),
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(printed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_orders_from_a_body() {
+        assert_eq!(
+            printable("{\n\t\"é\": \"\u{1b}[2J\u{7}\u{9b}\r\"}"),
+            "{\n\t\"é\": \"\\u{1b}[2J\\u{7}\\u{9b}\\r\"}"
+        );
+    }
+}

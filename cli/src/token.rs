@@ -3,10 +3,12 @@
 use anyhow::{Context, anyhow};
 use blogs_api::auth::{Epochs, SCOPE_IMPORT, TokenSettings, Tokens};
 use database::Pool;
-use serde::Deserialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+use crate::account::{self, Name};
 use crate::operator::Place;
-use crate::{account, terminal};
+use crate::terminal::{self, Format};
 
 const LONG: &str = "\
 A bearer token for an account, with scopes that signing in does not give
@@ -19,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   commonplace token --handle ada --scope import
   COMMONPLACE_TOKEN=$(commonplace token --handle ada --scope import) commonplace import access-log access.log
+  commonplace token --handle ada --json
 
 Exit codes: 0 done, 1 there is no such account or it may not act, 2 wrong usage.";
 
@@ -33,7 +36,19 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     scope: Vec<Scope>,
     #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
     place: Place,
+}
+
+/// A token and whose it is.
+#[derive(Debug, Serialize)]
+struct Token<'token> {
+    token: &'token str,
+    account_id: i64,
+    handle: &'token str,
+    scopes: &'token [&'token str],
+    expires_at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -51,7 +66,7 @@ struct Settings {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { handle, scope, place } = arguments;
+    let Arguments { handle, scope, format, place } = arguments;
     let (mut loader, running) = place.loader(blogs_api::DEFAULTS)?;
     loader = loader.set("log.filter", "warn,lapin=off");
     if let Some(running) = running {
@@ -63,13 +78,22 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let tokens = Tokens::new(&settings.tokens, epochs).map_err(|sentence| anyhow!(sentence))?;
 
     let client = Pool::new(&settings.database, "operator")?.get().await?;
-    let account = account::find(&client, &handle).await?;
+    let account = account::find(&client, &Name::Handle(handle)).await?;
     account.is_active()?;
     let scopes: Vec<&str> = scope.iter().map(|Scope::Import| SCOPE_IMPORT).collect();
     let issued = tokens
         .issue(account.id, account.token_epoch, &scopes)
         .map_err(|problem| anyhow!(problem.detail().to_owned()))
         .context("signing the token")?;
+    if format.json {
+        return terminal::json(&Token {
+            token: &issued.token,
+            account_id: account.id,
+            handle: &account.handle,
+            scopes: &scopes,
+            expires_at: issued.expires_at,
+        });
+    }
     terminal::line(issued.token);
     terminal::note(format_args!(
         "for {} (id {}), good until {}",

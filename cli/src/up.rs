@@ -38,9 +38,17 @@ Ctrl-C ends it and keeps the data; the next `up` goes on with them.
 With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
 administrator's: the roles blogs_api, analytics_worker and operator are made there, or get new passwords.";
 
+const EXAMPLES: &str = "\
+Examples:
+  commonplace up
+  commonplace up --fresh --port 9000
+  DATABASE_URL=postgres://postgres@db.example.org/commonplace commonplace up
+
+Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 it could not start or a service failed, 2 wrong usage.";
+
 /// Run the whole system: private PostgreSQL and RabbitMQ, every service, demo data
 #[derive(Debug, clap::Args)]
-#[command(long_about = LONG)]
+#[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Delete the data of earlier runs first; that of existing servers is left alone
     #[arg(long)]

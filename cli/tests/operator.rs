@@ -11,35 +11,51 @@ mod fixture;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use database::Pool;
+use engagement::{Engagement, Incoming, OnBadEvent, Outcome};
+use events::{Action, Channel, EngagementEvent, EnvelopeId, codec};
+use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use fixture::{Up, commonplace, directory};
 
-const NAME: &str = "operator";
+/// The commands against the running `up` of this name.
+struct Operator(&'static str);
 
-/// Runs a command against the running `up`: its exit code, stdout and stderr.
-fn run(arguments: &[&str]) -> (i32, String, String) {
-    let mut command = commonplace(arguments);
-    let output = command.arg("--directory").arg(directory(NAME)).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
+impl Operator {
+    /// Runs a command: its exit code, stdout and stderr.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = commonplace(arguments);
+        let output = command.arg("--directory").arg(directory(self.0)).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
 
-/// What a command prints that is expected to succeed.
-#[track_caller]
-fn done(arguments: &[&str]) -> String {
-    let (code, stdout, stderr) = run(arguments);
-    assert_eq!(code, 0, "{arguments:?}: {stdout}{stderr}");
-    stdout
-}
+    /// What a command prints that is expected to succeed.
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> String {
+        let (code, stdout, stderr) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {stdout}{stderr}");
+        stdout
+    }
 
-/// What a command says that is expected to fail.
-#[track_caller]
-fn failed(arguments: &[&str]) -> String {
-    let (code, stdout, stderr) = run(arguments);
-    assert_eq!(code, 1, "{arguments:?}: {stdout}{stderr}");
-    stderr
+    /// What a command says that is expected to fail.
+    #[track_caller]
+    fn failed(&self, arguments: &[&str]) -> String {
+        let (code, stdout, stderr) = self.run(arguments);
+        assert_eq!(code, 1, "{arguments:?}: {stdout}{stderr}");
+        stderr
+    }
+
+    /// The JSON that a command prints, and its exit code.
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> (i32, Value) {
+        let (code, stdout, stderr) = self.run(&[arguments, &["--json"]].concat());
+        let json = serde_json::from_str(&stdout);
+        (code, json.unwrap_or_else(|_| panic!("{arguments:?} prints no JSON: {stdout}{stderr}")))
+    }
 }
 
 /// The API, as one account or as nobody.
@@ -89,7 +105,8 @@ fn author(up: &Up, handle: &str) -> (i64, i64) {
 
 #[test]
 fn operators_look_decide_and_erase() {
-    let up = Up::start(NAME, &["--fresh"], &[]);
+    let up = Up::start("operator", &["--fresh"], &[]);
+    let operator = Operator("operator");
     let readers = Caller { up: &up, token: None };
     let (id, blog) = author(&up, "zebedee");
     let path = format!("/v1/blogs/{blog}");
@@ -97,54 +114,258 @@ fn operators_look_decide_and_erase() {
     assert_eq!(status, 200);
 
     // The secrets of a running `up` are its owner's alone.
-    let mark = directory(NAME).join("running.json");
+    let mark = directory("operator").join("running.json");
     assert_eq!(mark.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
-    // What there is to see.
-    let ledger: Value = serde_json::from_str(&done(&["ledger", "--json"])).unwrap();
-    assert_eq!(ledger["holds"], true, "{ledger}");
-    assert!(done(&["ledger"]).contains("counted"));
-    assert!(!done(&["reconcile"]).is_empty());
-    let parked: Value = serde_json::from_str(&done(&["parked", "list", "--json"])).unwrap();
-    assert_eq!(parked, json!([]));
+    let (code, ledger) = operator.json(&["ledger"]);
+    assert_eq!((code, &ledger["holds"]), (0, &json!(true)), "{ledger}");
+    assert!(operator.done(&["ledger"]).contains("the equation holds"));
 
     // A token that may import, and none for nobody.
-    let token = done(&["token", "--handle", "zebedee", "--scope", "import"]);
+    let token = operator.done(&["token", "--handle", "zebedee", "--scope", "import"]);
     let importer = Caller { up: &up, token: Some(token.trim().to_owned()) };
     let (status, found) = importer.post("/v1/source-paths", &json!({"paths": ["nowhere"]}));
     assert_eq!((status, found), (200, json!({"items": []})));
-    assert!(failed(&["token", "--handle", "nobody"]).contains("there is no account \"nobody\""));
+    let (_, token) = operator.json(&["token", "--handle", "zebedee", "--scope", "import"]);
+    assert_eq!((&token["account_id"], token["scopes"].as_array().unwrap().len()), (&json!(id), 1), "{token}");
+    assert!(token["token"].is_string() && token["expires_at"].is_string(), "{token}");
+    assert!(operator.failed(&["token", "--handle", "nobody"]).contains("there is no account \"nobody\""));
 
-    // A blog goes and comes back.
-    assert!(done(&["blog", "takedown", &blog.to_string()]).contains("is taken down"));
+    decide(&operator, &readers, id, blog);
+    export_and_erase(&operator, id);
     assert_eq!(readers.get(&path).0, 404);
-    assert!(done(&["blog", "takedown", &blog.to_string()]).contains("it was so already"));
-    assert!(done(&["blog", "restore", &blog.to_string()]).contains("is back"));
-    assert_eq!(readers.get(&path).1["total_views"], 1);
-    assert!(failed(&["blog", "restore", "999999"]).contains("there is no blog 999999"));
-
-    // An account goes and comes back.
-    assert!(done(&["account", "suspend", "zebedee"]).contains("is suspended"));
-    assert_eq!(readers.get(&path).0, 404);
-    assert!(failed(&["token", "--handle", "zebedee"]).contains("is suspended since"));
-    assert!(done(&["account", "restore", &id.to_string()]).contains("is no longer suspended"));
-    assert_eq!(readers.get(&path).0, 200);
-
-    // Everything of it, then nothing of it.
-    let export: Value = serde_json::from_str(&done(&["account", "export", "zebedee"])).unwrap();
-    assert_eq!(export["account"]["email"], "zebedee@example.org");
-    assert_eq!((&export["blogs"][0]["id"], &export["likes"]), (&json!(blog), &json!([])));
-    let file = directory(NAME).join("zebedee.json");
-    let _none_yet = std::fs::remove_file(&file);
-    done(&["account", "export", "zebedee", "--output", file.to_str().unwrap()]);
-    assert_eq!(Path::new(&file).metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(failed(&["account", "erase", "zebedee"]).contains("say --yes"));
-    assert!(done(&["account", "erase", "zebedee", "--yes"]).contains("is erased"));
-    assert_eq!(readers.get(&path).0, 404);
-    assert!(failed(&["account", "export", &id.to_string()]).contains("there is no account"));
-    assert!(done(&["ledger"]).contains("counted"));
+    assert!(operator.done(&["ledger"]).contains("counted"));
     up.end(Signal::SIGINT);
     assert!(!mark.exists(), "the mark goes with the `up`");
+}
+
+/// Blog and account go and come back.
+fn decide(operator: &Operator, readers: &Caller<'_>, id: i64, blog: i64) {
+    let (path, blog_id) = (format!("/v1/blogs/{blog}"), blog.to_string());
+    assert!(operator.done(&["blog", "takedown", &blog_id]).contains("is taken down"));
+    assert_eq!(readers.get(&path).0, 404);
+    assert!(operator.done(&["blog", "takedown", &blog_id]).contains("it was so already"));
+    assert!(operator.done(&["blog", "restore", &blog_id]).contains("is back"));
+    assert_eq!(readers.get(&path).1["total_views"], 1);
+    assert!(operator.failed(&["blog", "restore", "999999"]).contains("there is no blog 999999"));
+    for (command, is_taken_down) in [("takedown", true), ("restore", false)] {
+        let changed =
+            json!({"id": blog, "title": "zebedee", "is_taken_down": is_taken_down, "has_changed": true});
+        assert_eq!(operator.json(&["blog", command, &blog_id]), (0, changed));
+    }
+
+    assert!(operator.done(&["account", "suspend", "zebedee"]).contains("is suspended"));
+    assert_eq!(readers.get(&path).0, 404);
+    assert!(operator.failed(&["token", "--handle", "zebedee"]).contains("is suspended since"));
+    assert!(operator.done(&["account", "restore", &id.to_string()]).contains("is no longer suspended"));
+    assert_eq!(readers.get(&path).0, 200);
+    for (command, is_suspended, has_changed) in
+        [("restore", false, false), ("suspend", true, true), ("restore", false, true)]
+    {
+        let changed =
+            json!({"id": id, "handle": "zebedee", "is_suspended": is_suspended, "has_changed": has_changed});
+        assert_eq!(operator.json(&["account", command, "@zebedee"]), (0, changed));
+    }
+    assert!(operator.failed(&["account", "suspend", "999999"]).contains("there is no account 999999"));
+}
+
+/// Everything of it, then nothing of it.
+fn export_and_erase(operator: &Operator, id: i64) {
+    let export: Value = serde_json::from_str(&operator.done(&["account", "export", "zebedee"])).unwrap();
+    assert_eq!(export["account"]["email"], "zebedee@example.org");
+    assert_eq!(export["blogs"][0]["title"], "zebedee");
+    for (part, items) in [("blogs", 1), ("answers", 0), ("likes", 0), ("parked", 0)] {
+        assert_eq!(export[part].as_array().unwrap().len(), items, "{part}: {export}");
+    }
+    let file = directory(operator.0).join("zebedee.json");
+    let _none_yet = std::fs::remove_file(&file);
+    let to_file = ["account", "export", "zebedee", "--output", file.to_str().unwrap()];
+    operator.done(&to_file);
+    assert_eq!(Path::new(&file).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()).unwrap(), export);
+    assert!(operator.failed(&to_file).contains("making "), "it is there already");
+
+    assert!(operator.failed(&["account", "erase", "zebedee"]).contains("say --yes"));
+    assert!(operator.done(&["account", "erase", "zebedee", "--yes"]).contains("is erased"));
+    assert!(operator.failed(&["account", "export", &id.to_string()]).contains("there is no account"));
+    // By the id once more; by the handle nobody is known any more.
+    let again = operator.done(&["account", "erase", &id.to_string(), "--yes"]);
+    assert!(again.contains(&format!("there is no account {id}; what still named it is erased")), "{again}");
+    assert_eq!(
+        operator.json(&["account", "erase", &id.to_string(), "--yes"]),
+        (0, json!({"id": id, "was_there": false}))
+    );
+    assert!(operator.failed(&["account", "erase", "zebedee", "--yes"]).contains("there is no account"));
+    // Where the database is away, nothing is said to be erased.
+    let mut away = commonplace(&["account", "erase", &id.to_string(), "--yes"]);
+    let away = away.env("DATABASE_URL", "postgres://operator@127.0.0.1:1/none").output().unwrap();
+    assert_eq!((away.status.code(), away.stdout.as_slice()), (Some(1), &b""[..]), "{away:?}");
+}
+
+/// The running `up`'s database as its worker sees it.
+fn worker(name: &str) -> Pool {
+    let read = |file: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(directory(name).join(file)).unwrap()).unwrap()
+    };
+    let (running, credentials) = (read("running.json"), read("credentials.json"));
+    let (_, server) = running["database_url"].as_str().unwrap().split_once('@').unwrap();
+    let password = credentials["analytics_worker_password"].as_str().unwrap();
+    let settings = database::Settings {
+        url: format!("postgres://analytics_worker:{password}@{server}").into(),
+        pool_max: 2,
+        instances_max: 1,
+        connect_timeout_ms: 30_000,
+        wait_timeout_ms: 30_000,
+    };
+    Pool::new(&settings, "test").unwrap()
+}
+
+/// Sets three events aside: two that cannot be read, and one whose day is long gone. The envelopes of both.
+async fn set_aside(pool: &Pool, blog: i64) -> (Uuid, Uuid) {
+    let engagement = Engagement::new(pool.clone(), &engagement::Settings { view_window_s: 1800 }).unwrap();
+    let share = || EngagementEvent {
+        id: Uuid::now_v7(),
+        blog_id: blog,
+        time: Timestamp::now(),
+        action: Action::Shared(Channel::Link),
+        key: None,
+        imported: false,
+    };
+    let unreadable = ["{\"type\":\"blog.painted\"}", "{\"\u{1b}[2J\"}"].map(codec::decode_one);
+    let bad = Incoming {
+        id: EnvelopeId::now(),
+        traceparent: None,
+        events: unreadable.into_iter().chain([Ok(share())]).collect(),
+    };
+    let past = Timestamp::now() - SignedDuration::from_hours(24 * 400);
+    let past =
+        Uuid::from_u128(u128::try_from(past.as_millisecond()).unwrap() << 80 | 0x7000 << 64 | 0x8 << 60);
+    let late =
+        Incoming { id: EnvelopeId::try_from(past).unwrap(), traceparent: None, events: vec![Ok(share())] };
+    let ids = (bad.id.as_uuid(), late.id.as_uuid());
+    let applied = engagement.apply(&[bad, late], OnBadEvent::Park).await.unwrap();
+    let expected = [vec![Outcome::Parked, Outcome::Parked, Outcome::Counted], vec![Outcome::Parked]];
+    assert_eq!(applied.outcomes, expected);
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_aside_is_looked_at_counted_or_given_up() {
+    let up = Up::start("operator-parked", &["--fresh"], &[]);
+    let operator = Operator("operator-parked");
+    assert_eq!(operator.json(&["parked", "list"]), (0, json!([])));
+    assert!(operator.done(&["parked", "list"]).contains("no parked event matches"));
+    let (_, blog) = author(&up, "zebedee");
+    let pool = worker("operator-parked");
+    let (bad, late) = set_aside(&pool, blog).await;
+    look(&operator, bad, late);
+    redrive_and_drop(&operator, &bad.to_string(), &late.to_string());
+    assert_eq!(Caller { up: &up, token: None }.get(&format!("/v1/blogs/{blog}")).1["total_shares"], 2);
+    let (_, ledger) = operator.json(&["ledger"]);
+    assert_eq!(
+        [&ledger["holds"], &ledger["parked"], &ledger["given_up"]],
+        [&json!(true), &json!(2), &json!(2)]
+    );
+    reconcile(&operator, &pool, blog).await;
+    up.end(Signal::SIGINT);
+}
+
+/// `parked list` and `parked show`, with their filters.
+fn look(operator: &Operator, bad: Uuid, late: Uuid) {
+    let listed = |filter: &[&str]| -> Vec<(String, i64)> {
+        let (code, rows) = operator.json(&[&["parked", "list"], filter].concat());
+        assert_eq!(code, 0, "{filter:?}");
+        let row =
+            |row: &Value| (row["envelope_id"].as_str().unwrap().to_owned(), row["index"].as_i64().unwrap());
+        let mut rows: Vec<_> = rows.as_array().unwrap().iter().map(row).collect();
+        rows.sort();
+        rows
+    };
+    let (first, second, third) = ((bad.to_string(), 0), (bad.to_string(), 1), (late.to_string(), 0));
+    assert_eq!(listed(&[]), [third.clone(), first.clone(), second.clone()]);
+    assert_eq!(listed(&["--reason", "LATE"]), std::slice::from_ref(&third));
+    assert_eq!(listed(&["--reason", "late", "--since", "2100-01-01"]), []);
+    assert_eq!(
+        listed(&["--reason", "late", "--until", "2100-01-01", "--since", "2020-01-01T00:00:00Z"]),
+        [third]
+    );
+    assert_eq!(listed(&["--sqlstate", "23514"]), []);
+    let (code, table, note) = operator.run(&["parked", "list", "--limit", "1"]);
+    assert_eq!((code, table.matches("waiting").count()), (0, 1), "{table}");
+    assert!(note.contains("1 of 3 are shown"), "{note}");
+
+    let shown = operator.done(&["parked", "show", &bad.to_string(), "1"]);
+    assert!(shown.contains("\\u{1b}[2J") && !shown.contains('\u{1b}'), "{shown}");
+    let (code, shown) = operator.json(&["parked", "show", &bad.to_string(), "1"]);
+    assert_eq!((code, &shown["body"]), (0, &json!("{\"\u{1b}[2J\"}")));
+    assert!(operator.failed(&["parked", "show", &bad.to_string(), "2"]).contains("was never parked"));
+}
+
+/// `parked redrive` and `parked drop`, of one and of all that match.
+fn redrive_and_drop(operator: &Operator, bad: &str, late: &str) {
+    for wrong in [
+        &["parked", "redrive"][..],
+        &["parked", "drop", bad],
+        &["parked", "redrive", bad, "0", "--all-matching"],
+        &["parked", "drop", bad, "0", "--reason", "late"],
+        &["parked", "list", "--since", "yesterday"],
+    ] {
+        assert_eq!(operator.run(wrong).0, 2, "{wrong:?}");
+    }
+    assert!(operator.failed(&["parked", "redrive", bad, "0"]).contains("1 stayed parked"));
+    let (code, rows) = operator.json(&["parked", "redrive", "--all-matching"]);
+    assert_eq!((code, rows.as_array().unwrap().len()), (1, 3), "{rows}");
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["result"], "stayed parked", "{row}");
+        assert!(row["reason"].is_string() && row["index"].is_i64(), "{row}");
+    }
+    let (code, rows) =
+        operator.json(&["parked", "redrive", "--all-matching", "--reason", "late", "--may-count-twice"]);
+    assert_eq!((code, rows), (0, json!([{"envelope_id": late, "index": 0, "result": "counted"}])));
+    assert!(operator.failed(&["parked", "redrive", late, "0"]).contains("does not wait"));
+    assert_eq!(operator.json(&["parked", "redrive", "--all-matching", "--reason", "late"]), (0, json!([])));
+    assert!(
+        operator
+            .done(&["parked", "redrive", "--all-matching", "--reason", "late"])
+            .contains("no parked event")
+    );
+
+    assert_eq!(operator.json(&["parked", "drop", bad, "1"]), (0, json!({"given_up": 1})));
+    assert!(operator.failed(&["parked", "drop", bad, "1"]).contains("does not wait"));
+    let all = ["parked", "drop", "--all-matching"];
+    assert!(operator.failed(&all).contains("1 parked events match"));
+    assert_eq!(
+        operator.json(&[&all[..], &["--yes", "--reason", "nothing like it"]].concat()),
+        (0, json!({"given_up": 0}))
+    );
+    assert!(operator.done(&[&all[..], &["--yes"]].concat()).contains("1 given up"));
+    assert!(operator.done(&[&all[..], &["--yes"]].concat()).contains("no parked event matches"));
+    let everything = operator.done(&["parked", "list", "--all"]);
+    assert_eq!(
+        (everything.matches("given up").count(), everything.matches("redriven").count()),
+        (2, 1),
+        "{everything}"
+    );
+}
+
+/// `reconcile`, of one blog and of all, before and after counters are wrong.
+async fn reconcile(operator: &Operator, pool: &Pool, blog: i64) {
+    let one = ["reconcile", "--blog", &blog.to_string()];
+    assert_eq!(operator.json(&one), (0, json!({"looked_at": 1, "drift": [], "mended": []})));
+    assert!(operator.done(&["reconcile"]).contains("every counter says what was counted"));
+    assert!(operator.failed(&["reconcile", "--blog", "999999"]).contains("there is no such blog"));
+    let plant =
+        format!("update blogs.blog_counter set total_views = total_views + 1000 where blog_id = {blog}");
+    pool.get().await.unwrap().batch_execute(&plant).await.unwrap();
+
+    let (code, report) = operator.json(&one);
+    let drift =
+        json!([{"blog_id": blog, "kind": "views", "counter": 1000, "counted": 0, "difference": 1000}]);
+    assert_eq!((code, &report["drift"], &report["mended"]), (1, &drift, &json!([])), "{report}");
+    assert!(operator.failed(&["reconcile"]).contains("1 counter differs"));
+    let (code, report) = operator.json(&["reconcile", "--repair"]);
+    assert_eq!((code, &report["drift"], &report["mended"]), (0, &drift, &json!([blog])), "{report}");
+    assert_eq!(operator.json(&one), (0, json!({"looked_at": 1, "drift": [], "mended": []})));
 }
 
 #[test]

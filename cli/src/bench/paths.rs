@@ -19,8 +19,17 @@ use crate::{migrate, terminal};
 /// The servers' data and the services' logs, beside those of `commonplace up`.
 const DIRECTORY: &str = ".stack/bench";
 
+const EXAMPLES: &str = "\
+Examples:
+  commonplace bench paths
+  commonplace bench paths --duration-s 10 --paths message,direct --windows 0 --spread hot
+  commonplace bench paths --rounds 3 --json report.json
+
+Exit codes: 0 measured, and the tables agree with what was accepted; 1 they do not, or it failed; 2 wrong usage.";
+
 /// The write paths side by side: rate, latency, backlog, and the proof that all that was accepted is counted
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Seconds of load in each cell
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]

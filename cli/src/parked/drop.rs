@@ -1,21 +1,31 @@
 //! `parked drop`: what is given up. It stays accounted for as parked; its body is gone.
 
+use std::fmt;
+
 use anyhow::bail;
 use database::{Statement, statement};
 use deadpool_postgres::Object;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::WhichOrAll;
 use crate::operator::Place;
-use crate::terminal::{self, Progress};
+use crate::terminal::{self, Format, Progress};
 
 const PARKED_DROP: Statement = statement!("parked_drop.sql");
 
 const USAGE: &str = "commonplace parked drop [OPTIONS] <ENVELOPE> <INDEX>
        commonplace parked drop [OPTIONS] --all-matching --yes";
 
+const EXAMPLES: &str = "\
+Examples:
+  commonplace parked drop 01a20596-cc9c-71ff-8af3-8d51c0d661c4 0
+  commonplace parked drop --all-matching --reason 'not a JSON array' --yes
+
+Exit codes: 0 done, also when nothing matches; 1 it does not wait, --yes is missing, or it failed; 2 wrong usage.";
+
 #[derive(Debug, clap::Args)]
-#[command(override_usage = USAGE)]
+#[command(override_usage = USAGE, after_help = EXAMPLES)]
 pub(super) struct Drop {
     #[command(flatten)]
     which: WhichOrAll,
@@ -23,7 +33,15 @@ pub(super) struct Drop {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
     place: Place,
+}
+
+/// How many events were given up.
+#[derive(Debug, Serialize)]
+struct GivenUp {
+    given_up: u64,
 }
 
 impl Drop {
@@ -35,14 +53,12 @@ impl Drop {
                     "{envelope} {index} does not wait: `commonplace parked show {envelope} {index}` says what became of it"
                 );
             }
-            terminal::line(format_args!("{envelope} {index} is given up"));
-            return Ok(());
+            return self.say(1, format_args!("{envelope} {index} is given up"));
         }
 
-        let matching = self.which.filter.first(&client, false, 1).await?.matching;
+        let matching = self.which.filter.count(&client, false).await?;
         if matching == 0 {
-            terminal::line("no parked event matches");
-            return Ok(());
+            return self.say(0, format_args!("no parked event matches"));
         }
         if !self.yes {
             bail!(
@@ -53,7 +69,15 @@ impl Drop {
         let progress = Progress::new();
         let given_up = self.give_up_all(&client, matching, &progress).await;
         progress.rest();
-        terminal::line(format_args!("{} given up", given_up?));
+        let given_up = given_up?;
+        self.say(given_up, format_args!("{given_up} given up"))
+    }
+
+    fn say(&self, given_up: u64, text: fmt::Arguments<'_>) -> anyhow::Result<()> {
+        if self.format.json {
+            return terminal::json(&GivenUp { given_up });
+        }
+        terminal::line(text);
         Ok(())
     }
 
@@ -62,11 +86,11 @@ impl Drop {
         let mut given_up = 0;
         loop {
             let page = pages.next(client).await?;
-            if page.parked.is_empty() {
+            if page.is_empty() {
                 return Ok(given_up);
             }
             progress.now(format_args!("{given_up} of {matching} are given up"));
-            for parked in &page.parked {
+            for parked in &page {
                 given_up += u64::from(give_up(client, parked.envelope_id, parked.index).await?);
             }
         }

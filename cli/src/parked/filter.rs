@@ -9,6 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 const PARKED_LIST: Statement = statement!("parked_list.sql");
+const PARKED_COUNT: Statement = statement!("parked_count.sql");
 /// Rows that one statement reads, where all are wanted.
 const PAGE: i64 = 500;
 
@@ -45,12 +46,6 @@ pub(super) struct Parked {
     pub(super) body_bytes: i32,
 }
 
-/// Some of what matches, and how many there are from its first on.
-pub(super) struct Page {
-    pub(super) parked: Vec<Parked>,
-    pub(super) matching: i64,
-}
-
 /// All that wait and match, page by page.
 pub(super) struct Pages {
     filter: Filter,
@@ -62,8 +57,18 @@ impl Filter {
     ///
     /// # Errors
     /// That of asking.
-    pub(super) async fn first(&self, client: &Object, all: bool, most: i64) -> anyhow::Result<Page> {
+    pub(super) async fn first(&self, client: &Object, all: bool, most: i64) -> anyhow::Result<Vec<Parked>> {
         self.after(client, all, None, most).await
+    }
+
+    /// How many match; `all` as for [`Filter::first`].
+    ///
+    /// # Errors
+    /// That of asking.
+    pub(super) async fn count(&self, client: &Object, all: bool) -> anyhow::Result<i64> {
+        let Self { reason, sqlstate, since, until } = self;
+        let row = PARKED_COUNT.query_one(client, &[&all, reason, sqlstate, since, until]).await?;
+        Ok(row.get("matching"))
     }
 
     /// All that wait and match now; what is parked from here on is not among them, so that this ends.
@@ -78,15 +83,14 @@ impl Filter {
         all: bool,
         last: Option<&Parked>,
         most: i64,
-    ) -> anyhow::Result<Page> {
+    ) -> anyhow::Result<Vec<Parked>> {
         let Self { reason, sqlstate, since, until } = self;
         let last_seen = last.map(|last| last.first_seen_at);
         let (envelope, index) = (last.map(|last| last.envelope_id), last.map(|last| last.index));
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
             [&all, reason, sqlstate, since, until, &last_seen, &envelope, &index, &most];
         let rows = PARKED_LIST.query(client, &parameters).await?;
-        let matching = rows.first().map_or(0, |row| row.get("matching"));
-        Ok(Page { parked: rows.iter().map(Parked::new).collect(), matching })
+        Ok(rows.iter().map(Parked::new).collect())
     }
 }
 
@@ -95,9 +99,9 @@ impl Pages {
     ///
     /// # Errors
     /// That of asking.
-    pub(super) async fn next(&mut self, client: &Object) -> anyhow::Result<Page> {
+    pub(super) async fn next(&mut self, client: &Object) -> anyhow::Result<Vec<Parked>> {
         let page = self.filter.after(client, false, self.last.as_ref(), PAGE).await?;
-        if let Some(last) = page.parked.last() {
+        if let Some(last) = page.last() {
             self.last = Some(last.clone());
         }
         Ok(page)

@@ -9,14 +9,29 @@ use serde::Serialize;
 use super::Which;
 use super::filter::{Filter, Parked};
 use crate::operator::Place;
-use crate::terminal::{self, Format};
+use crate::terminal::{self, Format, printable};
 
 const PARKED_SHOW: Statement = statement!("parked_show.sql");
 /// What the other columns of the list take of a terminal's width, and the least that is left to the reason.
 const OTHER_COLUMNS: usize = 110;
 const REASON_MIN: usize = 24;
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  commonplace parked list
+  commonplace parked list --reason constraint --since 2026-11-22 --limit 1000
+  commonplace parked list --all --json
+
+Exit codes: 0 done, also when nothing matches; 1 it failed; 2 wrong usage.";
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  commonplace parked show 01a20596-cc9c-71ff-8af3-8d51c0d661c4 0
+  commonplace parked show 01a20596-cc9c-71ff-8af3-8d51c0d661c4 -1 --json
+
+Exit codes: 0 done; 1 it was never parked, or it failed; 2 wrong usage.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = LIST_EXAMPLES)]
 pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
@@ -33,6 +48,7 @@ pub(super) struct List {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = SHOW_EXAMPLES)]
 pub(super) struct Show {
     #[command(flatten)]
     which: Which,
@@ -57,20 +73,23 @@ struct Shown {
 impl List {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let client = self.place.pool()?.get().await?;
-        let page = self.filter.first(&client, self.all, self.limit).await?;
+        let parked = self.filter.first(&client, self.all, self.limit).await?;
         if self.format.json {
-            terminal::json(&page.parked)?;
-        } else if page.parked.is_empty() {
+            terminal::json(&parked)?;
+        } else if parked.is_empty() {
             terminal::line("no parked event matches");
         } else {
             let width = width_of_reasons();
             let header =
                 ["envelope", "index", "kind", "reason", "sqlstate", "attempts", "first seen", "state"];
-            terminal::table(header, &[1, 5], page.parked.iter().map(|parked| parked.cells(width)));
+            terminal::table(header, &[1, 5], parked.iter().map(|parked| parked.cells(width)));
         }
-        let shown = i64::try_from(page.parked.len()).unwrap_or(i64::MAX);
-        if shown < page.matching {
-            terminal::note(format_args!("{shown} of {} are shown: --limit shows more", page.matching));
+        let shown = i64::try_from(parked.len()).unwrap_or(i64::MAX);
+        if shown == self.limit {
+            let matching = self.filter.count(&client, self.all).await?;
+            if shown < matching {
+                terminal::note(format_args!("{shown} of {matching} are shown: --limit shows more"));
+            }
         }
         Ok(())
     }
@@ -100,14 +119,14 @@ impl Shown {
     fn show(&self) {
         let Parked { envelope_id, index, kind, reason, sqlstate, in_ledger, attempts, .. } = &self.parked;
         let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
-        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
         let encoding = if self.body_hex.is_some() { "bytes, in hexadecimal" } else { "bytes" };
         let fields = [
             ("envelope", envelope_id.to_string()),
             ("index", index.to_string()),
             ("kind", text(kind)),
             ("state", self.parked.state().to_owned()),
-            ("reason", reason.clone()),
+            ("reason", printable(reason)),
             ("sqlstate", text(sqlstate)),
             ("attempts", attempts.to_string()),
             ("first seen", time(Some(self.parked.first_seen_at))),
@@ -121,7 +140,7 @@ impl Shown {
             terminal::line(format_args!("{name:<14} {value}"));
         }
         if let Some(body) = self.body.as_ref().or(self.body_hex.as_ref()).filter(|body| !body.is_empty()) {
-            terminal::line(format_args!("\n{body}"));
+            terminal::line(format_args!("\n{}", printable(body)));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! to the one place where the SQL is.
 
 use deadpool_postgres::GenericClient;
+use futures_util::{Stream, TryStreamExt};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -39,6 +40,21 @@ impl Statement {
     ) -> Result<Vec<Row>, Error> {
         let prepared = client.prepare_cached(self.sql).await.map_err(Error::statement(self.file))?;
         client.query(&prepared, parameters).await.map_err(Error::statement(self.file))
+    }
+
+    /// Runs it and returns its rows one by one as they come, for what may be too much to hold at once.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], here or instead of a row.
+    pub async fn stream<C: GenericClient + Sync>(
+        &self,
+        client: &C,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<impl Stream<Item = Result<Row, Error>> + use<C>, Error> {
+        let failed = Error::statement(self.file);
+        let prepared = client.prepare_cached(self.sql).await.map_err(&failed)?;
+        let rows = client.query_raw(&prepared, parameters.iter().copied()).await.map_err(&failed)?;
+        Ok(rows.map_err(failed))
     }
 
     /// Runs it and returns its only row.

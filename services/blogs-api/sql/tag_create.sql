@@ -1,4 +1,5 @@
--- The tags among these that nobody used before, in the order of their names. Locks the new rows.
+-- The tags among these that nobody used before, in the order of their names. Locks the new rows, and until the end of the
+-- transaction the table against whoever forgets tags.
 insert into blogs.tag (name)
 select wanted.name
 from unnest($1::text[]) as wanted (name)

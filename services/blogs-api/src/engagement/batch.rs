@@ -52,7 +52,8 @@ pub(super) struct Element {
 pub(super) struct BatchAnswer {
     /// How many events will be counted exactly once, or are (direct paths).
     accepted: usize,
-    /// Of these, how many counted just now; only the direct paths know.
+    /// Of these, how many counted just now; only the direct paths know. Should the database be lost just as they were
+    /// committed, all are said to have counted: what is counted is right, which of them repeated others is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = usize)]
     counted: Option<usize>,

@@ -12,7 +12,8 @@ use super::write_path::WritePath;
 /// What one event has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// It is counted; these are the totals of its blog.
+    /// It is counted; these are the totals of its blog. So says, too, an event of a batch whose commit was not answered:
+    /// the ledger knows that the batch was applied, and no longer which of its events repeated others.
     Counted(Totals),
     /// It had been counted before, by its key or by what it says; these are the totals of its blog.
     Repeat(Totals),
