@@ -111,7 +111,6 @@ fn a_million_lines_are_read_fast_and_in_bounded_memory() {
         "{bytes} bytes, {lines_a_cpu_second:.0} lines a second of CPU, at most {memory_kib} KiB of memory"
     );
     assert!(memory_kib < MEMORY_KIB_MAX, "{memory_kib} KiB for {bytes} bytes");
-    // What is built for tests is not optimised.
-    let wanted = if cfg!(debug_assertions) { LINES_A_CPU_SECOND_MIN / 10.0 } else { LINES_A_CPU_SECOND_MIN };
-    assert!(lines_a_cpu_second > wanted, "{lines_a_cpu_second}");
+    // Of its own time on processors: others may be at work. Without optimisation, too.
+    assert!(lines_a_cpu_second > LINES_A_CPU_SECOND_MIN, "{lines_a_cpu_second}");
 }
