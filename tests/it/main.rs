@@ -11,6 +11,8 @@
 
 mod api;
 mod counting;
+mod fan_out;
+mod fan_out_events;
 mod message_path;
 mod operations_late;
 mod operations_reconcile;

@@ -9,6 +9,8 @@ use crate::world::World;
 
 /// An id that no other number is likely to contain.
 const ZEBEDEE: i64 = 7_700_000_001;
+/// What `commonplace account erase` does when nobody can be acting any more.
+const ERASE: &str = "select analytics.erase_account($1), notify.erase_account($1), blogs.erase_account($1)";
 const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
 
 impl World {
@@ -126,6 +128,18 @@ async fn zebedee(world: &World, api: &Running) -> (String, i64, i64) {
         like(api, blog, &grace).await.is(200);
         api.view(blog, "reader").await.is(200);
     }
+    // A follow in both directions, and a notification.
+    let zebedee_to_grace =
+        world.value::<i64>("select id from blogs.account where handle = 'grace'", &[]).await;
+    for (followee, follower) in [(id, &grace), (zebedee_to_grace, &token)] {
+        let path = format!("/v1/accounts/{followee}/follow");
+        Answer::to(api.call(Method::PUT, &path, Some(follower))).await.is(204);
+    }
+    let news = api.blog(&grace, "News").await;
+    let told = format!("select count(*) from notify.fan_out where blog_id = {news} and state = 'done'");
+    world.until(&told, 1_i64).await;
+    // As if it had been the last of a chunk.
+    world.run("update notify.fan_out set after_id = 7700000001 where blog_id = (select max(blog_id) from notify.fan_out)").await;
     // A like by the message path, and one that is set aside with its body.
     world.run("alter table analytics.blog_like add constraint no_thanks check (liked) not valid").await;
     let unlike = api.delete(&format!("/v1/blogs/{hers}/like"), Some(&token)).await.is(202);
@@ -136,11 +150,39 @@ async fn zebedee(world: &World, api: &Running) -> (String, i64, i64) {
     (token, his, hers)
 }
 
+/// Zebedee is not erased while something is on its way that names him.
+async fn refused_while_something_names_it(world: &World, operator: &tokio_postgres::Client) {
+    let waiting = format!(
+        "insert into blogs.outbox (id, routing_key, events, body, claimed_until)
+         values (gen_random_uuid(), 'engagement', 1, convert_to('[{{\"data\":{{\"account_id\":{ZEBEDEE}}}}}]', 'utf8'), now() + interval '1 day')"
+    );
+    world.run(&waiting).await;
+    let in_use = operator.execute(ERASE, &[&ZEBEDEE]).await.unwrap_err();
+    assert_eq!(in_use.code().unwrap().code(), "55006");
+    let followed = format!(
+        "update blogs.outbox set routing_key = 'account.followed', body = convert_to('[{{\"subject\":\"{ZEBEDEE}\"}}]', 'utf8')"
+    );
+    world.run(&followed).await;
+    let in_use = operator.execute(ERASE, &[&ZEBEDEE]).await.unwrap_err();
+    assert_eq!(in_use.code().unwrap().code(), "55006");
+    world.run("delete from blogs.outbox").await;
+    // Nor while a whole message is parked that names it: others' events are in there.
+    let message = format!(
+        "insert into analytics.parked (envelope_id, index, reason, body, in_ledger)
+         values (gen_random_uuid(), -1, 'given up', convert_to('[{{\"data\":{{\"account_id\":{ZEBEDEE}}}}}]', 'utf8'), false)"
+    );
+    world.run(&message).await;
+    let in_use = operator.execute(ERASE, &[&ZEBEDEE]).await.unwrap_err();
+    assert_eq!(in_use.code().unwrap().code(), "55006");
+    world.run("update analytics.parked set dropped_at = now() where index < 0").await;
+}
+
 #[tokio::test]
 async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
     let world = World::new().await;
     world.run(&format!("alter table blogs.account alter column id restart with {ZEBEDEE}")).await;
     let (api, worker) = (world.api().await, world.worker().await);
+    let notifier = world.notifier().await;
     let (token, his, hers) = zebedee(&world, &api).await;
 
     let texts = ["zebedee".to_owned(), ZEBEDEE.to_string()];
@@ -153,6 +195,10 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
         "idempotency_key",
         "blog_like",
         "parked",
+        "social.follow:",
+        "follow_counter",
+        "fan_out",
+        "notify.notification",
     ] {
         assert!(
             before.iter().any(|trace| trace.contains(table)),
@@ -164,33 +210,18 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
     assert_eq!(export["blogs"][0]["title"], "Zebedee writes");
     let likes: Value = world.operator("analytics.export_account", ZEBEDEE).await;
     assert_eq!(likes["likes"].as_array().unwrap().len(), 2);
+    assert_eq!(export["following"].as_array().unwrap().len(), 1);
+    let inbox: Value = world.operator("notify.export_account", ZEBEDEE).await;
+    assert_eq!(inbox["notifications"].as_array().unwrap().len(), 1);
     let totals = all_totals(&world).await;
 
     // Not while it can still act.
     let operator = world.session("operator").await;
-    let erase = "select analytics.erase_account($1), blogs.erase_account($1)";
-    let too_early = operator.client.execute(erase, &[&ZEBEDEE]).await.unwrap_err();
+    let too_early = operator.client.execute(ERASE, &[&ZEBEDEE]).await.unwrap_err();
     assert_eq!(too_early.code().unwrap().code(), "55000");
     assert!(world.operator::<bool>("blogs.retire_account", ZEBEDEE).await);
-    // Nor while an envelope waits that names it.
-    let waiting = format!(
-        "insert into blogs.outbox (id, routing_key, events, body, claimed_until)
-         values (gen_random_uuid(), 'engagement', 1, convert_to('[{{\"data\":{{\"account_id\":{ZEBEDEE}}}}}]', 'utf8'), now() + interval '1 day')"
-    );
-    world.run(&waiting).await;
-    let in_use = operator.client.execute(erase, &[&ZEBEDEE]).await.unwrap_err();
-    assert_eq!(in_use.code().unwrap().code(), "55006");
-    world.run("delete from blogs.outbox").await;
-    // Nor while a whole message is parked that names it: others' events are in there.
-    let message = format!(
-        "insert into analytics.parked (envelope_id, index, reason, body, in_ledger)
-         values (gen_random_uuid(), -1, 'given up', convert_to('[{{\"data\":{{\"account_id\":{ZEBEDEE}}}}}]', 'utf8'), false)"
-    );
-    world.run(&message).await;
-    let in_use = operator.client.execute(erase, &[&ZEBEDEE]).await.unwrap_err();
-    assert_eq!(in_use.code().unwrap().code(), "55006");
-    world.run("update analytics.parked set dropped_at = now() where index < 0").await;
-    operator.client.execute(erase, &[&ZEBEDEE]).await.unwrap();
+    refused_while_something_names_it(&world, &operator.client).await;
+    operator.client.execute(ERASE, &[&ZEBEDEE]).await.unwrap();
     operator.client.execute("select blogs.forget_unused_tags()", &[]).await.unwrap();
     // Its token is good for some seconds yet, and writes nothing.
     let write = json!({"title": "After all", "body": "", "publish": true});
@@ -209,6 +240,9 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
     assert_eq!(api.get(&format!("/v1/blogs/{hers}"), None).await.is(200).body["tags"], json!(["shared"]));
     // The blog that nobody wrote any more is no blog that somebody could ask for by its old address.
     api.get("/v1/blogs/by-slug/zebedee-writes", None).await.refused(404);
+    let follows: i64 = world.value("select count(*) from social.follow", &[]).await;
+    assert_eq!(follows, 0);
     world.assert_consistent().await;
+    notifier.stop().await;
     worker.stop().await;
 }
