@@ -23,6 +23,7 @@ const FAN_OUT_ADVANCE: Statement = statement!("fan_out_advance.sql");
 const FAN_OUT_BOUND: Statement = statement!("fan_out_bound.sql");
 const FAN_OUT_CLAIM: Statement = statement!("fan_out_claim.sql");
 const FAN_OUT_EXPIRE: Statement = statement!("fan_out_expire.sql");
+const FAN_OUT_POSTPONE: Statement = statement!("fan_out_postpone.sql");
 const NOTIFICATION_COMPLETE: Statement = statement!("notification_complete.sql");
 const NOTIFICATION_INSERT: Statement = statement!("notification_insert.sql");
 
@@ -56,6 +57,25 @@ pub(crate) struct Chunk {
     pub(crate) commit: Duration,
 }
 
+/// A chunk that could not be taken, and whose it was if that is known.
+#[derive(Debug, thiserror::Error)]
+#[error("a chunk{} could not be taken", of(*blog_id))]
+pub(crate) struct Failed {
+    blog_id: Option<i64>,
+    #[source]
+    error: Error,
+}
+
+fn of(blog_id: Option<i64>) -> String {
+    blog_id.map_or_else(String::new, |id| format!(" of the fan-out of blog {id}"))
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { blog_id: None, error }
+    }
+}
+
 /// Whose turn it is.
 struct Claimed {
     blog_id: i64,
@@ -67,34 +87,61 @@ struct Claimed {
 /// Takes the next chunk, of so many followers at most.
 ///
 /// # Errors
-/// What the database said.
-pub(crate) async fn take(pool: &Pool, rows: i64, days_kept: i32) -> Result<Turn, Error> {
-    match attempt(pool, rows, days_kept, NOTIFICATION_INSERT).await {
-        Err(error) if error.sqlstate() == Some(UNIQUE_VIOLATION) => {
-            tracing::warn!("somebody had been told already; the chunk is done again without them");
-            attempt(pool, rows, days_kept, NOTIFICATION_COMPLETE).await
-        }
-        Err(error) if error.fault() == Fault::MissingPartition => {
+/// What the database said. One that it will say again puts the fan-out at the end of the line, so that the others have
+/// their turn.
+pub(crate) async fn take(pool: &Pool, rows: i64, days_kept: i32) -> Result<Turn, Failed> {
+    let mut taken = attempt(pool, rows, days_kept, NOTIFICATION_INSERT).await;
+    if let Err(failed) = &taken
+        && failed.error.sqlstate() == Some(UNIQUE_VIOLATION)
+    {
+        tracing::warn!(
+            blog_id = failed.blog_id,
+            "somebody had been told already; the chunk is done again without them"
+        );
+        taken = attempt(pool, rows, days_kept, NOTIFICATION_COMPLETE).await;
+    }
+    let Err(failed) = taken else { return taken };
+    match (failed.error.fault(), failed.blog_id) {
+        (Fault::MissingPartition, _) => {
             CREATE_DAYS_WANTED.query(&pool.get().await?, &[]).await?;
             Ok(Turn::Again)
         }
-        other => other,
+        (Fault::BadValue | Fault::Broken, Some(blog_id)) => {
+            FAN_OUT_POSTPONE.execute(&pool.get().await?, &[&blog_id]).await?;
+            Err(failed)
+        }
+        _ => Err(failed),
     }
 }
 
-async fn attempt(pool: &Pool, rows: i64, days_kept: i32, insert: Statement) -> Result<Turn, Error> {
+async fn attempt(pool: &Pool, rows: i64, days_kept: i32, insert: Statement) -> Result<Turn, Failed> {
     let mut client = pool.get().await?;
     let began = Instant::now();
     let begun = client.transaction().await;
     let transaction = begun.map_err(|source| Error::Transaction { doing: "beginning", source })?;
     let Some(claimed) = claim(&transaction, days_kept).await? else { return Ok(Turn::Idle) };
-    let author = settle::author(&transaction, claimed.blog_id).await?;
-    let chunk = match author {
+    let chunk = work_off(&transaction, &claimed, rows, insert).await;
+    let chunk = chunk.map_err(|error| Failed { blog_id: Some(claimed.blog_id), error })?;
+    let committing = Instant::now();
+    transaction.commit().await.map_err(|source| Error::Transaction { doing: "committing", source })?;
+    let (took, commit) = (began.elapsed(), committing.elapsed());
+    Ok(chunk.map_or(Turn::Again, |chunk| Turn::Chunk(Chunk { took, commit, ..chunk })))
+}
+
+/// Tells the next followers, or ends the fan-out if there is nothing to tell any more.
+async fn work_off(
+    transaction: &Transaction<'_>,
+    claimed: &Claimed,
+    rows: i64,
+    insert: Statement,
+) -> Result<Option<Chunk>, Error> {
+    let author = settle::author(transaction, claimed.blog_id).await?;
+    Ok(match author {
         Some(author_id) if !claimed.is_expired => {
-            Some(tell(&transaction, &claimed, author_id, rows, insert).await?)
+            Some(tell(transaction, claimed, author_id, rows, insert).await?)
         }
         Some(_of_an_old_blog) => {
-            FAN_OUT_EXPIRE.execute(&transaction, &[&claimed.blog_id]).await?;
+            FAN_OUT_EXPIRE.execute(transaction, &[&claimed.blog_id]).await?;
             tracing::warn!(
                 blog_id = claimed.blog_id,
                 "a fan-out is older than what is kept; it is cancelled"
@@ -102,18 +149,14 @@ async fn attempt(pool: &Pool, rows: i64, days_kept: i32, insert: Statement) -> R
             None
         }
         None => {
-            settle::withdraw(&transaction, claimed.blog_id).await?;
+            settle::withdraw(transaction, claimed.blog_id).await?;
             tracing::info!(
                 blog_id = claimed.blog_id,
                 "readers do not see the blog; its fan-out is withdrawn"
             );
             None
         }
-    };
-    let committing = Instant::now();
-    transaction.commit().await.map_err(|source| Error::Transaction { doing: "committing", source })?;
-    let (took, commit) = (began.elapsed(), committing.elapsed());
-    Ok(chunk.map_or(Turn::Again, |chunk| Turn::Chunk(Chunk { took, commit, ..chunk })))
+    })
 }
 
 async fn claim(transaction: &Transaction<'_>, days_kept: i32) -> Result<Option<Claimed>, Error> {

@@ -16,6 +16,8 @@ use crate::settings::PartitionSettings;
 const CREATE_DAY_AHEAD: Statement = statement!("create_day_ahead.sql");
 const DROP_OLDEST_DAY: Statement = statement!("drop_oldest_day.sql");
 
+/// The pause after somebody else was at the days, or the database did not answer.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Most days dropped in one round.
 const DROPS_MAX: usize = 32;
 
@@ -27,27 +29,32 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     loop {
-        if let Err(error) = round(settings, &pool, &metrics).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a round of partition maintenance failed, the next one goes on"
-            );
-        }
+        let pause = match round(settings, &pool, &metrics).await {
+            Ok(true) => Duration::from_secs(settings.interval_s),
+            Ok(false) => BUSY_PAUSE,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a round of partition maintenance failed, the next one goes on"
+                );
+                BUSY_PAUSE
+            }
+        };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_secs(settings.interval_s)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-async fn round(settings: PartitionSettings, pool: &Pool, metrics: &Metrics) -> Result<(), Error> {
+/// Whether all days are there.
+async fn round(settings: PartitionSettings, pool: &Pool, metrics: &Metrics) -> Result<bool, Error> {
     let client = pool.get().await?;
     // From yesterday: a blog published just before midnight is told of just after it.
     for ahead in -1..=settings.days_ahead {
         let made: String = CREATE_DAY_AHEAD.query_one(&client, &[&ahead]).await?.get(0);
         if made != "there" {
-            // Somebody else is making it.
-            break;
+            return Ok(false);
         }
         metrics.days_ahead.set(ahead.into());
     }
@@ -56,5 +63,5 @@ async fn round(settings: PartitionSettings, pool: &Pool, metrics: &Metrics) -> R
         let Some(day) = dropped.get::<_, Option<Date>>(0) else { break };
         tracing::info!(%day, "a day of notifications is dropped");
     }
-    Ok(())
+    Ok(true)
 }

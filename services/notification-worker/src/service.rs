@@ -67,6 +67,10 @@ impl Service {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let health = Health::new(ReadyRule::All);
+        // Until each part has said how it is, the whole is not ready.
+        for part in ["database", "fan-outs", "rabbitmq"] {
+            health.report(part, Err("not yet asked".to_owned()));
+        }
         let bell = Arc::new(Notify::new());
 
         let tasks = TaskTracker::new();

@@ -50,8 +50,8 @@ impl Work {
                 }
                 Err(error) => {
                     self.metrics.failures.inc();
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a chunk could not be taken");
-                    self.health.report("fan-outs", Err(format!("a chunk could not be taken: {error}")));
+                    tracing::debug!(error = &error as &dyn std::error::Error, "trying again");
+                    self.health.report("fan-outs", Err(error.to_string()));
                     self.rest(failure_pause).await;
                     failure_pause = self.settings.events.next_pause(failure_pause);
                 }
