@@ -203,10 +203,18 @@ fn targets(report: &Report) -> Table {
     let wal = ratio(Way::Shared, Way::Raw, |cost| cost.wal_bytes_per_follower);
     row("WAL, worker ÷ raw statement", "≤ 1.05", wal);
     row("followers/s, worker ÷ middleman in best pages", "≥ 10", ratio(Way::Shared, Way::Middleman, rate));
-    let naive = report.naive.as_ref().map(|naive| naive.cost.followers_per_s);
     let shared = report.median(Way::Shared, rate);
-    let over_naive = naive.zip(shared).map(|(naive, shared)| format!("{:.0}", shared.median / naive));
-    row("followers/s, worker ÷ middleman one by one", "", over_naive);
+    let over = |other: &Measured| {
+        let ratio = shared.map(|shared| shared.median / other.cost.followers_per_s);
+        ratio.map(|ratio| format!("{ratio:.1}"))
+    };
+    for other in report.pages.iter().chain(&report.naive) {
+        let way = match other.page {
+            Some(page) => format!("pages of {page} on the sample"),
+            None => "one by one".to_owned(),
+        };
+        row(&format!("followers/s, worker ÷ middleman, {way}"), "", over(other));
+    }
     if let Some(under_load) = &report.under_load {
         let Latency { p99_ms: before, accepted_per_s, .. } = under_load.before;
         let during = under_load.during.p99_ms;
