@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const HEADERS_MAX: usize = 32;
+/// Longest answer unless more is asked for.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// The connection ended, or said what is not an answer, before the whole answer was there. Whether the request
@@ -40,43 +41,72 @@ pub(crate) struct Answer {
 pub(crate) struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
+    answer_bytes_max: usize,
+    /// Where the body begins in what was received last.
+    body_at: usize,
+    /// Bytes that went over this connection, in both directions.
+    bytes: u64,
 }
 
 impl Connection {
     pub(crate) async fn open(target: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(target).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::with_capacity(4096) })
+        let received = Vec::with_capacity(4096);
+        Ok(Self { stream, received, answer_bytes_max: ANSWER_BYTES_MAX, body_at: 0, bytes: 0 })
+    }
+
+    /// One that takes longer answers.
+    pub(crate) async fn open_for(target: SocketAddr, answer_bytes_max: usize) -> std::io::Result<Self> {
+        Ok(Self { answer_bytes_max, ..Self::open(target).await? })
+    }
+
+    /// The body of the last answer.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.received.get(self.body_at..).unwrap_or_default()
+    }
+
+    /// Bytes that were sent and received.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Sends one request and reads the whole of its answer.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Broken> {
         self.received.clear();
         self.stream.write_all(request).await?;
+        self.bytes += request.len() as u64;
         loop {
             if self.stream.read_buf(&mut self.received).await? == 0 {
                 return Err(Broken::Closed);
             }
-            let Some((answer, length)) = parse(&self.received)? else { continue };
-            match self.received.len().cmp(&length) {
+            let Some((answer, length)) = parse(&self.received, self.answer_bytes_max)? else { continue };
+            match self.received.len().cmp(&(length.head + length.body)) {
                 std::cmp::Ordering::Less => {}
-                std::cmp::Ordering::Equal => return Ok(answer),
+                std::cmp::Ordering::Equal => {
+                    self.body_at = length.head;
+                    self.bytes += self.received.len() as u64;
+                    return Ok(answer);
+                }
                 std::cmp::Ordering::Greater => return Err(Broken::Unsupported("is longer than it says")),
             }
         }
     }
 }
 
-/// The answer and the length of all of it in bytes, once its head is complete.
-fn parse(received: &[u8]) -> Result<Option<(Answer, usize)>, Broken> {
+/// The bytes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Length {
+    head: usize,
+    body: usize,
+}
+
+/// The answer and its length, once its head is complete.
+fn parse(received: &[u8], bytes_max: usize) -> Result<Option<(Answer, Length)>, Broken> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(received)? else {
-        return if received.len() > ANSWER_BYTES_MAX {
-            Err(Broken::Unsupported("is too large"))
-        } else {
-            Ok(None)
-        };
+        return if received.len() > bytes_max { Err(Broken::Unsupported("is too large")) } else { Ok(None) };
     };
     let status = response.code.ok_or(Broken::Unsupported("has no status"))?;
     let mut last = response.version == Some(0);
@@ -89,10 +119,10 @@ fn parse(received: &[u8]) -> Result<Option<(Answer, usize)>, Broken> {
         }
     }
     let body: usize = body.ok_or(Broken::Unsupported("does not say its length"))?;
-    if body > ANSWER_BYTES_MAX {
+    if body > bytes_max {
         return Err(Broken::Unsupported("is too large"));
     }
-    Ok(Some((Answer { status, last }, head + body)))
+    Ok(Some((Answer { status, last }, Length { head, body })))
 }
 
 #[cfg(test)]
@@ -104,22 +134,25 @@ mod tests {
 
     #[test]
     fn an_answer_is_complete_when_its_body_is() {
-        let expected = (Answer { status: 202, last: false }, ACCEPTED.len());
-        assert_eq!(parse(ACCEPTED).unwrap(), Some(expected));
-        assert_eq!(parse(&ACCEPTED[..ACCEPTED.len() - 2]).unwrap(), Some(expected));
-        assert_eq!(parse(&ACCEPTED[..30]).unwrap(), None);
+        let length = Length { head: ACCEPTED.len() - 2, body: 2 };
+        let expected = (Answer { status: 202, last: false }, length);
+        assert_eq!(parse(ACCEPTED, 100).unwrap(), Some(expected));
+        assert_eq!(parse(&ACCEPTED[..ACCEPTED.len() - 2], 100).unwrap(), Some(expected));
+        assert_eq!(parse(&ACCEPTED[..30], 100).unwrap(), None);
     }
 
     #[test]
     fn an_answer_may_be_the_last_of_its_connection() {
         let answer = b"HTTP/1.1 503 Service Unavailable\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(parse(answer).unwrap(), Some((Answer { status: 503, last: true }, answer.len())));
+        let length = Length { head: answer.len(), body: 0 };
+        assert_eq!(parse(answer, 100).unwrap(), Some((Answer { status: 503, last: true }, length)));
     }
 
     #[test]
     fn what_cannot_be_framed_is_refused() {
         let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-        assert!(matches!(parse(chunked), Err(Broken::Unsupported(_))));
-        assert!(matches!(parse(b"SSH-2.0-OpenSSH\r\n"), Err(Broken::Malformed(_))));
+        assert!(matches!(parse(chunked, 100), Err(Broken::Unsupported(_))));
+        assert!(matches!(parse(b"SSH-2.0-OpenSSH\r\n", 100), Err(Broken::Malformed(_))));
+        assert!(matches!(parse(ACCEPTED, 1), Err(Broken::Unsupported("is too large"))));
     }
 }

@@ -7,6 +7,7 @@
 //! themselves are asked whether they agree with what the generator saw.
 
 mod connection;
+pub mod fan_out;
 mod load;
 pub mod paths;
 mod process;

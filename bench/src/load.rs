@@ -90,6 +90,8 @@ pub struct Load {
     pub blogs: Vec<i64>,
     /// How the requests are spread over them.
     pub spread: Spread,
+    /// Time from an answer to the next request on its connection; zero sends as fast as answers come.
+    pub think: Duration,
 }
 
 /// The load cannot be run as it is.
@@ -217,7 +219,7 @@ impl Load {
                 random: rand::make_rng(),
                 bytes: Vec::with_capacity(512),
             };
-            connections.spawn(connection(requests, stop.clone()));
+            connections.spawn(connection(requests, self.think, stop.clone()));
         }
         tokio::select! {
             () = stop.cancelled() => {}
@@ -249,7 +251,7 @@ impl Load {
 }
 
 /// Sends one request after the other until `stop`; a connection that ends is opened anew.
-async fn connection(mut requests: Requests, stop: CancellationToken) -> Tally {
+async fn connection(mut requests: Requests, think: Duration, stop: CancellationToken) -> Tally {
     let mut tally = Tally::new();
     let mut open: Option<Connection> = None;
     while !stop.is_cancelled() {
@@ -273,6 +275,11 @@ async fn connection(mut requests: Requests, stop: CancellationToken) -> Tally {
         tally.record(&answer, begin.elapsed());
         if !matches!(answer, Ok(Answer { last: false, .. })) {
             open = None;
+        }
+        if !think.is_zero() {
+            // Not in step with each other.
+            let pause = think.mul_f64(requests.random.random_range(0.5..1.5));
+            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }
     tally

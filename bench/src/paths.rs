@@ -175,6 +175,7 @@ impl Plan {
             path: cell.path,
             blogs,
             spread: cell.spread,
+            think: Duration::ZERO,
         };
         let tally = load.run(stop).await?;
         let ended = Instant::now();
@@ -257,7 +258,7 @@ async fn drained(
 }
 
 /// The private servers are driven by code that blocks.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
 }
 
@@ -284,7 +285,7 @@ fn broker_settings(amqp_url: &str) -> broker::Settings {
 }
 
 /// The address of this database for a role. The password must be of letters and digits.
-fn url(database: &Config, role: &str, password: &SecretString) -> String {
+pub(crate) fn url(database: &Config, role: &str, password: &SecretString) -> String {
     let port = database.get_ports().first().copied().unwrap_or(5432);
     let name = database.get_dbname().unwrap_or_default();
     format!("postgres://{role}:{}@127.0.0.1:{port}/{name}", password.expose_secret())

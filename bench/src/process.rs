@@ -159,6 +159,20 @@ impl Service {
         }
     }
 
+    /// Kills it and its guard by `kill -9`, and waits until they are gone.
+    pub async fn kill(mut self) {
+        if let Some(group) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
+            // It may have ended just now.
+            let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+        let _status = self.child.wait().await;
+    }
+
+    /// Its guard, the parent of the service's own process.
+    pub(crate) fn guard_pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     fn log_tail(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let tail = log.get(log.len().saturating_sub(LOG_TAIL_BYTES)..).unwrap_or_default();

@@ -18,7 +18,7 @@ const SERVER_SETTINGS: Statement = database::statement!("server_settings.sql");
 
 /// A session with the statements of this module.
 pub(crate) struct Tables {
-    session: Session,
+    pub(crate) session: Session,
 }
 
 impl Tables {
@@ -84,7 +84,7 @@ impl Tables {
         })
     }
 
-    async fn query_one(
+    pub(crate) async fn query_one(
         &self,
         statement: Statement,
         parameters: &[&(dyn ToSql + Sync)],

@@ -1,11 +1,17 @@
 //! `commonplace bench`: measurements on private servers, with the services in processes of their own. What is
 //! measured and how stands in the `bench` crate; here are the arguments, the servers, and the printed report.
 
+mod fan_out;
 mod machine;
 mod paths;
 mod table;
 
+use bench::report::DatabaseSettings;
 use clap::Subcommand;
+use database::bootstrap::RoleSettings;
+use runtime::settings::Loader;
+
+use crate::migrate;
 
 /// Measure the system on private servers
 #[derive(Debug, clap::Args)]
@@ -17,11 +23,40 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Measurement {
     Paths(paths::Arguments),
+    FanOut(fan_out::Arguments),
 }
 
 /// Measures, prints, and fails when the tables do not agree with what was accepted.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.measurement {
         Measurement::Paths(arguments) => paths::run(arguments).await,
+        Measurement::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
     }
+}
+
+/// The shares and rights of the roles as `commonplace migrate` makes them, with the direct path open and
+/// passwords that only this run knows.
+fn roles() -> anyhow::Result<RoleSettings> {
+    let password = || format!("{:032x}", rand::random::<u128>());
+    let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
+        .environment([])
+        .set("roles.blogs_api_password", password())
+        .set("roles.analytics_worker_password", password())
+        .set("roles.notification_worker_password", password())
+        .set("roles.operator_password", password())
+        .set("roles.direct_path", true)
+        .load()?;
+    Ok(settings.roles)
+}
+
+/// What the database promises, in a line.
+fn promises(database: &DatabaseSettings) -> String {
+    format!(
+        "{}, fsync {}, synchronous_commit {}, full_page_writes {}, shared_buffers {}",
+        database.server_version,
+        database.fsync,
+        database.synchronous_commit,
+        database.full_page_writes,
+        database.shared_buffers
+    )
 }

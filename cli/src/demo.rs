@@ -39,6 +39,7 @@ struct Loaded {
     authors: usize,
     blogs: usize,
     events: i64,
+    notifications: i64,
     took: Duration,
 }
 
@@ -46,9 +47,10 @@ impl fmt::Display for Demo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.loaded {
             None => f.write_str("there are blogs already: no demo loaded"),
-            Some(Loaded { authors, blogs, events, took }) => write!(
+            Some(Loaded { authors, blogs, events, notifications, took }) => write!(
                 f,
-                "demo loaded: {authors} authors, {blogs} blogs, {events} events accepted and counted in {:.1} s",
+                "demo loaded: {authors} authors, {blogs} blogs, {events} events accepted and counted, {notifications} \
+                 notifications, in {:.1} s",
                 took.as_secs_f64()
             ),
         }
@@ -67,6 +69,8 @@ struct Script {
 struct Author {
     handle: String,
     email: String,
+    /// Whom the author follows, by handle.
+    follows: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -100,12 +104,15 @@ pub(crate) async fn load(api: &str, password: &str, unfinished: &Path) -> anyhow
     }
     fs::write(unfinished, "").with_context(|| format!("writing {}", unfinished.display()))?;
     let tokens = client.authors(&script, password).await?;
-    let ids = client.blogs(&script, &tokens).await?;
+    let (ids, authors) = client.blogs(&script, &tokens).await?;
+    client.follows(&script, &authors, &tokens).await?;
+    client.publish(&script, &ids, &tokens).await?;
     let expected: BTreeMap<i64, Totals> =
         ids.iter().zip(&script.blogs).map(|(id, blog)| (*id, blog.totals())).collect();
     client.views(&script, &ids).await?;
     client.likes_and_shares(&script, &ids, &tokens).await?;
     client.until_counted(&expected).await?;
+    client.until_told(&script, &tokens).await?;
     match fs::remove_file(unfinished) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("deleting {}", unfinished.display()));
@@ -119,9 +126,18 @@ pub(crate) async fn load(api: &str, password: &str, unfinished: &Path) -> anyhow
             authors: script.authors.len(),
             blogs: ids.len(),
             events: expected.values().flatten().sum(),
+            notifications: script.authors.iter().map(|author| script.told(author)).sum(),
             took: started.elapsed(),
         }),
     })
+}
+
+impl Script {
+    /// Blogs that an author is told of: those of whom they follow.
+    fn told(&self, author: &Author) -> i64 {
+        let told = self.blogs.iter().filter(|blog| author.follows.contains(&blog.author)).count();
+        i64::try_from(told).unwrap_or(i64::MAX)
+    }
 }
 
 impl Blog {
@@ -159,7 +175,7 @@ impl Client {
     /// A token for each author, by handle. An author who is there already signs in all the same.
     async fn authors(&self, script: &Script, password: &str) -> anyhow::Result<BTreeMap<String, String>> {
         let mut tokens = BTreeMap::new();
-        for Author { handle, email } in &script.authors {
+        for Author { handle, email, .. } in &script.authors {
             let account = json!({ "handle": handle, "email": email, "password": password });
             let response = self.http.post(format!("{}/v1/accounts", self.api)).json(&account).send().await?;
             if response.status() != StatusCode::CONFLICT {
@@ -173,21 +189,56 @@ impl Client {
         Ok(tokens)
     }
 
-    /// The blogs' ids, in the order of the script.
-    async fn blogs(&self, script: &Script, tokens: &BTreeMap<String, String>) -> anyhow::Result<Vec<i64>> {
-        let mut ids = Vec::new();
+    /// The blogs' ids, in the order of the script, and the authors' by handle. The blogs are drafts at first: who
+    /// follows an author is told of what is published after that.
+    async fn blogs(
+        &self,
+        script: &Script,
+        tokens: &BTreeMap<String, String>,
+    ) -> anyhow::Result<(Vec<i64>, BTreeMap<String, i64>)> {
+        let (mut ids, mut authors) = (Vec::new(), BTreeMap::new());
         for (index, blog) in script.blogs.iter().enumerate() {
             let Blog { author, title, body, tags, .. } = blog;
-            let blog = json!({ "title": title, "body": body, "tags": tags, "publish": true });
+            let blog = json!({ "title": title, "body": body, "tags": tags });
             let created = self
                 .ask(Method::POST, "/v1/blogs", |request| {
-                    let request = request.header("idempotency-key", format!("demo-blog-{index}"));
+                    let request = request.header("idempotency-key", format!("demo-draft-{index}"));
                     signed(request, tokens, author).json(&blog)
                 })
                 .await?;
-            ids.push(created.get("id").and_then(Value::as_i64).context("the blog has no id")?);
+            let id = |pointer| created.pointer(pointer).and_then(Value::as_i64);
+            ids.push(id("/id").context("the blog has no id")?);
+            authors.insert(author.clone(), id("/author/id").context("the author has no id")?);
         }
-        Ok(ids)
+        Ok((ids, authors))
+    }
+
+    async fn follows(
+        &self,
+        script: &Script,
+        authors: &BTreeMap<String, i64>,
+        tokens: &BTreeMap<String, String>,
+    ) -> anyhow::Result<()> {
+        for Author { handle, follows, .. } in &script.authors {
+            for id in follows.iter().filter_map(|followed| authors.get(followed)) {
+                let path = format!("/v1/accounts/{id}/follow");
+                self.ask(Method::PUT, &path, |request| signed(request, tokens, handle)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        script: &Script,
+        ids: &[i64],
+        tokens: &BTreeMap<String, String>,
+    ) -> anyhow::Result<()> {
+        for (id, blog) in ids.iter().zip(&script.blogs) {
+            let path = format!("/v1/blogs/{id}/publish");
+            self.ask(Method::POST, &path, |request| signed(request, tokens, &blog.author)).await?;
+        }
+        Ok(())
     }
 
     /// As many different visitors as the script says, in one request a blog.
@@ -248,6 +299,27 @@ impl Client {
         Ok(())
     }
 
+    /// Asks for each inbox until it holds what the demo's blogs are told of.
+    async fn until_told(&self, script: &Script, tokens: &BTreeMap<String, String>) -> anyhow::Result<()> {
+        let deadline = Instant::now() + COUNTED_WITHIN;
+        for author in &script.authors {
+            let (handle, expected) = (&author.handle, script.told(author));
+            loop {
+                let path = "/v1/notifications?limit=1";
+                let inbox = self.ask(Method::GET, path, |request| signed(request, tokens, handle)).await?;
+                let unread = inbox.get("unread").and_then(Value::as_i64).unwrap_or_default();
+                if unread >= expected {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    bail!("{handle} has been told of {unread} blogs, of {expected}");
+                }
+                tokio::time::sleep(COUNTED_POLL).await;
+            }
+        }
+        Ok(())
+    }
+
     async fn ask(
         &self,
         method: Method,
@@ -260,12 +332,15 @@ impl Client {
     }
 }
 
-/// The body of a good answer; a bad one is an error that says what the API said.
+/// The body of a good answer, null if there is none; a bad one is an error that says what the API said.
 async fn answered(doing: &str, response: reqwest::Response) -> anyhow::Result<Value> {
     let status = response.status();
     let body = response.text().await.with_context(|| doing.to_owned())?;
     if !status.is_success() {
         bail!("{doing} was answered {status}: {body}");
+    }
+    if body.is_empty() {
+        return Ok(Value::Null);
     }
     serde_json::from_str(&body).with_context(|| format!("{doing} was answered with {body:?}"))
 }
@@ -285,6 +360,11 @@ mod tests {
     fn the_script_names_only_its_own_authors_and_known_channels() {
         let script: Script = toml::from_str(DEMO).unwrap();
         let known = |handle: &String| script.authors.iter().any(|author| author.handle == *handle);
+        for author in &script.authors {
+            let writes = |handle: &String| script.blogs.iter().any(|blog| blog.author == *handle);
+            assert!(author.follows.iter().all(writes), "{}", author.handle);
+            assert!(!author.follows.contains(&author.handle), "{}", author.handle);
+        }
         for blog in &script.blogs {
             assert!(known(&blog.author) && blog.likes.iter().all(known), "{}", blog.title);
             assert!((1..=1000).contains(&blog.views), "one request a blog: {}", blog.title);

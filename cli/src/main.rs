@@ -9,6 +9,7 @@ mod blog;
 mod completions;
 mod contract;
 mod demo;
+mod fan_out;
 mod healthcheck;
 mod import;
 mod ledger;
@@ -67,6 +68,7 @@ enum Command {
     Parked(parked::Arguments),
     Account(account::Arguments),
     Blog(blog::Arguments),
+    FanOut(fan_out::Arguments),
     Contract(contract::Arguments),
     Bench(bench::Arguments),
     Completions(completions::Arguments),
@@ -85,6 +87,7 @@ async fn main() -> ExitCode {
         Command::Parked(arguments) => Box::pin(parked::run(arguments)).await,
         Command::Account(arguments) => Box::pin(account::run(arguments)).await,
         Command::Blog(arguments) => Box::pin(blog::run(arguments)).await,
+        Command::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
         Command::Completions(arguments) => completions::run(arguments),
         Command::Contract(arguments) => Box::pin(contract::run(arguments)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments)).await,

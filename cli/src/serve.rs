@@ -10,8 +10,13 @@ use crate::{migrate, operator};
 
 /// Commands that start several services or none take one environment for all: what one of these knows, the
 /// others pass over.
-pub(crate) const EVERY_DEFAULTS: [&str; 4] =
-    [blogs_api::DEFAULTS, analytics_worker::DEFAULTS, migrate::DEFAULTS, operator::DEFAULTS];
+pub(crate) const EVERY_DEFAULTS: [&str; 5] = [
+    blogs_api::DEFAULTS,
+    analytics_worker::DEFAULTS,
+    notification_worker::DEFAULTS,
+    migrate::DEFAULTS,
+    operator::DEFAULTS,
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +43,8 @@ enum Service {
     BlogsApi,
     /// Counts engagement; its operations endpoints on 8090
     AnalyticsWorker,
+    /// Tells followers of new blogs; its operations endpoints on 8091
+    NotificationWorker,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -54,6 +61,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             telemetry::init(&settings.log)?;
             let shutdown = shutdown::on_signal();
             analytics_worker::Service::start(settings).await?.run(shutdown).await
+        }
+        Service::NotificationWorker => {
+            let settings: notification_worker::Settings =
+                settings::load(notification_worker::DEFAULTS, file)?;
+            telemetry::init(&settings.log)?;
+            let shutdown = shutdown::on_signal();
+            notification_worker::Service::start(settings).await?.run(shutdown).await
         }
     }
 }

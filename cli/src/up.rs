@@ -36,7 +36,8 @@ servers listen on free ports of 127.0.0.1 and stop with this command; servers th
 Ctrl-C ends it and keeps the data; the next `up` goes on with them.
 
 With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
-administrator's: the roles blogs_api, analytics_worker and operator are made there, or get new passwords.";
+administrator's: the roles blogs_api, analytics_worker, notification_worker and operator are made there, or get new \
+passwords.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -148,12 +149,12 @@ impl Ascent {
         credentials: &Credentials,
     ) -> anyhow::Result<()> {
         let api = services.api();
-        let operations = services.operations();
+        let workers = services.workers();
         let view_window_s = services.view_window_s();
         // There until the services drain.
         let mut _mark = None;
         let introduction = async {
-            services::until_ready(&api, &operations).await?;
+            services::until_ready(&api, &workers).await?;
             self.progress.done("services ready");
             let running = urls.running(&api, &credentials.signing_keys(), view_window_s);
             _mark = Some(running.mark(self.place.directory())?);
@@ -161,7 +162,7 @@ impl Ascent {
             let demo = demo::load(&api, &credentials.demo_password, &self.place.demo_mark()).await?;
             self.progress.done(&demo);
             self.progress.rest();
-            terminal::line(urls.table(&api, &operations, &demo, &credentials.demo_password));
+            terminal::line(urls.table(&api, &workers, &demo, &credentials.demo_password));
             anyhow::Ok(())
         };
         tokio::select! {

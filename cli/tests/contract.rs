@@ -24,7 +24,7 @@ fn database_url() -> String {
         let postgres =
             Postgres::start(&options, &mut |step| eprintln!("{step}")).expect("a private server starts");
         let mut migrate = commonplace(&["migrate"], &postgres.url());
-        for role in ["BLOGS_API", "ANALYTICS_WORKER", "OPERATOR"] {
+        for role in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "OPERATOR"] {
             migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), "for this test only");
         }
         migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");
@@ -97,6 +97,16 @@ fn a_dropped_column_names_the_services_that_use_it() {
             ("operators' commands", "blog_counter_add.sql"),
         ],
         "total_shares",
+    );
+}
+
+#[test]
+fn a_change_of_who_is_followed_names_who_tells_them() {
+    refused(
+        "alter table social.follow rename column followed_at to since",
+        &[("notification-worker", "notification_insert.sql")],
+        &["analytics-worker"],
+        "followed_at",
     );
 }
 
@@ -188,7 +198,7 @@ fn roles_that_ask_for_more_connections_than_there_are_are_refused() {
     let url = database_url();
     let migrate = |connections: &str| {
         let mut migrate = commonplace(&["migrate"], &url);
-        for role in ["BLOGS_API", "ANALYTICS_WORKER", "OPERATOR"] {
+        for role in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "OPERATOR"] {
             migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), "for this test only");
         }
         migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");

@@ -12,6 +12,8 @@
 mod api;
 mod counting;
 mod database_errors;
+mod fan_out;
+mod fan_out_events;
 mod message_path;
 mod operations_late;
 mod operations_reconcile;

@@ -26,6 +26,11 @@ const ANALYTICS_TABLES: [&str; 10] = [
     "outcome",
 ];
 
+/// Tables that only Blogs may write.
+const SOCIAL_TABLES: [&str; 2] = ["follow", "follow_counter"];
+/// Tables that only Notification may write, but for when something was read.
+const NOTIFY_TABLES: [&str; 2] = ["fan_out", "notification"];
+
 /// What no service may do with a table that it does not own.
 fn foreign(schema: &str, table: &str) -> Vec<String> {
     vec![
@@ -46,18 +51,22 @@ fn foreign(schema: &str, table: &str) -> Vec<String> {
 
 fn refusals(role: &str) -> Vec<String> {
     let mut refused: Vec<String> = Vec::new();
-    let (schema, tables): (&str, &[&str]) = match role {
-        "analytics_worker" => ("blogs", &BLOGS_TABLES),
-        _ => ("analytics", &ANALYTICS_TABLES),
-    };
-    refused.extend(tables.iter().flat_map(|table| foreign(schema, table)));
-    if role == "operator" {
-        refused.extend(BLOGS_TABLES.iter().flat_map(|table| foreign("blogs", table)));
+    let schemas: [(&str, &[&str], &str); 4] = [
+        ("blogs", &BLOGS_TABLES, "blogs_api"),
+        ("social", &SOCIAL_TABLES, "blogs_api"),
+        ("analytics", &ANALYTICS_TABLES, "analytics_worker"),
+        ("notify", &NOTIFY_TABLES, "notification_worker"),
+    ];
+    for (schema, tables, _) in schemas.into_iter().filter(|(_, _, own)| *own != role) {
+        refused.extend(tables.iter().flat_map(|table| foreign(schema, table)));
     }
     let everywhere = [
         "create schema mine",
         "create table blogs.mine (id bigint)",
         "create table analytics.mine (id bigint)",
+        "create table social.mine (id bigint)",
+        "create table notify.mine (id bigint)",
+        "create table days.mine (id bigint)",
         "create table public.mine (id bigint)",
         "create temporary table mine (id bigint)",
         "drop schema blogs cascade",
@@ -66,6 +75,9 @@ fn refusals(role: &str) -> Vec<String> {
         "create role mine",
         "set role blogs_owner",
         "set role analytics_owner",
+        "set role notify_owner",
+        "select days.make('notify', 'notification', '2030-01-01', '1', '2')",
+        "select social.count_follows()",
         "set session authorization postgres",
         "drop function analytics.drop_day(text, date)",
         "update analytics.ledger_floor set day = '2000-01-01'",
@@ -80,69 +92,121 @@ fn refusals(role: &str) -> Vec<String> {
 /// What concerns one role alone.
 fn particular(role: &str) -> &'static [&'static str] {
     match role {
-        "analytics_worker" => &[
-            "select email from blogs.account",
-            "select password_hash from blogs.account",
-            "select * from blogs.account",
-            "select body from blogs.blog",
-            "select title from blogs.blog",
-            "select response from blogs.idempotency_key",
-            "select body from blogs.outbox",
-            "update blogs.blog set title = 'mine'",
-            "update blogs.blog set body = 'mine'",
-            "update blogs.blog set deleted_at = now()",
-            "update blogs.blog_counter set blog_id = 1",
-            "update blogs.account set token_epoch = 0",
-            "insert into blogs.blog_counter (blog_id) values (1)",
-            "insert into blogs.outbox (id, routing_key, events, body) values (gen_random_uuid(), 'engagement', 1, '')",
-            "select id from blogs.blog for update",
-            "delete from analytics.event_key",
-            "delete from analytics.envelope_ledger",
-            "truncate analytics.parked",
-            "select blogs.suspend_account(1)",
-            "select blogs.erase_account(1)",
-            "select analytics.erase_account(1)",
-            "select analytics.mend_counter(1)",
-            "select blogs.export_account(1)",
-            "select blogs.sample_again()",
-            "select analytics.sample_again()",
-        ],
-        "blogs_api" => &[
-            "delete from blogs.account",
-            "delete from blogs.blog",
-            "delete from blogs.tag",
-            "update blogs.tag set name = 'mine'",
-            "select blogs.forget_unused_tags()",
-            "delete from blogs.blog_counter",
-            "truncate blogs.blog",
-            "truncate blogs.outbox",
-            "update blogs.account set handle = 'mine'",
-            "update blogs.blog set author_id = 1",
-            "select analytics.drop_day('envelope_ledger', '2020-01-01')",
-            "select analytics.raise_floor('2030-01-01')",
-            "select analytics.forget_event_keys(1)",
-            "select * from analytics.ledger_floor",
-            "update blogs.account set suspended_at = null",
-            "update blogs.blog set taken_down_at = null",
-            "select blogs.restore_account(1)",
-            "select blogs.restore_blog(1)",
-            "select blogs.erase_account(1)",
-            "select analytics.drop_parked(gen_random_uuid(), 0)",
-        ],
-        _ => &[
-            "select email from blogs.account",
-            "select password_hash from blogs.account",
-            "update blogs.blog set title = 'mine'",
-            "update blogs.blog_counter set total_views = 0",
-            "update blogs.account set suspended_at = now()",
-            "update blogs.blog set taken_down_at = now()",
-            "update analytics.parked set body = ''",
-            "select analytics.drop_day('envelope_ledger', '2020-01-01')",
-            // A member of engagement_writer that inherits nothing: without saying so first, it may not count.
-            "insert into analytics.outcome (hour, kind, outcome, slot, n) values (now(), 'view', 'counted', 0, 1)",
-        ],
+        "analytics_worker" => OF_ANALYTICS,
+        "notification_worker" => OF_NOTIFICATION,
+        "blogs_api" => OF_BLOGS,
+        _ => OF_OPERATORS,
     }
 }
+
+const OF_ANALYTICS: &[&str] = &[
+    "select email from blogs.account",
+    "select password_hash from blogs.account",
+    "select * from blogs.account",
+    "select body from blogs.blog",
+    "select title from blogs.blog",
+    "select response from blogs.idempotency_key",
+    "select body from blogs.outbox",
+    "update blogs.blog set title = 'mine'",
+    "update blogs.blog set body = 'mine'",
+    "update blogs.blog set deleted_at = now()",
+    "update blogs.blog_counter set blog_id = 1",
+    "update blogs.account set token_epoch = 0",
+    "insert into blogs.blog_counter (blog_id) values (1)",
+    "insert into blogs.outbox (id, routing_key, events, body) values (gen_random_uuid(), 'engagement', 1, '')",
+    "select id from blogs.blog for update",
+    "delete from analytics.event_key",
+    "delete from analytics.envelope_ledger",
+    "truncate analytics.parked",
+    "select follower_id from social.follow",
+    "select recipient_id from notify.notification",
+    "select * from notify.fan_out",
+    "select blogs.suspend_account(1)",
+    "select blogs.erase_account(1)",
+    "select analytics.erase_account(1)",
+    "select analytics.mend_counter(1)",
+    "select blogs.export_account(1)",
+    "select blogs.sample_again()",
+    "select analytics.sample_again()",
+];
+
+const OF_NOTIFICATION: &[&str] = &[
+    "select * from blogs.account",
+    "select email from blogs.account",
+    "select title from blogs.blog",
+    "select published_at from blogs.live_blog",
+    "select body from blogs.outbox",
+    "select following from social.follow_counter",
+    "insert into social.follow (followee_id, follower_id) values (1, 2)",
+    "update social.follow set followed_at = now()",
+    "select follower_id from social.follow for update",
+    "update social.follow_counter set followers = 0",
+    // It writes inboxes; it does not read them, nor can it unwrite them.
+    "select recipient_id from notify.notification",
+    "update notify.notification set read_at = now()",
+    "delete from notify.notification",
+    "truncate notify.notification",
+    "delete from notify.fan_out",
+    "update notify.fan_out set published_at = now()",
+    "update notify.fan_out set blog_id = 1",
+    "insert into analytics.outcome (hour, kind, outcome, slot, n) values (now(), 'view', 'counted', 0, 1)",
+    "select total_views from blogs.blog_counter",
+    "select notify.cancel_fan_out(1)",
+    "select notify.erase_account(1)",
+    "select analytics.create_day('blog_view', current_date)",
+];
+
+const OF_BLOGS: &[&str] = &[
+    "update notify.notification set recipient_id = 1",
+    "update notify.notification set blog_id = 1",
+    "insert into notify.notification (recipient_id, published_at, blog_id) values (1, now(), 1)",
+    "insert into notify.fan_out (blog_id, published_at, total) values (1, now(), 0)",
+    "update notify.fan_out set state = 'done'",
+    "select notify.create_day(current_date)",
+    "select notify.drop_oldest_day(1)",
+    "select notify.pause_fan_out(1)",
+    "update social.follow set followed_at = '2000-01-01'",
+    "truncate social.follow",
+    "insert into social.follow_counter values (1, 0, 1, 1)",
+    "update social.follow_counter set followers = 0",
+    "delete from blogs.account",
+    "delete from blogs.blog",
+    "delete from blogs.tag",
+    "update blogs.tag set name = 'mine'",
+    "select blogs.forget_unused_tags()",
+    "delete from blogs.blog_counter",
+    "truncate blogs.blog",
+    "truncate blogs.outbox",
+    "update blogs.account set handle = 'mine'",
+    "update blogs.blog set author_id = 1",
+    "select analytics.drop_day('envelope_ledger', '2020-01-01')",
+    "select analytics.raise_floor('2030-01-01')",
+    "select analytics.forget_event_keys(1)",
+    "select * from analytics.ledger_floor",
+    "update blogs.account set suspended_at = null",
+    "update blogs.blog set taken_down_at = null",
+    "select blogs.restore_account(1)",
+    "select blogs.restore_blog(1)",
+    "select blogs.erase_account(1)",
+    "select analytics.drop_parked(gen_random_uuid(), 0)",
+];
+
+const OF_OPERATORS: &[&str] = &[
+    "select follower_id from social.follow",
+    "select recipient_id from notify.notification",
+    "update notify.fan_out set state = 'done'",
+    "select notify.drop_oldest_day(1)",
+    "select email from blogs.account",
+    "select password_hash from blogs.account",
+    "update blogs.blog set title = 'mine'",
+    "update blogs.blog_counter set total_views = 0",
+    "update blogs.account set suspended_at = now()",
+    "update blogs.blog set taken_down_at = now()",
+    "update analytics.parked set body = ''",
+    "select analytics.drop_day('envelope_ledger', '2020-01-01')",
+    // A member of engagement_writer that inherits nothing: without saying so first, it may not count.
+    "insert into analytics.outcome (hour, kind, outcome, slot, n) values (now(), 'view', 'counted', 0, 1)",
+];
 
 /// What is refused to whoever writes engagement, such as an operator who redrives: to count is all that it may.
 const NOT_COUNTING: [&str; 28] = [
@@ -218,6 +282,11 @@ async fn the_blogs_api_is_refused_what_is_not_its_own() {
 }
 
 #[tokio::test]
+async fn the_notification_worker_is_refused_what_is_not_its_own() {
+    prove("notification_worker").await;
+}
+
+#[tokio::test]
 async fn the_operator_is_refused_what_would_change_anything() {
     prove("operator").await;
 }
@@ -259,7 +328,7 @@ async fn every_login_role_has_its_limits() {
     let set =
         "select coalesce((select setconfig from pg_db_role_setting s join pg_roles r on r.oid = s.setrole
                                 where r.rolname = $1 and s.setdatabase = 0), '{}')";
-    for role in ["blogs_api", "analytics_worker", "operator"] {
+    for role in ["blogs_api", "analytics_worker", "notification_worker", "operator"] {
         let set: Vec<String> = world.value(set, &[&role]).await;
         for setting in ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"] {
             let value = set.iter().find_map(|line| line.strip_prefix(&format!("{setting}=")));

@@ -65,6 +65,23 @@ impl World {
         Running::new(service.address(), |shutdown| service.run(shutdown))
     }
 
+    /// A Notification worker; `change` has the last word on the settings.
+    pub(crate) async fn notifier_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+        let loader = Loader::new(notification_worker::DEFAULTS)
+            .environment([])
+            .set("http.address", "127.0.0.1:0")
+            .set("database.url", self.url("notification_worker"))
+            .set("broker.url", self.amqp_url().await);
+        let settings: notification_worker::Settings = change(loader).load().unwrap();
+        let service = notification_worker::Service::start(settings).await.unwrap();
+        Running::new(service.address(), |shutdown| service.run(shutdown))
+    }
+
+    /// [`World::notifier_with`] and nothing more to say.
+    pub(crate) async fn notifier(&self) -> Running {
+        self.notifier_with(|loader| loader).await
+    }
+
     /// [`World::worker_with`] and nothing more to say.
     pub(crate) async fn worker(&self) -> Running {
         self.worker_with(|loader| loader).await

@@ -151,6 +151,12 @@ impl World {
         rows.iter().map(|row| row.get("id")).collect()
     }
 
+    /// Makes so many accounts that follow another, and returns their ids in order.
+    pub(crate) async fn followers(&self, of: i64, count: i64) -> Vec<i64> {
+        let rows = self.client().query(include_str!("sql/make_followers.sql"), &[&of, &count]).await.unwrap();
+        rows.iter().map(|row| row.get("id")).collect()
+    }
+
     /// Waits until a query's value is what it should be.
     pub(crate) async fn until<T>(&self, sql: &str, expected: T)
     where
@@ -240,6 +246,8 @@ async fn prepare_template(mut administrator: Config) {
         blogs_api_connections: 20,
         analytics_worker_password: PASSWORD.into(),
         analytics_worker_connections: 20,
+        notification_worker_password: PASSWORD.into(),
+        notification_worker_connections: 20,
         operator_password: PASSWORD.into(),
         operator_connections: 20,
         reserve_connections: 10,
@@ -248,7 +256,7 @@ async fn prepare_template(mut administrator: Config) {
     administrator.dbname(TEMPLATE);
     database::bootstrap::run(&administrator, &roles).await.unwrap();
     database::migrations::run(&administrator).await.unwrap();
-    for role in ["blogs_api", "analytics_worker", "operator"] {
+    for role in ["blogs_api", "analytics_worker", "notification_worker", "operator"] {
         outer.client.batch_execute(&format!("alter role {role} connection limit -1")).await.unwrap();
     }
 }

@@ -58,6 +58,7 @@ async fn every_request_is_in_the_tally_once() {
         path: WritePath::DirectBatched,
         blogs: vec![7],
         spread: Spread::Hot,
+        think: Duration::ZERO,
     };
     let stop = CancellationToken::new();
     let (sender, mut seen) = mpsc::channel(16);
@@ -105,6 +106,7 @@ async fn load_goes_to_this_machine_only() {
         path: WritePath::Message,
         blogs: vec![1],
         spread: Spread::Uniform,
+        think: Duration::ZERO,
     };
     let refused = load.run(&CancellationToken::new()).await.unwrap_err();
     assert_eq!(

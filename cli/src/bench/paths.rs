@@ -7,14 +7,12 @@ use anyhow::Context;
 use bench::paths::Plan;
 use bench::report::Report;
 use bench::{Spread, WritePath};
-use database::bootstrap::RoleSettings;
-use runtime::settings::Loader;
 use serde::Serialize;
 use stack::Stack;
 
 use super::machine::Machine;
-use super::table;
-use crate::{migrate, terminal};
+use super::{promises, roles, table};
+use crate::terminal;
 
 /// The servers' data and the services' logs, beside those of `commonplace up`.
 const DIRECTORY: &str = ".stack/bench";
@@ -99,35 +97,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The shares and rights of the roles as `commonplace migrate` makes them, with the direct path open and
-/// passwords that only this run knows.
-fn roles() -> anyhow::Result<RoleSettings> {
-    let password = || format!("{:032x}", rand::random::<u128>());
-    let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
-        .environment([])
-        .set("roles.blogs_api_password", password())
-        .set("roles.analytics_worker_password", password())
-        .set("roles.operator_password", password())
-        .set("roles.direct_path", true)
-        .load()?;
-    Ok(settings.roles)
-}
-
 fn print(machine: &Machine, report: &Report) {
     let database = &report.database;
     let mut lines = machine.lines();
     lines.extend([
-        (
-            "PostgreSQL",
-            format!(
-                "{}, fsync {}, synchronous_commit {}, full_page_writes {}, shared_buffers {}",
-                database.server_version,
-                database.fsync,
-                database.synchronous_commit,
-                database.full_page_writes,
-                database.shared_buffers
-            ),
-        ),
+        ("PostgreSQL", promises(database)),
         ("RabbitMQ", format!("{}, quorum queue, confirms", report.rabbitmq)),
         (
             "load",

@@ -15,8 +15,10 @@ use crate::schema;
 pub(super) struct Urls {
     /// Postgres as the role of the Blogs API.
     pub(super) blogs_api: String,
-    /// Postgres as the role of the workers.
+    /// Postgres as the role of the Analytics workers.
     pub(super) analytics_worker: String,
+    /// Postgres as the role of the notification workers.
+    pub(super) notification_worker: String,
     /// RabbitMQ.
     pub(super) amqp: String,
     operator: String,
@@ -29,6 +31,7 @@ impl Urls {
         Self {
             blogs_api: url("blogs_api", &credentials.blogs_api_password),
             analytics_worker: url("analytics_worker", &credentials.analytics_worker_password),
+            notification_worker: url("notification_worker", &credentials.notification_worker_password),
             operator: url("operator", &credentials.operator_password),
             amqp: servers.amqp_url.clone(),
             management: servers.management_url.clone(),
@@ -46,16 +49,22 @@ impl Urls {
     }
 
     /// What `up` prints when everything runs.
-    pub(super) fn table(&self, api: &str, operations: &str, demo: &Demo, demo_password: &str) -> String {
+    pub(super) fn table(
+        &self,
+        api: &str,
+        workers: &[(&'static str, String)],
+        demo: &Demo,
+        demo_password: &str,
+    ) -> String {
         let mut rows = vec![
             ("Blogs API", api.to_owned()),
             ("its pages", format!("{api}/docs")),
             ("its description", format!("{api}/openapi.json")),
             ("its metrics", format!("{api}/metrics")),
-            ("analytics-worker", format!("{operations}/readyz  {operations}/metrics")),
-            ("Postgres (operator)", self.operator.clone()),
-            ("RabbitMQ", self.amqp.clone()),
         ];
+        rows.extend(workers.iter().map(|(name, url)| (*name, format!("{url}/readyz  {url}/metrics"))));
+        rows.push(("Postgres (operator)", self.operator.clone()));
+        rows.push(("RabbitMQ", self.amqp.clone()));
         if let Some((url, login)) = self.management.as_deref().and_then(without_login) {
             rows.push(("RabbitMQ's pages", format!("{url}  login {login}")));
         }

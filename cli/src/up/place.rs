@@ -121,6 +121,9 @@ impl Place {
 pub(super) struct Credentials {
     pub(super) blogs_api_password: String,
     pub(super) analytics_worker_password: String,
+    /// Not there in a folder of before there was this worker; then each start gives the role a new one.
+    #[serde(default = "password")]
+    pub(super) notification_worker_password: String,
     pub(super) operator_password: String,
     /// The demo authors' password.
     pub(super) demo_password: String,
@@ -133,9 +136,10 @@ pub(super) struct Credentials {
 impl Credentials {
     fn random() -> Self {
         Self {
-            blogs_api_password: secret(16),
-            analytics_worker_password: secret(16),
-            operator_password: secret(16),
+            blogs_api_password: password(),
+            analytics_worker_password: password(),
+            notification_worker_password: password(),
+            operator_password: password(),
             demo_password: secret(8),
             signing_secret: secret(32),
             visitor_secret: secret(32),
@@ -153,11 +157,17 @@ impl Credentials {
             .neighbours(&crate::serve::EVERY_DEFAULTS)
             .set("roles.blogs_api_password", self.blogs_api_password.as_str())
             .set("roles.analytics_worker_password", self.analytics_worker_password.as_str())
+            .set("roles.notification_worker_password", self.notification_worker_password.as_str())
             .set("roles.operator_password", self.operator_password.as_str())
             .set("roles.direct_path", true)
             .load()?;
         Ok(settings.roles)
     }
+}
+
+/// A role's password.
+fn password() -> String {
+    secret(16)
 }
 
 /// This many random bytes, in hexadecimal.

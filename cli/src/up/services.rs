@@ -21,7 +21,7 @@ const READY_POLL: Duration = Duration::from_millis(50);
 /// The running services.
 pub(super) struct Services {
     api: Task,
-    worker: Task,
+    workers: [Task; 2],
     view_window_s: u32,
 }
 
@@ -36,7 +36,7 @@ struct Task {
 }
 
 impl Services {
-    /// Starts them: first who counts, then who accepts.
+    /// Starts them: first who counts and tells, then who accepts.
     ///
     /// # Errors
     /// A setting that makes no sense, or a port that is taken.
@@ -49,6 +49,15 @@ impl Services {
         let worker: analytics_worker::Settings = worker.load()?;
         let worker =
             analytics_worker::Service::start(worker).await.context("starting the analytics-worker")?;
+        let notifier = Loader::new(notification_worker::DEFAULTS)
+            .neighbours(&EVERY_DEFAULTS)
+            .set("database.url", urls.notification_worker.as_str())
+            .set("broker.url", urls.amqp.as_str())
+            .set("http.address", "127.0.0.1:0");
+        let notifier: notification_worker::Settings = notifier.load()?;
+        let notifier = notification_worker::Service::start(notifier)
+            .await
+            .context("starting the notification-worker")?;
         let api = Loader::new(blogs_api::DEFAULTS)
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.blogs_api.as_str())
@@ -63,7 +72,10 @@ impl Services {
         let view_window_s = api.engagement.view_window_s;
         let api = blogs_api::Service::start(api).await.context("starting the blogs-api")?;
         Ok(Self {
-            worker: Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
+            workers: [
+                Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
+                Task::new("notification-worker", notifier.address(), |shutdown| notifier.run(shutdown)),
+            ],
             api: Task::new("blogs-api", api.address(), |shutdown| api.run(shutdown)),
             view_window_s,
         })
@@ -79,26 +91,30 @@ impl Services {
         format!("http://{}", self.api.address)
     }
 
-    /// The worker's base URL, for its operations endpoints.
-    pub(super) fn operations(&self) -> String {
-        format!("http://{}", self.worker.address)
+    /// The workers' names and base URLs, for their operations endpoints.
+    pub(super) fn workers(&self) -> Vec<(&'static str, String)> {
+        self.workers.iter().map(|worker| (worker.name, format!("http://{}", worker.address))).collect()
     }
 
     /// Waits until one of them ends, which none should before it is asked to.
     pub(super) async fn first_end(&mut self) -> anyhow::Result<()> {
+        let [analytics, notification] = &mut self.workers;
         let name = tokio::select! {
             ended = self.api.end() => { ended?; self.api.name }
-            ended = self.worker.end() => { ended?; self.worker.name }
+            ended = analytics.end() => { ended?; analytics.name }
+            ended = notification.end() => { ended?; notification.name }
         };
         bail!("{name} ended by itself")
     }
 
-    /// Ends them: first who accepts, then who counts, so that what was accepted is also applied. Both are ended
-    /// even if one fails.
+    /// Ends them: first who accepts, then who counts and tells, so that what was accepted is also applied. All are
+    /// ended even if one fails.
     pub(super) async fn drain(mut self) -> anyhow::Result<()> {
-        let api = self.api.drain().await;
-        let worker = self.worker.drain().await;
-        api.and(worker)
+        let mut drained = self.api.drain().await;
+        for worker in &mut self.workers {
+            drained = drained.and(worker.drain().await);
+        }
+        drained
     }
 }
 
@@ -126,14 +142,14 @@ impl Task {
     }
 }
 
-/// Waits until both say that they are ready.
+/// Waits until all of them say that they are ready.
 ///
 /// # Errors
 /// After 30 s, with what is not.
-pub(super) async fn until_ready(api: &str, operations: &str) -> anyhow::Result<()> {
+pub(super) async fn until_ready(api: &str, workers: &[(&'static str, String)]) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build()?;
     let deadline = Instant::now() + READY_WITHIN;
-    for service in [api, operations] {
+    for service in workers.iter().map(|(_, url)| url.as_str()).chain([api]) {
         loop {
             let response = client.get(format!("{service}/readyz")).send().await?;
             if response.status().is_success() {

@@ -74,6 +74,15 @@ impl Delivery {
         self.answer("reject a delivery", answer).await
     }
 
+    /// Gives it up: it goes to the queue of the dead, where it stays until somebody looks at it.
+    ///
+    /// # Errors
+    /// The channel is gone: the epoch is over, and the message is delivered again.
+    pub async fn give_up(&self) -> Result<(), Error> {
+        let answer = self.acker.reject(BasicRejectOptions { requeue: false });
+        self.answer("give a delivery up", answer).await
+    }
+
     async fn answer(
         &self,
         doing: &'static str,

@@ -8,7 +8,10 @@
 //!                                                │ over its delivery limit, or rejected
 //! commonplace.dead (direct) ──analytics.engagement.v1──► analytics.engagement.v1.dead
 //! ```
+//!
+//! `notification.blogs.v1`, for what authors do with blogs, is made alike.
 
+use events::BlogEventKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
@@ -29,6 +32,10 @@ pub enum Queue {
     Engagement,
     /// Those of them that the broker has given up.
     EngagementDead,
+    /// What authors do with blogs, for Notification.
+    Blogs,
+    /// What of that the broker has given up, or could not be read.
+    BlogsDead,
 }
 
 impl Queue {
@@ -38,6 +45,8 @@ impl Queue {
         match self {
             Self::Engagement => "analytics.engagement.v1",
             Self::EngagementDead => "analytics.engagement.v1.dead",
+            Self::Blogs => "notification.blogs.v1",
+            Self::BlogsDead => "notification.blogs.v1.dead",
         }
     }
 }
@@ -46,18 +55,27 @@ impl Queue {
 /// bears one of the names.
 pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
     exchange(channel, DEAD, ExchangeKind::Direct).await?;
-    queue(channel, Queue::EngagementDead, quorum()).await?;
-    bind(channel, Queue::EngagementDead, DEAD, Queue::Engagement.name()).await?;
-
     exchange(channel, EVENTS, ExchangeKind::Topic).await?;
+    consumable(channel, Queue::Engagement, Queue::EngagementDead, &[events::ENGAGEMENT]).await?;
+    let blogs = BlogEventKind::ALL.map(BlogEventKind::event_type);
+    consumable(channel, Queue::Blogs, Queue::BlogsDead, &blogs).await
+}
+
+/// A queue for these routing keys, and the one that takes what the broker gives up of it.
+async fn consumable(channel: &Channel, of: Queue, dead: Queue, keys: &[&str]) -> lapin::Result<()> {
+    queue(channel, dead, quorum()).await?;
+    bind(channel, dead, DEAD, of.name()).await?;
     let mut arguments = quorum();
     text(&mut arguments, "x-dead-letter-exchange", DEAD);
-    text(&mut arguments, "x-dead-letter-routing-key", Queue::Engagement.name());
+    text(&mut arguments, "x-dead-letter-routing-key", of.name());
     text(&mut arguments, "x-dead-letter-strategy", "at-least-once");
     // Without it the strategy falls back to at-most-once, silently.
     text(&mut arguments, "x-overflow", "reject-publish");
-    queue(channel, Queue::Engagement, arguments).await?;
-    bind(channel, Queue::Engagement, EVENTS, events::ENGAGEMENT).await
+    queue(channel, of, arguments).await?;
+    for key in keys {
+        bind(channel, of, EVENTS, key).await?;
+    }
+    Ok(())
 }
 
 fn quorum() -> FieldTable {

@@ -4,12 +4,12 @@ declare
   role text;
 begin
   -- Owners and groups: nobody logs in as one.
-  foreach role in array array['blogs_owner', 'analytics_owner', 'engagement_writer'] loop
+  foreach role in array array['blogs_owner', 'analytics_owner', 'notify_owner', 'engagement_writer'] loop
     if not exists (select from pg_catalog.pg_roles where rolname = role) then
       execute format('create role %I nologin', role);
     end if;
   end loop;
-  foreach role in array array['blogs_api', 'analytics_worker', 'operator'] loop
+  foreach role in array array['blogs_api', 'analytics_worker', 'notification_worker', 'operator'] loop
     if not exists (select from pg_catalog.pg_roles where rolname = role) then
       execute format('create role %I login', role);
     end if;
@@ -20,11 +20,14 @@ begin
   -- What is acked must outlive a crash, whatever the server's own default is.
   alter role blogs_api set synchronous_commit = 'on';
   alter role analytics_worker set synchronous_commit = 'on';
+  alter role notification_worker set synchronous_commit = 'on';
   -- A reader's request waits this long at most; a batch may be larger, and an operator's command larger still.
   alter role blogs_api set statement_timeout = '3s';
   alter role blogs_api set lock_timeout = '2s';
   alter role analytics_worker set statement_timeout = '30s';
   alter role analytics_worker set lock_timeout = '10s';
+  alter role notification_worker set statement_timeout = '30s';
+  alter role notification_worker set lock_timeout = '10s';
   alter role operator set statement_timeout = '10min';
   alter role operator set lock_timeout = '5s';
   grant engagement_writer to analytics_worker;
@@ -33,6 +36,6 @@ begin
   grant engagement_writer to operator;
   -- Migrations run as whoever bootstraps, in the owners' names.
   if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
-    execute format('grant blogs_owner, analytics_owner to %I', current_user);
+    execute format('grant blogs_owner, analytics_owner, notify_owner to %I', current_user);
   end if;
 end $$

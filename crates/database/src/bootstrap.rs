@@ -28,8 +28,12 @@ pub struct RoleSettings {
     pub blogs_api_connections: i32,
     /// Password of `analytics_worker`.
     pub analytics_worker_password: SecretString,
-    /// Most connections of all workers together.
+    /// Most connections of all Analytics workers together.
     pub analytics_worker_connections: i32,
+    /// Password of `notification_worker`.
+    pub notification_worker_password: SecretString,
+    /// Most connections of all notification workers together.
+    pub notification_worker_connections: i32,
     /// Password of `operator`.
     pub operator_password: SecretString,
     /// Most connections of operators' commands.
@@ -41,10 +45,11 @@ pub struct RoleSettings {
 }
 
 impl RoleSettings {
-    fn logins(&self) -> [(&'static str, &SecretString, i32); 3] {
+    fn logins(&self) -> [(&'static str, &SecretString, i32); 4] {
         [
             ("blogs_api", &self.blogs_api_password, self.blogs_api_connections),
             ("analytics_worker", &self.analytics_worker_password, self.analytics_worker_connections),
+            ("notification_worker", &self.notification_worker_password, self.notification_worker_connections),
             ("operator", &self.operator_password, self.operator_connections),
         ]
     }

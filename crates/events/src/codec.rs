@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Action, BlogEvent, Channel, EngagementEvent, Visitor};
+use crate::{Action, BlogEvent, BlogEventKind, Channel, EngagementEvent, FollowEvent, Visitor};
 
 const SPEC_VERSION: &str = "1.0";
 const SOURCE: &str = "/blogs-api";
@@ -19,7 +19,7 @@ const SOURCE: &str = "/blogs-api";
 #[error("the body is not a JSON array of events")]
 pub struct Unreadable(#[from] serde_json::Error);
 
-/// One element of a batch that is not an engagement event.
+/// One element of a batch that is not an event of the kind that was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     /// What is wrong with it.
@@ -70,6 +70,27 @@ pub fn encode_blog(event: &BlogEvent) -> Vec<u8> {
     })
 }
 
+/// Encodes one follow or its end: the subject is who is followed.
+#[must_use]
+pub fn encode_follow(event: &FollowEvent) -> Vec<u8> {
+    write(&Written {
+        specversion: SPEC_VERSION,
+        id: event.id,
+        source: SOURCE,
+        r#type: event.kind.event_type(),
+        subject: event.followee_id.to_string(),
+        time: event.time,
+        idempotencykey: None,
+        imported: false,
+        data: WrittenData {
+            visitor: None,
+            account_id: Some(event.follower_id),
+            author_id: None,
+            channel: None,
+        },
+    })
+}
+
 /// Joins encoded events to the body of an envelope.
 #[must_use]
 pub fn join<'event>(events: impl IntoIterator<Item = &'event [u8]>) -> Vec<u8> {
@@ -93,20 +114,22 @@ pub fn decode_engagement(body: &[u8]) -> Result<Vec<Result<EngagementEvent, Malf
     Ok(elements.into_iter().map(|element| decode_one(element.get())).collect())
 }
 
+/// Reads the body of an envelope of blog events, each event by itself.
+///
+/// # Errors
+/// [`Unreadable`] when the body is not a JSON array.
+pub fn decode_blog(body: &[u8]) -> Result<Vec<Result<BlogEvent, Malformed>>, Unreadable> {
+    let elements: Vec<&RawValue> = serde_json::from_slice(body)?;
+    Ok(elements.into_iter().map(|element| decode_one_blog(element.get())).collect())
+}
+
 /// Reads one engagement event from its text.
 ///
 /// # Errors
 /// [`Malformed`] with the reason and the text.
 pub fn decode_one(text: &str) -> Result<EngagementEvent, Malformed> {
     let malformed = |reason: String| Malformed { reason, body: text.to_owned() };
-    let read: Read<'_> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
-    if read.specversion != SPEC_VERSION {
-        return Err(malformed(format!("specversion is {:?}, not {SPEC_VERSION:?}", read.specversion)));
-    }
-    if read.time < Timestamp::UNIX_EPOCH {
-        return Err(malformed(format!("time {} is before 1970", read.time)));
-    }
-    let blog_id = read.subject.parse().map_err(|_| malformed("subject is not a blog id".to_owned()))?;
+    let (read, blog_id) = read(text).map_err(malformed)?;
     let action = read.action().map_err(malformed)?;
     Ok(EngagementEvent {
         id: read.id,
@@ -116,6 +139,28 @@ pub fn decode_one(text: &str) -> Result<EngagementEvent, Malformed> {
         key: read.idempotencykey,
         imported: read.imported,
     })
+}
+
+fn decode_one_blog(text: &str) -> Result<BlogEvent, Malformed> {
+    let malformed = |reason: String| Malformed { reason, body: text.to_owned() };
+    let (read, blog_id) = read(text).map_err(malformed)?;
+    let kind = BlogEventKind::ALL.into_iter().find(|kind| kind.event_type() == read.r#type);
+    let kind = kind.ok_or_else(|| malformed(format!("type {:?} is not a blog event", read.r#type)))?;
+    let author_id = read.data.author_id.ok_or_else(|| malformed("data.author_id is missing".to_owned()))?;
+    Ok(BlogEvent { id: read.id, blog_id, author_id, time: read.time, kind })
+}
+
+/// What all events have: the version of the specification, and a blog for a subject.
+fn read(text: &str) -> Result<(Read<'_>, i64), String> {
+    let read: Read<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if read.specversion != SPEC_VERSION {
+        return Err(format!("specversion is {:?}, not {SPEC_VERSION:?}", read.specversion));
+    }
+    if read.time < Timestamp::UNIX_EPOCH {
+        return Err(format!("time {} is before 1970", read.time));
+    }
+    let blog_id = read.subject.parse().map_err(|_| "subject is not a blog id".to_owned())?;
+    Ok((read, blog_id))
 }
 
 fn write(event: &Written<'_>) -> Vec<u8> {
@@ -175,6 +220,8 @@ struct ReadData<'a> {
     visitor: Option<std::borrow::Cow<'a, str>>,
     #[serde(default)]
     account_id: Option<i64>,
+    #[serde(default)]
+    author_id: Option<i64>,
     #[serde(borrow, default)]
     channel: Option<std::borrow::Cow<'a, str>>,
 }
@@ -253,6 +300,23 @@ mod tests {
             body.truncate(at);
             prop_assert!(decode_engagement(&body).is_err());
         }
+    }
+
+    #[test]
+    fn a_blog_event_is_read_back_and_another_kind_is_not_one() {
+        for kind in BlogEventKind::ALL {
+            let time = Timestamp::from_microsecond(1_795_000_000_123_456).unwrap();
+            let event = BlogEvent { id: Uuid::from_u128(7), blog_id: 1, author_id: 2, time, kind };
+            let body = join([encode_blog(&event).as_slice(), b"{}"]);
+            let read = decode_blog(&body).unwrap();
+            assert_eq!(read[0].as_ref().unwrap(), &event);
+            assert!(read[1].is_err());
+        }
+        let viewed = r#"[{"specversion":"1.0","id":"019a0000-0000-7000-8000-000000000001","source":"/x",
+            "type":"blog.viewed","subject":"7","time":"2026-11-22T10:00:00Z","data":{"visitor":"ff"}}]"#;
+        let refused = decode_blog(viewed.as_bytes()).unwrap().remove(0).unwrap_err();
+        assert!(refused.reason.contains("is not a blog event"), "{refused:?}");
+        assert!(decode_blog(b"{}").is_err());
     }
 
     #[test]

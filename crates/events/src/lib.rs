@@ -14,7 +14,7 @@ mod lifecycle;
 pub use codec::{Malformed, Unreadable};
 pub use engagement::{Action, Channel, EngagementEvent, EngagementKind, UnknownChannel, Visitor};
 pub use envelope::{Envelope, EnvelopeId, NotTimeOrdered};
-pub use lifecycle::{BlogEvent, BlogEventKind};
+pub use lifecycle::{BlogEvent, BlogEventKind, FollowEvent, FollowEventKind};
 
 /// The `AMQP type` and routing key of an envelope of engagement events.
 pub const ENGAGEMENT: &str = "engagement";

@@ -1,4 +1,4 @@
-//! What authors do with a blog, told through the outbox.
+//! What people do with blogs and with each other, told through the outbox.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -40,6 +40,44 @@ impl BlogEventKind {
             Self::Published => "blog.published",
             Self::Unpublished => "blog.unpublished",
             Self::Deleted => "blog.deleted",
+        }
+    }
+}
+
+/// An account began to follow another, or stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowEvent {
+    /// Unique id of the event, a `UUIDv7`; the envelope that carries it has the same id.
+    pub id: Uuid,
+    /// Who is followed.
+    pub followee_id: i64,
+    /// Who follows.
+    pub follower_id: i64,
+    /// When.
+    pub time: Timestamp,
+    /// What happened.
+    pub kind: FollowEventKind,
+}
+
+/// What happened between two accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FollowEventKind {
+    /// One follows the other now.
+    Followed,
+    /// It no longer does.
+    Unfollowed,
+}
+
+impl FollowEventKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Followed, Self::Unfollowed];
+
+    /// The CloudEvents `type`, which is also the routing key.
+    #[must_use]
+    pub fn event_type(self) -> &'static str {
+        match self {
+            Self::Followed => "account.followed",
+            Self::Unfollowed => "account.unfollowed",
         }
     }
 }

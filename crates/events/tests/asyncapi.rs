@@ -39,6 +39,11 @@ fn blog(kind: BlogEventKind) -> Vec<u8> {
     codec::encode_blog(&BlogEvent { id: Uuid::now_v7(), blog_id: 7, author_id: 3, time, kind })
 }
 
+fn follow(kind: FollowEventKind) -> Vec<u8> {
+    let time = Timestamp::now();
+    codec::encode_follow(&FollowEvent { id: Uuid::now_v7(), followee_id: 7, follower_id: 3, time, kind })
+}
+
 fn texts(value: &Value) -> BTreeSet<&str> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
@@ -56,11 +61,12 @@ fn what_is_written_is_as_the_document_says() {
     let body = codec::join(events.iter().map(Vec::as_slice));
     assert_eq!(differences(&document, "engagement", &body), [""; 0]);
     for kind in BlogEventKind::ALL {
-        assert_eq!(
-            differences(&document, "lifecycle", &codec::join([blog(kind).as_slice()])),
-            [""; 0],
-            "{kind:?}"
-        );
+        let body = codec::join([blog(kind).as_slice()]);
+        assert_eq!(differences(&document, "lifecycle", &body), [""; 0], "{kind:?}");
+    }
+    for kind in FollowEventKind::ALL {
+        let body = codec::join([follow(kind).as_slice()]);
+        assert_eq!(differences(&document, "follow", &body), [""; 0], "{kind:?}");
     }
 }
 
@@ -96,6 +102,9 @@ fn names_and_bounds_are_the_codes() {
     let told = BTreeSet::from(BlogEventKind::ALL.map(BlogEventKind::event_type));
     assert_eq!(texts(schema("BlogEvent", "type/enum")), told);
     assert_eq!(texts(at("/channels/lifecycle/parameters/type/enum")), told);
+    let follows = BTreeSet::from(FollowEventKind::ALL.map(FollowEventKind::event_type));
+    assert_eq!(texts(schema("FollowEvent", "type/enum")), follows);
+    assert_eq!(texts(at("/channels/follows/parameters/type/enum")), follows);
     assert_eq!(
         texts(schema("EngagementEvent", "data/properties/channel/enum")),
         BTreeSet::from(Channel::ALL.map(Channel::name))

@@ -93,9 +93,10 @@ impl Consuming {
                     continue;
                 }
             };
-            let applied = match queue {
-                Queue::Engagement => self.apply(&batch).await,
-                Queue::EngagementDead => self.park_dead(&batch).await,
+            let applied = if queue == Queue::EngagementDead {
+                self.park_dead(&batch).await
+            } else {
+                self.apply(&batch).await
             };
             if let Err(end) = applied {
                 return end;
@@ -192,10 +193,7 @@ impl Consuming {
 }
 
 fn part(queue: Queue) -> &'static str {
-    match queue {
-        Queue::Engagement => "rabbitmq",
-        Queue::EngagementDead => "rabbitmq-dead-letters",
-    }
+    if queue == Queue::EngagementDead { "rabbitmq-dead-letters" } else { "rabbitmq" }
 }
 
 /// Between half and all of the pause, so that workers do not knock together.

@@ -32,7 +32,7 @@ pub(crate) use observe::HttpMetrics;
 
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
-use crate::{accounts, blogs, engagement, idempotency, limits, openapi, sessions};
+use crate::{accounts, blogs, engagement, follows, idempotency, limits, notifications, openapi, sessions};
 
 /// Everything that the service answers.
 ///
@@ -49,6 +49,8 @@ pub(crate) fn router(
         .merge(accounts::routes(state))
         .merge(sessions::routes(state))
         .merge(blogs::routes(state))
+        .merge(follows::routes(state))
+        .merge(notifications::routes(state))
         .merge(engagement::routes().layer(by_engagement))
         .split_for_parts();
     let requests = &state.settings.requests;

@@ -6,15 +6,18 @@
 //! and counted elsewhere; what authors do is written here, and told to others through the [`outbox`].
 
 pub mod accounts;
+mod acting;
 pub mod auth;
 pub mod blogs;
 pub mod client_address;
 pub mod engagement;
 pub mod extract;
+pub mod follows;
 mod frame;
 pub mod idempotency;
 pub mod limits;
 pub mod live_blogs;
+pub mod notifications;
 pub mod openapi;
 pub mod outbox;
 pub mod page;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use database::{Error, Statement, statement};
 use deadpool_postgres::{Object, Transaction};
-use events::{BlogEvent, Envelope, codec};
+use events::{BlogEvent, Envelope, FollowEvent, codec};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -42,15 +42,21 @@ impl Outbox {
         Self { shared: Arc::new(Shared { bell, envelopes_max, envelopes, trouble }) }
     }
 
-    /// Writes an event into the caller's transaction. It is told of once that commits; then call
+    /// Writes what happened to a blog into the caller's transaction. It is told of once that commits; then call
     /// [`Outbox::wake`].
     ///
     /// # Errors
     /// [`Error::Statement`].
-    pub async fn put(&self, transaction: &Transaction<'_>, event: &BlogEvent) -> Result<(), Error> {
-        let body = codec::join([codec::encode_blog(event).as_slice()]);
-        OUTBOX_PUT.execute(transaction, &[&event.id, &event.kind.event_type(), &1_i32, &body]).await?;
-        Ok(())
+    pub async fn put_blog(&self, transaction: &Transaction<'_>, event: &BlogEvent) -> Result<(), Error> {
+        put(transaction, event.id, event.kind.event_type(), &codec::encode_blog(event)).await
+    }
+
+    /// Writes a follow, or its end, into the caller's transaction, as [`Outbox::put_blog`] does.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn put_follow(&self, transaction: &Transaction<'_>, event: &FollowEvent) -> Result<(), Error> {
+        put(transaction, event.id, event.kind.event_type(), &codec::encode_follow(event)).await
     }
 
     /// Keeps envelopes as they are, all of them or none, in a transaction of their own.
@@ -101,4 +107,16 @@ impl Outbox {
     pub(crate) fn take_trouble(&self) -> Option<String> {
         self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// An envelope of one event, which has the event's id.
+async fn put(
+    transaction: &Transaction<'_>,
+    id: Uuid,
+    routing_key: &'static str,
+    encoded: &[u8],
+) -> Result<(), Error> {
+    let body = codec::join([encoded]);
+    OUTBOX_PUT.execute(transaction, &[&id, &routing_key, &1_i32, &body]).await?;
+    Ok(())
 }

@@ -12,8 +12,9 @@ pub const LIMIT_DEFAULT: u8 = 20;
 /// Most items in a page.
 pub const LIMIT_MAX: u8 = 100;
 
-/// So that an older cursor is refused instead of misread, should the key ever change.
+/// So that an older cursor, or one of another list, is refused instead of misread.
 const FORM: u8 = 1;
+const FORM_OF_IDS: u8 = 2;
 
 /// The place in a list, newest first, after which a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +34,7 @@ impl Cursor {
     /// # Errors
     /// 400 for anything else.
     pub fn decode(text: &str) -> Result<Self> {
-        Self::read(text).ok_or_else(|| {
-            Problem::bad_parameter("cursor", "is not one that this API gave out; begin again without it")
-        })
+        Self::read(text).ok_or_else(not_ours)
     }
 
     /// The cursor as text that may stand in a URL.
@@ -58,6 +57,45 @@ impl Cursor {
         // Nothing here is older than 1970, and not every older time can be asked of the database.
         (*form == FORM && time >= Timestamp::UNIX_EPOCH).then_some(Self { time, id })
     }
+}
+
+/// The place in a list in the order of ids, lowest first, after which a page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdCursor(
+    /// The id of the last item shown.
+    pub i64,
+);
+
+impl IdCursor {
+    /// Before the first item.
+    pub const START: Self = Self(i64::MIN);
+
+    /// Reads what [`IdCursor::encode`] wrote.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn decode(text: &str) -> Result<Self> {
+        Self::read(text).ok_or_else(not_ours)
+    }
+
+    /// The cursor as text that may stand in a URL.
+    #[must_use]
+    pub fn encode(self) -> String {
+        let mut bytes = [FORM_OF_IDS; 9];
+        let (_, id) = bytes.split_at_mut(1);
+        id.copy_from_slice(&self.0.to_be_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let bytes: [u8; 9] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (form, id) = bytes.split_first()?;
+        (*form == FORM_OF_IDS).then_some(Self(i64::from_be_bytes(id.try_into().ok()?)))
+    }
+}
+
+fn not_ours() -> Problem {
+    Problem::bad_parameter("cursor", "is not one that this API gave out; begin again without it")
 }
 
 /// How many items a page has, from what the client asked for.
@@ -86,8 +124,16 @@ mod tests {
         }
 
         #[test]
+        fn a_cursor_of_ids_is_read_back_and_is_no_other(id: i64) {
+            let text = IdCursor(id).encode();
+            prop_assert_eq!(IdCursor::decode(&text).unwrap(), IdCursor(id));
+            prop_assert!(Cursor::decode(&text).is_err());
+        }
+
+        #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,40}") {
             let _ = Cursor::decode(&text);
+            let _ = IdCursor::decode(&text);
         }
 
         #[test]

@@ -15,7 +15,7 @@ use anyhow::ensure;
 use broker::{Publisher, State};
 use database::{Error, Pool, Statement, statement};
 use deadpool_postgres::Object;
-use events::{BlogEventKind, ENGAGEMENT, Envelope, EnvelopeId};
+use events::{BlogEventKind, ENGAGEMENT, Envelope, EnvelopeId, FollowEventKind};
 use futures_util::{StreamExt, stream};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -235,13 +235,10 @@ enum Failed {
 }
 
 /// The routing keys of the envelopes that this release knows how to publish.
-fn routing_keys() -> [&'static str; 4] {
-    [
-        ENGAGEMENT,
-        BlogEventKind::Published.event_type(),
-        BlogEventKind::Unpublished.event_type(),
-        BlogEventKind::Deleted.event_type(),
-    ]
+fn routing_keys() -> [&'static str; 6] {
+    let [published, unpublished, deleted] = BlogEventKind::ALL.map(BlogEventKind::event_type);
+    let [followed, unfollowed] = FollowEventKind::ALL.map(FollowEventKind::event_type);
+    [ENGAGEMENT, published, unpublished, deleted, followed, unfollowed]
 }
 
 /// The envelope in a row, if this release can read it. One that it cannot stays in the outbox, under its lease.

@@ -11,7 +11,7 @@ use crate::services::Running;
 use crate::world::World;
 
 /// Every route of the API, as its users know it.
-const ROUTES: [&str; 23] = [
+const ROUTES: [&str; 30] = [
     "POST /v1/accounts",
     "DELETE /v1/accounts/me",
     "PUT /v1/accounts/me/password",
@@ -32,6 +32,13 @@ const ROUTES: [&str; 23] = [
     "POST /v1/blogs/{id}/shares",
     "POST /v1/engagement",
     "GET /v1/blogs/{id}/stats",
+    "PUT /v1/accounts/{id}/follow",
+    "DELETE /v1/accounts/{id}/follow",
+    "GET /v1/accounts/{id}/followers",
+    "GET /v1/accounts/{id}/following",
+    "GET /v1/notifications",
+    "POST /v1/notifications/read",
+    "GET /v1/blogs/{id}/fan-out",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -126,23 +133,14 @@ async fn the_document_has_every_route_and_no_other() {
     }
 }
 
-#[tokio::test]
-async fn good_answers_are_as_the_document_says() {
-    let world = World::new().await;
-    let api = world.api().await;
-    api.ready().await;
-    let (document, operations) = document(&api).await;
-    let mut left: BTreeSet<String> =
-        operations.iter().map(|operation| format!("{} {}", operation.method, operation.path)).collect();
-    let (ada, token) = api.account("ada").await;
-    let importer = tokens::issue(ada, &["import"]);
-    let blog = api.blog(&token, "Documented").await;
+/// Requests for every operation, in an order in which all can be done, with the status of a good answer; some have a token
+/// of their own.
+fn requests(blog: i64) -> Vec<(&'static str, Value, u16)> {
     let paths = json!({"paths": ["example.org/one"]});
     let password = json!({"password": super::PASSWORD, "new_password": "another good password"});
     let sign_up = json!({"handle": "grace", "email": "grace@example.org", "password": super::PASSWORD});
     let events = json!([{"type": "blog.viewed", "blog_id": blog}, {"type": "blog.viewed", "blog_id": 0}]);
-    // In an order in which all can be done, some with a token of their own.
-    let requests = [
+    vec![
         ("POST /v1/accounts", sign_up, 201),
         ("POST /v1/blogs", json!({"title": "Another", "body": "Text", "tags": ["a"]}), 201),
         ("POST /v1/source-paths", paths, 200),
@@ -156,6 +154,13 @@ async fn good_answers_are_as_the_document_says() {
         ("POST /v1/blogs/{id}/shares", json!({"channel": "link"}), 202),
         ("POST /v1/engagement", events, 202),
         ("GET /v1/blogs/{id}/stats", Value::Null, 200),
+        ("GET /v1/blogs/{id}/fan-out", Value::Null, 200),
+        ("GET /v1/notifications?limit=1", Value::Null, 200),
+        ("POST /v1/notifications/read", json!({"all": true}), 204),
+        ("GET /v1/accounts/{id}/followers", Value::Null, 200),
+        ("GET /v1/accounts/{id}/following", Value::Null, 200),
+        ("DELETE /v1/accounts/{id}/follow", Value::Null, 204),
+        ("PUT /v1/accounts/{id}/follow", Value::Null, 204),
         ("POST /v1/blogs/{id}/unpublish", Value::Null, 200),
         ("POST /v1/blogs/{id}/publish", Value::Null, 200),
         ("DELETE /v1/blogs/{id}", Value::Null, 204),
@@ -163,9 +168,28 @@ async fn good_answers_are_as_the_document_says() {
         ("PUT /v1/accounts/me/password", password, 204),
         ("DELETE /v1/sessions", Value::Null, 204),
         ("DELETE /v1/accounts/me", Value::Null, 204),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn good_answers_are_as_the_document_says() {
+    let world = World::new().await;
+    let (api, notifier) = (world.api().await, world.notifier().await);
+    api.ready().await;
+    let (document, operations) = document(&api).await;
+    let mut left: BTreeSet<String> =
+        operations.iter().map(|operation| format!("{} {}", operation.method, operation.path)).collect();
+    let (ada, token) = api.account("ada").await;
+    let importer = tokens::issue(ada, &["import"]);
+    let (grace, of_grace) = api.account("grace-the-first").await;
+    let follow = format!("/v1/accounts/{grace}/follow");
+    Answer::to(api.call(Method::PUT, &follow, Some(&token))).await.is(204);
+    api.blog(&of_grace, "To be told of").await;
+    let blog = api.blog(&token, "Documented").await;
+    // An inbox with something in it, and a fan-out to show.
+    world.until("select count(*) from notify.fan_out where state = 'done'", 2_i64).await;
     let mut token = token;
-    for (request, body, expected) in requests {
+    for (request, body, expected) in requests(blog) {
         if request == "DELETE /v1/sessions" || request == "DELETE /v1/accounts/me" {
             let session = api.sign_in("ada", "another good password").await.is(201);
             token = session.body["token"].as_str().unwrap().to_owned();
@@ -182,7 +206,8 @@ async fn good_answers_are_as_the_document_says() {
             if write_path == "direct" && !engages {
                 continue;
             }
-            let path = path.replace("{id}", &blog.to_string()).replace("{slug}", "documented");
+            let id = if path.starts_with("/v1/accounts") { grace } else { blog };
+            let path = path.replace("{id}", &id.to_string()).replace("{slug}", "documented");
             let call =
                 api.call(operation.method.clone(), &path, Some(signed)).header("X-Write-Path", write_path);
             let answer = Answer::to(if body.is_null() { call } else { call.json(&body) }).await;
@@ -196,6 +221,7 @@ async fn good_answers_are_as_the_document_says() {
         left.remove(&format!("{method} {template}"));
     }
     assert!(left.is_empty(), "asked of every operation but {left:?}");
+    notifier.stop().await;
 }
 
 /// What an HTML page loads: the values of `src` and `href`.

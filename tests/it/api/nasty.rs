@@ -166,6 +166,8 @@ impl Target {
             "email" => json!(format!("{}@example.org", fresh_handle())),
             "password" | "new_password" => json!(PASSWORD),
             "blog_id" => json!(self.blog),
+            "blog_ids" => json!([self.blog]),
+            "all" => json!(false),
             "type" => json!("blog.viewed"),
             "tags" => json!(["a"]),
             "source_path" => json!(format!("example.org/{}", fresh_handle())),

@@ -180,6 +180,17 @@ async fn zebedee(world: &World, api: &Running) -> (String, i64, i64) {
         like(api, blog, &grace).await.is(200);
         api.view(blog, "reader").await.is(200);
     }
+    // A follow in both directions, and a notification.
+    let grace_id = world.value::<i64>("select id from blogs.account where handle = 'grace'", &[]).await;
+    for (followee, follower) in [(id, &grace), (grace_id, &token)] {
+        let path = format!("/v1/accounts/{followee}/follow");
+        Answer::to(api.call(Method::PUT, &path, Some(follower))).await.is(204);
+    }
+    let news = api.blog(&grace, "News").await;
+    let told = format!("select count(*) from notify.fan_out where blog_id = {news} and state = 'done'");
+    world.until(&told, 1_i64).await;
+    // As if he had been the last of a chunk.
+    world.run(&format!("update notify.fan_out set after_id = {ZEBEDEE} where blog_id = {news}")).await;
     // A like by the message path, and one that is set aside with its body.
     world.run("alter table analytics.blog_like add constraint no_thanks check (liked) not valid").await;
     let unlike = api.delete(&format!("/v1/blogs/{hers}/like"), Some(&token)).await.is(202);
@@ -203,7 +214,7 @@ async fn erase(operator: &Session) -> Result<(), String> {
 async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
     let world = World::new().await;
     world.run(&format!("alter table blogs.account alter column id restart with {ZEBEDEE}")).await;
-    let (api, worker) = (world.api().await, world.worker().await);
+    let (api, worker, notifier) = (world.api().await, world.worker().await, world.notifier().await);
     let (token, his, hers) = zebedee(&world, &api).await;
     let spaced = format!("{{ \"data\" : {{ \"account_id\" : \"{ZEBEDEE}\" }} }}");
     park(&world, 0, &spaced, &format!("invalid type: string {ZEBEDEE:?}, expected i64")).await;
@@ -213,7 +224,7 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
     let texts = ["zebedee".to_owned(), ZEBEDEE.to_string()];
     assert_eq!(untouched_columns(&world, &texts).await, Vec::<String>::new(), "no trace to begin with");
     let before = traces(&world, &texts).await;
-    for table in ["blogs.blog:", "blogs.blog_slug", "blogs.tag", "parked", "pg_statistic"] {
+    for table in ["blogs.blog:", "blogs.blog_slug", "blogs.tag", "parked", "fan_out", "pg_statistic"] {
         assert!(
             before.iter().any(|trace| trace.contains(table)),
             "no trace to begin with in {table}: {before:#?}"
@@ -223,7 +234,8 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
     let exported = export(&operator, ZEBEDEE).await;
     assert_eq!(exported["account"][0]["email"], "zebedee@example.org");
     assert_eq!(exported["blogs"][0]["title"], "Zebedee writes");
-    assert_eq!(["blogs", "answers", "likes", "parked"].map(|part| exported[part].len()), [1, 1, 2, 3]);
+    let parts = ["blogs", "answers", "following", "likes", "parked", "notifications"];
+    assert_eq!(parts.map(|part| exported[part].len()), [1, 1, 1, 2, 3, 1]);
     assert!(exported["parked"].iter().any(|parked| parked["body"] == spaced.as_str()), "{exported:?}");
     let totals = all_totals(&world).await;
 
@@ -237,6 +249,12 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
          values (gen_random_uuid(), 'engagement', 1, convert_to('[{spaced}]', 'utf8'), now() + interval '1 day')"
     );
     world.run(&waiting).await;
+    assert_eq!(erase(&operator).await, Err("55006".to_owned()));
+    let followed = format!(
+        "update blogs.outbox
+         set routing_key = 'account.followed', body = convert_to('[{{\"subject\": \"{ZEBEDEE}\"}}]', 'utf8')"
+    );
+    world.run(&followed).await;
     assert_eq!(erase(&operator).await, Err("55006".to_owned()));
     world.run("delete from blogs.outbox").await;
     // Nor while a whole message is parked that names it: others' events are in there.
@@ -262,6 +280,7 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
     // The blog that nobody wrote any more is no blog that somebody could ask for by its old address.
     api.get("/v1/blogs/by-slug/zebedee-writes", None).await.refused(404);
     assert_eq!(export(&operator, ZEBEDEE).await, BTreeMap::new());
+    assert_eq!(world.value::<i64>("select count(*) from social.follow", &[]).await, 0);
 
     // What comes late in his name and cannot be read is parked as it came; erasing once more finds it.
     park(&world, 0, &spaced, &format!("invalid type: string {ZEBEDEE:?}, expected i64")).await;
@@ -269,6 +288,7 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
     erase(&operator).await.unwrap();
     assert_eq!(traces(&world, &texts).await, Vec::<String>::new());
     world.assert_consistent().await;
+    notifier.stop().await;
     worker.stop().await;
 }
 

@@ -53,6 +53,7 @@ fn compare_part(document: &Value, schema: &Value, value: &Value, place: &str, fo
         "array" => value.is_array(),
         "string" => value.is_string(),
         "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         other => panic!("{place}: the document has the type {other:?}, which these tests do not know yet"),

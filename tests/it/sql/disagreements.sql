@@ -32,5 +32,13 @@ compared as (
   union all
   select 'shares by channel of ' || c.blog_id, c.total_shares,
     (select coalesce(sum(s.shares), 0)::bigint from analytics.blog_share s where s.blog_id = c.blog_id)
-    from blogs.blog_counter c)
+    from blogs.blog_counter c
+  union all
+  select 'followers of ' || c.account_id, sum(c.followers)::bigint,
+    (select count(*) from social.follow f where f.followee_id = c.account_id)
+    from social.follow_counter c group by c.account_id
+  union all
+  select 'followed by ' || c.account_id, sum(c.following)::bigint,
+    (select count(*) from social.follow f where f.follower_id = c.account_id)
+    from social.follow_counter c group by c.account_id)
 select what, l, r from compared where l is distinct from r

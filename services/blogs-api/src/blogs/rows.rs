@@ -11,7 +11,6 @@ use super::{Blog, BlogSummary, slug};
 use crate::accounts::Account;
 use crate::page::Cursor;
 
-const ACCOUNT_IS_ACTIVE: Statement = statement!("account_is_active.sql");
 const ACCOUNT_BY_HANDLE: Statement = statement!("account_by_handle.sql");
 const BLOG_BY_ID: Statement = statement!("blog_by_id.sql");
 const BLOG_BY_SLUG: Statement = statement!("blog_by_slug.sql");
@@ -69,11 +68,6 @@ pub(super) async fn by_slug(
 
 pub(super) async fn account_id(client: &impl GenericClient, handle: &str) -> Result<Option<i64>, Error> {
     Ok(ACCOUNT_BY_HANDLE.query_opt(client, &[&handle]).await?.map(|row| row.get("id")))
-}
-
-/// May the account act now?
-pub(super) async fn is_active(client: &impl GenericClient, account_id: i64) -> Result<bool, Error> {
-    Ok(ACCOUNT_IS_ACTIVE.query_one(client, &[&account_id]).await?.get("is_active"))
 }
 
 pub(super) async fn tag_id(client: &impl GenericClient, name: &str) -> Result<Option<i64>, Error> {

@@ -5,7 +5,7 @@ use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use database::Error;
-use deadpool_postgres::{GenericClient, Object, Transaction};
+use deadpool_postgres::{GenericClient, Transaction};
 use events::{BlogEvent, BlogEventKind};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::draft::{BlogChange, NewBlog};
 use super::etag::{self, Condition};
 use super::{Blog, rows};
+use crate::acting::{begin, commit};
 use crate::auth::{SCOPE_IMPORT, Signed};
 use crate::extract::{Json, Path};
 use crate::idempotency::{self, Key, Replay};
@@ -221,21 +222,6 @@ async fn finish(
     Ok(shown(&blog))
 }
 
-/// A transaction in which the account may act. What a token says of it may be a minute old.
-async fn begin<'client>(client: &'client mut Object, signed: &Signed) -> Result<Transaction<'client>> {
-    let begun = client.transaction().await;
-    let transaction = begun.map_err(Error::transaction("beginning"))?;
-    if !rows::is_active(&transaction, signed.account_id).await? {
-        return Err(Problem::unauthorized("this account is suspended or gone"));
-    }
-    Ok(transaction)
-}
-
-async fn commit(transaction: Transaction<'_>) -> Result<()> {
-    let committed = transaction.commit().await;
-    Ok(committed.map_err(Error::transaction("committing"))?)
-}
-
 /// The blog as its author sees it after the change.
 async fn read_back(client: &impl GenericClient, id: i64, author_id: i64) -> Result<Blog> {
     let blog = rows::by_id(client, id, Some(author_id)).await?;
@@ -250,7 +236,7 @@ async fn put_event(
     kind: BlogEventKind,
 ) -> Result<()> {
     let event = BlogEvent { id: Uuid::now_v7(), blog_id, author_id, time: Timestamp::now(), kind };
-    Ok(state.outbox.put(transaction, &event).await?)
+    Ok(state.outbox.put_blog(transaction, &event).await?)
 }
 
 fn taken(error: Error) -> Problem {

@@ -1,0 +1,2 @@
+-- The process that serves this session. Locks nothing.
+select pg_backend_pid() as pid

@@ -1,0 +1,195 @@
+//! Telling a million followers: by the worker, from the shared tables; by one raw statement, which is as fast as the
+//! database can be; and by a middleman, who may only use two services' APIs.
+//!
+//! All of it happens in one database with the same followers. Before each measurement nobody has been told and what is
+//! dirty has been written out. The worker is the real one in a process of its own, and its fan-outs begin with a `POST
+//! /v1/blogs`, so that its time includes outbox, relay and RabbitMQ. The ways are interleaved by round. After each of them
+//! the tables are asked who has been told.
+
+mod author;
+mod cost;
+mod ground;
+mod middleman;
+mod report;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use database::bootstrap::RoleSettings;
+use database::{Statement, statement};
+use rand::RngExt;
+use secrecy::SecretString;
+use stack::Stack;
+use tokio_postgres::Config;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Broken;
+use crate::load::LoadError;
+use crate::paths::{blocking, url};
+use crate::process::{Service, ServiceError};
+use crate::tables::Tables;
+use author::Author;
+use ground::Ground;
+
+pub use cost::Cost;
+pub use middleman::PAGE_MAX;
+pub use report::{Kills, Latency, Measured, Report, Told, UnderLoad, Way};
+
+const ANALYZE: Statement = statement!("analyze.sql");
+const SEED_FOLLOWERS: Statement = statement!("seed_followers.sql");
+
+const DATABASE: &str = "bench_fan_out";
+/// Followers of the author who publishes beside the large fan-out.
+const FEW: i64 = 10;
+const DONE_WITHIN: Duration = Duration::from_secs(600);
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The `commonplace` executable, for the services.
+    pub executable: PathBuf,
+    /// Where the services log.
+    pub directory: PathBuf,
+    /// The roles of the cluster.
+    pub roles: RoleSettings,
+    /// Followers of the author.
+    pub followers: i64,
+    /// How often each way is measured.
+    pub rounds: u32,
+    /// Page sizes that the middleman may choose from.
+    pub pages: Vec<u32>,
+    /// Followers on whom page sizes are tried.
+    pub sample: i64,
+    /// Followers whom the naive middleman tells.
+    pub naive: usize,
+    /// His connections.
+    pub naive_connections: usize,
+    /// Connections of the load beside a fan-out.
+    pub connections: usize,
+    /// Time from an answer to the next request on each of them.
+    pub think: Duration,
+    /// How long the load runs before the fan-out.
+    pub load: Duration,
+    /// How often the worker is killed during one.
+    pub kills: u32,
+}
+
+/// Why a run ended without a report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused something.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+    /// The private servers refused something.
+    #[error(transparent)]
+    Stack(#[from] stack::Error),
+    /// A service did not start, or did not end.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The load could not be run.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A request had no good answer.
+    #[error("a request to a service of this run")]
+    Http(#[from] Broken),
+    /// The middleman's endpoints have no address.
+    #[error("listening on the loopback")]
+    Listen(#[source] std::io::Error),
+    /// A task of this run panicked.
+    #[error("a task of the measurement failed")]
+    Task(#[from] tokio::task::JoinError),
+    /// The servers' addresses are not understood.
+    #[error("the address of the private database is not understood")]
+    Address(#[source] tokio_postgres::Error),
+    /// A fan-out stood still.
+    #[error("the fan-out of blog {blog} was not done within {} s", DONE_WITHIN.as_secs())]
+    NotDone {
+        /// Which.
+        blog: i64,
+    },
+    /// Somebody asked for the end.
+    #[error("stopped before everything was measured")]
+    Stopped,
+}
+
+impl Plan {
+    /// Measures. `progress` receives a line for each step that takes time.
+    ///
+    /// # Errors
+    /// When something cannot be measured, or `stop` comes. Tables that do not agree are no error here: they stand in
+    /// the report.
+    pub async fn run(
+        &self,
+        stack: &Stack,
+        stop: &CancellationToken,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Report, Error> {
+        let administrator: Config = stack.postgres_url().parse().map_err(Error::Address)?;
+        database::bootstrap::run(&administrator, &self.roles).await?;
+        let everywhere = Tables::open(&administrator).await?;
+        everywhere.create_database(DATABASE).await?;
+        let amqp_url = blocking(|| stack.create_vhost(DATABASE))?;
+        let database = administrator.clone().dbname(DATABASE).clone();
+        database::migrations::run(&database).await?;
+
+        let mut api = self.service("blogs-api", &database, &amqp_url)?;
+        api.ready().await?;
+        let tables = Tables::open(&database).await?;
+        let sign_up = async |handle: &'static str| Author::sign_up(api.address(), handle).await;
+        let (star, sample, small) =
+            (sign_up("star").await?, sign_up("sample").await?, sign_up("small").await?);
+        progress(&format!("making {} followers", self.followers));
+        for (author, followers) in [(&star, self.followers), (&sample, self.sample), (&small, FEW)] {
+            execute(&tables, SEED_FOLLOWERS, &[&author.id, &followers]).await?;
+        }
+        tables.session.run(ANALYZE.file, ANALYZE.sql).await?;
+
+        let ground = Ground { plan: self, database, amqp_url, tables, star, sample, small, stop };
+        let measured = ground.measure(progress).await;
+        let versions = stack.versions();
+        let stopped = api.stop().await;
+        let mut report = measured?;
+        stopped?;
+        report.database = Some(ground.tables.settings().await?);
+        report.rabbitmq = format!("{} on Erlang {}", versions.rabbitmq, versions.erlang);
+        Ok(report)
+    }
+
+    /// A service as it runs in production, with a secret of this run where it needs one.
+    fn service(
+        &self,
+        name: &'static str,
+        database: &Config,
+        amqp_url: &str,
+    ) -> Result<Service, ServiceError> {
+        let secret: String =
+            rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let (role, password): (_, &SecretString) = match name {
+            "blogs-api" => ("blogs_api", &self.roles.blogs_api_password),
+            "analytics-worker" => ("analytics_worker", &self.roles.analytics_worker_password),
+            _ => ("notification_worker", &self.roles.notification_worker_password),
+        };
+        let mut settings = vec![
+            ("DATABASE_URL", url(database, role, password)),
+            ("AMQP_URL", amqp_url.to_owned()),
+            ("COMMONPLACE__LOG__FILTER", "warn".to_owned()),
+        ];
+        if name == "blogs-api" {
+            settings.extend([
+                ("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", secret.clone()),
+                ("COMMONPLACE__TOKENS__SIGNING_KEYS", format!("bench:{secret}")),
+                ("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()),
+            ]);
+        }
+        Service::start(&self.executable, name, &settings, &self.directory)
+    }
+}
+
+async fn execute(
+    tables: &Tables,
+    statement: Statement,
+    parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+) -> Result<(), database::Error> {
+    let executed = tables.session.client.execute(statement.sql, parameters).await;
+    executed.map(drop).map_err(database::Error::statement(statement.file))
+}

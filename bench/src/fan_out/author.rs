@@ -1,0 +1,62 @@
+//! Somebody who writes, through the front door: signs up, signs in, publishes.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::connection::{Broken, Connection};
+
+/// An account with a token.
+#[derive(Debug, Clone)]
+pub(crate) struct Author {
+    api: SocketAddr,
+    pub(crate) id: i64,
+    token: String,
+}
+
+impl Author {
+    pub(crate) async fn sign_up(api: SocketAddr, handle: &str) -> Result<Self, Broken> {
+        let password = "for this run only";
+        let email = format!("{handle}@example.org");
+        let new = json!({"handle": handle, "email": email, "password": password});
+        let account = post(api, "/v1/accounts", None, &new).await?;
+        let session = json!({"handle": handle, "password": password});
+        let session = post(api, "/v1/sessions", None, &session).await?;
+        let token = session
+            .get("token")
+            .and_then(Value::as_str)
+            .ok_or(Broken::Unsupported("has no token"))?
+            .to_owned();
+        Ok(Self { api, id: id(&account)?, token })
+    }
+
+    /// Where the API is.
+    pub(crate) fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// Publishes a new blog and returns its id.
+    pub(crate) async fn publish(&self, title: &str) -> Result<i64, Broken> {
+        let blog = json!({"title": title, "body": "To be told of.", "publish": true});
+        id(&post(self.api, "/v1/blogs", Some(&self.token), &blog).await?)
+    }
+}
+
+fn id(answer: &Value) -> Result<i64, Broken> {
+    answer.get("id").and_then(Value::as_i64).ok_or(Broken::Unsupported("has no id"))
+}
+
+async fn post(api: SocketAddr, path: &str, token: Option<&str>, body: &Value) -> Result<Value, Broken> {
+    let body = body.to_string();
+    let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: {api}\r\n{bearer}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut connection = Connection::open(api).await?;
+    let answer = connection.exchange(request.as_bytes()).await?;
+    if !(200..300).contains(&answer.status) {
+        return Err(Broken::Unsupported("was a refusal"));
+    }
+    serde_json::from_slice(connection.body()).map_err(|_| Broken::Unsupported("is not JSON"))
+}

@@ -1,0 +1,180 @@
+//! What something costs: time, WAL, time in the database, and processor time of whoever takes part.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use database::{Statement, statement};
+use serde::Serialize;
+
+use crate::process::Service;
+use crate::tables::Tables;
+
+const BACKEND_PID: Statement = statement!("backend_pid.sql");
+const DATABASE_TIME: Statement = statement!("database_time.sql");
+const SESSIONS: Statement = statement!("sessions.sql");
+const WAL_POSITION: Statement = statement!("wal_position.sql");
+
+/// `USER_HZ`: the unit of processor time in `/proc`, the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+const SESSIONS_END_WITHIN: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+/// What one way of telling so many followers cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cost {
+    /// Followers who were told.
+    pub followers: i64,
+    /// How long it took.
+    pub elapsed_s: f64,
+    /// Followers in a second.
+    pub followers_per_s: f64,
+    /// WAL of the whole cluster, for each of them.
+    pub wal_bytes_per_follower: f64,
+    /// Time that sessions spent executing, for each thousand of them, in milliseconds.
+    pub database_ms_per_1000: f64,
+    /// Processor time of Postgres, for each thousand.
+    pub postgres_cpu_ms_per_1000: f64,
+    /// Processor time of the process that does it, for each thousand; none where Postgres does all of it.
+    pub process_cpu_ms_per_1000: f64,
+    /// Bytes over HTTP, for each.
+    pub http_bytes_per_follower: f64,
+}
+
+/// The meters before something begins.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    wal_bytes: i64,
+    database_ms: f64,
+    postgres_cpu_s: f64,
+    process_cpu_s: f64,
+}
+
+/// Whose processor time counts as that of the process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Process<'a> {
+    /// Nobody's.
+    None,
+    /// A service's.
+    Service(&'a Service),
+    /// This one's.
+    Own,
+}
+
+impl Meters {
+    /// Reads them.
+    pub(crate) async fn read(tables: &Tables, process: Process<'_>) -> Result<Self, database::Error> {
+        Ok(Self {
+            wal_bytes: tables.query_one(WAL_POSITION, &[]).await?.get("bytes"),
+            database_ms: tables.query_one(DATABASE_TIME, &[]).await?.get("ms"),
+            postgres_cpu_s: postgres_cpu_s(tables).await?,
+            process_cpu_s: process.cpu_s(),
+        })
+    }
+
+    /// What has been spent since: `after` was read as soon as it was done, the time in the database once its sessions
+    /// had ended and so reported.
+    pub(crate) fn cost(
+        &self,
+        after: &Self,
+        database_ms: f64,
+        followers: i64,
+        elapsed_s: f64,
+        http_bytes: u64,
+    ) -> Cost {
+        let each = (followers as f64).max(1.0);
+        let thousands = each / 1000.0;
+        Cost {
+            followers,
+            elapsed_s,
+            followers_per_s: followers as f64 / elapsed_s,
+            wal_bytes_per_follower: (after.wal_bytes - self.wal_bytes) as f64 / each,
+            database_ms_per_1000: (database_ms - self.database_ms) / thousands,
+            postgres_cpu_ms_per_1000: (after.postgres_cpu_s - self.postgres_cpu_s) * 1000.0 / thousands,
+            process_cpu_ms_per_1000: (after.process_cpu_s - self.process_cpu_s) * 1000.0 / thousands,
+            http_bytes_per_follower: http_bytes as f64 / each,
+        }
+    }
+}
+
+/// The time in the database, when all sessions but the API's have ended.
+pub(crate) async fn database_ms(tables: &Tables) -> Result<f64, database::Error> {
+    let deadline = Instant::now() + SESSIONS_END_WITHIN;
+    while Instant::now() < deadline {
+        let sessions: i64 = tables.query_one(SESSIONS, &[]).await?.get("sessions");
+        if sessions == 0 {
+            break;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(tables.query_one(DATABASE_TIME, &[]).await?.get("ms"))
+}
+
+impl Process<'_> {
+    fn cpu_s(self) -> f64 {
+        match self {
+            Self::None => 0.0,
+            Self::Own => Stat::of(std::process::id()).map_or(0.0, |stat| stat.own_s),
+            // The guard's shells cost nothing, and its child is the service.
+            Self::Service(service) => {
+                let guard = service.guard_pid();
+                everybody().filter(|stat| Some(stat.parent) == guard).map(|stat| stat.own_s).sum()
+            }
+        }
+    }
+}
+
+/// The postmaster, its children, and those of them that have ended.
+async fn postgres_cpu_s(tables: &Tables) -> Result<f64, database::Error> {
+    let backend: i32 = tables.query_one(BACKEND_PID, &[]).await?.get("pid");
+    let backend = u32::try_from(backend).unwrap_or_default();
+    let Some(postmaster) = Stat::of(backend).map(|stat| stat.parent) else { return Ok(0.0) };
+    let ended = Stat::of(postmaster).map_or(0.0, |stat| stat.own_s + stat.children_s);
+    Ok(ended + everybody().filter(|stat| stat.parent == postmaster).map(|stat| stat.own_s).sum::<f64>())
+}
+
+/// A process, as `/proc` has it.
+#[derive(Debug)]
+struct Stat {
+    parent: u32,
+    /// Its own processor time.
+    own_s: f64,
+    /// That of its children that have ended.
+    children_s: f64,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The name stands in parentheses and may hold anything, so the fields are counted behind it.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok().map(|ticks| ticks / TICKS_PER_SECOND);
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            own_s: ticks(11)? + ticks(12)?,
+            children_s: ticks(13)? + ticks(14)?,
+        })
+    }
+}
+
+fn everybody() -> impl Iterator<Item = Stat> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| Stat::of(process.file_name().to_str()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_whatever_its_name() {
+        let text = "42 (a) b (c) S 7 42 42 0 -1 4194304 1 2 3 4 150 50 30 20 20 0 1 0 99 1 1";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!((stat.parent, stat.own_s, stat.children_s), (7, 2.0, 0.5));
+        assert!(Stat::parse("nothing").is_none());
+        assert!(Stat::of(std::process::id()).unwrap().parent > 0);
+    }
+}

@@ -1,0 +1,293 @@
+//! `commonplace bench fan-out`: servers, the run, the report.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use bench::fan_out::{Cost, Latency, Measured, PAGE_MAX, Plan, Report, Way};
+use bench::report::Median;
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+use stack::Stack;
+
+use super::machine::Machine;
+use super::{promises, roles};
+use crate::terminal;
+
+/// The servers' data and the services' logs, beside those of `commonplace up`.
+const DIRECTORY: &str = ".stack/bench";
+
+/// Telling a million followers: the worker, one raw statement, and a middleman over HTTP
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Followers of the author
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(1000..=10_000_000))]
+    followers: i64,
+    /// How often each way is measured; the rounds are interleaved
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Page sizes of the middleman; the fastest is the one that is measured
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1000, 10_000, 50_000],
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
+    pages: Vec<u32>,
+    /// Followers on whom the page sizes are tried
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    sample: i64,
+    /// Followers whom the naive middleman tells, one request each
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    naive: u32,
+    /// His connections
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    naive_connections: u16,
+    /// Connections of the readers beside a fan-out
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    connections: u16,
+    /// Milliseconds from an answer to the next view on each connection, on average
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    think_ms: u64,
+    /// Seconds of these views before the fan-out begins
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    load_s: u64,
+    /// How often the worker is killed by kill -9 during a fan-out
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    kills: u32,
+    /// Writes the report here as JSON as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// All that the JSON file holds.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    machine: &'a Machine,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let stop = runtime::shutdown::on_signal();
+    let mut tell = |line: &str| terminal::note(line);
+    let machine = Machine::here();
+    let plan = Plan {
+        executable: std::env::current_exe().context("finding this executable")?,
+        directory: Path::new(DIRECTORY).join("logs"),
+        roles: roles()?,
+        followers: arguments.followers,
+        rounds: arguments.rounds,
+        pages: arguments.pages,
+        sample: arguments.sample,
+        naive: usize::try_from(arguments.naive)?,
+        naive_connections: arguments.naive_connections.into(),
+        connections: arguments.connections.into(),
+        think: Duration::from_millis(arguments.think_ms),
+        load: Duration::from_secs(arguments.load_s),
+        kills: arguments.kills,
+    };
+    let options = stack::Options { fresh: true, ..stack::Options::new(DIRECTORY) };
+    let stack = tokio::task::block_in_place(|| Stack::start(&options, &mut tell))?;
+    std::fs::create_dir_all(&plan.directory).context("making the folder of the services' logs")?;
+    let measured = plan.run(&stack, &stop, &mut tell).await;
+    let stopped = tokio::task::block_in_place(|| stack.stop());
+    let report = measured?;
+    stopped?;
+
+    print(&machine, &report);
+    if let Some(file) = &arguments.json {
+        let written = serde_json::to_vec_pretty(&Written { machine: &machine, report: &report })?;
+        std::fs::write(file, written).with_context(|| format!("writing {}", file.display()))?;
+    }
+    anyhow::ensure!(report.disagreements().is_empty(), "the tables do not agree with who was to be told");
+    Ok(())
+}
+
+fn print(machine: &Machine, report: &Report) {
+    let mut lines = machine.lines();
+    lines.extend(report.database.as_ref().map(|database| ("PostgreSQL", promises(database))));
+    lines.push(("RabbitMQ", format!("{}, quorum queue, confirms", report.rabbitmq)));
+    for (name, value) in lines {
+        terminal::line(format_args!("{name:<11} {value}"));
+    }
+    terminal::line(format_args!(
+        "\n{} followers, {} rounds: medians, and their range\n\n{}",
+        report.followers,
+        report.rounds.iter().map(|one| one.round).max().unwrap_or_default(),
+        ways(report)
+    ));
+    terminal::line(format_args!("\nEach round\n\n{}", rounds(report)));
+    terminal::line(format_args!("\n{}", targets(report)));
+    terminal::line(format_args!(
+        "\nThe middleman on {} followers by page size, and one by one on {}\n\n{}",
+        report.sample,
+        report.naive.as_ref().map_or(0, |naive| naive.cost.followers),
+        contrast(report)
+    ));
+    if let Some(kills) = &report.kills {
+        let told = kills.told;
+        terminal::line(format_args!(
+            "\nThe worker killed by kill -9 {} times, done after {:.1} s: {} rows, {} distinct recipients, {} expected",
+            kills.kills, kills.elapsed_s, told.rows, told.recipients, told.expected
+        ));
+    }
+    for sentence in report.disagreements() {
+        terminal::line(format_args!("\nDISAGREES: {sentence}"));
+    }
+}
+
+/// The ways side by side.
+fn ways(report: &Report) -> Table {
+    let mut table = markdown(&[
+        "way",
+        "followers/s",
+        "WAL B/follower",
+        "database ms/1000",
+        "Postgres CPU ms/1000",
+        "process CPU ms/1000",
+        "HTTP B/follower",
+    ]);
+    for way in [Way::Raw, Way::Shared, Way::Middleman] {
+        let figure = |decimals: usize, figure: fn(&Cost) -> f64| {
+            report.median(way, figure).map_or_else(String::new, |median| text(median, decimals))
+        };
+        let page = report.best_page().filter(|_| way == Way::Middleman);
+        table.add_row([
+            page.map_or_else(|| way.name().to_owned(), |page| format!("{} of {page}", way.name())),
+            figure(0, |cost| cost.followers_per_s),
+            figure(1, |cost| cost.wal_bytes_per_follower),
+            figure(2, |cost| cost.database_ms_per_1000),
+            figure(2, |cost| cost.postgres_cpu_ms_per_1000),
+            figure(2, |cost| cost.process_cpu_ms_per_1000),
+            figure(1, |cost| cost.http_bytes_per_follower),
+        ]);
+    }
+    numbers(table)
+}
+
+/// Round by round, with who has been told.
+fn rounds(report: &Report) -> Table {
+    let mut table = markdown(&[
+        "way",
+        "round",
+        "s",
+        "followers/s",
+        "WAL B/follower",
+        "rows",
+        "distinct recipients",
+        "expected",
+    ]);
+    for one in &report.rounds {
+        table.add_row([
+            one.way.name().to_owned(),
+            one.round.to_string(),
+            format!("{:.2}", one.cost.elapsed_s),
+            format!("{:.0}", one.cost.followers_per_s),
+            format!("{:.1}", one.cost.wal_bytes_per_follower),
+            one.told.rows.to_string(),
+            one.told.recipients.to_string(),
+            one.told.expected.to_string(),
+        ]);
+    }
+    numbers(table)
+}
+
+/// What is aimed at, and what was measured.
+fn targets(report: &Report) -> Table {
+    let mut table = markdown(&["measure", "target", "measured"]);
+    let mut row = |measure: &str, target: &str, measured: Option<String>| {
+        table.add_row([measure.to_owned(), target.to_owned(), measured.unwrap_or_default()]);
+    };
+    let rate = |cost: &Cost| cost.followers_per_s;
+    let ratio = |of, to, figure: fn(&Cost) -> f64| report.ratio(of, to, figure).map(|ratio| text(ratio, 2));
+    row("followers/s, worker ÷ raw statement", "≥ 0.80", ratio(Way::Shared, Way::Raw, rate));
+    let wal = ratio(Way::Shared, Way::Raw, |cost| cost.wal_bytes_per_follower);
+    row("WAL, worker ÷ raw statement", "≤ 1.05", wal);
+    row("followers/s, worker ÷ middleman in best pages", "≥ 10", ratio(Way::Shared, Way::Middleman, rate));
+    let shared = report.median(Way::Shared, rate);
+    let over = |other: &Measured| {
+        let ratio = shared.map(|shared| shared.median / other.cost.followers_per_s);
+        ratio.map(|ratio| format!("{ratio:.1}"))
+    };
+    for other in report.pages.iter().chain(&report.naive) {
+        let way = match other.page {
+            Some(page) => format!("pages of {page} on the sample"),
+            None => "one by one".to_owned(),
+        };
+        row(&format!("followers/s, worker ÷ middleman, {way}"), "", over(other));
+    }
+    if let Some(under_load) = &report.under_load {
+        let Latency { p99_ms: before, accepted_per_s, .. } = under_load.before;
+        let during = under_load.during.p99_ms;
+        row(
+            &format!(
+                "accept p99 of {accepted_per_s:.0} views/s ({} connections), during ÷ before",
+                report.connections
+            ),
+            "≤ 2",
+            Some(format!("{:.2} ({during:.1} ms ÷ {before:.1} ms)", during / before)),
+        );
+        let (p50, was) = (under_load.during.p50_ms, under_load.before.p50_ms);
+        row("the same, p50", "", Some(format!("{:.2} ({p50:.1} ms ÷ {was:.1} ms)", p50 / was)));
+        row(
+            "followers/s of that fan-out",
+            "",
+            Some(format!(
+                "{:.0}; views meanwhile {:.0}/s, {} failed",
+                under_load.followers_per_s, under_load.during.accepted_per_s, under_load.during.failed
+            )),
+        );
+        let beside = if under_load.large_was_running { "" } else { " (the large one was done before)" };
+        let small = format!("{:.2} s{beside}", under_load.small_s);
+        row("10 followers, published during it: done after", "≤ 2 s", Some(small));
+    }
+    table
+}
+
+/// The middleman by page size, and the naive one.
+fn contrast(report: &Report) -> Table {
+    let mut table = markdown(&[
+        "way",
+        "followers/s",
+        "database ms/1000",
+        "Postgres CPU ms/1000",
+        "process CPU ms/1000",
+        "HTTP B/follower",
+        "WAL B/follower",
+    ]);
+    for Measured { way, page, cost, .. } in report.pages.iter().chain(&report.naive) {
+        table.add_row([
+            page.map_or_else(|| way.name().to_owned(), |page| format!("{} of {page}", way.name())),
+            format!("{:.0}", cost.followers_per_s),
+            format!("{:.2}", cost.database_ms_per_1000),
+            format!("{:.2}", cost.postgres_cpu_ms_per_1000),
+            format!("{:.2}", cost.process_cpu_ms_per_1000),
+            format!("{:.1}", cost.http_bytes_per_follower),
+            format!("{:.1}", cost.wal_bytes_per_follower),
+        ]);
+    }
+    numbers(table)
+}
+
+fn markdown(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header(header);
+    table
+}
+
+/// All columns but the first line up at the right.
+fn numbers(mut table: Table) -> Table {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn text(figure: Median, decimals: usize) -> String {
+    let Median { median, min, max } = figure;
+    if min.total_cmp(&max).is_eq() {
+        format!("{median:.decimals$}")
+    } else {
+        format!("{median:.decimals$} [{min:.decimals$}–{max:.decimals$}]")
+    }
+}

@@ -1,0 +1,254 @@
+//! What a person is told: the blogs of those whom they follow, and how far authors' followers have been told.
+//!
+//! The rows are the notification-worker's; here they are read and marked as read. A blog's title, address and author are
+//! those of now, and a blog that readers no longer see is not shown and not counted: both are asked of the shared tables.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use database::{Statement, statement};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::accounts::Account;
+use crate::auth::Signed;
+use crate::extract::{Json, Path, Query};
+use crate::limits;
+use crate::openapi::{AuthProblems, BodyProblems, CommonProblems, ParameterProblems};
+use crate::page::{self, Cursor};
+use crate::problem::{Problem, ProblemBody, Result};
+use crate::state::AppState;
+
+const FAN_OUT_PROGRESS: Statement = statement!("fan_out_progress.sql");
+const NOTIFICATION_PAGE: Statement = statement!("notification_page.sql");
+const NOTIFICATION_READ: Statement = statement!("notification_read.sql");
+const NOTIFICATION_READ_ALL: Statement = statement!("notification_read_all.sql");
+const NOTIFICATION_UNREAD: Statement = statement!("notification_unread.sql");
+
+/// Up to where unread notifications are counted.
+const UNREAD_MAX: i64 = 1000;
+/// Most blogs of one request to mark as read.
+const READ_MAX: usize = 1000;
+/// Notifications that one statement marks as read.
+const READ_AT_ONCE: i64 = 1000;
+
+/// The endpoints of notifications.
+pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(inbox))
+        .routes(routes!(mark_read))
+        .routes(routes!(fan_out))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests))
+}
+
+/// Which part of the inbox.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct InboxQuery {
+    /// Items in the page, 20 if it is not given.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of notifications, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+struct Inbox {
+    /// The notifications.
+    items: Vec<Notification>,
+    /// Where the next page begins; null on the last one.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+    /// How many are not read, in all pages; 1000 stands for 1000 or more.
+    #[schema(maximum = 1000)]
+    unread: i64,
+}
+
+/// Somebody whom the account follows has published a blog.
+#[derive(Debug, Serialize, ToSchema)]
+struct Notification {
+    /// The blog; it names the notification as well, since there is one for each.
+    blog_id: i64,
+    /// Its present address for people.
+    slug: String,
+    /// Its present title.
+    title: String,
+    /// Whose it is.
+    author: Account,
+    /// When it was first published.
+    published_at: Timestamp,
+    /// When this was marked as read; null until then.
+    #[schema(required = true)]
+    read_at: Option<Timestamp>,
+}
+
+/// What has been read: either `blog_ids`, or everything.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+struct Reading {
+    /// The blogs of the notifications that have been read; those that the account was not told of do not matter.
+    #[serde(default)]
+    #[schema(max_items = 1000)]
+    blog_ids: Option<Vec<i64>>,
+    /// `true`: everything that there is.
+    #[serde(default)]
+    all: Option<bool>,
+}
+
+/// How far followers have been told of a blog.
+#[derive(Debug, Serialize, ToSchema)]
+struct FanOut {
+    /// `running`, `done`, `withdrawn` (the blog is not shown to readers; it goes on when it is again), or by an
+    /// operator `paused` or `cancelled`.
+    state: String,
+    /// The moment of the first publishing: who followed then is told.
+    published_at: Timestamp,
+    /// Followers to look at, as counted when it began; exact once it is done.
+    total: i64,
+    /// Followers looked at so far.
+    done: i64,
+    /// Of those, how many were told: not accounts that are suspended or have left, nor those who came later.
+    notified: i64,
+    /// Followers looked at in a second, lately.
+    per_second: f64,
+    /// Seconds left at that rate; null unless it is running and has begun.
+    #[schema(required = true)]
+    seconds_left: Option<f64>,
+    /// When it began.
+    begun_at: Timestamp,
+    /// When it ended; null until then.
+    #[schema(required = true)]
+    ended_at: Option<Timestamp>,
+}
+
+/// What the account was told, newest first.
+#[utoipa::path(
+    get, path = "/v1/notifications", tag = "notifications", operation_id = "list_notifications",
+    security(("bearer" = [])), params(InboxQuery),
+    responses(
+        (status = 200, description = "A page", body = Inbox),
+        ParameterProblems, AuthProblems, CommonProblems,
+    )
+)]
+async fn inbox(
+    State(state): State<AppState>,
+    signed: Signed,
+    Query(query): Query<InboxQuery>,
+) -> Result<axum::Json<Inbox>> {
+    let limit = page::limit(query.limit.as_deref())?;
+    let after = query.cursor.as_deref().map_or(Ok(Cursor::START), Cursor::decode)?;
+    let client = state.pool.get().await?;
+    let reader = signed.account_id;
+    let unread = NOTIFICATION_UNREAD.query_one(&client, &[&reader, &UNREAD_MAX]).await?.get("unread");
+    // One more than is shown tells whether there is a next page.
+    let rows = NOTIFICATION_PAGE.query(&client, &[&reader, &after.time, &after.id, &(limit + 1)]).await?;
+    let shown = usize::try_from(limit).unwrap_or_default();
+    let items: Vec<Notification> = rows.iter().take(shown).map(notification).collect();
+    let last = items.last().filter(|_| rows.len() > shown);
+    let next_cursor = last.map(|last| Cursor { time: last.published_at, id: last.blog_id }.encode());
+    Ok(axum::Json(Inbox { items, next_cursor, unread }))
+}
+
+/// Mark notifications as read: one, several, or all.
+#[utoipa::path(
+    post, path = "/v1/notifications/read", tag = "notifications", operation_id = "read_notifications",
+    security(("bearer" = [])), request_body = Reading,
+    responses((status = 204, description = "They are read"), BodyProblems, AuthProblems, CommonProblems)
+)]
+async fn mark_read(
+    State(state): State<AppState>,
+    signed: Signed,
+    Json(reading): Json<Reading>,
+) -> Result<StatusCode> {
+    let reader = signed.account_id;
+    match (reading.blog_ids, reading.all) {
+        (Some(blog_ids), None | Some(false)) => {
+            if blog_ids.len() > READ_MAX {
+                return Err(Problem::invalid("blog_ids", format!("must be {READ_MAX} at most")));
+            }
+            let client = state.pool.get().await?;
+            NOTIFICATION_READ.execute(&client, &[&reader, &blog_ids]).await?;
+        }
+        (None, Some(true)) => {
+            let client = state.pool.get().await?;
+            let most = u64::try_from(READ_AT_ONCE).unwrap_or_default();
+            while NOTIFICATION_READ_ALL.execute(&client, &[&reader, &READ_AT_ONCE]).await? >= most {}
+        }
+        (Some(_), Some(true)) => {
+            return Err(Problem::invalid("all", "is for everything: send either it or blog_ids"));
+        }
+        (None, None | Some(false)) => {
+            return Err(Problem::invalid("blog_ids", "names what was read; or send \"all\": true"));
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How far followers have been told of a blog; for its author.
+#[utoipa::path(
+    get, path = "/v1/blogs/{id}/fan-out", tag = "notifications", operation_id = "get_fan_out",
+    security(("bearer" = [])), params(("id" = i64, Path, description = "The blog")),
+    responses(
+        (status = 200, description = "The progress", body = FanOut),
+        (status = 403, description = "The blog belongs to somebody else", body = ProblemBody,
+         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such blog, it is not yours to see, or nobody has been told of it yet",
+         body = ProblemBody, content_type = "application/problem+json"),
+        ParameterProblems, AuthProblems, CommonProblems,
+    )
+)]
+async fn fan_out(
+    State(state): State<AppState>,
+    signed: Signed,
+    Path(id): Path<i64>,
+) -> Result<axum::Json<FanOut>> {
+    let client = state.pool.get().await?;
+    let row = FAN_OUT_PROGRESS.query_opt(&client, &[&id]).await?;
+    let row = row.ok_or_else(|| Problem::not_found("there is no such blog"))?;
+    if row.get::<_, i64>("author_id") != signed.account_id {
+        return Err(if row.get("is_live") {
+            Problem::forbidden("the blog belongs to somebody else")
+        } else {
+            Problem::not_found("there is no such blog")
+        });
+    }
+    let Some(fan_out) = progress(&row) else {
+        return Err(Problem::not_found("no follower has been told of this blog yet"));
+    };
+    Ok(axum::Json(fan_out))
+}
+
+fn notification(row: &Row) -> Notification {
+    Notification {
+        blog_id: row.get("blog_id"),
+        slug: row.get("slug"),
+        title: row.get("title"),
+        author: Account { id: row.get("author_id"), handle: row.get("author_handle") },
+        published_at: row.get("published_at"),
+        read_at: row.get("read_at"),
+    }
+}
+
+/// Nothing when the fan-out has not begun.
+fn progress(row: &Row) -> Option<FanOut> {
+    let state: String = row.get::<_, Option<String>>("state")?;
+    let (total, done): (i64, i64) = (row.get("total"), row.get("looked_at"));
+    let per_second: f64 = row.get("rows_per_s");
+    let is_moving = state == "running" && per_second > 0.0;
+    Some(FanOut {
+        seconds_left: is_moving.then(|| (total - done).max(0) as f64 / per_second),
+        state,
+        published_at: row.get("published_at"),
+        total,
+        done,
+        notified: row.get("notified"),
+        per_second,
+        begun_at: row.get("created_at"),
+        ended_at: row.get("ended_at"),
+    })
+}

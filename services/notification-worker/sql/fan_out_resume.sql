@@ -1,0 +1,4 @@
+-- A fan-out goes on, whose blog was taken back and is live again. Locks that row.
+update notify.fan_out
+set state = 'running', turn_at = clock_timestamp()
+where blog_id = $1::bigint and state = 'withdrawn'

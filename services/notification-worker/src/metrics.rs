@@ -1,0 +1,91 @@
+//! What a worker tells of itself.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::chunk::Chunk;
+
+/// The metrics of one worker; clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) epochs_ended: Counter,
+    pub(crate) settled: Counter,
+    pub(crate) unreadable: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) days_ahead: Gauge,
+    pub(crate) fan_outs: Gauge,
+    pub(crate) followers: Gauge,
+    looked_at: Counter,
+    notified: Counter,
+    done: Counter,
+    chunk_rows: Gauge,
+    pause_ms: Gauge,
+    chunk_seconds: Histogram,
+    commit_seconds: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let metrics = Self {
+            epochs_ended: Counter::default(),
+            settled: Counter::default(),
+            unreadable: Counter::default(),
+            failures: Counter::default(),
+            days_ahead: Gauge::default(),
+            fan_outs: Gauge::default(),
+            followers: Gauge::default(),
+            looked_at: Counter::default(),
+            notified: Counter::default(),
+            done: Counter::default(),
+            chunk_rows: Gauge::default(),
+            pause_ms: Gauge::default(),
+            chunk_seconds: seconds(),
+            commit_seconds: seconds(),
+        };
+        let registry = registry.sub_registry_with_prefix("commonplace_notification");
+        let mut counter =
+            |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
+        counter(
+            "epochs_ended",
+            "Connections to RabbitMQ that ended without a shutdown",
+            &metrics.epochs_ended,
+        );
+        counter("settled_events", "Blogs that were looked at because of an event", &metrics.settled);
+        counter("unreadable_messages", "Messages that were given up", &metrics.unreadable);
+        counter("failures", "Tries of a chunk or an event that failed", &metrics.failures);
+        counter("followers_looked_at", "Followers that chunks went through", &metrics.looked_at);
+        counter("notifications", "Notifications inserted", &metrics.notified);
+        counter("fan_outs_done", "Fan-outs that this worker took the last chunk of", &metrics.done);
+        let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
+        gauge("fan_outs_running", "Fan-outs of all workers that are not done", &metrics.fan_outs);
+        gauge("followers_waiting", "Followers that these have still to look at", &metrics.followers);
+        gauge("chunk_rows", "Followers that the next chunk looks at", &metrics.chunk_rows);
+        gauge("pause_milliseconds", "The pause between chunks, above 0 under pressure", &metrics.pause_ms);
+        gauge("partition_days_ahead", "Days made ahead", &metrics.days_ahead);
+        let chunk = "Time of a chunk, with its commit";
+        registry.register_with_unit("chunk", chunk, Unit::Seconds, metrics.chunk_seconds.clone());
+        let commit = "Time of a chunk's commit: the sign of pressure";
+        registry.register_with_unit("commit", commit, Unit::Seconds, metrics.commit_seconds.clone());
+        metrics
+    }
+
+    /// A chunk has been committed.
+    pub(crate) fn taken(&self, chunk: &Chunk) {
+        self.looked_at.inc_by(chunk.looked_at.unsigned_abs());
+        self.notified.inc_by(chunk.notified);
+        self.done.inc_by(u64::from(chunk.is_last));
+        self.chunk_seconds.observe(chunk.took.as_secs_f64());
+        self.commit_seconds.observe(chunk.commit.as_secs_f64());
+    }
+
+    /// What the next chunk will be.
+    pub(crate) fn pace(&self, rows: i64, pause: Duration) {
+        self.chunk_rows.set(rows);
+        self.pause_ms.set(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+    }
+}

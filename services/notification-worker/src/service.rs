@@ -1,0 +1,109 @@
+//! The process: what is started, and how it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use database::Pool;
+use prometheus_client::registry::Registry;
+use runtime::health::{Health, ReadyRule};
+use runtime::shutdown::together;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::Consuming;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::work::Work;
+use crate::{partitions, watch};
+
+/// A worker that is about to run.
+pub struct Service {
+    settings: Settings,
+    listener: TcpListener,
+    pool: Pool,
+}
+
+impl Service {
+    /// Checks the settings and takes the port of health and metrics. Neither server needs to be there yet.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        settings.validate()?;
+        let pool = Pool::new(&settings.database, "notification-worker")?;
+        match database::check_connection_limit(&pool, &settings.database).await {
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database is away, its limits are not checked"
+                );
+            }
+            checked => checked.context("checking the connection limit of the role")?,
+        }
+        let address = settings.http.address;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listening on {address} (http.address)"))?;
+        Ok(Self { settings, listener, pool })
+    }
+
+    /// Where health and metrics are served.
+    ///
+    /// # Panics
+    /// Never: a listener that is bound has an address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.settings.http.address)
+    }
+
+    /// Works until shutdown, then finishes the chunk in hand, settles and acks what has arrived, and returns.
+    ///
+    /// # Errors
+    /// That health and metrics could not be served, or that a task of the worker panicked.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let Self { settings, listener, pool } = self;
+        // Its own end, too: when one task fails the others drain.
+        let shutdown = shutdown.child_token();
+        let ending = shutdown.clone();
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let health = Health::new(ReadyRule::All);
+        // Until each part has said how it is, the whole is not ready.
+        for part in ["database", "fan-outs", "rabbitmq"] {
+            health.report(part, Err("not yet asked".to_owned()));
+        }
+        let bell = Arc::new(Notify::new());
+
+        let mut tasks = JoinSet::new();
+        let consuming = Consuming {
+            broker: settings.broker.clone(),
+            settings: settings.events.clone(),
+            pool: pool.clone(),
+            bell: Arc::clone(&bell),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+        tasks.spawn(consuming.run());
+        tasks.spawn(partitions::run(settings.partitions, pool.clone(), metrics.clone(), shutdown.clone()));
+        tasks.spawn(watch::run(pool.clone(), health.clone(), metrics.clone(), shutdown.clone()));
+        let work = Work { settings, pool, bell, health: health.clone(), metrics, shutdown };
+        tasks.spawn(work.run());
+
+        // Health is served to the last: whoever asks while the last chunk ends is told.
+        let drained = CancellationToken::new();
+        let operations = runtime::metrics::operations_router(health, Arc::new(registry));
+        let served =
+            axum::serve(listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
+        let wait = async {
+            let ended = together(tasks, &ending).await;
+            drained.cancel();
+            ended
+        };
+        let (served, ended) = tokio::join!(served, wait);
+        served.context("serving health and metrics").and(ended.context("working"))
+    }
+}

@@ -1,0 +1,141 @@
+//! The settings of a worker and the bounds between them.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+
+/// RabbitMQ closes a channel whose oldest delivery is unacked for 30 minutes; a worker that cannot settle an event
+/// gives its channel up well before.
+const GIVE_UP_MAX_S: u64 = 20 * 60;
+
+/// Everything a worker can be told; the defaults and their reasons stand in `config/notification-worker.toml`. What all
+/// services share and this one has no use for (how views are counted) may stand beside it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Settings {
+    /// Where health and metrics are served.
+    pub http: runtime::settings::HttpSettings,
+    /// What is logged, and how.
+    pub log: runtime::settings::LogSettings,
+    /// The shared database, under this service's role.
+    pub database: database::Settings,
+    /// RabbitMQ.
+    pub broker: broker::Settings,
+    /// What authors do.
+    pub events: EventSettings,
+    /// Chunks and their pace.
+    pub fan_out: FanOutSettings,
+    /// The days of notifications.
+    pub partitions: PartitionSettings,
+}
+
+/// The `[events]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventSettings {
+    /// Most deliveries that RabbitMQ hands out before the first of them is acked.
+    pub prefetch: u16,
+    /// First pause after something failed, in milliseconds; it doubles from there.
+    pub retry_pause_min_ms: u64,
+    /// Longest pause between tries, in milliseconds.
+    pub retry_pause_max_ms: u64,
+    /// After so long the channel is given up and its deliveries go back into the queue, in seconds.
+    pub give_up_after_s: u64,
+}
+
+/// The `[fan_out]` section.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FanOutSettings {
+    /// Fewest followers that a chunk looks at.
+    pub chunk_rows_min: i64,
+    /// Most followers that a chunk looks at.
+    pub chunk_rows_max: i64,
+    /// How long a chunk should take, in milliseconds.
+    pub chunk_target_ms: u64,
+    /// A commit that takes longer is a sign of pressure, in milliseconds.
+    pub commit_slow_ms: u64,
+    /// Longest pause between chunks while there is pressure, in milliseconds.
+    pub pause_max_ms: u64,
+    /// Longest time between two looks for work, in milliseconds.
+    pub poll_ms: u64,
+}
+
+/// The `[partitions]` section.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionSettings {
+    /// Days that are made ahead.
+    pub days_ahead: i32,
+    /// Days that notifications are kept.
+    pub days_kept: i32,
+    /// Time between two rounds of maintenance, in seconds.
+    pub interval_s: u64,
+}
+
+impl Settings {
+    /// Checks the bounds, and that they do not contradict each other.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn validate(&self) -> Result<()> {
+        self.database.validate()?;
+        self.broker.validate()?;
+        ensure!(
+            self.database.pool_max >= 2,
+            "database.pool_max is {} and must be at least 2: a chunk holds one connection, and events must be settled \
+             meanwhile",
+            self.database.pool_max
+        );
+        self.events.validate()?;
+        self.fan_out.validate()?;
+        self.partitions.validate()
+    }
+}
+
+impl EventSettings {
+    fn validate(&self) -> Result<()> {
+        within("events.prefetch", self.prefetch, 1..=10_000)?;
+        within("events.retry_pause_max_ms", self.retry_pause_max_ms, 1..=60_000)?;
+        within("events.retry_pause_min_ms", self.retry_pause_min_ms, 1..=self.retry_pause_max_ms)?;
+        within("events.give_up_after_s", self.give_up_after_s, 1..=GIVE_UP_MAX_S)
+    }
+
+    /// The pause after the first failure.
+    pub(crate) fn first_pause(&self) -> Duration {
+        Duration::from_millis(self.retry_pause_min_ms)
+    }
+
+    /// The pause after one more.
+    pub(crate) fn next_pause(&self, pause: Duration) -> Duration {
+        (pause * 2).min(Duration::from_millis(self.retry_pause_max_ms))
+    }
+}
+
+impl FanOutSettings {
+    fn validate(self) -> Result<()> {
+        within("fan_out.chunk_rows_max", self.chunk_rows_max, 1..=1_000_000)?;
+        within("fan_out.chunk_rows_min", self.chunk_rows_min, 1..=self.chunk_rows_max)?;
+        // The role's statement_timeout is 30 s; a chunk must stay far from it, also when it suddenly takes ten times as long.
+        within("fan_out.chunk_target_ms", self.chunk_target_ms, 1..=2000)?;
+        within("fan_out.commit_slow_ms", self.commit_slow_ms, 1..=10_000)?;
+        within("fan_out.pause_max_ms", self.pause_max_ms, 1..=60_000)?;
+        within("fan_out.poll_ms", self.poll_ms, 1..=60_000)
+    }
+}
+
+impl PartitionSettings {
+    fn validate(self) -> Result<()> {
+        within("partitions.days_ahead", self.days_ahead, 7..=50)?;
+        within("partitions.days_kept", self.days_kept, 7..=3650)?;
+        within("partitions.interval_s", self.interval_s, 1..=86_400)
+    }
+}
+
+fn within<T: PartialOrd + Display + Copy>(name: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
+    let (low, high) = (range.start(), range.end());
+    ensure!(range.contains(&value), "{name} is {value} and must be between {low} and {high}");
+    Ok(())
+}

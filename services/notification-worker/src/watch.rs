@@ -1,0 +1,35 @@
+//! How much there is to do, for those who look at the metrics.
+
+use std::time::Duration;
+
+use database::{Error, Pool, Statement, statement};
+use runtime::health::Health;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+const FAN_OUTS_WAITING: Statement = statement!("fan_outs_waiting.sql");
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Looks until shutdown.
+pub(crate) async fn run(pool: Pool, health: Health, metrics: Metrics, shutdown: CancellationToken) {
+    loop {
+        match look(&pool).await {
+            Ok((fan_outs, followers)) => {
+                metrics.fan_outs.set(fan_outs);
+                metrics.followers.set(followers);
+                health.report("database", Ok(()));
+            }
+            Err(error) => health.report("database", Err(error.to_string())),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+async fn look(pool: &Pool) -> Result<(i64, i64), Error> {
+    let row = FAN_OUTS_WAITING.query_one(&pool.get().await?, &[]).await?;
+    Ok((row.get("fan_outs"), row.get("followers")))
+}

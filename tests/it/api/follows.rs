@@ -1,0 +1,181 @@
+//! Following and being followed, as it is answered, listed, counted and told.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::outbox::{WAITING, manage, take};
+use super::{Answer, PASSWORD};
+use crate::services::Running;
+use crate::world::World;
+
+impl Running {
+    /// Follows an account.
+    pub(super) async fn follow(&self, account: i64, token: &str) -> Answer {
+        let path = format!("/v1/accounts/{account}/follow");
+        Answer::to(self.call(Method::PUT, &path, Some(token))).await
+    }
+
+    async fn unfollow(&self, account: i64, token: &str) -> Answer {
+        self.delete(&format!("/v1/accounts/{account}/follow"), Some(token)).await
+    }
+
+    /// The ids in a whole list, page by page, and the total that each page gives.
+    async fn listed(&self, account: i64, list: &str, limit: usize) -> (Vec<i64>, i64) {
+        let (mut ids, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/v1/accounts/{account}/{list}?limit={limit}{cursor}");
+            let page = self.get(&path, None).await.is(200).body;
+            let items = page["items"].as_array().unwrap();
+            assert!(items.len() <= limit, "{page}");
+            ids.extend(items.iter().map(|item| item["id"].as_i64().unwrap()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return (ids, page["total"].as_i64().unwrap()),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_follow_is_there_once_and_goes_once() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (ada, of_ada) = api.account("ada").await;
+    let (grace, of_grace) = api.account("grace").await;
+    let (alan, of_alan) = api.account("alan").await;
+    for _ in 0..2 {
+        api.follow(ada, &of_grace).await.is(204);
+        api.follow(ada, &of_alan).await.is(204);
+        api.follow(alan, &of_grace).await.is(204);
+    }
+    assert_eq!(api.listed(ada, "followers", 1).await, (vec![grace, alan], 2));
+    assert_eq!(api.listed(grace, "following", 1).await, (vec![ada, alan], 2));
+    assert_eq!(api.listed(grace, "followers", 20).await, (vec![], 0));
+    let first = api.get(&format!("/v1/accounts/{ada}/followers"), Some(&of_ada)).await.is(200);
+    assert_eq!(first.body["items"][0], json!({"id": grace, "handle": "grace"}));
+    for _ in 0..2 {
+        api.unfollow(ada, &of_grace).await.is(204);
+    }
+    assert_eq!(api.listed(ada, "followers", 20).await, (vec![alan], 1));
+    assert_eq!(api.listed(grace, "following", 20).await, (vec![alan], 1));
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_is_refused() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (ada, token) = api.account("ada").await;
+    let (grace, of_grace) = api.account("grace").await;
+    api.follow(ada, &token).await.names(422, &["id"]);
+    api.follow(i64::MAX, &token).await.refused(404);
+    api.unfollow(i64::MAX, &token).await.is(204);
+    Answer::to(api.call(Method::PUT, &format!("/v1/accounts/{ada}/follow"), None)).await.refused(401);
+    api.delete("/v1/accounts/me", Some(&of_grace)).await.is(204);
+    api.follow(grace, &token).await.refused(404);
+    for list in ["followers", "following"] {
+        api.get(&format!("/v1/accounts/{grace}/{list}"), None).await.refused(404);
+        let path = format!("/v1/accounts/{ada}/{list}");
+        for (query, field) in [
+            ("limit=0", "limit"),
+            ("limit=101", "limit"),
+            ("cursor=", "cursor"),
+            ("cursor=AQAAAAAAAAAAAAAAAAAAAAA", "cursor"),
+        ] {
+            api.get(&format!("{path}?{query}"), None).await.names(400, &[field]);
+        }
+    }
+    // The rule is the table's as well.
+    let oneself = format!("insert into social.follow (followee_id, follower_id) values ({ada}, {ada})");
+    assert_eq!(world.client().batch_execute(&oneself).await.unwrap_err().code().unwrap().code(), "23514");
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn who_is_suspended_or_gone_is_not_shown_and_does_not_act() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (ada, of_ada) = api.account("ada").await;
+    let (grace, of_grace) = api.account("grace").await;
+    let (alan, of_alan) = api.account("alan").await;
+    api.follow(ada, &of_grace).await.is(204);
+    api.follow(ada, &of_alan).await.is(204);
+    assert!(world.value::<bool>("select blogs.suspend_account($1)", &[&grace]).await);
+    assert_eq!(api.listed(ada, "followers", 1).await, (vec![alan], 2));
+    // Its token is still believed in here, and does nothing.
+    api.unfollow(ada, &of_grace).await.refused(401);
+    assert!(world.value::<bool>("select blogs.restore_account($1)", &[&grace]).await);
+    assert_eq!(api.listed(ada, "followers", 1).await, (vec![grace, alan], 2));
+    api.delete("/v1/accounts/me", Some(&of_ada)).await.is(204);
+    assert_eq!(api.listed(grace, "following", 20).await, (vec![], 1));
+    // Whom one follows no more may be gone.
+    let again = api.sign_in("grace", PASSWORD).await.is(201).body["token"].as_str().unwrap().to_owned();
+    api.unfollow(ada, &again).await.is(204);
+    assert_eq!(api.listed(grace, "following", 20).await, (vec![], 0));
+    world.assert_consistent().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_are_counted_exactly_and_never_deadlock() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let mut accounts = Vec::new();
+    for n in 0..6 {
+        accounts.push(api.account(&format!("reader-{n}")).await);
+    }
+    // Everybody follows everybody, in orders that cross, and half of it goes again.
+    let mut requests = JoinSet::new();
+    for turn in 0..3 {
+        for (follower, token) in &accounts {
+            for (followee, _) in accounts.iter().filter(|(id, _)| id != follower) {
+                let method = if turn == 1 && followee > follower { Method::DELETE } else { Method::PUT };
+                let path = format!("/v1/accounts/{followee}/follow");
+                requests.spawn(Answer::to(api.call(method, &path, Some(token))));
+            }
+        }
+    }
+    for answer in requests.join_all().await {
+        answer.is(204);
+    }
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn each_change_is_told_once_to_whoever_listens() {
+    const QUEUE: &str = "it.follows";
+    let world = World::new().await;
+    let api = world.api().await;
+    let works = async || api.get("/readyz", None).await.body["parts"]["broker"]["works"] == true;
+    assert!(crate::world::wait_until(works).await, "the API is connected to RabbitMQ");
+    let queue = format!("/api/queues/{{vhost}}/{QUEUE}");
+    manage(&world, Method::PUT, &queue, json!({"durable": true})).await.is(201);
+    let binding = format!("/api/bindings/{{vhost}}/e/commonplace.events/q/{QUEUE}");
+    manage(&world, Method::POST, &binding, json!({"routing_key": "account.*"})).await.is(201);
+
+    let (ada, _) = api.account("ada").await;
+    let (grace, token) = api.account("grace").await;
+    for _ in 0..2 {
+        api.follow(ada, &token).await.is(204);
+    }
+    for _ in 0..2 {
+        api.unfollow(ada, &token).await.is(204);
+    }
+    api.follow(ada, &token).await.is(204);
+    world.until(WAITING, 0_i64).await;
+    let messages = take(&world, QUEUE).await;
+    let event = |message: &Value| {
+        let events: Value = serde_json::from_str(message["payload"].as_str().unwrap()).unwrap();
+        assert_eq!(events.as_array().unwrap().len(), 1, "{events}");
+        let event = events[0].clone();
+        assert_eq!(message["routing_key"], event["type"]);
+        assert_eq!(message["properties"]["message_id"], event["id"], "an event's id is its envelope's");
+        assert_eq!(
+            (&event["subject"], &event["data"]),
+            (&json!(ada.to_string()), &json!({"account_id": grace}))
+        );
+        event["type"].as_str().unwrap().to_owned()
+    };
+    let kinds: Vec<String> = messages.iter().map(event).collect();
+    assert_eq!(kinds, ["account.followed", "account.unfollowed", "account.followed"]);
+}
