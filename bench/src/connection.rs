@@ -30,27 +30,38 @@ pub enum Broken {
 
 /// An answer as far as a load generator cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
     /// The server will close the connection after this answer.
-    pub(crate) last: bool,
+    pub last: bool,
+    /// Bytes before its body.
+    head_bytes: usize,
 }
 
+/// The connection. When an exchange has failed it is good for nothing any more.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
 impl Connection {
-    pub(crate) async fn open(target: SocketAddr) -> std::io::Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn open(target: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(target).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::with_capacity(4096) })
     }
 
     /// Sends one request and reads the whole of its answer.
-    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Broken> {
+    ///
+    /// # Errors
+    /// [`Broken`]: whether it was served is not known.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Broken> {
         self.received.clear();
         self.stream.write_all(request).await?;
         loop {
@@ -64,6 +75,12 @@ impl Connection {
                 std::cmp::Ordering::Greater => return Err(Broken::Unsupported("is longer than it says")),
             }
         }
+    }
+
+    /// The body of the last answer.
+    #[must_use]
+    pub fn body(&self, answer: Answer) -> &[u8] {
+        self.received.get(answer.head_bytes..).unwrap_or_default()
     }
 }
 
@@ -92,7 +109,7 @@ fn parse(received: &[u8]) -> Result<Option<(Answer, usize)>, Broken> {
     if body > ANSWER_BYTES_MAX {
         return Err(Broken::Unsupported("is too large"));
     }
-    Ok(Some((Answer { status, last }, head + body)))
+    Ok(Some((Answer { status, last, head_bytes: head }, head + body)))
 }
 
 #[cfg(test)]
@@ -104,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_complete_when_its_body_is() {
-        let expected = (Answer { status: 202, last: false }, ACCEPTED.len());
+        let expected = (Answer { status: 202, last: false, head_bytes: ACCEPTED.len() - 2 }, ACCEPTED.len());
         assert_eq!(parse(ACCEPTED).unwrap(), Some(expected));
         assert_eq!(parse(&ACCEPTED[..ACCEPTED.len() - 2]).unwrap(), Some(expected));
         assert_eq!(parse(&ACCEPTED[..30]).unwrap(), None);
@@ -113,7 +130,10 @@ mod tests {
     #[test]
     fn an_answer_may_be_the_last_of_its_connection() {
         let answer = b"HTTP/1.1 503 Service Unavailable\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(parse(answer).unwrap(), Some((Answer { status: 503, last: true }, answer.len())));
+        assert_eq!(
+            parse(answer).unwrap(),
+            Some((Answer { status: 503, last: true, head_bytes: answer.len() }, answer.len()))
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod account;
 mod bench;
 mod blog;
+mod chaos;
 mod completions;
 mod contract;
 mod demo;
@@ -69,6 +70,7 @@ enum Command {
     Blog(blog::Arguments),
     Contract(contract::Arguments),
     Bench(bench::Arguments),
+    Chaos(chaos::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -88,6 +90,7 @@ async fn main() -> ExitCode {
         Command::Completions(arguments) => completions::run(arguments),
         Command::Contract(arguments) => Box::pin(contract::run(arguments)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments)).await,
+        Command::Chaos(arguments) => Box::pin(chaos::run(arguments)).await,
         Command::Healthcheck(arguments) => Box::pin(healthcheck::run(arguments)).await,
     };
     match outcome {

@@ -30,6 +30,8 @@ enum Service {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    #[cfg(feature = "fail-points")]
+    arm_fail_point()?;
     let file = arguments.config.as_deref();
     match arguments.service {
         Service::BlogsApi => {
@@ -45,4 +47,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             analytics_worker::Service::start(settings).await?.run(shutdown).await
         }
     }
+}
+
+/// Lets this process die, as by a crash, when it comes to the place that is named in the environment. What it has just
+/// given to others (a COMMIT, a frame) may have left by then, or not.
+#[cfg(feature = "fail-points")]
+fn arm_fail_point() -> anyhow::Result<()> {
+    let Some(name) = std::env::var_os("COMMONPLACE_FAIL_POINT") else { return Ok(()) };
+    let die = || {
+        std::thread::sleep(std::time::Duration::from_micros(rand::random_range(0..3000)));
+        std::process::abort();
+    };
+    fail::cfg_callback(name.to_string_lossy(), die).map_err(anyhow::Error::msg)
 }

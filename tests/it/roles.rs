@@ -11,7 +11,7 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const BLOGS_TABLES: [&str; 8] =
     ["account", "blog", "blog_slug", "tag", "blog_tag", "blog_counter", "outbox", "idempotency_key"];
 /// Tables that the Blogs API does not own.
-const ANALYTICS_TABLES: [&str; 9] = [
+const ANALYTICS_TABLES: [&str; 11] = [
     "envelope_ledger",
     "event_key",
     "blog_view",
@@ -21,6 +21,8 @@ const ANALYTICS_TABLES: [&str; 9] = [
     "blog_hour",
     "parked",
     "outcome",
+    "attempt",
+    "intake",
 ];
 
 /// What no service may do with a table that it does not own.

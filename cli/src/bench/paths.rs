@@ -92,7 +92,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// The shares and rights of the roles as `commonplace migrate` makes them, with the direct path open and
 /// passwords that only this run knows.
-fn roles() -> anyhow::Result<RoleSettings> {
+pub(crate) fn roles() -> anyhow::Result<RoleSettings> {
     let password = || format!("{:032x}", rand::random::<u128>());
     let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
         .environment([])

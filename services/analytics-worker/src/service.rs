@@ -10,11 +10,12 @@ use engagement::Engagement;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::consume::Consuming;
 use crate::metrics::Metrics;
+use crate::poison::Poison;
 use crate::settings::Settings;
 use crate::{partitions, reconcile, watch};
 
@@ -63,7 +64,7 @@ impl Service {
     /// Works until shutdown, then applies and acks what has arrived, and returns.
     ///
     /// # Errors
-    /// That health and metrics could not be served.
+    /// That health and metrics could not be served, or that a part of the worker panicked.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
@@ -71,12 +72,13 @@ impl Service {
         let consuming = Consuming {
             settings: self.settings.clone(),
             engagement: self.engagement.clone(),
+            poison: Poison::new(self.settings.poison.clone(), self.pool.clone()),
             health: health.clone(),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         };
 
-        let tasks = TaskTracker::new();
+        let mut tasks = JoinSet::new();
         tasks.spawn(consuming.clone().run(Queue::Engagement));
         tasks.spawn(consuming.run(Queue::EngagementDead));
         tasks.spawn(partitions::run(
@@ -94,7 +96,6 @@ impl Service {
         ));
         let skew_max_s = self.settings.worker.clock_skew_max_s;
         tasks.spawn(watch::run(self.pool, skew_max_s, health.clone(), metrics, shutdown.clone()));
-        tasks.close();
 
         // Health is served to the last: whoever asks while the last batches drain is told.
         let drained = CancellationToken::new();
@@ -102,10 +103,18 @@ impl Service {
         let served =
             axum::serve(self.listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
         let wait = async {
-            tasks.wait().await;
+            let mut ended = Ok(());
+            while let Some(task) = tasks.join_next().await {
+                // A task that panics takes the process with it: without it the worker would look alive and do nothing.
+                if let Err(error) = task {
+                    shutdown.cancel();
+                    ended = Err(error).context("a task of the worker ended by itself");
+                }
+            }
             drained.cancel();
+            ended
         };
-        let (served, ()) = tokio::join!(served, wait);
-        served.context("serving health and metrics")
+        let (served, ended) = tokio::join!(served, wait);
+        ended.and(served.context("serving health and metrics"))
     }
 }
