@@ -103,18 +103,42 @@ impl Service {
         let served =
             axum::serve(self.listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
         let wait = async {
-            let mut ended = Ok(());
-            while let Some(task) = tasks.join_next().await {
-                // A task that panics takes the process with it: without it the worker would look alive and do nothing.
-                if let Err(error) = task {
-                    shutdown.cancel();
-                    ended = Err(error).context("a task of the worker ended by itself");
-                }
-            }
+            let ended = all_ended(tasks, &shutdown).await;
             drained.cancel();
             ended
         };
         let (served, ended) = tokio::join!(served, wait);
         ended.and(served.context("serving health and metrics"))
+    }
+}
+
+/// Waits until every task has ended. One that panics takes the others with it, and so the process: without that task the
+/// worker would look alive and do nothing.
+async fn all_ended(mut tasks: JoinSet<()>, shutdown: &CancellationToken) -> Result<()> {
+    let mut ended = Ok(());
+    while let Some(task) = tasks.join_next().await {
+        if let Err(error) = task {
+            shutdown.cancel();
+            ended = Err(error).context("a task of the worker ended by itself");
+        }
+    }
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_ends_the_others() {
+        let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(shutdown.clone().cancelled_owned());
+        tasks.spawn(async { panic!("what a body might make it do") });
+        assert!(all_ended(tasks, &shutdown).await.is_err());
+
+        let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(shutdown.clone().cancelled_owned());
+        shutdown.cancel();
+        assert!(all_ended(tasks, &shutdown).await.is_ok());
     }
 }
