@@ -187,7 +187,11 @@ impl Service {
     /// # Errors
     /// It could not be waited for.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+        // Waiting closes the pipe, which would ask it to end.
+        let pipe = self.child.stdin.take();
+        let status = self.child.wait().await;
+        drop(pipe);
+        status
     }
 
     /// Sends a signal to the service, and not to its guard. False when there is no such process.
