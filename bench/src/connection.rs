@@ -31,14 +31,16 @@ pub enum Broken {
 
 /// An answer as far as a load generator cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
     /// The server will close the connection after this answer.
-    pub(crate) last: bool,
+    pub last: bool,
 }
 
+/// The connection. When an exchange has failed it is good for nothing any more.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
     answer_bytes_max: usize,
@@ -49,7 +51,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(target: SocketAddr) -> std::io::Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn open(target: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(target).await?;
         stream.set_nodelay(true)?;
         let received = Vec::with_capacity(4096);
@@ -62,7 +68,8 @@ impl Connection {
     }
 
     /// The body of the last answer.
-    pub(crate) fn body(&self) -> &[u8] {
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
         self.received.get(self.body_at..).unwrap_or_default()
     }
 
@@ -72,7 +79,10 @@ impl Connection {
     }
 
     /// Sends one request and reads the whole of its answer.
-    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Broken> {
+    ///
+    /// # Errors
+    /// [`Broken`]: whether it was served is not known.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Broken> {
         self.received.clear();
         self.stream.write_all(request).await?;
         self.bytes += request.len() as u64;

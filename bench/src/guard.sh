@@ -8,6 +8,8 @@ command=$!
 (
   while read -r _; do :; done <&3
   kill "$command"
+  # One that is stopped would not hear it.
+  kill -s CONT "$command"
 ) &
 watcher=$!
 wait "$command"

@@ -15,8 +15,8 @@ pub mod report;
 mod spread;
 mod tables;
 
-pub use connection::Broken;
+pub use connection::{Answer, Broken, Connection};
 pub use load::{Load, LoadError, Tally, WritePath};
-pub use process::{Service, ServiceError};
+pub use process::{Service, ServiceError, free_address};
 pub use spread::Spread;
-pub use tables::Proof;
+pub use tables::{Proof, Tables};

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
@@ -70,6 +70,7 @@ pub enum ServiceError {
 pub struct Service {
     name: &'static str,
     address: SocketAddr,
+    executable: PathBuf,
     child: Child,
     log: PathBuf,
 }
@@ -86,10 +87,25 @@ impl Service {
         settings: &[(&str, String)],
         directory: &Path,
     ) -> Result<Self, ServiceError> {
+        let address = free_address().map_err(|source| ServiceError::Start { name, source })?;
+        Self::start_on(address, executable, name, settings, directory)
+    }
+
+    /// Like [`Service::start`], on an address that the caller knows: that of one that has ended, as a rule. What it
+    /// logs comes after what is in the log already.
+    ///
+    /// # Errors
+    /// [`ServiceError::Start`].
+    pub fn start_on(
+        address: SocketAddr,
+        executable: &Path,
+        name: &'static str,
+        settings: &[(&str, String)],
+        directory: &Path,
+    ) -> Result<Self, ServiceError> {
         let failed = |source| ServiceError::Start { name, source };
-        let address = free_address().map_err(failed)?;
         let log = directory.join(format!("{name}.log"));
-        let output = std::fs::File::create(&log).map_err(failed)?;
+        let output = std::fs::File::options().create(true).append(true).open(&log).map_err(failed)?;
         let child = Command::new("/bin/sh")
             .args(["-c", GUARD, "guard"])
             .arg(executable)
@@ -104,7 +120,8 @@ impl Service {
             .process_group(0)
             .spawn()
             .map_err(failed)?;
-        Ok(Self { name, address, child, log })
+        let executable = executable.to_owned();
+        Ok(Self { name, address, executable, child, log })
     }
 
     /// Where it listens.
@@ -150,27 +167,54 @@ impl Service {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(ServiceError::Ended { name: self.name, status, log: self.log_tail() }),
             Ok(Err(_)) | Err(_) => {
-                if let Some(group) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
-                    // It may have ended just now.
-                    let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
-                }
+                self.kill_group();
                 Err(ServiceError::NotStopped { name: self.name, log: self.log_tail() })
             }
         }
     }
 
-    /// Kills it and its guard by `kill -9`, and waits until they are gone.
-    pub async fn kill(mut self) {
+    /// Kills it as a crash would, and waits until it is gone. Nothing is drained.
+    ///
+    /// # Errors
+    /// It could not be waited for.
+    pub async fn kill_9(mut self) -> io::Result<()> {
+        self.kill_group();
+        self.child.wait().await.map(drop)
+    }
+
+    /// Waits until it ends by itself, and says how.
+    ///
+    /// # Errors
+    /// It could not be waited for.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        // Waiting closes the pipe, which would ask it to end.
+        let pipe = self.child.stdin.take();
+        let status = self.child.wait().await;
+        drop(pipe);
+        status
+    }
+
+    /// Sends a signal to the service, and not to its guard. False when there is no such process.
+    #[must_use]
+    pub fn signal(&self, signal: Signal) -> bool {
+        self.pid().is_some_and(|pid| kill(pid, signal).is_ok())
+    }
+
+    /// The service's own process, which is a child of its guard.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        let guard = self.child.id()?;
+        let children = std::fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).ok()?;
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).find(|pid| {
+            std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.executable)
+        })
+    }
+
+    fn kill_group(&self) {
         if let Some(group) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
             // It may have ended just now.
             let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
-        let _status = self.child.wait().await;
-    }
-
-    /// Its guard, the parent of the service's own process.
-    pub(crate) fn guard_pid(&self) -> Option<u32> {
-        self.child.id()
     }
 
     fn log_tail(&self) -> String {
@@ -182,7 +226,10 @@ impl Service {
 
 /// A port that nobody has at this moment. Whoever asks for one at random meanwhile is unlikely to be given it:
 /// the system hands them out in turn.
-fn free_address() -> io::Result<SocketAddr> {
+///
+/// # Errors
+/// There is none.
+pub fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 

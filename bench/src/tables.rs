@@ -17,46 +17,68 @@ const PROOF: Statement = database::statement!("proof.sql");
 const SERVER_SETTINGS: Statement = database::statement!("server_settings.sql");
 
 /// A session with the statements of this module.
-pub(crate) struct Tables {
+pub struct Tables {
     pub(crate) session: Session,
 }
 
 impl Tables {
-    pub(crate) async fn open(config: &Config) -> Result<Self, database::Error> {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// That of connecting.
+    pub async fn open(config: &Config) -> Result<Self, database::Error> {
         Ok(Self { session: Session::open(config).await? })
     }
 
     /// Makes an empty database.
-    pub(crate) async fn create_database(&self, name: &str) -> Result<(), database::Error> {
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub async fn create_database(&self, name: &str) -> Result<(), database::Error> {
         let statement: String = self.query_one(CREATE_DATABASE, &[&name]).await?.get(0);
         self.session.run(CREATE_DATABASE.file, &statement).await
     }
 
     /// Removes a database, whoever is still in it.
-    pub(crate) async fn drop_database(&self, name: &str) -> Result<(), database::Error> {
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub async fn drop_database(&self, name: &str) -> Result<(), database::Error> {
         let statement: String = self.query_one(DROP_DATABASE, &[&name]).await?.get(0);
         self.session.run(DROP_DATABASE.file, &statement).await
     }
 
     /// Writes out what is dirty.
-    pub(crate) async fn checkpoint(&self) -> Result<(), database::Error> {
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub async fn checkpoint(&self) -> Result<(), database::Error> {
         self.session.run(CHECKPOINT.file, CHECKPOINT.sql).await
     }
 
     /// Makes so many blogs and returns their ids.
-    pub(crate) async fn seed_blogs(&self, blogs: i32) -> Result<Vec<i64>, database::Error> {
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub async fn seed_blogs(&self, blogs: i32) -> Result<Vec<i64>, database::Error> {
         let rows = self.session.client.query(SEED_BLOGS.sql, &[&blogs]).await;
         let rows = rows.map_err(database::Error::statement(SEED_BLOGS.file))?;
         Ok(rows.iter().map(|row| row.get("id")).collect())
     }
 
     /// The views counted so far.
-    pub(crate) async fn views_counted(&self) -> Result<i64, database::Error> {
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub async fn views_counted(&self) -> Result<i64, database::Error> {
         Ok(self.query_one(VIEWS_COUNTED, &[]).await?.get("views"))
     }
 
     /// The account of all that was accepted.
-    pub(crate) async fn proof(&self) -> Result<Proof, database::Error> {
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub async fn proof(&self) -> Result<Proof, database::Error> {
         let row = self.query_one(PROOF, &[]).await?;
         Ok(Proof {
             total_views: row.get("total_views"),
@@ -73,7 +95,10 @@ impl Tables {
     }
 
     /// What the server promises to the role of this session.
-    pub(crate) async fn settings(&self) -> Result<DatabaseSettings, database::Error> {
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub async fn settings(&self) -> Result<DatabaseSettings, database::Error> {
         let row = self.query_one(SERVER_SETTINGS, &[]).await?;
         Ok(DatabaseSettings {
             server_version: row.get("server_version"),

@@ -1,8 +1,9 @@
 //! `commonplace bench`: measurements on private servers, with the services in processes of their own. What is
-//! measured and how stands in the `bench` crate; here are the arguments, the servers, and the printed report.
+//! measured and how stands in the `bench` and `chaos` crates; here are the arguments, the servers, and the printed report.
 
 mod fan_out;
-mod machine;
+pub(crate) mod machine;
+mod memory;
 mod paths;
 mod table;
 
@@ -24,6 +25,7 @@ pub(crate) struct Arguments {
 enum Measurement {
     Paths(paths::Arguments),
     FanOut(fan_out::Arguments),
+    Memory(memory::Arguments),
 }
 
 /// Measures, prints, and fails when the tables do not agree with what was accepted.
@@ -31,12 +33,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.measurement {
         Measurement::Paths(arguments) => paths::run(arguments).await,
         Measurement::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
+        Measurement::Memory(arguments) => Box::pin(memory::run(arguments)).await,
     }
 }
 
 /// The shares and rights of the roles as `commonplace migrate` makes them, with the direct path open and
 /// passwords that only this run knows.
-fn roles() -> anyhow::Result<RoleSettings> {
+pub(crate) fn roles() -> anyhow::Result<RoleSettings> {
     let password = || format!("{:032x}", rand::random::<u128>());
     let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
         .environment([])

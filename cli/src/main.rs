@@ -6,6 +6,7 @@
 mod account;
 mod bench;
 mod blog;
+mod chaos;
 mod completions;
 mod contract;
 mod demo;
@@ -71,6 +72,7 @@ enum Command {
     FanOut(fan_out::Arguments),
     Contract(contract::Arguments),
     Bench(bench::Arguments),
+    Chaos(chaos::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -91,6 +93,7 @@ async fn main() -> ExitCode {
         Command::Completions(arguments) => completions::run(arguments),
         Command::Contract(arguments) => Box::pin(contract::run(arguments)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments)).await,
+        Command::Chaos(arguments) => Box::pin(chaos::run(arguments)).await,
         Command::Healthcheck(arguments) => Box::pin(healthcheck::run(arguments)).await,
     };
     match outcome {

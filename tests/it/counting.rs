@@ -328,6 +328,40 @@ async fn workers_that_share_everything_count_exactly_and_never_deadlock() {
     world.assert_consistent().await;
 }
 
+/// Six workers count views of the same blogs, each so many hours from the next.
+async fn meet(hours_apart: i64) {
+    let world = World::new().await;
+    let blogs = world.blogs(30).await;
+    let mut workers = JoinSet::new();
+    for n in 0..6 {
+        let (blogs, engagement) = (blogs.clone(), engagement(&world, EVERY_VIEW));
+        let time = Timestamp::now() - SignedDuration::from_hours(100 + n * hours_apart);
+        workers.spawn(async move {
+            for _ in 0..40 {
+                let views =
+                    blogs.iter().map(|blog| EngagementEvent { time, imported: true, ..view(*blog, 1) });
+                park(&engagement, &[envelope(views.collect::<Vec<_>>())]).await;
+            }
+        });
+    }
+    while let Some(worker) = workers.join_next().await {
+        worker.unwrap();
+    }
+    let views = "select sum(total_views)::bigint from blogs.blog_counter";
+    assert_eq!(world.value::<i64>(views, &[]).await, 6 * 40 * 30);
+    world.assert_consistent().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn batches_that_first_meet_on_the_series_never_deadlock() {
+    meet(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn batches_that_first_meet_on_the_counters_never_deadlock() {
+    meet(1).await;
+}
+
 #[tokio::test]
 async fn counters_are_updated_in_place() {
     let world = World::new().await;

@@ -19,8 +19,7 @@ mod operations_late;
 mod operations_reconcile;
 mod operations_redrive;
 mod partitions;
-#[path = "../../crates/broker/tests/broker/proxy.rs"]
-mod proxy;
+mod poison;
 mod roles;
 mod services;
 mod world;

@@ -18,7 +18,7 @@ use crate::services::answer;
 use crate::world::{DEADLINE, World, wait_until};
 
 /// What the API publishes with, without the API.
-async fn publisher(world: &World) -> Publisher {
+pub(crate) async fn publisher(world: &World) -> Publisher {
     let settings = broker_settings(world).await;
     let tasks = TaskTracker::new();
     Publisher::start(&settings, "it", &mut Registry::default(), &tasks, CancellationToken::new()).unwrap()
@@ -33,7 +33,7 @@ pub(crate) async fn broker_settings(world: &World) -> broker::Settings {
     loader.load::<Settings>().unwrap().broker
 }
 
-fn view(blog_id: i64, visitor: u64) -> EngagementEvent {
+pub(crate) fn view(blog_id: i64, visitor: u64) -> EngagementEvent {
     let action = Action::Viewed(Visitor(visitor));
     EngagementEvent {
         id: Uuid::now_v7(),
@@ -45,10 +45,19 @@ fn view(blog_id: i64, visitor: u64) -> EngagementEvent {
     }
 }
 
-async fn publish(publisher: &Publisher, events: &[EngagementEvent]) -> EnvelopeId {
+pub(crate) async fn publish(publisher: &Publisher, events: &[EngagementEvent]) -> EnvelopeId {
+    publish_traced(publisher, events, None).await
+}
+
+pub(crate) async fn publish_traced(
+    publisher: &Publisher,
+    events: &[EngagementEvent],
+    traceparent: Option<&str>,
+) -> EnvelopeId {
     let mut encoded = events.iter().map(codec::encode_engagement);
     let mut item = EncodedEvents::one(encoded.next().unwrap()).unwrap();
     assert!(encoded.all(|event| item.try_push(&event)), "the events fit into one envelope");
+    let item = item.with_traceparent(traceparent.map(str::to_owned));
     publisher.publish(item, Instant::now() + DEADLINE).await.unwrap()
 }
 

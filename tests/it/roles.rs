@@ -13,7 +13,7 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const BLOGS_TABLES: [&str; 8] =
     ["account", "blog", "blog_slug", "tag", "blog_tag", "blog_counter", "outbox", "idempotency_key"];
 /// Tables that the Blogs API does not own.
-const ANALYTICS_TABLES: [&str; 10] = [
+const ANALYTICS_TABLES: [&str; 12] = [
     "ledger_floor",
     "envelope_ledger",
     "event_key",
@@ -24,6 +24,8 @@ const ANALYTICS_TABLES: [&str; 10] = [
     "blog_hour",
     "parked",
     "outcome",
+    "attempt",
+    "intake",
 ];
 
 /// Tables that only Blogs may write.

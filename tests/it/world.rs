@@ -197,7 +197,7 @@ impl World {
     /// Asserts that everything the tables say of engagement agrees: the equation of the ledger, the series and
     /// the totals, the natural keys and the totals.
     pub(crate) async fn assert_consistent(&self) {
-        let rows = self.client().query(include_str!("sql/disagreements.sql"), &[]).await.unwrap();
+        let rows = self.client().query(include_str!("../sql/disagreements.sql"), &[]).await.unwrap();
         let disagreements: Vec<(String, i64, i64)> =
             rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
         assert!(disagreements.is_empty(), "tables disagree: {disagreements:?}");
@@ -234,6 +234,9 @@ fn servers() -> &'static Mutex<Stack> {
     STACK.get_or_init(|| {
         let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/it"));
         (options.durable, options.fresh, options.max_connections) = (false, true, 400);
+        // Another RabbitMQ than the one that is installed.
+        options.rabbitmq_image =
+            std::env::var_os("COMMONPLACE_TEST_RABBITMQ_IMAGE").and_then(|image| image.into_string().ok());
         Mutex::new(Stack::start(&options, &mut |step| eprintln!("{step}")).expect("private servers start"))
     })
 }

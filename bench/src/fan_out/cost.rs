@@ -114,10 +114,9 @@ impl Process<'_> {
         match self {
             Self::None => 0.0,
             Self::Own => Stat::of(std::process::id()).map_or(0.0, |stat| stat.own_s),
-            // The guard's shells cost nothing, and its child is the service.
             Self::Service(service) => {
-                let guard = service.guard_pid();
-                everybody().filter(|stat| Some(stat.parent) == guard).map(|stat| stat.own_s).sum()
+                let pid = service.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok());
+                pid.and_then(Stat::of).map_or(0.0, |stat| stat.own_s)
             }
         }
     }

@@ -113,7 +113,7 @@ impl Engagement {
     /// # Errors
     /// What the database said.
     pub async fn park_bodies(&self, bodies: &[ParkedBody]) -> Result<(), Error> {
-        let client = self.pool.get().await?;
+        let mut client = self.pool.get().await?;
         let whole = |parked: &ParkedBody| Parked {
             envelope_id: parked.envelope_id,
             index: -1,
@@ -123,12 +123,16 @@ impl Engagement {
             body: parked.body.clone(),
             traceparent: None,
             in_ledger: false,
+            attempts: parked.attempts,
         };
         let mut rows: Vec<_> = bodies.iter().map(whole).collect();
         for (row, parked) in rows.iter_mut().zip(bodies) {
             row.traceparent = parked.traceparent.as_deref();
         }
-        Ok(rows::park(&client, &rows).await?)
+        let transaction = client.transaction().await.map_err(database::Error::transaction("beginning"))?;
+        let new = usize::try_from(rows::park(&transaction, &rows).await?).unwrap_or(usize::MAX);
+        rows::intake_add(&transaction, new, false).await?;
+        Ok(transaction.commit().await.map_err(database::Error::transaction("committing"))?)
     }
 
     /// Makes the partitions of a day, unless it lies outside the days that may exist.

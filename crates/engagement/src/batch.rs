@@ -87,4 +87,6 @@ pub struct ParkedBody {
     pub body: Vec<u8>,
     /// The trace that it belongs to.
     pub traceparent: Option<String>,
+    /// How often it was tried.
+    pub attempts: i32,
 }

@@ -5,7 +5,7 @@
 //! one transaction: the ledger decides which envelopes are new, natural keys decide which of their events count,
 //! pure functions (the `fold` module) turn what was learnt into deltas, and each table is written by one
 //! statement, rows in key order, tables in one order: ledger, `event_key`, `blog_view`, `blog_like`, `blog_share`,
-//! `blog_hour`, `blog_counter`, parked, outcome. That order is what makes deadlocks impossible.
+//! `blog_hour`, `blog_counter`, parked, intake, outcome. That order is what makes deadlocks impossible.
 //!
 //! An event that the database will not take never fails its neighbours: it is found by trying parts of the batch
 //! in transactions that are rolled back, and set aside; the rest commits. What was set aside can be counted after all

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use database::{Error, Statement, statement};
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::{GenericClient, Object, Transaction};
 use events::EnvelopeId;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -31,6 +31,7 @@ const BLOG_HOUR_UPSERT: Statement = statement!("blog_hour_upsert.sql");
 const BLOG_COUNTER_LOCK: Statement = statement!("blog_counter_lock.sql");
 const BLOG_COUNTER_ADD: Statement = statement!("blog_counter_add.sql");
 const BLOG_COUNTER_TOTALS: Statement = statement!("blog_counter_totals.sql");
+const INTAKE_ADD: Statement = statement!("intake_add.sql");
 const OUTCOME_ADD: Statement = statement!("outcome_add.sql");
 const CREATE_DAY: Statement = statement!("create_day.sql");
 
@@ -50,6 +51,7 @@ pub(crate) async fn prepare(client: &Object) -> Result<(), Error> {
         BLOG_COUNTER_ADD,
         BLOG_COUNTER_TOTALS,
         parked::PARKED_INSERT,
+        INTAKE_ADD,
         OUTCOME_ADD,
     ];
     prepare_all(client, &statements).await
@@ -233,6 +235,20 @@ pub(crate) async fn outcomes_add(
     let names: Vec<_> = outcomes.keys().map(|key| key.2.name()).collect();
     let counts: Vec<_> = outcomes.values().copied().collect();
     OUTCOME_ADD.execute(transaction, &[&hours, &kinds, &names, &counts]).await?;
+    Ok(())
+}
+
+/// Notes what a worker took in, for the rule that stops it.
+pub(crate) async fn intake_add<C: GenericClient + Sync>(
+    client: &C,
+    events: usize,
+    some_good: bool,
+) -> Result<(), Error> {
+    if events == 0 {
+        return Ok(());
+    }
+    let events = i64::try_from(events).unwrap_or(i64::MAX);
+    INTAKE_ADD.execute(client, &[&events, &some_good]).await?;
     Ok(())
 }
 

@@ -79,9 +79,14 @@ impl<'batch> Attempt<'batch> {
         let transaction = client.transaction().await.map_err(database::Error::transaction("beginning"))?;
         let applied = self.write(&transaction).await?;
         match end {
-            End::Commit => transaction.commit().await.map_err(database::Error::transaction("committing"))?,
+            End::Commit => {
+                // Beside it: for who wants to know what becomes of a COMMIT that is sent and not answered.
+                let (committed, ()) =
+                    join!(transaction.commit(), async { fail::fail_point!("worker-in-commit") });
+                committed.map_err(database::Error::transaction("committing"))?;
+            }
             End::RollBack => {
-                transaction.rollback().await.map_err(database::Error::transaction("rolling back"))?
+                transaction.rollback().await.map_err(database::Error::transaction("rolling back"))?;
             }
         }
         Ok(applied)
@@ -121,6 +126,7 @@ impl<'batch> Attempt<'batch> {
                 *outcome = decided;
             }
         }
+        fail::fail_point!("worker-mid-batch");
         let totals = self.write_deltas(transaction, &deltas, &outcomes, &blogs).await?;
         Ok(Applied { outcomes, totals })
     }
@@ -136,19 +142,21 @@ impl<'batch> Attempt<'batch> {
         let (parked, accounts) = (self.parked(outcomes), self.accounts(outcomes));
         let nothing = BTreeSet::new();
         let asked = if self.on_bad == OnBadEvent::Refuse { blogs } else { &nothing };
-        let (shares, hours, locked, counters, marked, parked, accounted, totals) = join!(
+        let (taken_in, some_good) = self.taken_in(outcomes);
+        let (shares, hours, locked, counters, marked, parked, noted, accounted, totals) = join!(
             rows::shares_add(transaction, deltas),
             rows::hours_add(transaction, deltas),
             rows::counters_lock(transaction, deltas),
             rows::counters_add(transaction, deltas),
             rows::mark_redriven(transaction, self.redriving),
             rows::park(transaction, &parked),
+            rows::intake_add(transaction, taken_in, some_good),
             rows::outcomes_add(transaction, &accounts),
             rows::totals(transaction, asked)
         );
         shares.and(hours).and(locked)?;
         let (counters, marked) = (counters?, marked?);
-        parked.and(accounted)?;
+        parked.and(noted).and(accounted)?;
         if !marked {
             return Err(Error::Changed);
         }
@@ -281,9 +289,20 @@ impl<'batch> Attempt<'batch> {
                     body,
                     traceparent: incoming.traceparent.as_deref(),
                     in_ledger: !outside,
+                    attempts: 1,
                 })
             })
             .collect()
+    }
+
+    /// How many events a worker takes in that were not applied before, and whether any of them is not parked. Where
+    /// a caller waits, and where an operator redrives, nothing is noted.
+    fn taken_in(&self, outcomes: &[Vec<Outcome>]) -> (usize, bool) {
+        if self.on_bad == OnBadEvent::Refuse || self.redriving.is_some() {
+            return (0, false);
+        }
+        let new = || outcomes.iter().flatten().filter(|outcome| **outcome != Outcome::Replayed);
+        (new().count(), new().any(|outcome| *outcome != Outcome::Parked))
     }
 
     /// Outcomes by the hour of the envelope, for everything that the ledger accounts for.

@@ -33,7 +33,7 @@ pub(crate) fn answers() -> bool {
 }
 
 /// Makes sure that the image is here.
-pub(crate) fn pull(image: &'static str, progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
+pub(crate) fn pull(image: &str, progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
     if run(&["image", "inspect", image], "look for an image").is_ok() {
         return Ok(());
     }

@@ -189,6 +189,21 @@ impl Guarded {
         Err(Error::StillRunning { server: self.server.to_owned(), pids })
     }
 
+    /// Stops the command and every process below it where they are, until [`Guarded::resume`].
+    pub(crate) fn pause(&self) {
+        self.send_to_all(Signal::SIGSTOP);
+    }
+
+    /// Lets them go on.
+    pub(crate) fn resume(&self) {
+        self.send_to_all(Signal::SIGCONT);
+    }
+
+    fn send_to_all(&self, signal: Signal) {
+        process::send(self.pid, signal);
+        process::descendants(self.pid).into_iter().for_each(|pid| process::send(pid, signal));
+    }
+
     /// What this run has written to the log last.
     pub(crate) fn log_tail(&self) -> String {
         tail(&self.log, self.log_start)

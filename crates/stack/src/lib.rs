@@ -53,12 +53,20 @@ pub struct Options {
     pub fresh: bool,
     /// The cluster's `max_connections`.
     pub max_connections: u32,
+    /// The image that RabbitMQ is run from, whatever is installed; a Docker engine has to be there.
+    pub rabbitmq_image: Option<String>,
 }
 
 impl Options {
     /// Durable servers that keep what is in `directory`, with 200 connections.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), durable: true, fresh: false, max_connections: 200 }
+        Self {
+            directory: directory.into(),
+            durable: true,
+            fresh: false,
+            max_connections: 200,
+            rabbitmq_image: None,
+        }
     }
 }
 
@@ -89,7 +97,7 @@ impl Stack {
     /// [`Error::AlreadyRunning`] when another process runs servers in this directory; else what failed, with
     /// the last lines of the server's log. Whatever did start is stopped again.
     pub fn start(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
-        let (postgres, rabbitmq) = provide::both(progress)?;
+        let (postgres, rabbitmq) = provide::both(options.rabbitmq_image.as_deref(), progress)?;
         let (sender, lines) = mpsc::sync_channel::<String>(LINES_MAX);
         let other_sender = sender.clone();
         let (postgres, rabbitmq) = thread::scope(|scope| {
@@ -146,6 +154,11 @@ impl Stack {
             rabbitmq: self.rabbitmq.version().to_owned(),
             erlang: self.rabbitmq.erlang_version().to_owned(),
         }
+    }
+
+    /// Both servers by themselves, for who works on one while the other is worked on.
+    pub fn into_parts(self) -> (Postgres, RabbitMq) {
+        (self.postgres, self.rabbitmq)
     }
 
     /// The database server.

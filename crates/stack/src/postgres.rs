@@ -117,6 +117,17 @@ impl Postgres {
         self.server.take().map_or(Ok(()), |mut server| server.kill_9())
     }
 
+    /// Stops every process of the server where it is (SIGSTOP), until it is resumed. Connections stay, and nothing answers.
+    /// Does nothing where an image runs: its processes are not ours.
+    pub fn pause(&self) {
+        self.server.iter().filter(|_| self.container.is_none()).for_each(Guarded::pause);
+    }
+
+    /// Takes back what `pause` did.
+    pub fn resume(&self) {
+        self.server.iter().filter(|_| self.container.is_none()).for_each(Guarded::resume);
+    }
+
     /// Starts the server again, on the same port and data, after [`Postgres::kill_9`]; stops it first if it runs.
     ///
     /// # Errors

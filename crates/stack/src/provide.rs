@@ -18,7 +18,7 @@ const INSTALL: &str = include_str!("install.sh");
 pub(crate) enum Source<T> {
     Installed(T),
     /// A Docker image.
-    Image(&'static str),
+    Image(String),
 }
 
 /// Every PostgreSQL that could be used, newest first and never empty, or an image.
@@ -30,7 +30,13 @@ const RABBITMQ_PACKAGE: &str = "rabbitmq-server";
 const POSTGRES_IMAGE: &str = "postgres:17";
 const RABBITMQ_IMAGE: &str = "rabbitmq:4-management";
 
-pub(crate) fn both(progress: &mut dyn FnMut(&str)) -> Result<(PostgresSource, RabbitMqSource), Error> {
+pub(crate) fn both(
+    rabbitmq_image: Option<&str>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(PostgresSource, RabbitMqSource), Error> {
+    if rabbitmq_image.is_some() {
+        return Ok((postgres(progress)?, rabbitmq(rabbitmq_image, progress)?));
+    }
     get(&[POSTGRES_PACKAGE, RABBITMQ_PACKAGE], progress)?;
     Ok((found_postgres(), found_rabbitmq()))
 }
@@ -40,7 +46,11 @@ pub(crate) fn postgres(progress: &mut dyn FnMut(&str)) -> Result<PostgresSource,
     Ok(found_postgres())
 }
 
-pub(crate) fn rabbitmq(progress: &mut dyn FnMut(&str)) -> Result<RabbitMqSource, Error> {
+pub(crate) fn rabbitmq(image: Option<&str>, progress: &mut dyn FnMut(&str)) -> Result<RabbitMqSource, Error> {
+    if let Some(image) = image {
+        docker::pull(image, progress)?;
+        return Ok(Source::Image(image.to_owned()));
+    }
     get(&[RABBITMQ_PACKAGE], progress)?;
     Ok(found_rabbitmq())
 }
@@ -48,11 +58,11 @@ pub(crate) fn rabbitmq(progress: &mut dyn FnMut(&str)) -> Result<RabbitMqSource,
 fn found_postgres() -> PostgresSource {
     Some(find::postgres())
         .filter(|found| !found.is_empty())
-        .map_or(Source::Image(POSTGRES_IMAGE), Source::Installed)
+        .map_or_else(|| Source::Image(POSTGRES_IMAGE.to_owned()), Source::Installed)
 }
 
 fn found_rabbitmq() -> RabbitMqSource {
-    find::rabbitmq().map_or(Source::Image(RABBITMQ_IMAGE), Source::Installed)
+    find::rabbitmq().map_or_else(|| Source::Image(RABBITMQ_IMAGE.to_owned()), Source::Installed)
 }
 
 fn is_here(package: &str) -> bool {

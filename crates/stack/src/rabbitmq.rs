@@ -27,12 +27,14 @@ use management::Management;
 const SERVER: &str = "RabbitMQ";
 const NAME: &str = "rabbitmq";
 const EPMD: &str = "epmd";
+const CONTROL: &str = "rabbitmqctl";
 const COOKIE: &str = ".erlang.cookie";
 const IMAGE_AMQP_PORT: u16 = 5672;
 const IMAGE_MANAGEMENT_PORT: u16 = 15672;
 const IMAGE_DATA: &str = "/var/lib/rabbitmq";
 /// Long enough to recover queues after a crash on a machine that is busy.
 const START_PATIENCE: Duration = Duration::from_secs(240);
+const CONTROL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running RabbitMQ node. Dropping it stops it.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl RabbitMq {
     /// [`Error::AlreadyRunning`] when another process runs it in this directory; else what failed, with the
     /// last lines of the server's log.
     pub fn start(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
-        Self::start_from(provide::rabbitmq(progress)?, options, progress)
+        Self::start_from(provide::rabbitmq(options.rabbitmq_image.as_deref(), progress)?, options, progress)
     }
 
     pub(crate) fn start_from(
@@ -164,6 +166,53 @@ impl RabbitMq {
         node.and(self.epmd.take().map_or(Ok(()), |mut epmd| epmd.kill_9()))
     }
 
+    /// Makes the node run short of memory, by its own account: it raises the alarm and reads nothing any more from who
+    /// publishes. Or takes that back.
+    ///
+    /// # Errors
+    ///
+    /// When its control program refuses.
+    pub fn set_short_of_memory(&self, is_short: bool) -> Result<(), Error> {
+        let watermark = if is_short { "0" } else { configuration::MEMORY_WATERMARK };
+        self.control(&["set_vm_memory_high_watermark", watermark])
+    }
+
+    /// Runs RabbitMQ's control program on the node.
+    fn control(&self, arguments: &[&str]) -> Result<(), Error> {
+        let programs = match (&self.programs, &self.container) {
+            (Source::Installed(programs), _) => programs,
+            (Source::Image(_), Some(container)) => {
+                return container.output_of(&[&["rabbitmqctl"], arguments].concat()).map(drop);
+            }
+            (Source::Image(_), None) => return Ok(()),
+        };
+        let mut all: Vec<OsString> = vec!["--node".into(), NODE.into()];
+        all.extend(arguments.iter().map(OsString::from));
+        let launch = Launch {
+            server: CONTROL,
+            name: CONTROL,
+            directory: self.home.path(),
+            account: self.home.account(),
+            program: &programs.server.with_file_name(CONTROL),
+            arguments: all,
+            environment: configuration::environment(self.home.path(), &self.ports),
+            stop: Stop::Signal("TERM"),
+            after: None,
+        };
+        Guarded::launch(&launch)?.wait_done(CONTROL_PATIENCE)
+    }
+
+    /// Stops every process of the node where it is (SIGSTOP), until it is resumed. Connections stay, and nothing answers.
+    /// Does nothing where an image runs: its processes are not ours.
+    pub fn pause(&self) {
+        self.node.iter().filter(|_| self.container.is_none()).for_each(Guarded::pause);
+    }
+
+    /// Takes back what `pause` did.
+    pub fn resume(&self) {
+        self.node.iter().filter(|_| self.container.is_none()).for_each(Guarded::resume);
+    }
+
     /// Starts the node again, on the same ports and data, after [`RabbitMq::kill_9`]; stops it first if it runs.
     ///
     /// # Errors
@@ -223,7 +272,7 @@ impl RabbitMq {
                 self.epmd = Some(self.launch_epmd(&programs)?);
                 self.launch_node(&programs)
             }
-            Source::Image(image) => self.launch_container(image),
+            Source::Image(image) => self.launch_container(&image),
         };
         let started = node.and_then(|mut node| {
             let management = self.management();

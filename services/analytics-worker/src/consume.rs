@@ -7,13 +7,16 @@
 use std::time::{Duration, Instant};
 
 use broker::{Consumer, Queue};
-use engagement::{Engagement, OnBadEvent};
+use engagement::{Engagement, OnBadEvent, Outcome, ParkedBody};
+use events::EnvelopeId;
 use jiff::Timestamp;
 use runtime::health::Health;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::gather::{self, Batch, End, Gather};
 use crate::metrics::Metrics;
+use crate::poison::{Poison, Suspect};
 use crate::settings::Settings;
 
 /// What a consuming task needs.
@@ -21,6 +24,7 @@ use crate::settings::Settings;
 pub(crate) struct Consuming {
     pub(crate) settings: Settings,
     pub(crate) engagement: Engagement,
+    pub(crate) poison: Poison,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: CancellationToken,
@@ -35,6 +39,8 @@ enum EpochEnd {
     GaveUp(u64),
     #[error("the last batch could not be applied before the end of the time for shutting down")]
     Drained,
+    #[error("{0}")]
+    Stopped(String),
     #[error("RabbitMQ did not take an ack, the deliveries come again")]
     Ack(#[source] broker::Error),
 }
@@ -44,6 +50,10 @@ impl Consuming {
     pub(crate) async fn run(self, queue: Queue) {
         let mut pause = self.first_pause();
         while !self.shutdown.is_cancelled() {
+            if self.verdict().await.is_some() {
+                self.rest_for(self.settings.poison.check_interval()).await;
+                continue;
+            }
             let prefetch = self.settings.worker.prefetch;
             match Consumer::open(&self.settings.broker, queue, prefetch, "analytics-worker").await {
                 Ok(consumer) => {
@@ -76,10 +86,12 @@ impl Consuming {
     }
 
     async fn epoch(&self, consumer: Consumer, queue: Queue) -> EpochEnd {
-        let mut gather = Gather::new(consumer, &self.settings.worker);
+        let mut gather = Gather::new(consumer, &self.settings);
         let mut cancelled = false;
+        let mut looks = tokio::time::interval(self.settings.poison.check_interval());
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let batch = tokio::select! {
+            let mut batch = tokio::select! {
                 batch = gather.next() => match batch {
                     Ok(batch) => batch,
                     Err(end) => return end.into(),
@@ -92,15 +104,21 @@ impl Consuming {
                     }
                     continue;
                 }
+                _ = looks.tick(), if !cancelled => match self.verdict().await {
+                    Some(reason) => return EpochEnd::Stopped(reason),
+                    None => continue,
+                },
             };
-            let applied = if queue == Queue::EngagementDead {
-                self.park_dead(&batch).await
-            } else {
-                self.apply(&batch).await
+            let settled = match (queue, batch.suspect) {
+                (Queue::Engagement, None) => self.apply(&batch).await,
+                (Queue::Engagement, Some(id)) => self.try_suspect(&mut batch, id).await,
+                (Queue::EngagementDead, _) => self.park_dead(&batch).await,
             };
-            if let Err(end) = applied {
-                return end;
-            }
+            let parked = match settled {
+                Ok(parked) => parked,
+                Err(end) => return end,
+            };
+            fail::fail_point!("worker-after-commit");
             // Only now that it is committed may RabbitMQ forget it.
             if let Some(last) = batch.deliveries.last()
                 && let Err(error) = last.ack_through().await
@@ -108,28 +126,56 @@ impl Consuming {
                 self.metrics.acks_lost.inc();
                 return EpochEnd::Ack(error);
             }
+            fail::fail_point!("worker-after-ack");
+            if parked && let Some(reason) = self.verdict().await {
+                return EpochEnd::Stopped(reason);
+            }
         }
     }
 
-    /// Applies a batch, and tries again for as long as the database is the reason that it cannot be.
-    async fn apply(&self, batch: &Batch) -> Result<(), EpochEnd> {
+    /// Applies a batch, and tries again for as long as the database is the reason that it cannot be. True when
+    /// something of it was parked.
+    async fn apply(&self, batch: &Batch) -> Result<bool, EpochEnd> {
         self.metrics.arrived(batch);
         self.again_and_again(|| async {
             let began = Instant::now();
+            let mut parked = !batch.unreadable.is_empty();
             if !batch.unreadable.is_empty() {
                 self.engagement.park_bodies(&batch.unreadable).await?;
             }
             if !batch.envelopes.is_empty() {
                 let applied = self.engagement.apply(&batch.envelopes, OnBadEvent::Park).await?;
                 self.metrics.applied(batch, &applied, began.elapsed(), Timestamp::now());
+                parked |= applied.outcomes.iter().flatten().any(|outcome| *outcome == Outcome::Parked);
             }
-            Ok(())
+            Ok(parked)
         })
         .await
     }
 
+    /// An envelope that came back again and again, alone. That it is tried is committed before its body is read, and
+    /// forgotten when the try ends in whatever way but the end of this process.
+    async fn try_suspect(&self, batch: &mut Batch, id: EnvelopeId) -> Result<bool, EpochEnd> {
+        self.metrics.suspects.inc();
+        match self.again_and_again(async || Ok(self.poison.begin(id).await?)).await? {
+            Suspect::Applied => return Ok(false),
+            Suspect::Try => batch.read_suspect(),
+            Suspect::Deadly(attempts) => {
+                let reason = format!("{attempts} workers ended while they applied it alone");
+                let whole = batch.deliveries.iter().map(|delivery| gather::whole(delivery, reason.clone()));
+                batch.unreadable = whole.map(|body| ParkedBody { attempts, ..body }).collect();
+            }
+        }
+        let settled = self.apply(batch).await;
+        if let Err(error) = self.poison.end(id).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, %id, "the try of an envelope that came back often could not be forgotten");
+        }
+        settled
+    }
+
     /// What the broker itself gave up is set aside whole, where it can be listed.
-    async fn park_dead(&self, batch: &Batch) -> Result<(), EpochEnd> {
+    async fn park_dead(&self, batch: &Batch) -> Result<bool, EpochEnd> {
         let reason =
             |reason: Option<&str>| format!("given up by the broker: {}", reason.unwrap_or("unknown reason"));
         let bodies: Vec<_> = batch
@@ -137,20 +183,24 @@ impl Consuming {
             .iter()
             .map(|delivery| gather::whole(delivery, reason(delivery.death_reason.as_deref())))
             .collect();
-        self.again_and_again(|| self.engagement.park_bodies(&bodies)).await
+        self.again_and_again(|| self.engagement.park_bodies(&bodies)).await?;
+        Ok(true)
     }
 
-    async fn again_and_again<F>(&self, attempt: impl Fn() -> F) -> Result<(), EpochEnd>
+    async fn again_and_again<F, T>(&self, attempt: impl Fn() -> F) -> Result<T, EpochEnd>
     where
-        F: Future<Output = Result<(), engagement::Error>>,
+        F: Future<Output = Result<T, engagement::Error>>,
     {
         let began = Instant::now();
         let mut stopping: Option<Instant> = None;
         let mut pause = self.first_pause();
         loop {
-            let Err(error) = attempt().await else {
-                self.health.report("batches", Ok(()));
-                return Ok(());
+            let error = match attempt().await {
+                Ok(done) => {
+                    self.health.report("batches", Ok(()));
+                    return Ok(done);
+                }
+                Err(error) => error,
             };
             self.metrics.retries.inc();
             // Logged when it begins; afterwards the health says it, and each try would say the same.
@@ -175,6 +225,20 @@ impl Consuming {
         }
     }
 
+    /// Why nothing should be consumed, if nothing should. A database that does not answer has its own ways to show.
+    async fn verdict(&self) -> Option<String> {
+        let verdict = match self.poison.verdict().await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "what was parked lately cannot be looked at");
+                return None;
+            }
+        };
+        self.health.report("parking", verdict.clone().map_or(Ok(()), Err));
+        verdict
+    }
+
     fn first_pause(&self) -> Duration {
         Duration::from_millis(self.settings.worker.retry_pause_min_ms)
     }
@@ -184,11 +248,15 @@ impl Consuming {
     }
 
     async fn rest(&self, pause: &mut Duration) {
+        self.rest_for(jittered(*pause)).await;
+        *pause = self.next_pause(*pause);
+    }
+
+    async fn rest_for(&self, pause: Duration) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}
-            () = tokio::time::sleep(jittered(*pause)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
-        *pause = self.next_pause(*pause);
     }
 }
 

@@ -5,7 +5,7 @@ use engagement::{Incoming, ParkedBody};
 use events::{EnvelopeId, WIRE_VERSION, codec};
 use uuid::Uuid;
 
-use crate::settings::WorkerSettings;
+use crate::settings::{Settings, WorkerSettings};
 
 /// Namespace of the ids that bodies without a usable one are parked under, so that a redelivery parks the same row.
 const BODY_NAMESPACE: Uuid = Uuid::from_u128(0x5ab1_c8e2_94f0_4b53_a1d7_30c6_2d1e_8f4b);
@@ -17,6 +17,8 @@ pub(crate) struct Batch {
     pub(crate) envelopes: Vec<Incoming>,
     pub(crate) unreadable: Vec<ParkedBody>,
     pub(crate) events: usize,
+    /// The batch is this envelope alone, and its body has not been read.
+    pub(crate) suspect: Option<EnvelopeId>,
 }
 
 /// Why there are no more batches from this consumer.
@@ -38,6 +40,8 @@ pub(crate) enum End {
 /// What a delivery says.
 pub(crate) enum Read {
     Envelope(Incoming),
+    /// It has come back so often that it may be what ends workers: nothing of its body is read yet.
+    Suspect(EnvelopeId),
     Unreadable(ParkedBody),
     NewerWire(i32),
 }
@@ -47,14 +51,17 @@ pub(crate) struct Gather {
     consumer: Consumer,
     envelopes_max: usize,
     events_max: usize,
+    suspect_after: u32,
     /// Read already, but too much for the batch before.
     carried: Option<(Delivery, Read)>,
 }
 
 impl Gather {
-    pub(crate) fn new(consumer: Consumer, settings: &WorkerSettings) -> Self {
-        let (envelopes_max, events_max) = (settings.batch_envelopes_max, settings.batch_events_max);
-        Self { consumer, envelopes_max, events_max, carried: None }
+    pub(crate) fn new(consumer: Consumer, settings: &Settings) -> Self {
+        let WorkerSettings { batch_envelopes_max: envelopes_max, batch_events_max: events_max, .. } =
+            settings.worker;
+        let suspect_after = settings.poison.suspect_after_deliveries;
+        Self { consumer, envelopes_max, events_max, suspect_after, carried: None }
     }
 
     pub(crate) fn consumer(&self) -> &Consumer {
@@ -67,7 +74,8 @@ impl Gather {
         let mut batch = Batch::default();
         if self.carried.is_none() {
             let delivery = self.consumer.next().await.ok_or(End::Stream)?.map_err(End::Broken)?;
-            let said = read(&delivery);
+            fail::fail_point!("worker-after-receive");
+            let said = read(&delivery, self.suspect_after);
             self.carried = Some((delivery, said));
         }
         while let Some((delivery, said)) = self.carried.take().or_else(|| self.arrived()) {
@@ -89,7 +97,7 @@ impl Gather {
 
     fn arrived(&mut self) -> Option<(Delivery, Read)> {
         let delivery = self.consumer.try_next()?;
-        let said = read(&delivery);
+        let said = read(&delivery, self.suspect_after);
         Some((delivery, said))
     }
 }
@@ -98,10 +106,13 @@ impl Batch {
     fn has_room(&self, said: &Read, envelopes_max: usize, events_max: usize) -> bool {
         let events = match said {
             Read::Envelope(incoming) => incoming.events.len(),
+            Read::Suspect(_) => return self.deliveries.is_empty(),
             Read::Unreadable(_) | Read::NewerWire(_) => 0,
         };
         self.deliveries.is_empty()
-            || (self.deliveries.len() < envelopes_max && self.events + events <= events_max)
+            || (self.suspect.is_none()
+                && self.deliveries.len() < envelopes_max
+                && self.events + events <= events_max)
     }
 
     fn take(&mut self, delivery: Delivery, said: Read) {
@@ -110,6 +121,7 @@ impl Batch {
                 self.events += incoming.events.len();
                 self.envelopes.push(incoming);
             }
+            Read::Suspect(id) => self.suspect = Some(id),
             Read::Unreadable(body) => self.unreadable.push(body),
             Read::NewerWire(_) => return,
         }
@@ -117,7 +129,22 @@ impl Batch {
     }
 }
 
-fn read(delivery: &Delivery) -> Read {
+impl Batch {
+    /// Reads the body of a suspect.
+    pub(crate) fn read_suspect(&mut self) {
+        let (Some(id), Some(delivery)) = (self.suspect, self.deliveries.first()) else { return };
+        match decode(delivery, id) {
+            Read::Envelope(incoming) => {
+                self.events += incoming.events.len();
+                self.envelopes.push(incoming);
+            }
+            Read::Unreadable(body) => self.unreadable.push(body),
+            Read::Suspect(_) | Read::NewerWire(_) => {}
+        }
+    }
+}
+
+fn read(delivery: &Delivery, suspect_after: u32) -> Read {
     if let Some(version) = delivery.wire_version.filter(|version| *version > WIRE_VERSION) {
         return Read::NewerWire(version);
     }
@@ -126,6 +153,10 @@ fn read(delivery: &Delivery) -> Read {
         Some(Err(error)) => return Read::Unreadable(whole(delivery, error.to_string())),
         None => return Read::Unreadable(whole(delivery, "the message has no id that is a UUID".to_owned())),
     };
+    if delivery.delivery_count >= suspect_after { Read::Suspect(id) } else { decode(delivery, id) }
+}
+
+fn decode(delivery: &Delivery, id: EnvelopeId) -> Read {
     match codec::decode_engagement(&delivery.body) {
         Ok(events) => Read::Envelope(Incoming { id, traceparent: delivery.traceparent.clone(), events }),
         Err(error) => Read::Unreadable(whole(delivery, describe(&error))),
@@ -140,6 +171,7 @@ pub(crate) fn whole(delivery: &Delivery, reason: String) -> ParkedBody {
         reason,
         body: delivery.body.clone(),
         traceparent: delivery.traceparent.clone(),
+        attempts: 1,
     }
 }
 

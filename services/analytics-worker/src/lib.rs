@@ -4,20 +4,21 @@
 //! harmless that two hold the same envelope. A worker takes what has arrived (`gather`), applies it in one
 //! transaction ([`engagement::Engagement::apply`]), and acks it after the commit with one multi-ack (`consume`).
 //! While one batch commits, the next gathers in the prefetch window. Beside that a worker keeps the days of the
-//! ledger and of the views (`partitions`), watches the database's clock (`watch`), and compares counters with what they
+//! ledger and of the views (`partitions`), sees to it that no message and no bad release ends everything (`poison`), watches the database's clock (`watch`), and compares counters with what they
 //! count (`reconcile`).
 
 mod consume;
 mod gather;
 mod metrics;
 mod partitions;
+mod poison;
 mod reconcile;
 mod service;
 mod settings;
 mod watch;
 
 pub use service::Service;
-pub use settings::{PartitionSettings, ReconcileSettings, Settings, WorkerSettings};
+pub use settings::{PartitionSettings, PoisonSettings, ReconcileSettings, Settings, WorkerSettings};
 
 /// The defaults of this service, `config/analytics-worker.toml`.
 pub const DEFAULTS: &str = include_str!("../../../config/analytics-worker.toml");

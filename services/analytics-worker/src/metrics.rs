@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) epochs_ended: Counter,
     pub(crate) acks_lost: Counter,
     pub(crate) retries: Counter,
+    pub(crate) suspects: Counter,
     pub(crate) clock_skew_ms: Gauge,
     pub(crate) days_ahead: Gauge,
     pub(crate) counter_drift: Family<KindLabel, Gauge>,
@@ -50,6 +51,7 @@ impl Metrics {
             epochs_ended: Counter::default(),
             acks_lost: Counter::default(),
             retries: Counter::default(),
+            suspects: Counter::default(),
             clock_skew_ms: Gauge::default(),
             days_ahead: Gauge::default(),
             counter_drift: Family::default(),
@@ -68,6 +70,7 @@ impl Metrics {
         add("epochs_ended", "Connections to RabbitMQ that ended without a shutdown", &metrics.epochs_ended);
         add("acks_lost", "Batches that were committed but whose ack was not taken", &metrics.acks_lost);
         add("retries", "Tries of a batch that failed", &metrics.retries);
+        add("suspects", "Envelopes that came back so often that they were taken alone", &metrics.suspects);
         add("redelivered_envelopes", "Envelopes that RabbitMQ had handed out before", &metrics.redelivered);
         let looked_at = "Blogs whose counters were compared with what they count";
         add("reconciled_blogs", looked_at, &metrics.reconciled_blogs);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consume::Consuming;
 use crate::metrics::Metrics;
+use crate::poison::Poison;
 use crate::settings::Settings;
 use crate::{partitions, reconcile, watch};
 
@@ -74,6 +75,7 @@ impl Service {
         let consuming = Consuming {
             settings: self.settings.clone(),
             engagement: self.engagement.clone(),
+            poison: Poison::new(self.settings.poison.clone(), self.pool.clone()),
             health: health.clone(),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),

@@ -25,6 +25,8 @@ pub struct Settings {
     pub engagement: engagement::Settings,
     /// Batches and retries.
     pub worker: WorkerSettings,
+    /// Messages that end workers, and the rule that stops workers.
+    pub poison: PoisonSettings,
     /// The days of the ledger and of the views.
     pub partitions: PartitionSettings,
     /// Counters and what they count.
@@ -51,6 +53,26 @@ pub struct WorkerSettings {
     pub drain_timeout_s: u64,
     /// A worker whose clock differs more than this from the database's is not ready, in seconds.
     pub clock_skew_max_s: u64,
+}
+
+/// The `[poison]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoisonSettings {
+    /// An envelope that has been delivered so often before is taken alone.
+    pub suspect_after_deliveries: u32,
+    /// Tries that ended with their worker after which an envelope is parked.
+    pub attempts_max: i32,
+    /// Events parked one after the other that stop all workers.
+    pub stop_in_a_row: i64,
+    /// Share of what was taken in lately that stops all workers when more is parked, in percent.
+    pub stop_percent: i64,
+    /// The newest minutes that took anything in: what is "lately".
+    pub stop_minutes: i64,
+    /// While fewer are parked the share stops nobody.
+    pub stop_parked_min: i64,
+    /// Time between two looks at what was parked, in milliseconds.
+    pub check_interval_ms: u64,
 }
 
 /// The `[partitions]` section.
@@ -119,8 +141,41 @@ impl Settings {
         );
         ensure!(worker.drain_timeout_s >= 1, "worker.drain_timeout_s must be at least 1");
         ensure!(worker.clock_skew_max_s >= 1, "worker.clock_skew_max_s must be at least 1");
+        self.poison.validate()?;
         self.partitions.validate()?;
         self.reconcile.validate()
+    }
+}
+
+impl PoisonSettings {
+    fn validate(&self) -> Result<()> {
+        ensure!(
+            self.suspect_after_deliveries >= 1,
+            "poison.suspect_after_deliveries is 0 and must be at least 1: at 0 every envelope is taken alone"
+        );
+        ensure!(
+            self.attempts_max >= 1,
+            "poison.attempts_max is {} and must be at least 1",
+            self.attempts_max
+        );
+        for (key, value, most) in [
+            ("stop_in_a_row", self.stop_in_a_row, 1_000_000),
+            ("stop_percent", self.stop_percent, 100),
+            ("stop_minutes", self.stop_minutes, 60),
+            ("stop_parked_min", self.stop_parked_min, 1_000_000),
+        ] {
+            ensure!((1..=most).contains(&value), "poison.{key} is {value} and must be between 1 and {most}");
+        }
+        ensure!(
+            (100..=600_000).contains(&self.check_interval_ms),
+            "poison.check_interval_ms is {} and must be between 100 and 600000",
+            self.check_interval_ms
+        );
+        Ok(())
+    }
+
+    pub(crate) fn check_interval(&self) -> Duration {
+        Duration::from_millis(self.check_interval_ms)
     }
 }
 

@@ -159,6 +159,7 @@ impl Relay {
         }
         let (published, unpublished) = self.publish(claimed).await;
         if !published.is_empty() {
+            fail::fail_point!("relay-after-publish");
             let client = self.pool.get().await?;
             OUTBOX_DELETE.execute(&client, &[&published]).await?;
             self.metrics.relayed.inc_by(published.len() as u64);

@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::Answer;
 use super::outbox::{WAITING, manage, take};
 use crate::message_path::broker_settings;
-use crate::proxy::{Mode, Proxy};
 use crate::services::Running;
 use crate::world::{World, wait_until};
+use proxy::{Mode, Proxy};
 
 /// Nothing listens there.
 const NOWHERE: &str = "amqp://guest:hidden@127.0.0.1:1/%2f";
@@ -32,7 +32,7 @@ const LEDGER: &str = "select coalesce(sum(n), 0)::bigint from analytics.envelope
 /// The test's vhost through a proxy.
 async fn proxied(world: &World) -> (Proxy, String) {
     let mut url: Url = world.amqp_url().await.parse().unwrap();
-    let proxy = Proxy::start(url.socket_addrs(|| None).unwrap()[0], Mode::Open).await;
+    let proxy = Proxy::start(url.socket_addrs(|| None).unwrap()[0], Mode::Open).await.unwrap();
     url.set_port(Some(proxy.address().port())).unwrap();
     (proxy, url.to_string())
 }
@@ -142,6 +142,33 @@ async fn while_rabbitmq_takes_nothing_for_want_of_memory_events_are_kept() {
     world.until(SHARES, 3_i64).await;
     worker.stop().await;
     api.stop().await;
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn what_a_full_queue_refuses_is_kept() {
+    let world = World::new().await;
+    let api = world.api_with(|loader| loader.set("engagement.accept_timeout_ms", 4000)).await;
+    connected(&api).await;
+    let blog = world.blogs(1).await[0];
+    // A queue that rejects what does not fit any more says so to whoever publishes.
+    let full = json!({"pattern": "^analytics", "apply-to": "queues", "definition": {"max-length": 1}});
+    manage(&world, Method::PUT, "/api/policies/{vhost}/full", full).await.is(201);
+    let refused = wait_until(async || {
+        Answer::to(share(&api, blog)).await.is(202);
+        api.metric("broker_envelopes_nacked_total").await >= 1.0
+    });
+    assert!(refused.await, "the queue takes everything");
+    assert!(api.metric("engagement_spilled_events_total").await >= 1.0);
+    let accepted = api.metric("engagement_accepted_total").await;
+    manage(&world, Method::DELETE, "/api/policies/{vhost}/full", json!({})).await.is(204);
+    let worker = world.worker().await;
+    world.until(WAITING, 0_i64).await;
+    assert!(wait_until(async || depth(&world).await == 0).await, "the worker takes all of them");
+    worker.stop().await;
+    api.stop().await;
+    let shares = f64::from(i32::try_from(world.value::<i64>(SHARES, &[]).await).unwrap());
+    assert_eq!(shares, accepted, "each counts once");
     world.assert_consistent().await;
 }
 

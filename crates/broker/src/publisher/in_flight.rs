@@ -94,7 +94,9 @@ impl Unconfirmed {
             let options = BasicPublishOptions { mandatory, ..Default::default() };
             let (exchange, key) = (topology::EVENTS.into(), envelope.routing_key.into());
             let properties = properties::write(&envelope, app_id);
-            channel.basic_publish(exchange, key, options, &envelope.body, properties).await?.await
+            let confirm = channel.basic_publish(exchange, key, options, &envelope.body, properties).await?;
+            fail::fail_point!("api-after-write");
+            confirm.await
         });
         self.0.push(InFlight { outgoing, published_at: Instant::now(), answer, answered: None });
     }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::fixture::*;
-use crate::proxy::{Mode, Proxy};
+use proxy::{Mode, Proxy};
 
 /// Tasks that publish one event after the other.
 pub(crate) struct Load {
@@ -75,7 +75,7 @@ pub(crate) async fn arrived(settings: &Settings) -> BTreeSet<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_ok_has_arrived_though_the_connection_is_cut_again_and_again() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let load = Load::start(&publishing.publisher, 16);
     for _ in 0..25 {
@@ -148,7 +148,7 @@ async fn an_envelope_that_nobody_takes_is_never_ok_and_does_not_spin() {
 #[tokio::test]
 async fn a_lost_confirm_sends_the_same_bytes_under_the_same_id() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     publishing.connected().await;
     let mut consumer = consume(&settings, Queue::Engagement, 10).await;
@@ -173,7 +173,7 @@ async fn a_lost_confirm_sends_the_same_bytes_under_the_same_id() {
 #[tokio::test]
 async fn a_publish_that_has_given_up_is_not_sent_again() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     publishing.connected().await;
     proxy.set(Mode::Silent);
@@ -194,7 +194,7 @@ async fn a_publish_that_has_given_up_is_not_sent_again() {
 #[tokio::test]
 async fn a_broker_that_goes_silent_is_given_up_after_the_confirm_timeout() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let through = Settings { confirm_timeout_ms: 300, ..through(&settings, proxy.address()) };
     let publishing = Publishing::start(&through);
     publishing.connected().await;
@@ -212,7 +212,7 @@ async fn a_broker_that_goes_silent_is_given_up_after_the_confirm_timeout() {
 #[tokio::test]
 async fn a_blocked_connection_lets_publishes_time_out_and_goes_on_afterwards() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     publishing.connected().await;
     proxy.block();

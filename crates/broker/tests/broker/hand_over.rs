@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::fixture::*;
-use crate::proxy::{Mode, Proxy};
+use proxy::{Mode, Proxy};
 
 /// Never away for so long.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -28,7 +28,7 @@ async fn taken(overdue: &mut mpsc::Receiver<Overdue>) -> Overdue {
 #[tokio::test]
 async fn while_the_broker_is_away_what_waits_is_handed_over_at_once_and_not_sent_again() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let away_after = Duration::from_millis(50);
     let (publishing, mut overdue) =
         Publishing::handing_over(&through(&settings, proxy.address()), away_after, 2);
@@ -69,7 +69,7 @@ async fn while_the_broker_is_away_what_waits_is_handed_over_at_once_and_not_sent
 #[tokio::test]
 async fn an_unconfirmed_envelope_is_handed_over_with_half_of_the_time_gone() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let (publishing, mut overdue) = Publishing::handing_over(&through(&settings, proxy.address()), NEVER, 8);
     publishing.connected().await;
     let mut consumer = consume(&settings, Queue::Engagement, 10).await;
@@ -102,7 +102,7 @@ async fn an_unconfirmed_envelope_is_handed_over_with_half_of_the_time_gone() {
 #[tokio::test]
 async fn a_late_confirm_answers_when_nobody_else_has() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let (publishing, mut overdue) = Publishing::handing_over(&through(&settings, proxy.address()), NEVER, 8);
     publishing.connected().await;
     proxy.set(Mode::Silent);
@@ -124,7 +124,7 @@ async fn a_late_confirm_answers_when_nobody_else_has() {
 #[tokio::test]
 async fn what_nobody_keeps_is_sent_when_the_broker_is_back() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let (publishing, mut overdue) =
         Publishing::handing_over(&through(&settings, proxy.address()), Duration::ZERO, 8);
     let publish = publishing.publisher.publish(event(1), late());
@@ -142,7 +142,7 @@ async fn what_nobody_keeps_is_sent_when_the_broker_is_back() {
 #[tokio::test]
 async fn what_nobody_keeps_and_nobody_confirms_times_out() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let through = through(&settings, proxy.address());
     let (publishing, mut overdue) = Publishing::handing_over(&through, Duration::ZERO, 8);
     let deadline = Instant::now() + Duration::from_secs(2);
@@ -155,7 +155,7 @@ async fn what_nobody_keeps_and_nobody_confirms_times_out() {
 #[tokio::test]
 async fn a_blocked_connection_hands_over_what_waits() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let (publishing, mut overdue) =
         Publishing::handing_over(&through(&settings, proxy.address()), Duration::from_millis(50), 8);
     publishing.connected().await;
@@ -207,7 +207,7 @@ fn forbid_publishing(url: &str) {
 async fn when_nobody_takes_them_envelopes_wait_and_the_queue_stays_bounded() {
     const WAITING: usize = 10;
     let settings = Settings { waiting_max: WAITING, ..settings().await };
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let (publishing, mut overdue) =
         Publishing::handing_over(&through(&settings, proxy.address()), Duration::ZERO, 1);
     let publisher = &publishing.publisher;
@@ -256,7 +256,7 @@ async fn when_nobody_takes_them_envelopes_wait_and_the_queue_stays_bounded() {
 #[tokio::test]
 async fn a_ready_envelope_is_its_makers_and_hides_nothing_behind_it() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let (publishing, mut overdue) =
         Publishing::handing_over(&through(&settings, proxy.address()), Duration::ZERO, 8);
     let ready = || Envelope {
@@ -291,7 +291,7 @@ async fn a_ready_envelope_is_its_makers_and_hides_nothing_behind_it() {
 async fn shutdown_ends_once_somebody_else_has_kept_what_waits() {
     // After the first attempt to connect nothing but the answer can wake the task.
     let settings = Settings { backoff_min_ms: 600_000, backoff_max_ms: 600_000, ..settings().await };
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let (publishing, mut overdue) =
         Publishing::handing_over(&through(&settings, proxy.address()), Duration::ZERO, 8);
     let publisher = publishing.publisher.clone();

@@ -12,8 +12,6 @@ mod hand_over;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
-mod proxy;
-#[cfg(test)]
 mod publishing;
 #[cfg(test)]
 mod shutdown;

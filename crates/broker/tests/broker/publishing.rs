@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::fixture::*;
-use crate::proxy::{Mode, Proxy};
+use proxy::{Mode, Proxy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_tasks_publish_and_everything_arrives_once() {
@@ -52,7 +52,7 @@ async fn many_tasks_publish_and_everything_arrives_once() {
 #[tokio::test]
 async fn envelopes_fill_up_to_their_bounds_while_the_broker_is_away() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let publishes = join_all((0..1500).map(|number| publishing.publisher.publish(event(number), late())));
     let opened = async {
@@ -100,7 +100,7 @@ async fn a_ready_envelope_goes_out_as_it_is() {
 #[tokio::test]
 async fn an_envelope_carries_the_first_trace_context() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let traced = |number, trace: &str| event(number).with_traceparent(Some(trace.to_owned()));
     let publisher = &publishing.publisher;
@@ -150,7 +150,7 @@ async fn a_full_queue_refuses_at_once_and_has_room_again_when_publishes_give_up(
     const WAITING: usize = 10;
     let mut settings = settings().await;
     settings.waiting_max = WAITING;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let publisher = &publishing.publisher;
     // The queue, and the one item that the task has taken out of it.
@@ -188,7 +188,7 @@ async fn a_full_queue_refuses_at_once_and_has_room_again_when_publishes_give_up(
 async fn bytes_are_bounded_too() {
     let mut settings = settings().await;
     settings.waiting_bytes_max = ENVELOPE_BYTES_MAX;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let large = || broker::EncodedEvents::one(vec![b'1'; ENVELOPE_BYTES_MAX / 2]).unwrap();
     let publish = || publishing.publisher.publish(large(), late());

@@ -6,12 +6,12 @@ use broker::{PublishError, State};
 use tokio::time::{Instant, timeout};
 
 use crate::fixture::*;
-use crate::proxy::{Mode, Proxy};
+use proxy::{Mode, Proxy};
 
 #[tokio::test]
 async fn what_waits_is_sent_and_new_publishes_are_refused() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let publisher = publishing.publisher.clone();
     let waiting = publisher.publish(event(1), late());
@@ -38,7 +38,7 @@ async fn what_waits_is_sent_and_new_publishes_are_refused() {
 #[tokio::test]
 async fn without_a_broker_it_ends_when_nobody_waits_any_more() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let publisher = publishing.publisher.clone();
     let deadline = Instant::now() + Duration::from_millis(500);
@@ -50,7 +50,7 @@ async fn without_a_broker_it_ends_when_nobody_waits_any_more() {
 #[tokio::test]
 async fn a_broker_that_has_gone_silent_does_not_hold_it_up() {
     let settings = settings().await;
-    let proxy = Proxy::start(upstream(&settings), Mode::Open).await;
+    let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let through = broker::Settings { answer_timeout_ms: 300, ..through(&settings, proxy.address()) };
     let publishing = Publishing::start(&through);
     publishing.connected().await;

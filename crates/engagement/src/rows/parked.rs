@@ -28,12 +28,13 @@ pub(crate) struct Parked<'batch> {
     pub(crate) body: Vec<u8>,
     pub(crate) traceparent: Option<&'batch str>,
     pub(crate) in_ledger: bool,
+    pub(crate) attempts: i32,
 }
 
-/// Sets events aside.
-pub(crate) async fn park<C: GenericClient + Sync>(client: &C, parked: &[Parked<'_>]) -> Result<(), Error> {
+/// Sets events aside, and returns how many were not there before.
+pub(crate) async fn park<C: GenericClient + Sync>(client: &C, parked: &[Parked<'_>]) -> Result<u64, Error> {
     if parked.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let envelopes: Vec<_> = parked.iter().map(|row| row.envelope_id).collect();
     let indexes: Vec<_> = parked.iter().map(|row| row.index).collect();
@@ -44,10 +45,10 @@ pub(crate) async fn park<C: GenericClient + Sync>(client: &C, parked: &[Parked<'
     let traces: Vec<_> =
         parked.iter().map(|row| row.traceparent.map(|text| text.replace('\0', ""))).collect();
     let in_ledger: Vec<_> = parked.iter().map(|row| row.in_ledger).collect();
-    let parameters: [&(dyn ToSql + Sync); 8] =
-        [&envelopes, &indexes, &kinds, &reasons, &sqlstates, &bodies, &traces, &in_ledger];
-    PARKED_INSERT.execute(client, &parameters).await?;
-    Ok(())
+    let attempts: Vec<_> = parked.iter().map(|row| row.attempts).collect();
+    let parameters: [&(dyn ToSql + Sync); 9] =
+        [&envelopes, &indexes, &kinds, &reasons, &sqlstates, &bodies, &traces, &in_ledger, &attempts];
+    PARKED_INSERT.execute(client, &parameters).await
 }
 
 /// A parked event, or with a negative index a whole message, that still waits.

@@ -13,6 +13,9 @@ pub(super) const USER: &str = "commonplace";
 /// The management plugin makes vhosts for us, and has pages for people.
 pub(super) const PLUGINS: &str = "[rabbitmq_management].\n";
 
+/// Share of the machine's memory above which the node takes nothing more.
+pub(super) const MEMORY_WATERMARK: &str = "0.4";
+
 /// The ports on 127.0.0.1.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ports {
@@ -45,7 +48,7 @@ loopback_users.{USER} = true
 cluster_name = commonplace
 # Enough to stop before the disk is full, and little enough for a small machine.
 disk_free_limit.absolute = 64MB
-vm_memory_high_watermark.relative = 0.4
+vm_memory_high_watermark.relative = {MEMORY_WATERMARK}
 # Everything goes to the one log that our starter keeps.
 log.console = true
 log.console.level = info

@@ -17,7 +17,10 @@ pub(super) async fn publish(
 ) -> Result<(), Refusal> {
     let parts = parts(events.iter().map(codec::encode_engagement))?;
     let parts = parts.into_iter().map(|part| part.with_traceparent(traceparent.map(str::to_owned)));
-    try_join_all(parts.map(|part| publisher.publish(part, deadline))).await?;
+    let several = parts.len() > 1;
+    let published = try_join_all(parts.map(|part| publisher.publish(part, deadline))).await;
+    // Where one of several was not even sent, another may have been.
+    published.map_err(|error| if several { PublishError::TimedOut } else { error })?;
     Ok(())
 }
 

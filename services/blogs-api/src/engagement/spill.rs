@@ -96,6 +96,7 @@ impl Spill {
             let next = Instant::now() + Duration::from_millis(self.settings.insert_every_ms);
             match self.keep(&waiting).await {
                 Ok(()) => {
+                    fail::fail_point!("api-after-spill");
                     failing = false;
                     self.outbox.report(None);
                     waiting.drain(..).for_each(Overdue::kept);

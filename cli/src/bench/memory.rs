@@ -1,0 +1,124 @@
+//! `commonplace bench memory`: servers, the run, the report.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use chaos::memory::{Memory, Options};
+use comfy_table::Table;
+use comfy_table::presets::ASCII_MARKDOWN;
+use stack::Stack;
+
+use super::machine::Machine;
+use crate::terminal;
+
+const DIRECTORY: &str = ".stack/chaos";
+/// What a worker may take.
+const WORKER_MAX_MIB: f64 = 64.0;
+/// How much more it may take before the large backlog than before the small one.
+const RATIO_MAX: f64 = 1.10;
+/// How much more an API may take when RabbitMQ takes nothing: what may wait (`broker.waiting_bytes_max`) twice, since it
+/// is encoded for the outbox, and as much again for what the allocator keeps.
+const API_GROWTH_MAX_MIB: f64 = 64.0;
+
+/// How much memory a worker takes with a backlog, and an API with RabbitMQ blocked; and thirty kills on one backlog
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Events of the small backlog, which the kills happen on as well
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    few: u64,
+    /// Events of the large backlog
+    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    many: u64,
+    /// Kills of a worker on one backlog
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    kills: u32,
+    /// Seconds for which RabbitMQ takes nothing, under full load
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    blocked_s: u64,
+    /// The image to run RabbitMQ from, as in rabbitmq:4-management; else what is installed
+    #[arg(long, value_name = "IMAGE")]
+    rabbitmq_image: Option<String>,
+    /// Writes the report here as JSON as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let mut tell = |line: &str| terminal::note(line);
+    let machine = Machine::here();
+    let options = Options {
+        few: arguments.few,
+        many: arguments.many,
+        kills: arguments.kills,
+        blocked: Duration::from_secs(arguments.blocked_s),
+        executable: std::env::current_exe().context("finding this executable")?,
+        directory: Path::new(DIRECTORY).join("logs"),
+        roles: super::roles()?,
+    };
+    let servers = stack::Options {
+        fresh: true,
+        rabbitmq_image: arguments.rabbitmq_image,
+        ..stack::Options::new(DIRECTORY)
+    };
+    let stack = tokio::task::block_in_place(|| Stack::start(&servers, &mut tell))?;
+    let memory = Box::pin(chaos::memory::run(stack, options, &mut tell)).await?;
+    for (name, value) in machine.lines() {
+        terminal::line(format_args!("{name:<11} {value}"));
+    }
+    terminal::line(format_args!("{:<11} {}\n\n{}", "RabbitMQ", memory.rabbitmq, table(&memory)));
+    if let Some(file) = &arguments.json {
+        let written = serde_json::to_vec_pretty(&memory)?;
+        std::fs::write(file, written).with_context(|| format!("writing {}", file.display()))?;
+    }
+    let (few, many) = (memory.few.1, memory.many.1);
+    ensure!(many <= WORKER_MAX_MIB, "a worker takes {many:.1} MiB before {} events", memory.many.0);
+    ensure!(
+        many <= few * RATIO_MAX,
+        "a worker takes {:.2} times as much before the large backlog",
+        many / few
+    );
+    ensure!(memory.killed.0 == memory.killed.1, "{} of {} events counted", memory.killed.1, memory.killed.0);
+    let grown = memory.api.1 - memory.api.0;
+    ensure!(grown <= API_GROWTH_MAX_MIB, "an API takes {grown:.1} MiB more while RabbitMQ is blocked");
+    Ok(())
+}
+
+fn table(memory: &Memory) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header(["measured", "", "target"]);
+    let ratio = memory.many.1 / memory.few.1;
+    for (name, value, target) in [
+        (
+            format!("worker, {} events waiting, MiB", memory.few.0),
+            format!("{:.1}", memory.few.1),
+            String::new(),
+        ),
+        (
+            format!("worker, {} events waiting, MiB", memory.many.0),
+            format!("{:.1}", memory.many.1),
+            format!("≤ {WORKER_MAX_MIB}"),
+        ),
+        ("the second by the first".to_owned(), format!("{ratio:.2}"), format!("≤ {RATIO_MAX:.2}")),
+        ("API under full load, MiB".to_owned(), format!("{:.1}", memory.api.0), String::new()),
+        (
+            "API, RabbitMQ blocked under it, MiB".to_owned(),
+            format!("{:.1}", memory.api.1),
+            format!("≤ {:.1}", memory.api.0 + API_GROWTH_MAX_MIB),
+        ),
+        (
+            "events accepted while it was blocked".to_owned(),
+            memory.accepted_blocked.to_string(),
+            "> 0".to_owned(),
+        ),
+        (
+            format!("events counted after {} kills of the worker", memory.kills),
+            memory.killed.1.to_string(),
+            format!("= {}", memory.killed.0),
+        ),
+    ] {
+        table.add_row([name, value, target]);
+    }
+    table
+}

@@ -1,0 +1,2 @@
+-- Writes out everything that is dirty. Locks no rows.
+checkpoint

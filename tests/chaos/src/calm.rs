@@ -1,0 +1,260 @@
+//! One way of being away at a time and nothing else done: how long each request takes, how long things take to go on,
+//! and that nothing is refused as long as one of the two servers is there.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use database::Session;
+use proxy::Mode;
+use tokio::net::TcpStream;
+
+use crate::faults::Faults;
+use crate::plan::Target;
+use crate::report::{Outage, Resumed};
+use crate::slot::fetch;
+use crate::system::{EACH, System};
+
+/// How long something is away.
+const AWAY: Duration = Duration::from_secs(5);
+/// How long the rate before is taken over.
+const BEFORE: Duration = Duration::from_secs(2);
+/// How late everything is that comes from RabbitMQ or goes there, when it is slow: two ways are more than half of the
+/// time that a request has.
+const LATE: Duration = Duration::from_millis(700);
+/// A request's time, and 100 ms.
+const ANSWER_MAX_MS: u64 = 2100;
+const PUBLISHING_MAX_MS: u64 = 3000;
+const COUNTING_MAX_MS: u64 = 5000;
+const POLL: Duration = Duration::from_millis(10);
+/// Longest wait for anything to go on.
+const GOES_ON_MAX: Duration = Duration::from_secs(60);
+/// Events that are on their way while everything is well.
+const ON_THEIR_WAY: u64 = 2000;
+
+/// A way of being away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    RabbitMqKilled,
+    RabbitMqAlarmed,
+    RabbitMqSlow,
+    RabbitMqSilent,
+    RabbitMqRefusing,
+    PostgresKilled,
+    BothKilled,
+}
+
+impl Way {
+    const ALL: [Self; 7] = [
+        Self::RabbitMqKilled,
+        Self::RabbitMqAlarmed,
+        Self::RabbitMqSlow,
+        Self::RabbitMqSilent,
+        Self::RabbitMqRefusing,
+        Self::PostgresKilled,
+        Self::BothKilled,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::RabbitMqKilled => "RabbitMQ killed",
+            Self::RabbitMqAlarmed => "RabbitMQ short of memory",
+            Self::RabbitMqSlow => "RabbitMQ slow",
+            Self::RabbitMqSilent => "RabbitMQ silent",
+            Self::RabbitMqRefusing => "RabbitMQ refuses connections",
+            Self::PostgresKilled => "Postgres killed",
+            Self::BothKilled => "both killed",
+        }
+    }
+}
+
+/// Goes through all ways, so often.
+pub(crate) async fn run(
+    faults: &Faults,
+    rounds: u32,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> anyhow::Result<Resumed> {
+    let mut resumed = Resumed { rounds, ..Resumed::default() };
+    for round in 1..=rounds {
+        for way in Way::ALL {
+            progress(&format!("nothing but: {} (round {round} of {rounds})", way.name()));
+            let outage = outage(faults, way, &mut resumed).await.with_context(|| way.name())?;
+            resumed.add(outage);
+        }
+    }
+    judge(faults, &resumed);
+    Ok(resumed)
+}
+
+fn judge(faults: &Faults, resumed: &Resumed) {
+    for outage in &resumed.outages {
+        let (what, slowest) = (&outage.what, outage.slowest_ms);
+        if slowest > ANSWER_MAX_MS {
+            faults.differs(format!("{what}: an answer took {slowest} ms, of {ANSWER_MAX_MS}"));
+        }
+        if *what == Way::BothKilled.name() {
+            continue;
+        }
+        if outage.not_accepted > 0 {
+            faults.differs(format!("{what}: {} events were not accepted", outage.not_accepted));
+        }
+    }
+    for (took, most, what) in [
+        (resumed.publishing_ms, PUBLISHING_MAX_MS, "publishing again after RabbitMQ listened"),
+        (resumed.counting_ms, COUNTING_MAX_MS, "counting again after Postgres took connections"),
+    ] {
+        if took > most {
+            faults.differs(format!("{what} took {took} ms, of {most}"));
+        }
+    }
+}
+
+async fn outage(faults: &Faults, way: Way, resumed: &mut Resumed) -> anyhow::Result<Outage> {
+    caught_up(faults).await;
+    let before_per_s = rate(faults, BEFORE).await;
+    faults.progress.slowest_ms.store(0, Ordering::Relaxed);
+    let lost = not_accepted(faults);
+    begin(faults, way).await?;
+    let away_per_s = rate(faults, AWAY).await;
+    end(faults, way, resumed).await?;
+    Ok(Outage {
+        what: way.name(),
+        before_per_s,
+        away_per_s,
+        not_accepted: not_accepted(faults) - lost,
+        slowest_ms: faults.progress.slowest_ms.load(Ordering::Relaxed),
+    })
+}
+
+async fn begin(faults: &Faults, way: Way) -> anyhow::Result<()> {
+    match way {
+        Way::RabbitMqKilled => faults.kill(Target::RabbitMq).await.map(drop),
+        Way::RabbitMqAlarmed => alarm(faults, true).await,
+        Way::RabbitMqSlow => wires(faults, Mode::Late(LATE), false).await,
+        Way::RabbitMqSilent => wires(faults, Mode::Silent, false).await,
+        Way::RabbitMqRefusing => wires(faults, Mode::Refuse, true).await,
+        Way::PostgresKilled => faults.kill(Target::Postgres).await.map(drop),
+        Way::BothKilled => faults.kill_both(Target::RabbitMq, Target::Postgres).await,
+    }
+}
+
+async fn end(faults: &Faults, way: Way, resumed: &mut Resumed) -> anyhow::Result<()> {
+    match way {
+        Way::RabbitMqKilled => {
+            let (started, took) = tokio::join!(faults.start(Target::RabbitMq), publishing(faults));
+            resumed.publishing_ms = resumed.publishing_ms.max(millis(took));
+            started
+        }
+        Way::RabbitMqAlarmed => alarm(faults, false).await,
+        Way::RabbitMqSlow | Way::RabbitMqSilent | Way::RabbitMqRefusing => {
+            wires(faults, Mode::Open, way == Way::RabbitMqSilent).await
+        }
+        Way::PostgresKilled => {
+            let (started, took) = tokio::join!(faults.start(Target::Postgres), counting(faults));
+            resumed.counting_ms = resumed.counting_ms.max(millis(took));
+            started?;
+            drain_ratio(faults, resumed).await;
+            Ok(())
+        }
+        Way::BothKilled => {
+            let (one, other) = tokio::join!(faults.start(Target::RabbitMq), faults.start(Target::Postgres));
+            one.and(other)
+        }
+    }
+}
+
+async fn alarm(faults: &Faults, on: bool) -> anyhow::Result<()> {
+    System::with(&faults.system.rabbitmq, move |server| server.set_short_of_memory(on)).await??;
+    if on {
+        faults.note("memory alarm of RabbitMQ");
+    }
+    Ok(())
+}
+
+/// What happens between the APIs and RabbitMQ.
+async fn wires(faults: &Faults, mode: Mode, cut: bool) -> anyhow::Result<()> {
+    for number in 0..EACH {
+        let slot = faults.system.slot_of(Target::Api(number)).context("no such service")?.lock().await;
+        slot.to_rabbitmq.set(mode);
+        if cut {
+            slot.to_rabbitmq.cut();
+        }
+    }
+    Ok(())
+}
+
+/// From RabbitMQ listening until every API publishes.
+async fn publishing(faults: &Faults) -> Duration {
+    until(async || TcpStream::connect(faults.system.amqp).await.is_ok()).await;
+    let since = Instant::now();
+    for api in &faults.system.api_addresses {
+        until(async || broker_works(*api).await).await;
+    }
+    since.elapsed()
+}
+
+/// From Postgres taking connections until more is accounted for than before it went.
+async fn counting(faults: &Faults) -> Duration {
+    let before = faults.settled.load(Ordering::Relaxed);
+    until(async || Session::open(&faults.system.database).await.is_ok()).await;
+    let since = Instant::now();
+    until(async || {
+        faults.system.settled().await.is_ok_and(|now| u64::try_from(now).unwrap_or_default() > before)
+    })
+    .await;
+    since.elapsed()
+}
+
+/// What is counted while a backlog drains, over what is accepted meanwhile.
+async fn drain_ratio(faults: &Faults, resumed: &mut Resumed) {
+    let (accepted_before, settled_before) = (accepted(faults), faults.settled.load(Ordering::Relaxed));
+    let began = Instant::now();
+    caught_up(faults).await;
+    let arrived = accepted(faults).saturating_sub(accepted_before);
+    let drained = faults.settled.load(Ordering::Relaxed).saturating_sub(settled_before);
+    // Where it had caught up already there is nothing to divide.
+    if began.elapsed() > Duration::from_millis(100) && arrived > 0 {
+        let ratio = drained as f64 / arrived as f64;
+        resumed.drain_ratio = Some(resumed.drain_ratio.map_or(ratio, |least| least.min(ratio)));
+    }
+}
+
+/// Events accepted a second, over a time.
+async fn rate(faults: &Faults, time: Duration) -> f64 {
+    let before = accepted(faults);
+    let began = Instant::now();
+    tokio::time::sleep(time).await;
+    accepted(faults).saturating_sub(before) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Waits until what is accepted is accounted for, but for what is on its way.
+async fn caught_up(faults: &Faults) {
+    until(async || accepted(faults) < faults.settled.load(Ordering::Relaxed) + ON_THEIR_WAY).await;
+}
+
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + GOES_ON_MAX;
+    while !is_so().await && Instant::now() < deadline {
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn broker_works(api: SocketAddr) -> bool {
+    let Some((_, body)) = fetch(api, "/readyz").await else { return false };
+    let parsed: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    parsed.pointer("/parts/broker/works") == Some(&serde_json::Value::Bool(true))
+}
+
+fn accepted(faults: &Faults) -> u64 {
+    faults.progress.accepted.load(Ordering::Relaxed)
+}
+
+fn not_accepted(faults: &Faults) -> u64 {
+    let progress = &faults.progress;
+    progress.refused.load(Ordering::Relaxed) + progress.unknown.load(Ordering::Relaxed)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,343 @@
+//! Doing what a plan says, and counting what was done; kills that met nothing under way are counted apart.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use database::{Session, Statement, statement};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use proxy::{Mode, Proxy};
+use serde::Serialize;
+use stack::{Postgres, RabbitMq};
+
+use crate::generator::{Door, Progress};
+use crate::plan::{Fault, Harm, Target, Wire};
+use crate::system::{System, lock};
+
+const CHECKPOINT: Statement = statement!("checkpoint.sql");
+/// How late bytes are on a wire with latency.
+const LATENCY: Duration = Duration::from_millis(60);
+/// The pause between portions on a slow wire.
+const PORTION_PAUSE: Duration = Duration::from_millis(10);
+/// Two kills within this are one double kill.
+const SAME_MOMENT: Duration = Duration::from_millis(100);
+/// From the beginning of a checkpoint to the kill.
+const INTO_CHECKPOINT: Duration = Duration::from_millis(30);
+
+/// What was done, by name.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Done {
+    /// So often.
+    pub times: u64,
+    /// So often with requests unanswered or accepted events not yet counted.
+    pub under_way: u64,
+}
+
+/// Does faults to a system.
+pub(crate) struct Faults {
+    pub(crate) system: Arc<System>,
+    pub(crate) doors: Vec<Arc<Door>>,
+    pub(crate) progress: Arc<Progress>,
+    /// What the tables accounted for when they were last asked.
+    pub(crate) settled: Arc<std::sync::atomic::AtomicU64>,
+    done: Mutex<BTreeMap<String, Done>>,
+    differences: Mutex<Vec<String>>,
+}
+
+impl Faults {
+    pub(crate) fn new(
+        system: Arc<System>,
+        doors: Vec<Arc<Door>>,
+        progress: Arc<Progress>,
+        settled: Arc<std::sync::atomic::AtomicU64>,
+    ) -> Self {
+        Self { system, doors, progress, settled, done: Mutex::default(), differences: Mutex::default() }
+    }
+
+    /// What was done so far.
+    pub(crate) fn done(&self) -> BTreeMap<String, Done> {
+        lock(&self.done).clone()
+    }
+
+    /// What went wrong that should not have.
+    pub(crate) fn differences(&self) -> Vec<String> {
+        lock(&self.differences).clone()
+    }
+
+    /// How things stand, in a line.
+    pub(crate) fn line(&self) -> String {
+        let Progress { accepted, unknown, refused, .. } = &*self.progress;
+        let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        format!(
+            "{} accepted, {} unknown, {} refused; {} accounted for; {} kills",
+            of(accepted),
+            of(unknown),
+            of(refused),
+            of(&self.settled),
+            lock(&self.done)
+                .iter()
+                .filter(|(name, _)| name.starts_with("kill -9"))
+                .map(|(_, done)| done.times)
+                .sum::<u64>()
+        )
+    }
+
+    pub(crate) fn note(&self, what: impl Into<String>) {
+        let under_way = self.is_under_way();
+        self.note_as(what, under_way);
+    }
+
+    pub(crate) fn note_as(&self, what: impl Into<String>, under_way: bool) {
+        let mut done = lock(&self.done);
+        let done = done.entry(what.into()).or_default();
+        done.times += 1;
+        done.under_way += u64::from(under_way);
+    }
+
+    pub(crate) fn differs(&self, what: String) {
+        lock(&self.differences).push(what);
+    }
+
+    /// Requests are unanswered, or accepted events are not yet accounted for.
+    fn is_under_way(&self) -> bool {
+        let waiting = |door: &Arc<Door>| door.outstanding.load(Ordering::Relaxed) > 0;
+        let accepted = self.progress.accepted.load(Ordering::Relaxed);
+        self.doors.iter().any(waiting) || accepted > self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Does one thing, and returns when it is over and everything is started again.
+    pub(crate) async fn apply(&self, fault: Fault) -> anyhow::Result<()> {
+        match fault {
+            Fault::Kill(target, down) => {
+                self.kill(target).await?;
+                tokio::time::sleep(down).await;
+                self.start(target).await
+            }
+            Fault::KillBoth(one, other, down) => {
+                self.kill_both(one, other).await?;
+                tokio::time::sleep(down).await;
+                let (first, second) = tokio::join!(self.start(one), self.start(other));
+                first.and(second)
+            }
+            Fault::KillBackend => self.kill_backend().await,
+            Fault::KillInCheckpoint => self.kill_in_checkpoint().await,
+            Fault::Alarm(time) => self.alarm(time).await,
+            Fault::Pause(target, time) => self.pause(target, time).await,
+            Fault::Restart(target) => self.restart(target).await,
+            Fault::Net(wire, harm) => self.harm(wire, harm).await,
+        }
+    }
+
+    /// Kills both. It is a double kill only if it was at the same moment, which a place that is held by the other track
+    /// prevents.
+    pub(crate) async fn kill_both(&self, one: Target, other: Target) -> anyhow::Result<()> {
+        let (first, second) = tokio::join!(self.kill(one), self.kill(other));
+        let (first, second) = (first?, second?);
+        if first.max(second) - first.min(second) < SAME_MOMENT {
+            self.note("double kill");
+        }
+        Ok(())
+    }
+
+    /// Kills it, and says when.
+    pub(crate) async fn kill(&self, target: Target) -> anyhow::Result<Instant> {
+        let at;
+        match target {
+            Target::RabbitMq => {
+                self.note("kill -9 RabbitMQ");
+                at = Instant::now();
+                System::with(&self.system.rabbitmq, RabbitMq::kill_9).await??;
+            }
+            Target::Postgres => {
+                self.note("kill -9 Postgres");
+                at = Instant::now();
+                System::with(&self.system.postgres, Postgres::kill_9).await??;
+            }
+            Target::Api(_) | Target::Worker(_) => {
+                let mut slot = self.system.slot_of(target).context("no such service")?.lock().await;
+                if let Some(Err(error)) = slot.service.as_mut().map(bench::Service::check) {
+                    self.differs(format!("{target}: {error}"));
+                }
+                self.note(match target {
+                    Target::Api(_) => "kill -9 api",
+                    _ => "kill -9 worker",
+                });
+                at = Instant::now();
+                slot.kill_9().await?;
+            }
+        }
+        Ok(at)
+    }
+
+    pub(crate) async fn start(&self, target: Target) -> anyhow::Result<()> {
+        match target {
+            Target::RabbitMq => System::with(&self.system.rabbitmq, RabbitMq::restart).await??,
+            Target::Postgres => System::with(&self.system.postgres, Postgres::restart).await??,
+            Target::Api(_) | Target::Worker(_) => {
+                let mut slot = self.system.slot_of(target).context("no such service")?.lock().await;
+                slot.start(None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn kill_backend(&self) -> anyhow::Result<()> {
+        let Some(pid) = self.system.busy_backend().await? else { return Ok(()) };
+        self.note("kill -9 a backend of Postgres");
+        // It may have ended by itself meanwhile.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        Ok(())
+    }
+
+    pub(crate) async fn kill_in_checkpoint(&self) -> anyhow::Result<()> {
+        let session = Session::open(&self.system.database).await?;
+        let checkpoint = session.client.batch_execute(CHECKPOINT.sql);
+        tokio::select! {
+            // A checkpoint that is done already is one that the kill does not meet.
+            done = checkpoint => { done?; }
+            () = tokio::time::sleep(INTO_CHECKPOINT) => self.note("Postgres killed in a checkpoint"),
+        }
+        self.kill(Target::Postgres).await?;
+        self.start(Target::Postgres).await
+    }
+
+    async fn alarm(&self, time: Duration) -> anyhow::Result<()> {
+        System::with(&self.system.rabbitmq, |server| server.set_short_of_memory(true)).await??;
+        self.note("memory alarm of RabbitMQ");
+        tokio::time::sleep(time).await;
+        System::with(&self.system.rabbitmq, |server| server.set_short_of_memory(false)).await??;
+        Ok(())
+    }
+
+    async fn pause(&self, target: Target, time: Duration) -> anyhow::Result<()> {
+        match target {
+            Target::RabbitMq => {
+                self.note("SIGSTOP RabbitMQ");
+                System::with(&self.system.rabbitmq, |server| server.pause()).await?;
+                tokio::time::sleep(time).await;
+                System::with(&self.system.rabbitmq, |server| server.resume()).await?;
+            }
+            Target::Postgres => {
+                self.note("SIGSTOP Postgres");
+                System::with(&self.system.postgres, |server| server.pause()).await?;
+                tokio::time::sleep(time).await;
+                System::with(&self.system.postgres, |server| server.resume()).await?;
+            }
+            Target::Api(number) => {
+                let slot = self.system.slot_of(target).context("no such service")?.lock().await;
+                let _disturbed = Disturbed::new(self.doors.get(number));
+                self.note("SIGSTOP api");
+                slot.signal(Signal::SIGSTOP);
+                tokio::time::sleep(time).await;
+                slot.signal(Signal::SIGCONT);
+            }
+            Target::Worker(_) => {
+                let slot = self.system.slot_of(target).context("no such service")?.lock().await;
+                self.note("SIGSTOP worker");
+                slot.signal(Signal::SIGSTOP);
+                tokio::time::sleep(time).await;
+                slot.signal(Signal::SIGCONT);
+            }
+        }
+        Ok(())
+    }
+
+    async fn restart(&self, target: Target) -> anyhow::Result<()> {
+        match target {
+            Target::RabbitMq => self.note("restart RabbitMQ"),
+            Target::Postgres => self.note("restart Postgres"),
+            Target::Api(_) | Target::Worker(_) => {
+                let mut slot = self.system.slot_of(target).context("no such service")?.lock().await;
+                self.note("restart of a service");
+                if let Err(error) = slot.stop().await {
+                    self.differs(format!("{target}: {error}"));
+                }
+                return slot.start(None).await;
+            }
+        }
+        self.start(target).await
+    }
+
+    async fn harm(&self, wire: Wire, harm: Harm) -> anyhow::Result<()> {
+        let target = match wire {
+            Wire::Http(number) => {
+                let proxy = self.system.http.get(number).context("no such wire")?;
+                let _disturbed = Disturbed::new(self.doors.get(number));
+                self.harm_proxy(proxy, harm).await;
+                return Ok(());
+            }
+            Wire::ToRabbitMq(target) | Wire::ToPostgres(target) => target,
+        };
+        // The place is held meanwhile: a process behind a harmed wire is killed by the other track, if at all.
+        let slot = self.system.slot_of(target).context("no such service")?.lock().await;
+        let proxy = if matches!(wire, Wire::ToRabbitMq(_)) { &slot.to_rabbitmq } else { &slot.to_postgres };
+        self.harm_proxy(proxy, harm).await;
+        Ok(())
+    }
+
+    async fn harm_proxy(&self, proxy: &Proxy, harm: Harm) {
+        let (mode, time, name) = match harm {
+            Harm::Cut => {
+                self.note("cut");
+                return proxy.cut();
+            }
+            Harm::Reset => {
+                self.note("reset");
+                return proxy.reset();
+            }
+            Harm::Late(time) => (Mode::Late(LATENCY), time, "latency"),
+            Harm::Slow(time) => (Mode::Slow(PORTION_PAUSE), time, "slow"),
+            Harm::HalfOpen(time) => (Mode::Swallow, time, "half-open"),
+            Harm::Silent(time) => (Mode::Silent, time, "silence"),
+        };
+        self.note(name);
+        proxy.set(mode);
+        tokio::time::sleep(time).await;
+        proxy.set(Mode::Open);
+        if matches!(harm, Harm::HalfOpen(_) | Harm::Silent(_)) {
+            proxy.cut();
+        }
+    }
+
+    /// A worker is stopped with deliveries in hand, they are given to the other, and then it goes on.
+    pub(crate) async fn zombie(&self, number: usize) -> anyhow::Result<()> {
+        let slot = self.system.slot_of(Target::Worker(number)).context("no such service")?.lock().await;
+        let under_way = self.is_under_way();
+        slot.signal(Signal::SIGSTOP);
+        slot.to_rabbitmq.cut();
+        let before = self.settled.load(Ordering::Relaxed);
+        let moved = async {
+            while self.settled.load(Ordering::Relaxed) == before {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // What it held comes to the other worker, which may have to wait for the zombie's transaction.
+        let _ = tokio::time::timeout(Duration::from_millis(600), moved).await;
+        slot.signal(Signal::SIGCONT);
+        self.note_as("zombie worker resumed after redelivery", under_way);
+        Ok(())
+    }
+}
+
+/// Marks a door for as long as something on the way to it is not as it should be.
+struct Disturbed<'a>(Option<&'a Arc<Door>>);
+
+impl<'a> Disturbed<'a> {
+    fn new(door: Option<&'a Arc<Door>>) -> Self {
+        if let Some(door) = door {
+            door.disturbance.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(door)
+    }
+}
+
+impl Drop for Disturbed<'_> {
+    fn drop(&mut self) {
+        if let Some(door) = self.0 {
+            door.disturbance.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What is done to the system, and when: all of it follows from the seed.
+//!
+//! Two tracks run side by side, one for the servers and one for the services and the network between, so that faults
+//! also meet each other by chance. On each, a bag of faults is drawn empty in random order, again and again.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+/// Something that can be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// A Blogs API, by number.
+    Api(usize),
+    /// An Analytics worker, by number.
+    Worker(usize),
+    /// The RabbitMQ node.
+    RabbitMq,
+    /// The Postgres server, all of its processes.
+    Postgres,
+}
+
+/// One thing that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// kill -9, and started again after so long.
+    Kill(Target, Duration),
+    /// kill -9 of two at the same moment.
+    KillBoth(Target, Target, Duration),
+    /// kill -9 of one backend of Postgres, which makes it recover.
+    KillBackend,
+    /// kill -9 of Postgres while it writes a checkpoint.
+    KillInCheckpoint,
+    /// RabbitMQ raises its memory alarm, and clears it after so long.
+    Alarm(Duration),
+    /// SIGSTOP, and SIGCONT after so long.
+    Pause(Target, Duration),
+    /// Stopped in order, and started again.
+    Restart(Target),
+    /// Something happens to the connections between a service and a server, or the generator and an API.
+    Net(Wire, Harm),
+}
+
+/// Where a proxy stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Between the generator and an API.
+    Http(usize),
+    /// Between a service and RabbitMQ.
+    ToRabbitMq(Target),
+    /// Between a service and Postgres.
+    ToPostgres(Target),
+}
+
+/// What happens on a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// Every connection is closed.
+    Cut,
+    /// Every connection is reset.
+    Reset,
+    /// Bytes come later, for so long.
+    Late(Duration),
+    /// Bytes come in small portions with pauses, for so long.
+    Slow(Duration),
+    /// Answers are lost, for so long; then the connections are cut.
+    HalfOpen(Duration),
+    /// Nothing passes, for so long; then the connections are cut.
+    Silent(Duration),
+}
+
+/// A fault, and how long nothing happens before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// The pause before.
+    pub pause: Duration,
+    /// What is done then.
+    pub fault: Fault,
+}
+
+/// A plan.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What happens to the servers.
+    pub servers: Vec<Step>,
+    /// What happens to the services and the wires.
+    pub services: Vec<Step>,
+}
+
+/// Bags of each track: enough for any duration.
+const BAGS: usize = 40;
+
+impl Plan {
+    /// The plan of a seed. It is longer than any run.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut servers = Vec::new();
+        let mut services = Vec::new();
+        for _ in 0..BAGS {
+            let mut bag = servers_bag(&mut random);
+            bag.shuffle(&mut random);
+            servers
+                .extend(bag.into_iter().map(|fault| Step { pause: between(&mut random, 300, 1500), fault }));
+            let mut bag = services_bag(&mut random);
+            bag.shuffle(&mut random);
+            services
+                .extend(bag.into_iter().map(|fault| Step { pause: between(&mut random, 200, 1200), fault }));
+        }
+        Self { servers, services }
+    }
+}
+
+fn servers_bag(random: &mut SmallRng) -> Vec<Fault> {
+    use Fault::{Alarm, Kill, KillBackend, KillBoth, KillInCheckpoint, Pause, Restart};
+    use Target::{Postgres, RabbitMq};
+    let worker = Target::Worker(random.random_range(0..2));
+    let api = Target::Api(random.random_range(0..2));
+    let mut down = || between(random, 0, 1500);
+    vec![
+        Kill(RabbitMq, down()),
+        Kill(RabbitMq, down()),
+        Kill(RabbitMq, down()),
+        KillBoth(RabbitMq, Postgres, down()),
+        KillBoth(RabbitMq, worker, down()),
+        KillBoth(Postgres, api, down()),
+        Kill(Postgres, down()),
+        Kill(Postgres, down()),
+        KillBackend,
+        KillInCheckpoint,
+        Restart(RabbitMq),
+        Restart(Postgres),
+        Alarm(between(random, 500, 3000)),
+        Pause(RabbitMq, between(random, 500, 4000)),
+        Pause(Postgres, between(random, 500, 4000)),
+    ]
+}
+
+fn services_bag(random: &mut SmallRng) -> Vec<Fault> {
+    use Fault::{Kill, KillBoth, Net, Pause, Restart};
+    use Target::{Api, Worker};
+    let (one, other) = (random.random_range(0..2), random.random_range(0..2));
+    let service = |random: &mut SmallRng| {
+        let number = random.random_range(0..2);
+        if random.random_range(0..2) == 0 { Api(number) } else { Worker(number) }
+    };
+    let mut bag = vec![
+        Kill(Api(0), between(random, 0, 800)),
+        Kill(Api(1), between(random, 0, 800)),
+        Kill(Worker(0), between(random, 0, 800)),
+        Kill(Worker(1), between(random, 0, 800)),
+        Kill(Worker(one), between(random, 0, 800)),
+        KillBoth(Api(other), Worker(one), between(random, 0, 800)),
+        KillBoth(Worker(0), Worker(1), between(random, 0, 800)),
+        Pause(Api(one), between(random, 200, 3000)),
+        Pause(Worker(other), between(random, 200, 4000)),
+        Restart(service(random)),
+    ];
+    for harm in 0..6 {
+        let wire = match random.random_range(0..6) {
+            0 => Wire::Http(random.random_range(0..2)),
+            1..4 => Wire::ToRabbitMq(service(random)),
+            _ => Wire::ToPostgres(service(random)),
+        };
+        let time = between(random, 500, 3500);
+        let harm = match harm {
+            0 => Harm::Cut,
+            1 => Harm::Reset,
+            2 => Harm::Late(time),
+            3 => Harm::Slow(time),
+            4 => Harm::HalfOpen(time),
+            _ => Harm::Silent(time),
+        };
+        bag.push(Net(wire, harm));
+    }
+    bag
+}
+
+fn between(random: &mut SmallRng, least_ms: u64, most_ms: u64) -> Duration {
+    Duration::from_millis(random.random_range(least_ms..=most_ms))
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api(number) => write!(f, "api {number}"),
+            Self::Worker(number) => write!(f, "worker {number}"),
+            Self::RabbitMq => f.write_str("RabbitMQ"),
+            Self::Postgres => f.write_str("Postgres"),
+        }
+    }
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(number) => write!(f, "generator to api {number}"),
+            Self::ToRabbitMq(from) => write!(f, "{from} to RabbitMQ"),
+            Self::ToPostgres(from) => write!(f, "{from} to Postgres"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(target, down) => write!(f, "kill -9 {target}, back after {} ms", down.as_millis()),
+            Self::KillBoth(one, other, down) => {
+                write!(f, "kill -9 {one} and {other}, back after {} ms", down.as_millis())
+            }
+            Self::KillBackend => f.write_str("kill -9 a backend of Postgres"),
+            Self::KillInCheckpoint => f.write_str("kill -9 Postgres in a checkpoint"),
+            Self::Alarm(time) => write!(f, "memory alarm of RabbitMQ for {} ms", time.as_millis()),
+            Self::Pause(target, time) => write!(f, "SIGSTOP {target} for {} ms", time.as_millis()),
+            Self::Restart(target) => write!(f, "restart {target}"),
+            Self::Net(wire, harm) => match harm {
+                Harm::Cut => write!(f, "cut {wire}"),
+                Harm::Reset => write!(f, "reset {wire}"),
+                Harm::Late(time) => write!(f, "latency on {wire} for {} ms", time.as_millis()),
+                Harm::Slow(time) => write!(f, "slow {wire} for {} ms", time.as_millis()),
+                Harm::HalfOpen(time) => write!(f, "half-open {wire} for {} ms", time.as_millis()),
+                Harm::Silent(time) => write!(f, "silence on {wire} for {} ms", time.as_millis()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_says_everything() {
+        let lines = |seed| {
+            let Plan { servers, services } = Plan::of(seed);
+            let line = |step: Step| format!("{:?} {}", step.pause, step.fault);
+            servers.into_iter().chain(services).map(line).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(7), lines(7));
+        assert_ne!(lines(7), lines(8));
+    }
+}
