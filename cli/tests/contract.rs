@@ -105,7 +105,6 @@ fn a_change_of_who_is_followed_names_who_tells_them() {
     refused(
         "alter table social.follow rename column followed_at to since",
         &[("notification-worker", "notification_insert.sql")],
-        &["analytics-worker"],
         "followed_at",
     );
 }

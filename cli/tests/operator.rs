@@ -103,6 +103,20 @@ fn author(up: &Up, handle: &str) -> (i64, i64) {
     (account["id"].as_i64().unwrap(), blog["id"].as_i64().unwrap())
 }
 
+/// Everybody has been told of the demo's blogs, and that stays so.
+fn look_at_fan_outs(operator: &Operator) {
+    let (_, fan_outs) = operator.json(&["fan-out", "list", "--all"]);
+    let told: Vec<&Value> =
+        fan_outs.as_array().unwrap().iter().filter(|fan_out| fan_out["total"] != 0).collect();
+    assert!(told.len() > 5 && told.iter().all(|fan_out| fan_out["state"] == "done"), "{fan_outs}");
+    let first = operator.done(&["fan-out", "list", "--all", "--limit", "1"]);
+    assert!(first.contains("more; --limit shows them"), "{first}");
+    let one = told[0]["blog_id"].to_string();
+    assert!(operator.failed(&["fan-out", "pause", &one]).contains("is done, so there is nothing to change"));
+    let nowhere = operator.failed(&["fan-out", "cancel", "999999"]);
+    assert!(nowhere.contains("there is no fan-out of a blog 999999"), "{nowhere}");
+}
+
 #[test]
 fn operators_look_decide_and_erase() {
     let up = Up::start("operator", &["--fresh"], &[]);
@@ -121,15 +135,7 @@ fn operators_look_decide_and_erase() {
     assert_eq!((code, &ledger["holds"]), (0, &json!(true)), "{ledger}");
     assert!(operator.done(&["ledger"]).contains("the equation holds"));
 
-    // Everybody has been told of the demo's blogs, and that stays so.
-    let fan_outs: Value = serde_json::from_str(&done(&["fan-out", "list", "--all", "--json"])).unwrap();
-    let told: Vec<&Value> =
-        fan_outs.as_array().unwrap().iter().filter(|fan_out| fan_out["total"] != 0).collect();
-    assert!(told.len() > 5 && told.iter().all(|fan_out| fan_out["state"] == "done"), "{fan_outs}");
-    assert!(done(&["fan-out", "list", "--all", "--limit", "1"]).contains("more; --limit shows them"));
-    let one = told[0]["blog_id"].to_string();
-    assert!(failed(&["fan-out", "pause", &one]).contains("is done, so there is nothing to change"));
-    assert!(failed(&["fan-out", "cancel", "999999"]).contains("there is no fan-out of a blog 999999"));
+    look_at_fan_outs(&operator);
 
     // A token that may import, and none for nobody.
     let token = operator.done(&["token", "--handle", "zebedee", "--scope", "import"]);

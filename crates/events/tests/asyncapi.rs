@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use events::{
     Action, BlogEvent, BlogEventKind, CONTENT_TYPE, Channel, ENGAGEMENT, ENVELOPE_EVENTS_MAX,
-    EngagementEvent, EngagementKind, Visitor, WIRE_VERSION, codec,
+    EngagementEvent, EngagementKind, FollowEvent, FollowEventKind, Visitor, WIRE_VERSION, codec,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -109,10 +109,10 @@ impl Consuming {
                     None => continue,
                 },
             };
-            let settled = match (queue, batch.suspect) {
-                (Queue::Engagement, None) => self.apply(&batch).await,
-                (Queue::Engagement, Some(id)) => self.try_suspect(&mut batch, id).await,
-                (Queue::EngagementDead, _) => self.park_dead(&batch).await,
+            let settled = match batch.suspect {
+                _ if queue == Queue::EngagementDead => self.park_dead(&batch).await,
+                Some(id) => self.try_suspect(&mut batch, id).await,
+                None => self.apply(&batch).await,
             };
             let parked = match settled {
                 Ok(parked) => parked,

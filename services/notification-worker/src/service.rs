@@ -9,8 +9,8 @@ use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
 use runtime::shutdown::together;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::Consuming;

@@ -149,7 +149,7 @@ async fn while_rabbitmq_takes_nothing_for_want_of_memory_events_are_kept() {
 async fn what_a_full_queue_refuses_is_kept() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.accept_timeout_ms", 4000)).await;
-    connected(&api).await;
+    api.connected().await;
     let blog = world.blogs(1).await[0];
     // A queue that rejects what does not fit any more says so to whoever publishes.
     let full = json!({"pattern": "^analytics", "apply-to": "queues", "definition": {"max-length": 1}});
