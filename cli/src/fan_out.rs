@@ -40,12 +40,16 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Fan-outs with their progress, those that have not ended first
+    #[command(after_help = EXAMPLES)]
     List(List),
     /// Stop one until it is resumed
+    #[command(after_help = EXAMPLES)]
     Pause(Which),
     /// Let one go on that is paused or withdrawn
+    #[command(after_help = EXAMPLES)]
     Resume(Which),
     /// End one for good; who has been told stays told
+    #[command(after_help = EXAMPLES)]
     Cancel(Which),
 }
 

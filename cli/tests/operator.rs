@@ -190,7 +190,9 @@ fn export_and_erase(operator: &Operator, id: i64) {
     let export: Value = serde_json::from_str(&operator.done(&["account", "export", "zebedee"])).unwrap();
     assert_eq!(export["account"]["email"], "zebedee@example.org");
     assert_eq!(export["blogs"][0]["title"], "zebedee");
-    for (part, items) in [("blogs", 1), ("answers", 0), ("likes", 0), ("parked", 0)] {
+    for (part, items) in
+        [("blogs", 1), ("answers", 0), ("following", 0), ("likes", 0), ("parked", 0), ("notifications", 0)]
+    {
         assert_eq!(export[part].as_array().unwrap().len(), items, "{part}: {export}");
     }
     let file = directory(operator.0).join("zebedee.json");

@@ -18,7 +18,7 @@ use crate::terminal;
 const ACCOUNT_EXPORT: Statement = statement!("account_export.sql");
 /// The parts in the order in which they come: one object, then lists.
 const ACCOUNT: &str = "account";
-const LISTS: [&str; 4] = ["blogs", "answers", "likes", "parked"];
+const LISTS: [&str; 6] = ["blogs", "answers", "following", "likes", "parked", "notifications"];
 
 const EXAMPLES: &str = "\
 Examples:

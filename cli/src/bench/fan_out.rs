@@ -18,8 +18,17 @@ use crate::terminal;
 /// The servers' data and the services' logs, beside those of `commonplace up`.
 const DIRECTORY: &str = ".stack/bench";
 
+const EXAMPLES: &str = "\
+Examples:
+  commonplace bench fan-out
+  commonplace bench fan-out --followers 100000 --rounds 1 --kills 3
+  commonplace bench fan-out --json report.json
+
+Exit codes: 0 measured, and everybody was told once; 1 somebody was not, or it failed; 2 wrong usage.";
+
 /// Telling a million followers: the worker, one raw statement, and a middleman over HTTP
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Followers of the author
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(1000..=10_000_000))]

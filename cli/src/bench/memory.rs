@@ -21,8 +21,17 @@ const RATIO_MAX: f64 = 1.10;
 /// is encoded for the outbox, and as much again for what the allocator keeps.
 const API_GROWTH_MAX_MIB: f64 = 64.0;
 
+const EXAMPLES: &str = "\
+Examples:
+  commonplace bench memory
+  commonplace bench memory --few 10000 --many 500000 --kills 3
+  commonplace bench memory --json report.json
+
+Exit codes: 0 measured, and within bounds; 1 a bound is passed, or it failed; 2 wrong usage.";
+
 /// How much memory a worker takes with a backlog, and an API with RabbitMQ blocked; and thirty kills on one backlog
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Events of the small backlog, which the kills happen on as well
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
