@@ -168,9 +168,16 @@ language sql stable security definer set search_path = '' as $$
    order by f.followee_id)
 $$;
 
--- A sample would keep ids of accounts, and nobody plans by them: these tables are read by key alone.
-alter table social.follow alter column followee_id set statistics 0, alter column follower_id set statistics 0;
+-- A sample would keep ids of accounts, and nobody plans by this one.
 alter table social.follow_counter alter column account_id set statistics 0;
+
+-- As before, and the follows, whose samples the plan of a fan-out needs. (A table that has become empty keeps its sample
+-- until somebody follows again.)
+create or replace function blogs.sample_again() returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  analyze blogs.blog (author_id), social.follow (followee_id, follower_id);
+end $$;
 
 -- As before, and its follows in both directions: with them goes one from the counter of everybody on the other side.
 -- Locks the account, its blogs, then the follows, in key order each. An envelope may also name it as who is followed.
