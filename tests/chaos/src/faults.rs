@@ -22,6 +22,9 @@ const CHECKPOINT: Statement = statement!("checkpoint.sql");
 const LATENCY: Duration = Duration::from_millis(60);
 /// The pause between portions on a slow wire.
 const PORTION_PAUSE: Duration = Duration::from_millis(10);
+/// Longest recovery of Postgres.
+const ACCEPTS_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
 /// Two kills within this are one double kill.
 const SAME_MOMENT: Duration = Duration::from_millis(100);
 /// From the beginning of a checkpoint to the kill.
@@ -185,6 +188,7 @@ impl Faults {
     }
 
     async fn kill_backend(&self) -> anyhow::Result<()> {
+        self.postgres_accepts().await?;
         let Some(pid) = self.system.busy_backend().await? else { return Ok(()) };
         self.note("kill -9 a backend of Postgres");
         // It may have ended by itself meanwhile.
@@ -192,8 +196,19 @@ impl Faults {
         Ok(())
     }
 
+    /// Waits until Postgres takes connections: after a backend was killed it recovers by itself.
+    async fn postgres_accepts(&self) -> anyhow::Result<Session> {
+        let deadline = Instant::now() + ACCEPTS_MAX;
+        loop {
+            match Session::open(&self.system.database).await {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+                opened => return Ok(opened?),
+            }
+        }
+    }
+
     pub(crate) async fn kill_in_checkpoint(&self) -> anyhow::Result<()> {
-        let session = Session::open(&self.system.database).await?;
+        let session = self.postgres_accepts().await?;
         let checkpoint = session.client.batch_execute(CHECKPOINT.sql);
         tokio::select! {
             // A checkpoint that is done already is one that the kill does not meet.

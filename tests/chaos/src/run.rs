@@ -155,10 +155,12 @@ async fn break_it(
     let until = Instant::now() + options.duration;
     progress(&format!("the plan of seed {} begins, for {} s", options.seed, options.duration.as_secs()));
     let (lines, mut said) = tokio::sync::mpsc::channel(64);
-    let mut tracks = JoinSet::new();
+    let (mut tracks, halt) = (JoinSet::new(), stop.child_token());
     for (name, steps) in [("servers", plan.servers), ("services", plan.services)] {
-        let track = follow(Arc::clone(faults), name, steps, until, stop.clone(), lines.clone());
-        tracks.spawn(track);
+        let track = follow(Arc::clone(faults), name, steps, until, halt.clone(), lines.clone());
+        // A track that cannot go on ends the other one.
+        let halt = halt.clone();
+        tracks.spawn(async move { track.await.inspect_err(|_| halt.cancel()) });
     }
     drop(lines);
     let mut ticks = tokio::time::interval(LINE);
