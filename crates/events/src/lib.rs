@@ -1,6 +1,6 @@
 //! The wire: what the services say to each other, and nothing about how it travels.
 //!
-//! An [`Event`] is a fact in the past tense ("this visitor viewed that blog"). An [`Envelope`] is one AMQP
+//! An [`EngagementEvent`] is a fact in the past tense ("this visitor viewed that blog"). An [`Envelope`] is one AMQP
 //! message that carries one or more events; its id is the idempotency key of the whole message path. On the
 //! wire an envelope is a CloudEvents 1.0 JSON batch ([`codec`]). The types here are the wire's own: they are
 //! neither the rows of the database nor the bodies of the HTTP API, and each of those converts at its border.
