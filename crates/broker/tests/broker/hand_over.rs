@@ -198,8 +198,7 @@ fn forbid_publishing(url: &str) {
     let (user, vhost) = (url.split(['/', ':']).nth(3).unwrap(), url.rsplit_once('/').unwrap().1);
     let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
     let address = format!("{}/api/permissions/{vhost}/{user}", rabbitmq().management_url());
-    let rights =
-        serde_json::json!({"configure": ".*", "write": "^(analytics.*|notification.*|commonplace.dead)$", "read": ".*"});
+    let rights = serde_json::json!({"configure": ".*", "write": "^(analytics.*|notification.*|commonplace.dead)$", "read": ".*"});
     agent.put(address).send_json(rights).unwrap();
 }
 
