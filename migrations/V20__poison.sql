@@ -7,6 +7,8 @@ set local role analytics_owner;
 create table analytics.attempt (
   envelope_id uuid primary key,
   attempts integer not null,
+  -- The try that was counted last: told again, because its answer was lost, it counts no second time.
+  last_try uuid not null,
   first_at timestamptz not null default now()
 );
 
@@ -27,7 +29,7 @@ language sql security definer set search_path = '' as $$
   delete from analytics.attempt where envelope_id = envelope
 $$;
 
-grant select, insert, update (attempts) on analytics.attempt to analytics_worker;
+grant select, insert, update (attempts, last_try) on analytics.attempt to analytics_worker;
 grant execute on function analytics.end_attempt(uuid) to analytics_worker;
 grant select, insert, update (minute, events, good_at) on analytics.intake to engagement_writer;
 grant select on analytics.attempt, analytics.intake to operator;

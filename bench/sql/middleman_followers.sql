@@ -1,8 +1,7 @@
 -- The next page of followers to be told, for the middleman's GET: the same people as a fan-out tells. Locks nothing.
 select f.follower_id
 from social.follow f
-join blogs.active_account a on a.id = f.follower_id
-where f.followee_id = $1::bigint and f.follower_id > $2::bigint and a.id > $2::bigint
-  and f.followed_at <= $3::timestamptz
+where f.followee_id = $1::bigint and f.follower_id > $2::bigint and f.followed_at <= $3::timestamptz
+  and not exists (select from blogs.inactive_account i where i.id = f.follower_id and i.id > $2::bigint)
 order by f.follower_id
 limit $4::bigint

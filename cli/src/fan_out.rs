@@ -21,7 +21,7 @@ Examples:
   commonplace fan-out list                 those that have not ended
   commonplace fan-out list --all --limit 5 the newest of all
   commonplace fan-out pause 17             nobody more is told of blog 17 for now
-  commonplace fan-out resume 17            also after the blog was taken down and is back
+  commonplace fan-out resume 17
   commonplace fan-out cancel 17            for good: nobody more is ever told of it
 
 Exit codes: 0 done, or it was so already; 1 there is no such fan-out, or it failed; 2 wrong usage.";

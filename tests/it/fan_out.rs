@@ -71,6 +71,9 @@ async fn who_followed_at_the_moment_of_publishing_is_told_once() {
     let (suspended, left) = (followers.remove(70), followers.remove(20));
     world.run(&format!("select blogs.suspend_account({suspended})")).await;
     world.run(&format!("update blogs.account set deleted_at = now() where id = {left}")).await;
+    let sides = "select bool_and((a.id in (select id from blogs.active_account))
+                               <> (a.id in (select id from blogs.inactive_account))) from blogs.account a";
+    assert!(world.value::<bool>(sides, &[]).await, "every account is in one of the two views");
     // To the microsecond: at the moment itself is not after it.
     let at = format!(
         "update social.follow set followed_at = (select first_published_at from blogs.blog) + $1::bigint
@@ -259,6 +262,33 @@ async fn operators_pause_resume_and_cancel() {
     assert!(decide("cancel").await);
     assert!(!decide("resume").await, "cancelled is for good");
     notifier.stop().await;
+}
+
+#[tokio::test]
+async fn what_operators_bring_back_is_told_of_without_being_asked_for() {
+    let world = World::new().await;
+    let (blog, followers) = published(&world, 20).await;
+    begin(&world, blog).await;
+    let author = author(&world, blog).await;
+    for (taken, back) in [
+        (format!("blogs.take_down_blog({blog})"), format!("blogs.restore_blog({blog})")),
+        (format!("blogs.suspend_account({author})"), format!("blogs.restore_account({author})")),
+    ] {
+        world
+            .run(
+                "delete from notify.notification; update notify.fan_out set state = 'running', looked_at = 0",
+            )
+            .await;
+        assert!(world.value::<bool>(&format!("select {taken}"), &[]).await);
+        let notifier = small_chunks(&world, 10).await;
+        until_state(&world, blog, "withdrawn").await;
+        notifier.stop().await;
+        assert!(world.value::<bool>(&format!("select {back}"), &[]).await);
+        let notifier = small_chunks(&world, 10).await;
+        until_state(&world, blog, "done").await;
+        assert_eq!(told(&world, blog).await, followers);
+        notifier.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -114,6 +114,20 @@ async fn an_envelope_that_ends_workers_is_parked_after_three_tries_and_its_neigh
 }
 
 #[tokio::test]
+async fn a_try_whose_answer_was_lost_is_told_again_and_counts_once() {
+    let world = World::new().await;
+    let session = world.session("analytics_worker").await;
+    let begin = include_str!("../../services/analytics-worker/sql/attempt_begin.sql");
+    let (envelope, one, other) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let mut attempts = Vec::new();
+    for number in [one, one, one, other, other] {
+        let row = session.client.query_one(begin, &[&envelope, &number]).await.unwrap();
+        attempts.push(row.get::<_, i32>("attempts"));
+    }
+    assert_eq!(attempts, [1, 1, 1, 2, 2]);
+}
+
+#[tokio::test]
 async fn what_came_back_often_for_no_fault_of_its_own_is_counted() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];

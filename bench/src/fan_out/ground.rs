@@ -152,10 +152,9 @@ impl Ground<'_> {
             };
             Pool::new(&settings, "middleman")
         };
-        let roles = &self.plan.roles;
-        let followers = pool("blogs_api", &roles.blogs_api_password)?;
-        let notifications = pool("notification_worker", &roles.notification_worker_password)?;
-        Endpoints::start(followers, notifications).await.map_err(Error::Listen)
+        // The role that may read who follows and who is inactive, so that both ways ask the same of the database.
+        let pool = pool("notification_worker", &self.plan.roles.notification_worker_password)?;
+        Endpoints::start(pool).await.map_err(Error::Listen)
     }
 
     async fn middleman(&self, author: &Author, page: u32, round: u32) -> Result<Measured, Error> {

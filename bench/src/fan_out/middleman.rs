@@ -39,12 +39,6 @@ pub(crate) struct Endpoints {
     server: JoinSet<std::io::Result<()>>,
 }
 
-#[derive(Clone)]
-struct Pools {
-    followers: Pool,
-    notifications: Pool,
-}
-
 /// Whom to tell of what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct News {
@@ -74,14 +68,14 @@ struct Batch {
 }
 
 impl Endpoints {
-    pub(crate) async fn start(followers: Pool, notifications: Pool) -> std::io::Result<Self> {
+    pub(crate) async fn start(pool: Pool) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let router = Router::new()
             .route("/followers", get(list))
             .route("/notifications", post(notify))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-            .with_state(Pools { followers, notifications });
+            .with_state(pool);
         let shutdown = CancellationToken::new();
         let mut server = JoinSet::new();
         let ends = shutdown.clone().cancelled_owned();
@@ -96,16 +90,16 @@ impl Endpoints {
     }
 }
 
-async fn list(State(pools): State<Pools>, Query(query): Query<PageQuery>) -> Result<Json<Page>, StatusCode> {
+async fn list(State(pool): State<Pool>, Query(query): Query<PageQuery>) -> Result<Json<Page>, StatusCode> {
     let PageQuery { author_id, after, before, limit } = query;
-    let client = pools.followers.get().await.map_err(failed)?;
+    let client = pool.get().await.map_err(failed)?;
     let rows = MIDDLEMAN_FOLLOWERS.query(&client, &[&author_id, &after, &before, &limit]).await;
     Ok(Json(Page { items: rows.map_err(failed)?.iter().map(|row| row.get(0)).collect() }))
 }
 
-async fn notify(State(pools): State<Pools>, Json(batch): Json<Batch>) -> Result<StatusCode, StatusCode> {
+async fn notify(State(pool): State<Pool>, Json(batch): Json<Batch>) -> Result<StatusCode, StatusCode> {
     let Batch { blog_id, published_at, recipients } = batch;
-    let client = pools.notifications.get().await.map_err(failed)?;
+    let client = pool.get().await.map_err(failed)?;
     MIDDLEMAN_NOTIFY.execute(&client, &[&recipients, &published_at, &blog_id]).await.map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,5 +1,7 @@
--- Notes a try of an envelope and returns which it is. Locks its row.
-insert into analytics.attempt as old (envelope_id, attempts)
-values ($1::uuid, 1)
-on conflict (envelope_id) do update set attempts = old.attempts + 1
+-- Notes a try of an envelope and returns which it is. The same try told twice is one. Locks its row.
+insert into analytics.attempt as old (envelope_id, attempts, last_try)
+values ($1::uuid, 1, $2::uuid)
+on conflict (envelope_id) do update
+set attempts = old.attempts + (old.last_try <> excluded.last_try)::integer,
+    last_try = excluded.last_try
 returning old.attempts

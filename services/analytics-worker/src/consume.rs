@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use runtime::health::Health;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::gather::{self, Batch, End, Gather};
 use crate::metrics::Metrics;
@@ -157,7 +158,8 @@ impl Consuming {
     /// forgotten when the try ends in whatever way but the end of this process.
     async fn try_suspect(&self, batch: &mut Batch, id: EnvelopeId) -> Result<bool, EpochEnd> {
         self.metrics.suspects.inc();
-        match self.again_and_again(async || Ok(self.poison.begin(id).await?)).await? {
+        let number = Uuid::now_v7();
+        match self.again_and_again(async || Ok(self.poison.begin(id, number).await?)).await? {
             Suspect::Applied => return Ok(false),
             Suspect::Try => batch.read_suspect(),
             Suspect::Deadly(attempts) => {

@@ -12,6 +12,7 @@
 
 use database::{Error, Pool, Statement, statement};
 use events::EnvelopeId;
+use uuid::Uuid;
 
 use crate::settings::PoisonSettings;
 
@@ -43,13 +44,15 @@ impl Poison {
         Self { settings, pool }
     }
 
-    /// Notes that a suspect is about to be tried, unless it must not be.
-    pub(crate) async fn begin(&self, id: EnvelopeId) -> Result<Suspect, Error> {
+    /// Notes that a suspect is about to be tried, unless it must not be. Whoever does not hear the answer asks again with
+    /// the same number, or one worker that lives would count for several that died.
+    pub(crate) async fn begin(&self, id: EnvelopeId, number: Uuid) -> Result<Suspect, Error> {
         let client = self.pool.get().await?;
         if LEDGER_KNOWS.query_one(&client, &[&id.day(), &id.as_uuid()]).await?.get("known") {
             return Ok(Suspect::Applied);
         }
-        let attempts: i32 = ATTEMPT_BEGIN.query_one(&client, &[&id.as_uuid()]).await?.get("attempts");
+        let attempts: i32 =
+            ATTEMPT_BEGIN.query_one(&client, &[&id.as_uuid(), &number]).await?.get("attempts");
         let most = self.settings.attempts_max;
         Ok(if attempts > most { Suspect::Deadly(most) } else { Suspect::Try })
     }

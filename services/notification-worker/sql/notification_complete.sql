@@ -2,9 +2,10 @@
 insert into notify.notification (recipient_id, published_at, blog_id)
 select f.follower_id, $4::timestamptz, $5::bigint
 from social.follow f
-join blogs.active_account a on a.id = f.follower_id
 where f.followee_id = $1::bigint and f.follower_id > $2::bigint and f.follower_id <= $3::bigint
-  and a.id > $2::bigint and a.id <= $3::bigint
   and f.followed_at <= $4::timestamptz
+  and not exists (
+    select from blogs.inactive_account i
+    where i.id = f.follower_id and i.id > $2::bigint and i.id <= $3::bigint)
 order by f.follower_id
 on conflict do nothing

@@ -1,4 +1,5 @@
-//! How much there is to do, for those who look at the metrics.
+//! A look at the fan-outs every few seconds: what goes on again though no event said so, and how much there is to do, for
+//! those who look at the metrics.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
+const FAN_OUTS_RESUME: Statement = statement!("fan_outs_resume.sql");
 const FAN_OUTS_WAITING: Statement = statement!("fan_outs_waiting.sql");
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -30,6 +32,8 @@ pub(crate) async fn run(pool: Pool, health: Health, metrics: Metrics, shutdown: 
 }
 
 async fn look(pool: &Pool) -> Result<(i64, i64), Error> {
-    let row = FAN_OUTS_WAITING.query_one(&pool.get().await?, &[]).await?;
+    let client = pool.get().await?;
+    FAN_OUTS_RESUME.execute(&client, &[]).await?;
+    let row = FAN_OUTS_WAITING.query_one(&client, &[]).await?;
     Ok((row.get("fan_outs"), row.get("followers")))
 }

@@ -18,6 +18,8 @@ use crate::plan::{Fault, Harm, Target, Wire};
 use crate::system::{System, lock};
 
 const CHECKPOINT: Statement = statement!("checkpoint.sql");
+const EMPTY_BALLAST: Statement = statement!("empty_ballast.sql");
+const FILL_BALLAST: Statement = statement!("fill_ballast.sql");
 /// How late bytes are on a wire with latency.
 const LATENCY: Duration = Duration::from_millis(60);
 /// The pause between portions on a slow wire.
@@ -28,7 +30,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Two kills within this are one double kill.
 const SAME_MOMENT: Duration = Duration::from_millis(100);
 /// From the beginning of a checkpoint to the kill.
-const INTO_CHECKPOINT: Duration = Duration::from_millis(30);
+const INTO_CHECKPOINT: Duration = Duration::from_millis(10);
 
 /// What was done, by name.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -209,6 +211,10 @@ impl Faults {
 
     pub(crate) async fn kill_in_checkpoint(&self) -> anyhow::Result<()> {
         let session = self.postgres_accepts().await?;
+        // The load alone may leave so little to write that a checkpoint is over before it can be met.
+        for statement in [EMPTY_BALLAST, FILL_BALLAST] {
+            session.run(statement.file, statement.sql).await?;
+        }
         let checkpoint = session.client.batch_execute(CHECKPOINT.sql);
         tokio::select! {
             // A checkpoint that is done already is one that the kill does not meet.

@@ -25,6 +25,8 @@ const SEED_ACCOUNTS: Statement = statement!("seed_accounts.sql");
 const COUNTERS: Statement = statement!("counters.sql");
 const SETTLED: Statement = statement!("settled.sql");
 const LEFTOVERS: Statement = statement!("leftovers.sql");
+const ATTEMPTS: Statement = statement!("attempts.sql");
+const MAKE_BALLAST: Statement = statement!("make_ballast.sql");
 const BUSY_BACKEND: Statement = statement!("busy_backend.sql");
 const WITHOUT_LEDGER: Statement = statement!("without_ledger.sql");
 const WITHOUT_SPILL: Statement = statement!("without_spill.sql");
@@ -91,6 +93,7 @@ impl System {
         let signing_keys = format!("chaos:{secret}");
         let ground = Arc::new(ground(&database, setup.alone, &signing_keys).await?);
         let session = Session::open(&database).await?;
+        session.run(MAKE_BALLAST.file, MAKE_BALLAST.sql).await?;
         match setup.without {
             Some(Control::Ledger) => session.run(WITHOUT_LEDGER.file, WITHOUT_LEDGER.sql).await?,
             Some(Control::Spill) => session.run(WITHOUT_SPILL.file, WITHOUT_SPILL.sql).await?,
@@ -208,6 +211,11 @@ impl System {
     /// Events that are accounted for.
     pub(crate) async fn settled(&self) -> anyhow::Result<i64> {
         Ok(self.row(SETTLED).await?.get("n"))
+    }
+
+    /// Envelopes that a worker tries alone, or that one tried when it ended.
+    pub(crate) async fn attempts(&self) -> anyhow::Result<i64> {
+        Ok(self.row(ATTEMPTS).await?.get("n"))
     }
 
     /// The process of a backend that works for a service.

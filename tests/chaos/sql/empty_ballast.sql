@@ -1,0 +1,2 @@
+-- Throws the ballast away. Locks the table.
+truncate public.ballast
