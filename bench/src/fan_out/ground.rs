@@ -76,8 +76,13 @@ impl Ground<'_> {
                 report.rounds.push(self.middleman(&self.star, page, round).await?);
             }
         }
-        progress("the worker, beside readers and a small fan-out");
-        report.under_load = Some(self.under_load().await?);
+        for round in 1..=self.plan.rounds {
+            progress(&format!(
+                "round {round} of {}: the worker, beside readers and a small fan-out",
+                self.plan.rounds
+            ));
+            report.under_load.push(self.under_load().await?);
+        }
         if self.plan.kills > 0 {
             progress(&format!("the worker, killed {} times", self.plan.kills));
             report.kills = Some(self.killed().await?);

@@ -149,8 +149,8 @@ pub struct Report {
     pub naive: Option<Measured>,
     /// The ways side by side.
     pub rounds: Vec<Measured>,
-    /// Beside readers.
-    pub under_load: Option<UnderLoad>,
+    /// Beside readers, round by round.
+    pub under_load: Vec<UnderLoad>,
     /// Under fire.
     pub kills: Option<Kills>,
 }
@@ -186,7 +186,7 @@ impl Report {
         for measured in self.pages.iter().chain(&self.naive).chain(&self.rounds) {
             told.push((format!("{}, round {}", measured.way.name(), measured.round), measured.told));
         }
-        if let Some(under_load) = &self.under_load {
+        for under_load in &self.under_load {
             told.push(("beside readers".to_owned(), under_load.told));
             told.push(("the small one beside readers".to_owned(), under_load.small_told));
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use bench::fan_out::{Cost, Latency, Measured, PAGE_MAX, Plan, Report, Way};
+use bench::fan_out::{Cost, Latency, Measured, PAGE_MAX, Plan, Report, UnderLoad, Way};
 use bench::report::Median;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
@@ -224,32 +224,42 @@ fn targets(report: &Report) -> Table {
         };
         row(&format!("followers/s, worker ÷ middleman, {way}"), "", over(other));
     }
-    if let Some(under_load) = &report.under_load {
-        let Latency { p99_ms: before, accepted_per_s, .. } = under_load.before;
-        let during = under_load.during.p99_ms;
-        row(
-            &format!(
-                "accept p99 of {accepted_per_s:.0} views/s ({} connections), during ÷ before",
-                report.connections
-            ),
-            "≤ 2",
-            Some(format!("{:.2} ({during:.1} ms ÷ {before:.1} ms)", during / before)),
-        );
-        let (p50, was) = (under_load.during.p50_ms, under_load.before.p50_ms);
-        row("the same, p50", "", Some(format!("{:.2} ({p50:.1} ms ÷ {was:.1} ms)", p50 / was)));
-        row(
-            "followers/s of that fan-out",
-            "",
-            Some(format!(
-                "{:.0}; views meanwhile {:.0}/s, {} failed",
-                under_load.followers_per_s, under_load.during.accepted_per_s, under_load.during.failed
-            )),
-        );
-        let beside = if under_load.large_was_running { "" } else { " (the large one was done before)" };
-        let small = format!("{:.2} s{beside}", under_load.small_s);
-        row("10 followers, published during it: done after", "≤ 2 s", Some(small));
-    }
+    beside_rows(report, &mut row);
     table
+}
+
+/// How views and a small fan-out fared beside the large one.
+fn beside_rows(report: &Report, row: &mut impl FnMut(&str, &str, Option<String>)) {
+    let beside = &report.under_load;
+    let over_rounds = |figure: &dyn Fn(&UnderLoad) -> f64| Median::of(beside.iter().map(figure));
+    let Some(rate) = over_rounds(&|round| round.before.accepted_per_s) else { return };
+    let latency = |of: fn(&Latency) -> f64| {
+        let ratio = over_rounds(&|round| of(&round.during) / of(&round.before))?;
+        let rounds: Vec<String> = beside
+            .iter()
+            .map(|round| format!("{:.1} ms ÷ {:.1} ms", of(&round.during), of(&round.before)))
+            .collect();
+        Some(format!("{} ({})", text(ratio, 2), rounds.join(", ")))
+    };
+    row(
+        &format!(
+            "accept p99 of {:.0} views/s ({} connections), during ÷ before",
+            rate.median, report.connections
+        ),
+        "≤ 2",
+        latency(|latency| latency.p99_ms),
+    );
+    row("the same, p50", "", latency(|latency| latency.p50_ms));
+    let followers = over_rounds(&|round| round.followers_per_s).map(|median| text(median, 0));
+    row("followers/s of that fan-out", "", followers);
+    let views = over_rounds(&|round| round.during.accepted_per_s).map(|median| text(median, 0));
+    let failed: u64 = beside.iter().map(|round| round.during.failed).sum();
+    row("views/s meanwhile", "", views.map(|views| format!("{views}, {failed} failed")));
+    let early = beside.iter().filter(|round| !round.large_was_running).count();
+    let early =
+        if early == 0 { String::new() } else { format!("; the large one was done before, {early} times") };
+    let small = over_rounds(&|round| round.small_s).map(|median| format!("{} s{early}", text(median, 2)));
+    row("10 followers, published during it: done after", "≤ 2 s", small);
 }
 
 /// The middleman by page size, and the naive one.
