@@ -76,12 +76,13 @@ impl Ground<'_> {
                 report.rounds.push(self.middleman(&self.star, page, round).await?);
             }
         }
+        let blogs = self.tables.seed_blogs(VIEWED_BLOGS).await?;
         for round in 1..=self.plan.rounds {
             progress(&format!(
                 "round {round} of {}: the worker, beside readers and a small fan-out",
                 self.plan.rounds
             ));
-            report.under_load.push(self.under_load().await?);
+            report.under_load.push(self.under_load(&blogs).await?);
         }
         if self.plan.kills > 0 {
             progress(&format!("the worker, killed {} times", self.plan.kills));
@@ -194,8 +195,7 @@ impl Ground<'_> {
         Ok(Measured { way: Way::Naive, round: 1, page: None, cost, told })
     }
 
-    async fn under_load(&self) -> Result<UnderLoad, Error> {
-        let blogs = self.tables.seed_blogs(VIEWED_BLOGS).await?;
+    async fn under_load(&self, blogs: &[i64]) -> Result<UnderLoad, Error> {
         let mut counter = self.plan.service("analytics-worker", &self.database, &self.amqp_url)?;
         counter.ready().await?;
         let worker = self.worker().await?;
@@ -205,7 +205,7 @@ impl Ground<'_> {
             connections: self.plan.connections,
             duration,
             path: WritePath::Message,
-            blogs: blogs.clone(),
+            blogs: blogs.to_vec(),
             spread: Spread::Zipf(1.1),
             think: self.plan.think,
         };
