@@ -49,6 +49,40 @@ async fn many_tasks_publish_and_everything_arrives_once() {
     assert!(ids.len() * 2 < TASKS * EACH, "{} envelopes for {} events", ids.len(), TASKS * EACH);
 }
 
+/// The client library attributes confirms by the order in which frames were queued. One task queues them, so they arrive
+/// in the order of their ids; were each published by a task of its own, some would pass each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn envelopes_arrive_in_the_order_in_which_their_one_owner_published_them() {
+    const TASKS: usize = 8;
+    const EACH: usize = 1000;
+    let settings = settings().await;
+    let publishing = Publishing::start(&settings);
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let publisher = publishing.publisher.clone();
+        tasks.spawn(async move {
+            let mut last = None;
+            for number in 0..EACH {
+                last = Some(publisher.publish(event(task * EACH + number), late()).await.unwrap());
+            }
+            last
+        });
+    }
+    tasks.join_all().await;
+    let published = publishing.metric("broker_envelopes_published_total");
+    publishing.stop().await;
+    let mut consumer = consume(&settings, Queue::Engagement, 500).await;
+    let mut ids = Vec::new();
+    while (ids.len() as u64) < published {
+        let delivery = next(&mut consumer).await;
+        ids.push(delivery.message_id.unwrap());
+        delivery.ack_through().await.unwrap();
+    }
+    assert!(ids.len() > EACH, "too few to say anything: {}", ids.len());
+    assert!(ids.is_sorted());
+    consumer.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn envelopes_fill_up_to_their_bounds_while_the_broker_is_away() {
     let settings = settings().await;
