@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Broken;
 use crate::load::LoadError;
-use crate::paths::{blocking, url};
 use crate::process::{Service, ServiceError};
+use crate::servers::{blocking, url};
 use crate::tables::Tables;
 use author::Author;
 use ground::Ground;
@@ -143,7 +143,7 @@ impl Plan {
             (sign_up("star").await?, sign_up("sample").await?, sign_up("small").await?);
         progress(&format!("making {} followers", self.followers));
         for (author, followers) in [(&star, self.followers), (&sample, self.sample), (&small, FEW)] {
-            execute(&tables, SEED_FOLLOWERS, &[&author.id, &followers]).await?;
+            tables.execute(SEED_FOLLOWERS, &[&author.id, &followers]).await?;
         }
         tables.session.run(ANALYZE.file, ANALYZE.sql).await?;
 
@@ -186,13 +186,4 @@ impl Plan {
         }
         Service::start(&self.executable, name, &settings, &self.directory)
     }
-}
-
-async fn execute(
-    tables: &Tables,
-    statement: Statement,
-    parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-) -> Result<(), database::Error> {
-    let executed = tables.session.client.execute(statement.sql, parameters).await;
-    executed.map(drop).map_err(database::Error::statement(statement.file))
 }

@@ -91,6 +91,21 @@ impl Service {
         Self::start_on(address, executable, name, settings, directory)
     }
 
+    /// Like [`Service::start`], for a command that is not `serve` but behaves like it: these are its arguments.
+    ///
+    /// # Errors
+    /// [`ServiceError::Start`].
+    pub(crate) fn start_command(
+        executable: &Path,
+        name: &'static str,
+        arguments: &[&str],
+        settings: &[(&str, String)],
+        directory: &Path,
+    ) -> Result<Self, ServiceError> {
+        let address = free_address().map_err(|source| ServiceError::Start { name, source })?;
+        Self::launch(address, executable, name, arguments, settings, directory)
+    }
+
     /// Like [`Service::start`], on an address that the caller knows: that of one that has ended, as a rule. What it
     /// logs comes after what is in the log already.
     ///
@@ -103,13 +118,24 @@ impl Service {
         settings: &[(&str, String)],
         directory: &Path,
     ) -> Result<Self, ServiceError> {
+        Self::launch(address, executable, name, &["serve", name], settings, directory)
+    }
+
+    fn launch(
+        address: SocketAddr,
+        executable: &Path,
+        name: &'static str,
+        arguments: &[&str],
+        settings: &[(&str, String)],
+        directory: &Path,
+    ) -> Result<Self, ServiceError> {
         let failed = |source| ServiceError::Start { name, source };
         let log = directory.join(format!("{name}.log"));
         let output = std::fs::File::options().create(true).append(true).open(&log).map_err(failed)?;
         let child = Command::new("/bin/sh")
             .args(["-c", GUARD, "guard"])
             .arg(executable)
-            .args(["serve", name])
+            .args(arguments)
             .env_clear()
             .envs(settings.iter().map(|(key, value)| (*key, value)))
             .env("COMMONPLACE__HTTP__ADDRESS", address.to_string())

@@ -9,9 +9,11 @@ use tokio_postgres::types::ToSql;
 use crate::report::DatabaseSettings;
 
 const CREATE_DATABASE: Statement = database::statement!("create_database.sql");
+const CLONE_DATABASE: Statement = database::statement!("clone_database.sql");
 const DROP_DATABASE: Statement = database::statement!("drop_database.sql");
 const CHECKPOINT: Statement = database::statement!("checkpoint.sql");
 const SEED_BLOGS: Statement = database::statement!("seed_blogs.sql");
+const BLOG_VIEWS: Statement = database::statement!("blog_views.sql");
 const VIEWS_COUNTED: Statement = database::statement!("views_counted.sql");
 const PROOF: Statement = database::statement!("proof.sql");
 const SERVER_SETTINGS: Statement = database::statement!("server_settings.sql");
@@ -37,6 +39,15 @@ impl Tables {
     pub async fn create_database(&self, name: &str) -> Result<(), database::Error> {
         let statement: String = self.query_one(CREATE_DATABASE, &[&name]).await?.get(0);
         self.session.run(CREATE_DATABASE.file, &statement).await
+    }
+
+    /// Makes a copy of a database that nobody is in.
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub(crate) async fn clone_database(&self, name: &str, template: &str) -> Result<(), database::Error> {
+        let statement: String = self.query_one(CLONE_DATABASE, &[&name, &template]).await?.get(0);
+        self.session.run(CLONE_DATABASE.file, &statement).await
     }
 
     /// Removes a database, whoever is still in it.
@@ -72,6 +83,14 @@ impl Tables {
     /// What Postgres said.
     pub async fn views_counted(&self) -> Result<i64, database::Error> {
         Ok(self.query_one(VIEWS_COUNTED, &[]).await?.get("views"))
+    }
+
+    /// The views of one blog that are counted so far.
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub(crate) async fn views_of(&self, blog: i64) -> Result<i64, database::Error> {
+        Ok(self.query_one(BLOG_VIEWS, &[&blog]).await?.get("views"))
     }
 
     /// The account of all that was accepted.
@@ -116,6 +135,17 @@ impl Tables {
     ) -> Result<tokio_postgres::Row, database::Error> {
         let row = self.session.client.query_one(statement.sql, parameters).await;
         row.map_err(database::Error::statement(statement.file))
+    }
+}
+
+impl Tables {
+    pub(crate) async fn execute(
+        &self,
+        statement: Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, database::Error> {
+        let executed = self.session.client.execute(statement.sql, parameters).await;
+        executed.map_err(database::Error::statement(statement.file))
     }
 }
 

@@ -1,11 +1,11 @@
 //! `commonplace bench`: measurements on private servers, with the services in processes of their own. What is
 //! measured and how stands in the `bench` and `chaos` crates; here are the arguments, the servers, and the printed report.
 
+mod bare_endpoint;
+mod contrast;
 mod fan_out;
 pub(crate) mod machine;
 mod memory;
-mod paths;
-mod table;
 
 use bench::report::DatabaseSettings;
 use clap::Subcommand;
@@ -23,17 +23,19 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Measurement {
-    Paths(paths::Arguments),
+    Contrast(contrast::Arguments),
     FanOut(fan_out::Arguments),
     Memory(memory::Arguments),
+    BareEndpoint(bare_endpoint::Arguments),
 }
 
 /// Measures, prints, and fails when the tables do not agree with what was accepted.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.measurement {
-        Measurement::Paths(arguments) => paths::run(arguments).await,
+        Measurement::Contrast(arguments) => Box::pin(contrast::run(arguments)).await,
         Measurement::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
         Measurement::Memory(arguments) => Box::pin(memory::run(arguments)).await,
+        Measurement::BareEndpoint(arguments) => Box::pin(bare_endpoint::run(arguments)).await,
     }
 }
 

@@ -1,12 +1,12 @@
 //! What something costs: time, WAL, time in the database, and processor time of whoever takes part.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use database::{Statement, statement};
 use serde::Serialize;
 
 use crate::process::Service;
+use crate::processes::{Stat, everybody};
 use crate::tables::Tables;
 
 const BACKEND_PID: Statement = statement!("backend_pid.sql");
@@ -14,8 +14,6 @@ const DATABASE_TIME: Statement = statement!("database_time.sql");
 const SESSIONS: Statement = statement!("sessions.sql");
 const WAL_POSITION: Statement = statement!("wal_position.sql");
 
-/// `USER_HZ`: the unit of processor time in `/proc`, the same on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 const SESSIONS_END_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -128,52 +126,6 @@ async fn postgres_cpu_s(tables: &Tables) -> Result<f64, database::Error> {
     let backend = u32::try_from(backend).unwrap_or_default();
     let Some(postmaster) = Stat::of(backend).map(|stat| stat.parent) else { return Ok(0.0) };
     let ended = Stat::of(postmaster).map_or(0.0, |stat| stat.own_s + stat.children_s);
-    Ok(ended + everybody().filter(|stat| stat.parent == postmaster).map(|stat| stat.own_s).sum::<f64>())
-}
-
-/// A process, as `/proc` has it.
-#[derive(Debug)]
-struct Stat {
-    parent: u32,
-    /// Its own processor time.
-    own_s: f64,
-    /// That of its children that have ended.
-    children_s: f64,
-}
-
-impl Stat {
-    fn of(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-    }
-
-    /// The name stands in parentheses and may hold anything, so the fields are counted behind it.
-    fn parse(text: &str) -> Option<Self> {
-        let (_, rest) = text.rsplit_once(") ")?;
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok().map(|ticks| ticks / TICKS_PER_SECOND);
-        Some(Self {
-            parent: fields.get(1)?.parse().ok()?,
-            own_s: ticks(11)? + ticks(12)?,
-            children_s: ticks(13)? + ticks(14)?,
-        })
-    }
-}
-
-fn everybody() -> impl Iterator<Item = Stat> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.filter_map(|process| Stat::of(process.file_name().to_str()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_is_read_whatever_its_name() {
-        let text = "42 (a) b (c) S 7 42 42 0 -1 4194304 1 2 3 4 150 50 30 20 20 0 1 0 99 1 1";
-        let stat = Stat::parse(text).unwrap();
-        assert_eq!((stat.parent, stat.own_s, stat.children_s), (7, 2.0, 0.5));
-        assert!(Stat::parse("nothing").is_none());
-        assert!(Stat::of(std::process::id()).unwrap().parent > 0);
-    }
+    Ok(ended
+        + everybody().filter(|(_, stat)| stat.parent == postmaster).map(|(_, stat)| stat.own_s).sum::<f64>())
 }

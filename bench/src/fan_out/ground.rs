@@ -13,9 +13,9 @@ use super::author::Author;
 use super::cost::{self, Meters, Process};
 use super::middleman::{self, Endpoints, News};
 use super::{DONE_WITHIN, Error, Kills, Latency, Measured, Plan, Report, Told, UnderLoad, Way};
-use crate::load::{Load, Tally, WritePath};
-use crate::paths::url;
+use crate::load::{Ask, Load, Pace, Tally, WritePath};
 use crate::process::Service;
+use crate::servers::url;
 use crate::spread::Spread;
 use crate::tables::Tables;
 
@@ -204,10 +204,11 @@ impl Ground<'_> {
             target: self.star.api(),
             connections: self.plan.connections,
             duration,
-            path: WritePath::Message,
+            ask: Ask::View(WritePath::Message),
+            pace: Pace::Closed { think: self.plan.think },
             blogs: blogs.to_vec(),
             spread: Spread::Zipf(1.1),
-            think: self.plan.think,
+            keep_times: false,
         };
         load(WARM_UP).run(self.stop).await?;
         let before = load(self.plan.load).run(self.stop).await?;

@@ -55,10 +55,11 @@ async fn every_request_is_in_the_tally_once() {
         target: listener.local_addr().unwrap(),
         connections: 8,
         duration: Duration::from_secs(60),
-        path: WritePath::DirectBatched,
+        ask: Ask::View(WritePath::DirectBatched),
+        pace: Pace::Closed { think: Duration::ZERO },
         blogs: vec![7],
         spread: Spread::Hot,
-        think: Duration::ZERO,
+        keep_times: false,
     };
     let stop = CancellationToken::new();
     let (sender, mut seen) = mpsc::channel(16);
@@ -103,14 +104,81 @@ async fn load_goes_to_this_machine_only() {
         target: "192.0.2.1:8080".parse().unwrap(),
         connections: 1,
         duration: Duration::from_secs(1),
-        path: WritePath::Message,
+        ask: Ask::View(WritePath::Message),
+        pace: Pace::Closed { think: Duration::ZERO },
         blogs: vec![1],
         spread: Spread::Uniform,
-        think: Duration::ZERO,
+        keep_times: false,
     };
     let refused = load.run(&CancellationToken::new()).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
         "192.0.2.1:8080 is not a loopback address; the load generator sends to this machine only"
     );
+}
+
+/// A server that stalls before its first answer and is quick from then on.
+async fn stalls_once(listener: TcpListener, stall: Duration) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut received = vec![0; 4096];
+    let mut first = true;
+    while stream.read(&mut received).await.unwrap_or(0) > 0 {
+        if std::mem::take(&mut first) {
+            tokio::time::sleep(stall).await;
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    }
+}
+
+async fn tally_of(pace: Pace, stall: Duration) -> Tally {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let load = Load {
+        target: listener.local_addr().unwrap(),
+        connections: 1,
+        duration: Duration::from_secs(1),
+        ask: Ask::Nothing,
+        pace,
+        blogs: vec![1],
+        spread: Spread::Hot,
+        keep_times: true,
+    };
+    let mut server = JoinSet::new();
+    server.spawn(stalls_once(listener, stall));
+    load.run(&CancellationToken::new()).await.unwrap()
+}
+
+/// One stall of 600 ms, 100 requests a second: of the 100, the 60 that were due meanwhile waited, the first for all of it.
+/// A closed loop sees one slow request.
+#[tokio::test]
+async fn a_stall_is_not_hidden_from_an_open_loop() {
+    let stall = Duration::from_millis(600);
+    let open = tally_of(Pace::Open { per_s: 100.0 }, stall).await;
+    assert_eq!((open.accepted, open.unsent, open.times.len()), (100, 0, 100));
+    assert!(open.latency(1.0) >= stall, "{:?}", open.latency(1.0));
+    let late = open.times.iter().filter(|(due, answered)| *answered - *due >= stall / 2).count();
+    assert!(late >= 30, "{late} requests were at least half the stall late");
+
+    let closed = tally_of(Pace::Closed { think: Duration::from_millis(5) }, stall).await;
+    let late = closed.times.iter().filter(|(due, answered)| *answered - *due >= stall / 2).count();
+    assert!(late < open.times.len() / 4 && late >= 1, "{late}");
+}
+
+#[tokio::test]
+async fn requests_of_an_open_loop_are_due_at_even_times() {
+    let mut times = tally_of(Pace::Open { per_s: 200.0 }, Duration::ZERO).await.times;
+    times.sort();
+    assert_eq!(times.len(), 200);
+    for pair in times.windows(2) {
+        let apart = pair[1].0 - pair[0].0;
+        assert!(apart.abs_diff(Duration::from_millis(5)) < Duration::from_micros(2), "{apart:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_is_too_slow_for_is_said_to_be_unsent() {
+    let turns = Turns::new(Pace::Open { per_s: 1000.0 }, Duration::from_secs(1), 1);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    assert_eq!(turns.next(&stop).await, None);
+    assert_eq!(turns.left(), 1000);
 }

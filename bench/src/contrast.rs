@@ -1,0 +1,219 @@
+//! The message path against direct database writes.
+//!
+//! A *cell* is one scenario, by one path, with so many connections: a copy of a database that was migrated and filled
+//! once, a vhost, services in processes of their own, a warm-up, a checkpoint, the load, the wait until all that was
+//! accepted is counted, SIGTERM to the services, and then the account that the tables give. Meters run from the
+//! checkpoint until the last event is visible, so that the message path pays for its workers, too.
+//!
+//! Beside the load run two others, the same for every path: readers of `GET /v1/blogs/{id}`, and *probes*, views of one
+//! blog that nobody else views, at a fixed rate. A session watches that blog's counter: the k-th probe is visible when the
+//! counter has reached k. That is how fresh the counters are.
+//!
+//! Besides the three write paths two are measured that nobody should build: a no-op POST of the same server, which is the
+//! ceiling, and the least that a direct write can be ([`bare`]), so that nobody can say that `direct` was made slow.
+
+pub mod bare;
+mod cell;
+mod drain;
+mod freshness;
+mod meters;
+mod neighbour;
+pub mod plot;
+mod report;
+mod rows;
+mod scenario;
+mod setting;
+mod targets;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use database::bootstrap::RoleSettings;
+use stack::Stack;
+use tokio_postgres::Config;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Broken;
+use crate::load::LoadError;
+use crate::process::ServiceError;
+use crate::tables::Tables;
+use cell::Calibration;
+use scenario::Scenario;
+use setting::Setting;
+
+pub use drain::{Drained, Way};
+pub use report::{Accepted, Cell, Cost, Figures, Measurement, Report};
+pub use rows::{Row, RowKind};
+pub use scenario::{Name, Path};
+pub use targets::{Bound, Target};
+
+/// The database that all cells are copies of.
+const TEMPLATE: &str = "bench_contrast";
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The `commonplace` executable, for the services.
+    pub executable: PathBuf,
+    /// Where the services log.
+    pub directory: PathBuf,
+    /// The roles of the cluster.
+    pub roles: RoleSettings,
+    /// Which scenarios.
+    pub scenarios: Vec<Name>,
+    /// Load of each cell.
+    pub duration: Duration,
+    /// How often each cell is run, but for the outages, which are run once.
+    pub rounds: u32,
+    /// Blogs that views are spread over.
+    pub blogs: i32,
+    /// How long a server is away in an outage.
+    pub outage: Duration,
+    /// Only what shows that all of it works.
+    pub is_quick: bool,
+}
+
+/// Why a run ended without a report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused something.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+    /// The broker refused something.
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
+    /// What connects this process to the broker makes no sense.
+    #[error(transparent)]
+    BrokerSettings(#[from] broker::SettingsError),
+    /// An envelope was not confirmed.
+    #[error("filling the queue")]
+    Publish(#[from] broker::PublishError),
+    /// A batch could not be applied.
+    #[error("applying a batch from memory")]
+    Engagement(#[from] engagement::Error),
+    /// How views are counted makes no sense.
+    #[error(transparent)]
+    EngagementSettings(#[from] engagement::SettingsError),
+    /// The private servers refused something.
+    #[error(transparent)]
+    Stack(#[from] stack::Error),
+    /// A service did not start, or did not end.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The load could not be run.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A request had no good answer.
+    #[error("a request to a service of this run")]
+    Http(#[from] Broken),
+    /// A task of this run panicked.
+    #[error("a task of the measurement failed")]
+    Task(#[from] tokio::task::JoinError),
+    /// The servers' addresses are not understood.
+    #[error("the address of the private database is not understood")]
+    Address(#[source] tokio_postgres::Error),
+    /// A queue was not worked off.
+    #[error("{left} of {of} events are not counted after {after_s} s")]
+    NotDrained {
+        /// What is missing.
+        left: u64,
+        /// Of so many.
+        of: u64,
+        /// How long was waited.
+        after_s: u64,
+    },
+    /// Somebody asked for the end.
+    #[error("stopped before everything was measured")]
+    Stopped,
+}
+
+impl Plan {
+    /// Measures, round after round. `progress` receives a line for each step that takes time.
+    ///
+    /// # Errors
+    /// When something cannot be measured, or `stop` comes. Tables that do not agree are no error here: they stand in
+    /// the report.
+    pub async fn run(
+        &self,
+        stack: &mut Stack,
+        stop: &CancellationToken,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Report, Error> {
+        let administrator: Config = stack.postgres_url().parse().map_err(Error::Address)?;
+        progress("making roles, schema and blogs");
+        database::bootstrap::run(&administrator, &self.roles).await?;
+        let everywhere = Tables::open(&administrator).await?;
+        everywhere.drop_database(TEMPLATE).await?;
+        everywhere.create_database(TEMPLATE).await?;
+        let template = administrator.clone().dbname(TEMPLATE).clone();
+        database::migrations::run(&template).await?;
+        let tables = Tables::open(&template).await?;
+        // One more, for the probes.
+        let blogs = tables.seed_blogs(self.blogs + 1).await?;
+        let settings = tables.settings().await?;
+        drop(tables);
+
+        let versions = stack.versions();
+        let mut report = Report {
+            database: settings,
+            rabbitmq: format!("{} on Erlang {}", versions.rabbitmq, versions.erlang),
+            duration_s: self.duration.as_secs_f64(),
+            outage_s: self.outage.as_secs_f64(),
+            rounds: self.rounds,
+            blogs: self.blogs,
+            calibration: Vec::new(),
+            measurements: Vec::new(),
+            drained: Vec::new(),
+            rows: Vec::new(),
+        };
+        let mut setting = Setting { plan: self, stack, administrator, blogs, stop, made: 0 };
+        setting.measure(&mut report, progress).await?;
+        // A session of before would not have outlived an outage.
+        drop(everywhere);
+        Tables::open(&setting.administrator).await?.drop_database(TEMPLATE).await?;
+        Ok(report)
+    }
+}
+
+impl Setting<'_> {
+    async fn measure(
+        &mut self,
+        report: &mut Report,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), Error> {
+        let scenarios = scenario::of(&self.plan.scenarios, self.plan.is_quick, self.plan.outage);
+        let mut calibration = Calibration::default();
+        if scenarios.iter().any(Scenario::needs_calibration) {
+            for cell in scenario::calibration(self.plan.is_quick) {
+                progress(&format!("how much {} takes, to know what half of it is", cell.path));
+                let measured = self.cell(&cell, 1, &calibration, progress).await?;
+                calibration.learn(cell.path, measured.figures.accepted_per_s);
+                report.calibration.push(measured);
+            }
+        }
+        for round in 1..=self.plan.rounds {
+            for cell in scenarios.iter().flat_map(Scenario::cells) {
+                if round > 1 && cell.is_measured_once() {
+                    continue;
+                }
+                progress(&format!("round {round} of {}: {cell}", self.plan.rounds));
+                let measured = self.cell(&cell, round, &calibration, progress).await?;
+                report.measurements.push(measured);
+            }
+            if self.plan.scenarios.contains(&Name::Drain) {
+                for way in Way::ALL {
+                    progress(&format!("round {round} of {}: drain, {way}", self.plan.rounds));
+                    report.drained.push(self.drain(way, round).await?);
+                }
+            }
+            if self.plan.scenarios.contains(&Name::Rows) {
+                progress(&format!(
+                    "round {round} of {}: counters in a narrow row, in the blog's",
+                    self.plan.rounds
+                ));
+                report.rows.extend(self.rows(round).await?);
+            }
+        }
+        Ok(())
+    }
+}

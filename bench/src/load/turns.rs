@@ -1,0 +1,163 @@
+//! When a request is due.
+//!
+//! In an open loop the n-th request is due n periods after the beginning. A thread of its own waits for that moment,
+//! because a thread sleeps to some ten microseconds and the timers of the runtime to a millisecond, and hands out a permit;
+//! whichever connection is free takes it. Permits that nobody is free to take pile up, and their requests are late from
+//! the beginning: that is the queue that users would stand in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::Pace;
+
+/// How long after its end an open loop still sends what was due before.
+const LATE_MAX: Duration = Duration::from_secs(20);
+/// From making the turns to the first of them.
+const LEAD: Duration = Duration::from_millis(5);
+/// The clock looks so often whether it is to end.
+const CLOCK_STEP: Duration = Duration::from_millis(50);
+
+/// The turns of all connections of a load.
+#[derive(Debug, Clone)]
+pub(super) enum Turns {
+    Closed { begin: Instant, duration: Duration, think: Duration },
+    Open(Arc<Schedule>),
+}
+
+/// Requests that are due at fixed times.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    begin: Instant,
+    period_s: f64,
+    total: u64,
+    connections: usize,
+    duration: Duration,
+    due: Semaphore,
+    next: AtomicU64,
+}
+
+impl Turns {
+    pub(super) fn new(pace: Pace, duration: Duration, connections: usize) -> Self {
+        match pace {
+            Pace::Closed { think } => Self::Closed { begin: Instant::now(), duration, think },
+            Pace::Open { per_s } => Self::Open(Arc::new(Schedule {
+                begin: Instant::now() + LEAD,
+                period_s: 1.0 / per_s,
+                total: requests(duration, per_s),
+                connections,
+                duration,
+                due: Semaphore::new(0),
+                next: AtomicU64::new(0),
+            })),
+        }
+    }
+
+    pub(super) fn begin(&self) -> Instant {
+        match self {
+            Self::Closed { begin, .. } => *begin,
+            Self::Open(schedule) => schedule.begin,
+        }
+    }
+
+    /// After this time nothing new is sent.
+    pub(super) fn longest(&self) -> Duration {
+        match self {
+            Self::Closed { duration, .. } => *duration,
+            Self::Open(schedule) => schedule.duration + LATE_MAX,
+        }
+    }
+
+    /// Starts the clock of an open loop. It ends when all is due, or with `stop`; dropping it waits for that.
+    pub(super) fn start_clock(&self, stop: &CancellationToken) -> std::io::Result<Option<Clock>> {
+        let Self::Open(schedule) = self else { return Ok(None) };
+        let (schedule, stop) = (Arc::clone(schedule), stop.clone());
+        let run = move || schedule.tick(&stop);
+        thread::Builder::new()
+            .name("load clock".to_owned())
+            .spawn(run)
+            .map(|thread| Some(Clock(Some(thread))))
+    }
+
+    /// When the next request is due, as soon as it is; nothing when there is no more.
+    pub(super) async fn next(&self, stop: &CancellationToken) -> Option<Instant> {
+        match self {
+            Self::Closed { .. } => (!stop.is_cancelled()).then(Instant::now),
+            Self::Open(schedule) => {
+                let permit = stop.run_until_cancelled(schedule.due.acquire()).await?;
+                permit.ok()?.forget();
+                let n = schedule.next.fetch_add(1, Ordering::Relaxed);
+                (n < schedule.total).then(|| schedule.due_at(n))
+            }
+        }
+    }
+
+    /// The pause before the next request of a connection.
+    pub(super) async fn think(&self, random: &mut SmallRng, stop: &CancellationToken) {
+        if let Self::Closed { think, .. } = self
+            && !think.is_zero()
+        {
+            // Not in step with each other.
+            let pause = think.mul_f64(random.random_range(0.5..1.5));
+            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    /// Requests that were never sent.
+    pub(super) fn left(&self) -> u64 {
+        match self {
+            Self::Closed { .. } => 0,
+            Self::Open(schedule) => schedule.total.saturating_sub(schedule.next.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Schedule {
+    fn due_at(&self, n: u64) -> Instant {
+        self.begin + Duration::from_secs_f64(self.period_s * n as f64)
+    }
+
+    fn tick(&self, stop: &CancellationToken) {
+        for n in 0..self.total {
+            let due = self.due_at(n);
+            while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+                if stop.is_cancelled() {
+                    return;
+                }
+                thread::sleep(left.min(CLOCK_STEP));
+            }
+            self.due.add_permits(1);
+        }
+        // For each connection one more, which tells it that there is nothing left.
+        self.due.add_permits(self.connections);
+    }
+}
+
+/// The thread that waits for the moments at which requests are due.
+#[derive(Debug)]
+pub(super) struct Clock(Option<thread::JoinHandle<()>>);
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        // It does not panic; and if it did, requests would be missing, which is counted.
+        self.0.take().map(thread::JoinHandle::join);
+    }
+}
+
+/// How many are due within a time; at least one.
+fn requests(duration: Duration, per_s: f64) -> u64 {
+    // The rate is bounded by a million a second, and a duration by hours: far within what is exact.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and far below 2^53"
+    )]
+    let requests = (duration.as_secs_f64() * per_s).round() as u64;
+    requests.max(1)
+}

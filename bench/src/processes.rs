@@ -1,0 +1,187 @@
+//! Processor time and memory of processes, as `/proc` has them.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::Serialize;
+
+/// `USER_HZ`: the unit of processor time in `/proc`, the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A process, as `/proc` has it.
+#[derive(Debug)]
+pub(crate) struct Stat {
+    pub(crate) parent: u32,
+    /// Its own processor time.
+    pub(crate) own_s: f64,
+    /// That of its children that have ended.
+    pub(crate) children_s: f64,
+}
+
+impl Stat {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The name stands in parentheses and may hold anything, so the fields are counted behind it.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok().map(|ticks| ticks / TICKS_PER_SECOND);
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            own_s: ticks(11)? + ticks(12)?,
+            children_s: ticks(13)? + ticks(14)?,
+        })
+    }
+}
+
+/// Every process that there is at this moment.
+pub(crate) fn everybody() -> impl Iterator<Item = (u32, Stat)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        Some((pid, Stat::of(pid)?))
+    })
+}
+
+/// What processes cost, by the name that they were given: each with all that it started.
+#[derive(Debug, Default)]
+pub(crate) struct Usages {
+    groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: &'static str,
+    roots: Vec<u32>,
+    /// Of each process, the processor time when it was first and last seen; the first is 0 for one that came later.
+    cpu_s: BTreeMap<u32, (f64, f64)>,
+    memory_peak_bytes: u64,
+}
+
+/// What the processes of one name cost.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Usage {
+    /// Who they are.
+    pub name: &'static str,
+    /// Processor time, in seconds.
+    pub cpu_s: f64,
+    /// The most memory that they had together at once, in bytes: what is theirs alone, and the largest piece of shared
+    /// memory once. Looked at from time to time, so a shorter peak can be missed.
+    pub memory_peak_bytes: u64,
+}
+
+impl Usages {
+    /// Watches what is below these processes, from now on.
+    pub(crate) fn watch(roots: &[(&'static str, u32)]) -> Self {
+        let mut usages = Self::default();
+        for &(name, root) in roots {
+            usages.also(name, root);
+        }
+        usages.look(true);
+        usages
+    }
+
+    /// Watches one more process, such as a server that was started again.
+    pub(crate) fn also(&mut self, name: &'static str, root: u32) {
+        match self.groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.roots.push(root),
+            None => self.groups.push(Group {
+                name,
+                roots: vec![root],
+                cpu_s: BTreeMap::new(),
+                memory_peak_bytes: 0,
+            }),
+        }
+    }
+
+    /// Looks at all of them.
+    pub(crate) fn look(&mut self, is_first: bool) {
+        let all: BTreeMap<u32, Stat> = everybody().collect();
+        for group in &mut self.groups {
+            let (mut own, mut shared) = (0, 0);
+            for (&pid, stat) in all.iter().filter(|&(&pid, _)| is_below(&all, pid, &group.roots)) {
+                let first = if is_first { stat.own_s } else { 0.0 };
+                group.cpu_s.entry(pid).or_insert((first, 0.0)).1 = stat.own_s;
+                let memory = Memory::of(pid).unwrap_or_default();
+                own += memory.own_bytes;
+                shared = shared.max(memory.shared_bytes);
+            }
+            group.memory_peak_bytes = group.memory_peak_bytes.max(own + shared);
+        }
+    }
+
+    /// What they have cost since the beginning.
+    pub(crate) fn all(&self) -> Vec<Usage> {
+        let cpu_s = |group: &Group| group.cpu_s.values().map(|(first, last)| (last - first).max(0.0)).sum();
+        let usage = |group: &Group| Usage {
+            name: group.name,
+            cpu_s: cpu_s(group),
+            memory_peak_bytes: group.memory_peak_bytes,
+        };
+        self.groups.iter().map(usage).collect()
+    }
+}
+
+/// Is it one of the roots, or did one of them start it?
+fn is_below(all: &BTreeMap<u32, Stat>, pid: u32, roots: &[u32]) -> bool {
+    let parent = |pid: &u32| all.get(pid).map(|stat| stat.parent).filter(|&parent| parent > 1);
+    std::iter::successors(Some(pid), parent).any(|ancestor| roots.contains(&ancestor))
+}
+
+/// Resident memory of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Memory {
+    own_bytes: u64,
+    shared_bytes: u64,
+}
+
+impl Memory {
+    fn of(pid: u32) -> Option<Self> {
+        Some(Self::parse(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?))
+    }
+
+    fn parse(status: &str) -> Self {
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+            kib.unwrap_or_default() * 1024
+        };
+        Self { own_bytes: bytes("RssAnon:"), shared_bytes: bytes("RssShmem:") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_whatever_its_name() {
+        let text = "42 (a) b (c) S 7 42 42 0 -1 4194304 1 2 3 4 150 50 30 20 20 0 1 0 99 1 1";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!((stat.parent, stat.own_s, stat.children_s), (7, 2.0, 0.5));
+        assert!(Stat::parse("nothing").is_none());
+        assert!(Stat::of(std::process::id()).unwrap().parent > 0);
+    }
+
+    #[test]
+    fn memory_is_read_from_its_two_lines() {
+        let memory = Memory::parse("Name:\tx\nRssAnon:\t     2048 kB\nRssFile:\t 9 kB\nRssShmem:\t  1 kB\n");
+        assert_eq!(memory, Memory { own_bytes: 2 << 20, shared_bytes: 1024 });
+        assert!(Memory::of(std::process::id()).unwrap().own_bytes > 0);
+    }
+
+    #[test]
+    fn a_process_costs_what_it_and_its_children_use_from_now_on() {
+        let mut usages = Usages::watch(&[("this", std::process::id()), ("init", 1)]);
+        let began = std::time::Instant::now();
+        while began.elapsed().as_millis() < 200 {
+            std::hint::black_box(began.elapsed());
+        }
+        usages.look(false);
+        let all = usages.all();
+        assert_eq!(all.iter().map(|usage| usage.name).collect::<Vec<_>>(), ["this", "init"]);
+        assert!(all[0].cpu_s > 0.0 && all[0].memory_peak_bytes > 0, "{all:?}");
+    }
+}

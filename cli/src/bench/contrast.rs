@@ -1,0 +1,120 @@
+//! `commonplace bench contrast`: servers, the run, the report.
+
+mod markdown;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bench::contrast::{Name, Plan, Report, Target, plot};
+use serde::Serialize;
+use stack::Stack;
+
+use super::machine::Machine;
+use super::roles;
+use crate::terminal;
+
+/// The servers' data and the services' logs, beside those of `commonplace up`.
+const DIRECTORY: &str = ".stack/bench";
+/// Where the repository keeps what was measured.
+const RESULTS: &str = "bench/results";
+
+const EXAMPLES: &str = "\
+Examples:
+  commonplace bench contrast
+  commonplace bench contrast --quick
+  commonplace bench contrast --scenario hot,drain --rounds 5 --seconds 10 --directory /tmp/contrast
+
+Exit codes: 0 measured, and the tables agree with what was accepted; 1 they do not, or it failed; 2 wrong usage.";
+
+/// The message path against direct database writes: rates, latency, freshness, cost, outages, and the proof
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// What to measure: hot, zipf, every-view, same-load, half-load, light, neighbour, postgres-away, rabbitmq-away, drain,
+    /// rows; all of them unless said otherwise
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    scenario: Vec<Name>,
+    /// How often each cell is measured; the rounds are interleaved [default: 3; quick: 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
+    /// Seconds of load in each cell [default: 4; quick: 1]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: Option<u64>,
+    /// Seconds that a server is away in an outage [default: 10; quick: 1]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
+    outage_s: Option<u64>,
+    /// Blogs that views are spread over
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(i32).range(2..=100_000))]
+    blogs: i32,
+    /// Shows that all of it works, in a few minutes; its figures mean little
+    #[arg(long)]
+    quick: bool,
+    /// Writes contrast.md, contrast.json and the plots here [default: bench/results; quick: nowhere]
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+}
+
+/// All that the JSON file holds.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    machine: &'a Machine,
+    targets: Vec<Target>,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let stop = runtime::shutdown::on_signal();
+    let mut tell = |line: &str| terminal::note(line);
+    let machine = Machine::here();
+    let quick = |usual, quick| if arguments.quick { quick } else { usual };
+    let mut scenarios = arguments.scenario;
+    if scenarios.is_empty() {
+        scenarios = Name::ALL.to_vec();
+    }
+    let plan = Plan {
+        executable: std::env::current_exe().context("finding this executable")?,
+        directory: Path::new(DIRECTORY).join("logs"),
+        roles: roles()?,
+        scenarios,
+        duration: Duration::from_secs(arguments.seconds.unwrap_or(quick(4, 1))),
+        rounds: arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 3 }),
+        blogs: arguments.blogs,
+        outage: Duration::from_secs(arguments.outage_s.unwrap_or(quick(10, 1))),
+        is_quick: arguments.quick,
+    };
+    let directory = arguments.directory.or_else(|| (!arguments.quick).then(|| PathBuf::from(RESULTS)));
+    let options = stack::Options { fresh: true, ..stack::Options::new(DIRECTORY) };
+    let mut stack = tokio::task::block_in_place(|| Stack::start(&options, &mut tell))?;
+    std::fs::create_dir_all(&plan.directory).context("making the folder of the services' logs")?;
+    let measured = Box::pin(plan.run(&mut stack, &stop, &mut tell)).await;
+    let stopped = tokio::task::block_in_place(|| stack.stop());
+    let report = measured?;
+    stopped?;
+
+    let plots = match &directory {
+        Some(directory) => write(directory, &machine, &report)?,
+        None => Vec::new(),
+    };
+    terminal::line(markdown::of(&machine, &report, &plots));
+    let wrong = report.disagreements();
+    ensure!(wrong.is_empty(), "the tables do not agree with what was accepted: {}", wrong.join("; "));
+    Ok(())
+}
+
+/// Writes the report in every form, and returns the plots.
+fn write(directory: &Path, machine: &Machine, report: &Report) -> anyhow::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    let plots = plot::draw(report, directory)?;
+    let written = Written { machine, targets: report.targets(), report };
+    let json = serde_json::to_vec_pretty(&written)?;
+    for (name, text) in
+        [("contrast.json", json), ("contrast.md", markdown::of(machine, report, &plots).into_bytes())]
+    {
+        let file = directory.join(name);
+        std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(plots)
+}
