@@ -340,6 +340,10 @@ impl Report {
                 all.push(format!("{of}: not all that was promised was counted in time"));
             }
         }
+        for drained in self.drained.iter().filter(|drained| drained.lost + drained.double > 0) {
+            let Drained { way, round, lost, double, .. } = drained;
+            all.push(format!("round {round}, drain, {way}: {lost} lost, {double} double"));
+        }
         all
     }
 }

@@ -103,6 +103,29 @@ fn every_table_must_tell_the_same() {
     assert_eq!(said, ["round 2, hot, message: not all that was promised was counted in time"]);
 }
 
+#[test]
+fn a_queue_must_be_counted_to_the_last_event() {
+    let way = crate::contrast::Way::WorkerFull;
+    let whole = Drained {
+        way,
+        round: 1,
+        events: 9,
+        envelopes: 1,
+        elapsed_s: 1.0,
+        events_per_s: 9.0,
+        lost: 0,
+        double: 0,
+    };
+    let drained =
+        vec![whole, Drained { round: 2, lost: 1, ..whole }, Drained { round: 3, double: 2, ..whole }];
+    let report = Report { drained, ..report(Vec::new()) };
+    let expected = [
+        "round 2, drain, worker, full envelopes: 1 lost, 0 double",
+        "round 3, drain, worker, full envelopes: 0 lost, 2 double",
+    ];
+    assert_eq!(report.disagreements(), expected);
+}
+
 /// The second round is on a machine that is ten times slower; the ratios do not care.
 #[test]
 fn ratios_are_of_the_same_round() {
