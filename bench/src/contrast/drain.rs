@@ -148,7 +148,7 @@ impl Setting<'_> {
         tables.checkpoint().await?;
         let span = match way {
             Way::WorkerFull | Way::WorkerAlone => self.by_worker(place, &tables, events).await?,
-            Way::MemoryFull => self.from_memory(place, &envelopes).await?,
+            Way::MemoryFull => self.apply_from_memory(place, &envelopes).await?,
             Way::RawFull | Way::RawAlone => consume(place, &envelopes).await?,
         };
         let counted = u64::try_from(tables.views_counted().await?).unwrap_or_default();
@@ -191,7 +191,7 @@ impl Setting<'_> {
         Ok(span)
     }
 
-    async fn from_memory(&self, place: &Place, envelopes: &[Envelope]) -> Result<Span, Error> {
+    async fn apply_from_memory(&self, place: &Place, envelopes: &[Envelope]) -> Result<Span, Error> {
         let settings = database::Settings {
             url: url(&place.database, "analytics_worker", &self.plan.roles.analytics_worker_password).into(),
             pool_max: 1,

@@ -6,6 +6,7 @@ use super::drain::{Drained, Way};
 use super::report::{Cell, Measurement, Report};
 use super::scenario::{Name, Path};
 use crate::report::Median;
+use Bound::{AtLeast, AtMost};
 
 /// One figure that is aimed at.
 #[derive(Debug, Clone, Serialize)]
@@ -53,8 +54,6 @@ impl Report {
     /// Every target, in the order of the design.
     #[must_use]
     pub fn targets(&self) -> Vec<Target> {
-        let rate = |one: &Measurement| Some(one.figures.accepted_per_s);
-        let p99 = |one: &Measurement| one.figures.p99_ms;
         let message = |scenario, connections| {
             self.cells().into_iter().find(|cell| {
                 cell.scenario == scenario && cell.path == Path::MESSAGE && cell.connections == connections
@@ -63,14 +62,10 @@ impl Report {
         let ratio = |cell: Option<Cell>, to, figure: fn(&Measurement) -> Option<f64>| {
             cell.and_then(|cell| self.ratio(cell, cell.by(to), figure))
         };
-        let median = |cell: Option<Cell>, figure: fn(&Measurement) -> Option<f64>| {
-            cell.and_then(|cell| self.median(cell, figure))
-        };
+        let median = |cell: Option<Cell>, figure| cell.and_then(|cell| self.median_of(cell, figure));
         let zipf = |connections| message(Name::Zipf, Some(connections));
         let hot = |connections| message(Name::Hot, Some(connections));
         let every_view = message(Name::EveryView, Some(256));
-        let target = |measure, bound, measured| Target { measure, bound, measured };
-        use Bound::{AtLeast, AtMost};
         vec![
             target(
                 "accepted/s, message ÷ no-op, 256 connections",
@@ -130,6 +125,10 @@ impl Report {
         ]
     }
 
+    fn median_of(&self, cell: Cell, figure: fn(&Measurement) -> Option<f64>) -> Option<Median> {
+        self.median(cell, figure)
+    }
+
     /// The median of the ratios of two ways to work off a queue, each round's to the same round's.
     fn drain_ratio(&self, way: Way, to: Way) -> Option<Median> {
         let of = |way| self.drained.iter().filter(move |drained: &&Drained| drained.way == way);
@@ -138,6 +137,18 @@ impl Report {
             Some(one.events_per_s / other.events_per_s).filter(|ratio| ratio.is_finite())
         }))
     }
+}
+
+fn rate(one: &Measurement) -> Option<f64> {
+    Some(one.figures.accepted_per_s)
+}
+
+fn p99(one: &Measurement) -> Option<f64> {
+    one.figures.p99_ms
+}
+
+fn target(measure: &'static str, bound: Bound, measured: Option<Median>) -> Target {
+    Target { measure, bound, measured }
 }
 
 #[cfg(test)]
