@@ -20,17 +20,20 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::frame::HttpMetrics;
+use web::server;
 
 use crate::auth::{Epochs, Passwords, Tokens};
+use crate::client_address::TrustedProxies;
 use crate::engagement::{EngagementState, Spill};
-use crate::frame::{self, HttpMetrics};
+use crate::frame;
 use crate::limits::Limits;
 use crate::live_blogs::LiveBlogs;
 use crate::outbox::Outbox;
 use crate::relay::Relay;
 use crate::settings::Settings;
 use crate::state::AppState;
-use crate::{idempotency, readiness, server};
+use crate::{idempotency, readiness};
 
 const NAME: &str = "blogs-api";
 /// Longest wait for the tasks to end after the last request.
@@ -93,6 +96,7 @@ impl Service {
         check_connections(&pool, &settings.database).await?;
         let state = AppState {
             pool,
+            trusted_proxies: TrustedProxies(settings.requests.trusted_proxies.as_slice().into()),
             settings: Arc::new(settings),
             tokens: Arc::new(tokens),
             passwords,
