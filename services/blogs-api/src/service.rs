@@ -39,8 +39,6 @@ const NAME: &str = "blogs-api";
 /// Longest wait for the tasks to end after the last request.
 const TASKS_MAX: Duration = Duration::from_secs(10);
 const STILL_AT_WORK: &str = "tasks were still at work when the time to end was over";
-/// Longest look at the database while starting.
-const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The service, ready to run.
 pub struct Service {
@@ -93,7 +91,7 @@ impl Service {
             &tasks,
         )?;
         let metrics = HttpMetrics::register(&mut registry);
-        check_connections(&pool, &settings.database).await?;
+        database::check_connections_at_start(&pool, &settings.database).await?;
         let state = AppState {
             pool,
             trusted_proxies: TrustedProxies(settings.requests.trusted_proxies.as_slice().into()),
@@ -170,17 +168,4 @@ impl Service {
 async fn after(time: Duration, cancelled: &CancellationToken) {
     cancelled.cancelled().await;
     sleep(time).await;
-}
-
-/// A contradiction of bounds stops the start; a database that is away does not.
-async fn check_connections(pool: &Pool, settings: &database::Settings) -> anyhow::Result<()> {
-    match timeout(LOOK_MAX, database::check_connection_limit(pool, settings)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error @ database::Error::ConnectionLimit { .. })) => return Err(error.into()),
-        Ok(Err(error)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be looked at yet");
-        }
-        Err(_) => tracing::warn!("the database does not answer yet"),
-    }
-    Ok(())
 }
