@@ -53,7 +53,12 @@ where
     S: DeserializeOwned,
     E: From<SettingsError> + From<NotReady> + From<TelemetryError>,
 {
-    let command = Arguments::command().name(about.name).version(about.version).about(about.about);
+    let version = match option_env!("COMMONPLACE_COMMIT") {
+        // An image is built from a copy of the files, and its builder says of which commit.
+        Some(commit) if !commit.is_empty() => &*format!("{} ({commit})", about.version).leak(),
+        _ => about.version,
+    };
+    let command = Arguments::command().name(about.name).version(version).about(about.about);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let settings: S = settings::load(defaults, arguments.config.as_deref())?;
     let (log, http) = sections(&settings);
