@@ -11,6 +11,7 @@ pub mod fan_out;
 mod load;
 pub mod paths;
 mod process;
+pub mod recommendations;
 pub mod report;
 mod spread;
 mod tables;

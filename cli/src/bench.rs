@@ -5,6 +5,7 @@ mod fan_out;
 pub(crate) mod machine;
 mod memory;
 mod paths;
+mod recommendations;
 mod table;
 
 use bench::report::DatabaseSettings;
@@ -26,6 +27,7 @@ enum Measurement {
     Paths(paths::Arguments),
     FanOut(fan_out::Arguments),
     Memory(memory::Arguments),
+    Recommendations(recommendations::Arguments),
 }
 
 /// Measures, prints, and fails when the tables do not agree with what was accepted.
@@ -34,6 +36,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Measurement::Paths(arguments) => paths::run(arguments).await,
         Measurement::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
         Measurement::Memory(arguments) => Box::pin(memory::run(arguments)).await,
+        Measurement::Recommendations(arguments) => Box::pin(recommendations::run(arguments)).await,
     }
 }
 
@@ -46,6 +49,7 @@ pub(crate) fn roles() -> anyhow::Result<RoleSettings> {
         .set("roles.blogs_api_password", password())
         .set("roles.analytics_worker_password", password())
         .set("roles.notification_worker_password", password())
+        .set("roles.recommendation_api_password", password())
         .set("roles.operator_password", password())
         .set("roles.direct_path", true)
         .load()?;

@@ -10,10 +10,11 @@ use crate::{migrate, operator};
 
 /// Commands that start several services or none take one environment for all: what one of these knows, the
 /// others pass over.
-pub(crate) const EVERY_DEFAULTS: [&str; 5] = [
+pub(crate) const EVERY_DEFAULTS: [&str; 6] = [
     blogs_api::DEFAULTS,
     analytics_worker::DEFAULTS,
     notification_worker::DEFAULTS,
+    recommendation_api::DEFAULTS,
     migrate::DEFAULTS,
     operator::DEFAULTS,
 ];
@@ -45,6 +46,8 @@ enum Service {
     AnalyticsWorker,
     /// Tells followers of new blogs; its operations endpoints on 8091
     NotificationWorker,
+    /// What readers may like; HTTP on 8081
+    RecommendationApi,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -66,6 +69,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let settings: notification_worker::Settings = load(notification_worker::DEFAULTS, file)?;
             let shutdown = process::begin(&settings.log)?;
             notification_worker::Service::start(settings).await?.run(shutdown).await
+        }
+        Service::RecommendationApi => {
+            let settings: recommendation_api::Settings = load(recommendation_api::DEFAULTS, file)?;
+            let shutdown = process::begin(&settings.log)?;
+            recommendation_api::Service::start(settings).await?.run(shutdown).await
         }
     }
 }

@@ -36,8 +36,8 @@ servers listen on free ports of 127.0.0.1 and stop with this command; servers th
 Ctrl-C ends it and keeps the data; the next `up` goes on with them.
 
 With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
-administrator's: the roles blogs_api, analytics_worker, notification_worker and operator are made there, or get new \
-passwords.";
+administrator's: the roles blogs_api, analytics_worker, notification_worker, recommendation_api and operator are made there, or \
+get new passwords.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     /// Delete the data of earlier runs first; that of existing servers is left alone
     #[arg(long)]
     fresh: bool,
-    /// Where the Blogs API listens, on 127.0.0.1; 0 takes a free port
+    /// Where the Blogs API listens, on 127.0.0.1, and the Recommendation API on the port after it; 0 takes free ports
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Where data, logs and passwords are kept [default: .stack/up in the checkout]
@@ -89,6 +89,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let directory = arguments.directory.clone().unwrap_or_else(default_directory);
     // Before `--fresh` forgets anything.
     check_port(arguments.port)?;
+    check_port(services::recommendation_port(arguments.port))?;
     let place = Place::claim(directory, arguments.fresh)?;
 
     let progress = Progress::new();

@@ -20,6 +20,8 @@ mod operations_reconcile;
 mod operations_redrive;
 mod partitions;
 mod poison;
+mod popularity;
+mod recommendations;
 mod roles;
 mod services;
 mod world;

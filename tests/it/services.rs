@@ -77,6 +77,26 @@ impl World {
         Running::new(service.address(), |shutdown| service.run(shutdown))
     }
 
+    /// A Recommendation API that learns quickly and without rest; `change` has the last word on the settings.
+    pub(crate) async fn recommender_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+        let loader = Loader::new(recommendation_api::DEFAULTS)
+            .environment([])
+            .set("http.address", "127.0.0.1:0")
+            .set("database.url", self.url("recommendation_api"))
+            .set("database.wait_timeout_ms", 30_000)
+            .set("database.connect_timeout_ms", 30_000)
+            .set("tokens.epoch_wait_max_ms", 30_000)
+            .set("requests.timeout_ms", 60_000)
+            .set("requests.drain_timeout_ms", 60_000)
+            .set("tokens.signing_keys", "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==")
+            .set("rate_limits.enabled", false)
+            .set("learning.poll_ms", 20)
+            .set("learning.rest_percent", 0);
+        let settings: recommendation_api::Settings = change(loader).load().unwrap();
+        let service = recommendation_api::Service::start(settings).await.unwrap();
+        Running::new(service.address(), |shutdown| service.run(shutdown))
+    }
+
     /// [`World::notifier_with`] and nothing more to say.
     pub(crate) async fn notifier(&self) -> Running {
         self.notifier_with(|loader| loader).await

@@ -21,7 +21,7 @@ const READY_POLL: Duration = Duration::from_millis(50);
 /// The running services.
 pub(super) struct Services {
     api: Task,
-    workers: [Task; 2],
+    workers: [Task; 3],
     view_window_s: u32,
 }
 
@@ -45,7 +45,9 @@ impl Services {
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.analytics_worker.as_str())
             .set("broker.url", urls.amqp.as_str())
-            .set("http.address", "127.0.0.1:0");
+            .set("http.address", "127.0.0.1:0")
+            // Whoever tries it out does not wait for an hour.
+            .set("popularity.interval_s", 10);
         let worker: analytics_worker::Settings = worker.load()?;
         let worker =
             analytics_worker::Service::start(worker).await.context("starting the analytics-worker")?;
@@ -58,6 +60,16 @@ impl Services {
         let notifier = notification_worker::Service::start(notifier)
             .await
             .context("starting the notification-worker")?;
+        let recommendation = Loader::new(recommendation_api::DEFAULTS)
+            .neighbours(&EVERY_DEFAULTS)
+            .set("database.url", urls.recommendation_api.as_str())
+            .set("http.address", format!("127.0.0.1:{}", recommendation_port(port)))
+            .set("tokens.signing_keys", credentials.signing_keys())
+            .set("rate_limits.enabled", false);
+        let recommendation: recommendation_api::Settings = recommendation.load()?;
+        let recommendation = recommendation_api::Service::start(recommendation)
+            .await
+            .context("starting the recommendation-api")?;
         let api = Loader::new(blogs_api::DEFAULTS)
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.blogs_api.as_str())
@@ -75,6 +87,9 @@ impl Services {
             workers: [
                 Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
                 Task::new("notification-worker", notifier.address(), |shutdown| notifier.run(shutdown)),
+                Task::new("recommendation-api", recommendation.address(), |shutdown| {
+                    recommendation.run(shutdown)
+                }),
             ],
             api: Task::new("blogs-api", api.address(), |shutdown| api.run(shutdown)),
             view_window_s,
@@ -91,18 +106,19 @@ impl Services {
         format!("http://{}", self.api.address)
     }
 
-    /// The workers' names and base URLs, for their operations endpoints.
+    /// The other services' names and base URLs.
     pub(super) fn workers(&self) -> Vec<(&'static str, String)> {
         self.workers.iter().map(|worker| (worker.name, format!("http://{}", worker.address))).collect()
     }
 
     /// Waits until one of them ends, which none should before it is asked to.
     pub(super) async fn first_end(&mut self) -> anyhow::Result<()> {
-        let [analytics, notification] = &mut self.workers;
+        let [analytics, notification, recommendation] = &mut self.workers;
         let name = tokio::select! {
             ended = self.api.end() => { ended?; self.api.name }
             ended = analytics.end() => { ended?; analytics.name }
             ended = notification.end() => { ended?; notification.name }
+            ended = recommendation.end() => { ended?; recommendation.name }
         };
         bail!("{name} ended by itself")
     }
@@ -140,6 +156,11 @@ impl Task {
             .with_context(|| format!("{} panicked", self.name))?
             .with_context(|| format!("{} failed", self.name))
     }
+}
+
+/// Where the Recommendation API listens when the Blogs API listens at `port`: the port after it, or any.
+pub(super) fn recommendation_port(port: u16) -> u16 {
+    if port == 0 { 0 } else { port.saturating_add(1) }
 }
 
 /// Waits until all of them say that they are ready.

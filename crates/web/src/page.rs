@@ -15,6 +15,7 @@ pub const LIMIT_MAX: u8 = 100;
 /// So that an older cursor, or one of another list, is refused instead of misread.
 const FORM: u8 = 1;
 const FORM_OF_IDS: u8 = 2;
+const FORM_OF_RANKS: u8 = 3;
 
 /// The place in a list, newest first, after which a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,48 @@ impl IdCursor {
     }
 }
 
+/// The place in a list by a number, highest first, after which a page begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RankCursor {
+    /// The number of the last item shown; never NaN.
+    pub rank: f64,
+    /// Its id, which orders items of the same number, highest first.
+    pub id: i64,
+}
+
+impl RankCursor {
+    /// Before the first item.
+    pub const START: Self = Self { rank: f64::INFINITY, id: i64::MAX };
+
+    /// Reads what [`RankCursor::encode`] wrote.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn decode(text: &str) -> Result<Self> {
+        Self::read(text).ok_or_else(not_ours)
+    }
+
+    /// The cursor as text that may stand in a URL.
+    #[must_use]
+    pub fn encode(self) -> String {
+        let mut bytes = [FORM_OF_RANKS; 17];
+        let (_, key) = bytes.split_at_mut(1);
+        let (rank, id) = key.split_at_mut(8);
+        rank.copy_from_slice(&self.rank.to_be_bytes());
+        id.copy_from_slice(&self.id.to_be_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let bytes: [u8; 17] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (form, key) = bytes.split_first()?;
+        let (rank, id) = key.split_first_chunk::<8>()?;
+        let rank = f64::from_be_bytes(*rank);
+        let id = i64::from_be_bytes(id.try_into().ok()?);
+        (*form == FORM_OF_RANKS && rank.is_finite()).then_some(Self { rank, id })
+    }
+}
+
 fn not_ours() -> Problem {
     Problem::bad_parameter("cursor", "is not one that this API gave out; begin again without it")
 }
@@ -131,9 +174,19 @@ mod tests {
         }
 
         #[test]
+        fn a_cursor_of_ranks_is_read_back_and_is_no_other(rank in -1e300_f64..1e300, id: i64) {
+            let cursor = RankCursor { rank, id };
+            prop_assert_eq!(RankCursor::decode(&cursor.encode()).unwrap(), cursor);
+            prop_assert!(Cursor::decode(&cursor.encode()).is_err());
+            let no_number = RankCursor { rank: f64::NAN, id }.encode();
+            prop_assert!(RankCursor::decode(&no_number).is_err());
+        }
+
+        #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,40}") {
             let _ = Cursor::decode(&text);
             let _ = IdCursor::decode(&text);
+            let _ = RankCursor::decode(&text);
         }
 
         #[test]

@@ -17,7 +17,7 @@ use crate::consume::Consuming;
 use crate::metrics::Metrics;
 use crate::poison::Poison;
 use crate::settings::Settings;
-use crate::{partitions, reconcile, watch};
+use crate::{partitions, popularity, reconcile, watch};
 
 /// A worker that is about to run.
 pub struct Service {
@@ -84,6 +84,12 @@ impl Service {
         ));
         tasks.spawn(reconcile::run(
             self.settings.reconcile,
+            self.pool.clone(),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
+        tasks.spawn(popularity::run(
+            self.settings.popularity,
             self.pool.clone(),
             metrics.clone(),
             shutdown.clone(),
