@@ -67,6 +67,7 @@ impl Services {
             .set("engagement.allow_write_path_header", true)
             .set("engagement.visitor_secret", credentials.visitor_secret.as_str())
             .set("tokens.signing_keys", credentials.signing_keys())
+            .set("pages.secure_cookies", false)
             .set("rate_limits.enabled", false);
         let api: blogs_api::Settings = api.load()?;
         let view_window_s = api.engagement.view_window_s;

@@ -32,7 +32,9 @@ pub(crate) use observe::HttpMetrics;
 
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
-use crate::{accounts, blogs, engagement, follows, idempotency, limits, notifications, openapi, sessions};
+use crate::{
+    accounts, blogs, engagement, follows, idempotency, limits, notifications, openapi, pages, sessions,
+};
 
 /// Everything that the service answers.
 ///
@@ -57,6 +59,7 @@ pub(crate) fn router(
     let bounds =
         Bounds { places: Arc::new(Semaphore::new(requests.concurrent_max)), timeout: requests.timeout() };
     let product = product
+        .merge(pages::routes(state))
         .layer(DefaultBodyLimit::max(requests.body_bytes_max))
         .layer(from_fn_with_state(bounds, in_bounds))
         .with_state(state.clone());
@@ -70,6 +73,7 @@ pub(crate) fn router(
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found("there is nothing at this path; /docs shows what there is"))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(pages::problems))
         .layer(from_fn(headers));
     if let Some(cors) = cors(state.settings.cors.origins()?) {
         router = router.layer(cors);
@@ -108,11 +112,12 @@ async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(if is_docs { DOCS_POLICY } else { POLICY }),
-    );
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(if is_docs {
+        DOCS_POLICY
+    } else {
+        POLICY
+    }));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

@@ -21,6 +21,7 @@ pub mod notifications;
 pub mod openapi;
 pub mod outbox;
 pub mod page;
+pub mod pages;
 pub mod problem;
 mod readiness;
 pub mod relay;
