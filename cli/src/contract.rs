@@ -80,10 +80,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Every statement that any service may send, and as whom.
-fn contracts() -> [Contract; 7] {
+fn contracts() -> [Contract; 8] {
     let contract = |service, role, sql| Contract { service, role, sql, where_member_of: None };
     [
         contract("blogs-api", "blogs_api", &blogs_api::SQL),
+        contract("blogs-api", "blogs_api", &web::SQL),
         Contract {
             service: "blogs-api (direct path)",
             role: "blogs_api",

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use runtime::process;
 use runtime::settings::{Loader, SettingsError};
-use runtime::{shutdown, telemetry};
 use serde::de::DeserializeOwned;
 
 use crate::{migrate, operator};
@@ -54,20 +54,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.service {
         Service::BlogsApi => {
             let settings: blogs_api::Settings = load(blogs_api::DEFAULTS, file)?;
-            telemetry::init(&settings.log)?;
-            let shutdown = shutdown::on_signal();
+            let shutdown = process::begin(&settings.log)?;
             blogs_api::Service::start(settings).await?.run(shutdown).await
         }
         Service::AnalyticsWorker => {
             let settings: analytics_worker::Settings = load(analytics_worker::DEFAULTS, file)?;
-            telemetry::init(&settings.log)?;
-            let shutdown = shutdown::on_signal();
+            let shutdown = process::begin(&settings.log)?;
             analytics_worker::Service::start(settings).await?.run(shutdown).await
         }
         Service::NotificationWorker => {
             let settings: notification_worker::Settings = load(notification_worker::DEFAULTS, file)?;
-            telemetry::init(&settings.log)?;
-            let shutdown = shutdown::on_signal();
+            let shutdown = process::begin(&settings.log)?;
             notification_worker::Service::start(settings).await?.run(shutdown).await
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod health;
 pub mod metrics;
+pub mod process;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

@@ -31,8 +31,8 @@ const EMAIL_LENGTH_MAX: usize = 254;
 
 /// The endpoints of accounts.
 pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
-    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins);
-    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests);
+    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins::<AppState>);
+    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>);
     let guessable =
         OpenApiRouter::new().routes(routes!(create)).routes(routes!(set_password)).layer(by_address);
     OpenApiRouter::new().routes(routes!(delete)).layer(by_account).merge(guessable)

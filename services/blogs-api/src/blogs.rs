@@ -38,7 +38,7 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(write::publish))
         .routes(routes!(write::unpublish))
         .routes(routes!(source_paths::find))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
 /// A blog, with what readers did with it.

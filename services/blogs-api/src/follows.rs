@@ -39,7 +39,7 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(follow, unfollow))
         .routes(routes!(followers))
         .routes(routes!(following))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
 /// Which part of a list.

@@ -42,7 +42,7 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(inbox))
         .routes(routes!(mark_read))
         .routes(routes!(fan_out))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
 /// Which part of the inbox.

@@ -67,16 +67,16 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
         .route("/sign-in", get(sign::sign_in_page))
         .route("/sign-up", get(sign::sign_up_page))
         .route("/sign-out", post(sign::sign_out))
-        .layer(from_fn_with_state(state.clone(), limits::requests));
+        .layer(from_fn_with_state(state.clone(), limits::requests::<AppState>));
     let engaging = Router::new()
         .route("/b/{slug}/like", post(act::like))
         .route("/b/{slug}/unlike", post(act::unlike))
         .route("/b/{slug}/share", post(act::share))
-        .layer(from_fn_with_state(state.clone(), limits::engagement));
+        .layer(from_fn_with_state(state.clone(), limits::engagement::<AppState>));
     let signing = Router::new()
         .route("/sign-in", post(sign::sign_in))
         .route("/sign-up", post(sign::sign_up))
-        .layer(from_fn_with_state(state.clone(), limits::sign_ins));
+        .layer(from_fn_with_state(state.clone(), limits::sign_ins::<AppState>));
     reading
         .merge(engaging)
         .merge(signing)

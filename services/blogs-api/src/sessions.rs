@@ -27,8 +27,8 @@ const ACCOUNT_SIGN_IN: Statement = statement!("account_sign_in.sql");
 
 /// The endpoints of sessions.
 pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
-    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins);
-    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests);
+    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins::<AppState>);
+    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>);
     let sign_in = OpenApiRouter::new().routes(routes!(create)).layer(by_address);
     OpenApiRouter::new().routes(routes!(delete)).layer(by_account).merge(sign_in)
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
+
 use crate::auth::{Passwords, Tokens};
+use crate::client_address::TrustedProxies;
 use crate::engagement::EngagementState;
 use crate::limits::Limits;
 use crate::live_blogs::LiveBlogs;
@@ -11,7 +14,7 @@ use crate::settings::Settings;
 use tokio_util::task::TaskTracker;
 
 /// The state of the API.
-#[derive(Clone)]
+#[derive(Clone, FromRef)]
 pub struct AppState {
     /// Connections under the role `blogs_api`.
     pub pool: database::Pool,
@@ -21,6 +24,8 @@ pub struct AppState {
     pub tokens: Arc<Tokens>,
     /// Hashes and verifies passwords.
     pub passwords: Passwords,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// Rate limits.
     pub limits: Limits,
     /// The write paths of engagement.

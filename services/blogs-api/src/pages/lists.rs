@@ -40,7 +40,7 @@ pub(super) async fn home(
         (None, Some(author)) => format!("Blogs by {author}"),
         (None, None) => "Newest blogs".to_owned(),
     };
-    let mut address = form_urlencoded::Serializer::new(String::from("/?"));
+    let mut address = url::form_urlencoded::Serializer::new(String::from("/?"));
     for (name, value) in [("tag", &tag), ("author", &of_author), ("sort", &sort)] {
         if let Some(value) = value {
             address.append_pair(name, value);

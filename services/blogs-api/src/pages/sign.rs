@@ -98,7 +98,7 @@ pub(super) async fn sign_out(State(state): State<AppState>, signed: Option<Signe
 
 /// The address of the form that leads back to where one was.
 pub(super) fn address(next: &str) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::from("/sign-in?"));
+    let mut query = url::form_urlencoded::Serializer::new(String::from("/sign-in?"));
     query.append_pair("next", next).finish()
 }
 

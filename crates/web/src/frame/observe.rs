@@ -21,13 +21,13 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 /// The id of a request, in its answer and in the log.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Numbers of requests.
 #[derive(Clone)]
-pub(crate) struct HttpMetrics {
+pub struct HttpMetrics {
     requests: Family<Answered, Counter>,
     duration: Family<Asked, Histogram, fn() -> Histogram>,
     under_way: Gauge,
@@ -60,7 +60,8 @@ impl EncodeLabelValue for Route {
 
 impl HttpMetrics {
     /// Registers the metrics.
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(BUCKETS_S)),

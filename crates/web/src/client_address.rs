@@ -6,14 +6,14 @@
 //! first address that is not in `requests.trusted_proxies`. That one is the client.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use ipnet::IpNet;
 
 use crate::problem::{Problem, Result};
-use crate::state::AppState;
 
 /// Most entries of `X-Forwarded-For` that are read, from the right. No chain of our own proxies is longer.
 const HOPS_MAX: usize = 32;
@@ -22,15 +22,23 @@ const HOPS_MAX: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
-impl FromRequestParts<AppState> for ClientAddress {
+/// The networks of our own proxies (`requests.trusted_proxies`), as part of a service's state.
+#[derive(Debug, Clone)]
+pub struct TrustedProxies(pub Arc<[IpNet]>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress
+where
+    TrustedProxies: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() else {
             // Only a listener that does not pass the peer on could lead here.
             return Err(Problem::unavailable("the address of the connection is not known", 1));
         };
-        Ok(Self(client(peer.ip(), &parts.headers, &state.settings.requests.trusted_proxies)))
+        let TrustedProxies(trusted) = TrustedProxies::from_ref(state);
+        Ok(Self(client(peer.ip(), &parts.headers, &trusted)))
     }
 }
 

@@ -31,7 +31,7 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown`, then until the last request has ended or the drain time is over.
-pub(crate) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     router: Router,
     settings: &RequestSettings,

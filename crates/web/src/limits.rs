@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRef, FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
@@ -21,10 +21,9 @@ use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Signed;
-use crate::client_address::ClientAddress;
+use crate::client_address::{ClientAddress, TrustedProxies};
 use crate::problem::{Problem, Result};
-use crate::state::AppState;
+use crate::tokens::{Signed, Tokens};
 
 /// How often refilled buckets are dropped.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -192,7 +191,13 @@ impl Client {
 ///
 /// # Errors
 /// 429, and 401 for a token that does not count.
-pub async fn requests(State(state): State<AppState>, request: Request, next: Next) -> Result<Response> {
+pub async fn requests<S>(State(state): State<S>, request: Request, next: Next) -> Result<Response>
+where
+    S: Clone + Send + Sync + 'static,
+    Limits: FromRef<S>,
+    Arc<Tokens>: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
     let class = if request.method().is_safe() { Class::Read } else { Class::Write };
     limited(class, &state, request, next).await
 }
@@ -201,10 +206,15 @@ pub async fn requests(State(state): State<AppState>, request: Request, next: Nex
 ///
 /// # Errors
 /// 429.
-pub async fn sign_ins(State(state): State<AppState>, request: Request, next: Next) -> Result<Response> {
+pub async fn sign_ins<S>(State(state): State<S>, request: Request, next: Next) -> Result<Response>
+where
+    S: Clone + Send + Sync + 'static,
+    Limits: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
     let (mut parts, body) = request.into_parts();
     let ClientAddress(address) = ClientAddress::from_request_parts(&mut parts, &state).await?;
-    state.limits.take(Class::SignIn, Client::Address(address), 1)?;
+    Limits::from_ref(&state).take(Class::SignIn, Client::Address(address), 1)?;
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
@@ -212,13 +222,26 @@ pub async fn sign_ins(State(state): State<AppState>, request: Request, next: Nex
 ///
 /// # Errors
 /// 429, and 401 for a token that does not count.
-pub async fn engagement(State(state): State<AppState>, request: Request, next: Next) -> Result<Response> {
+pub async fn engagement<S>(State(state): State<S>, request: Request, next: Next) -> Result<Response>
+where
+    S: Clone + Send + Sync + 'static,
+    Limits: FromRef<S>,
+    Arc<Tokens>: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
     let class = if request.method().is_safe() { Class::Read } else { Class::Engagement };
     limited(class, &state, request, next).await
 }
 
-async fn limited(class: Class, state: &AppState, request: Request, next: Next) -> Result<Response> {
-    if state.limits.on.is_none() {
+async fn limited<S>(class: Class, state: &S, request: Request, next: Next) -> Result<Response>
+where
+    S: Send + Sync,
+    Limits: FromRef<S>,
+    Arc<Tokens>: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
+    let limits = Limits::from_ref(state);
+    if limits.on.is_none() {
         return Ok(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
@@ -226,7 +249,7 @@ async fn limited(class: Class, state: &AppState, request: Request, next: Next) -
         Some(signed) => Client::Account(signed.account_id),
         None => Client::Address(ClientAddress::from_request_parts(&mut parts, state).await?.0),
     };
-    state.limits.take(class, client, 1)?;
+    limits.take(class, client, 1)?;
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 

@@ -1,15 +1,28 @@
-//! Bearer tokens: JSON Web Tokens, signed with HMAC-SHA-256 and nothing else. The key's id stands in the token,
-//! so that keys rotate; the account's epoch stands in it, so that tokens can be taken back.
+//! Who is asking.
+//!
+//! A session is a bearer token: a JSON Web Token, signed with HMAC-SHA-256 and nothing else. The key's id stands in it,
+//! so that keys rotate, and the account's *epoch*, so that tokens can be taken back. Verifying one needs no database, so
+//! that readers can like a blog while Postgres is away. Signing out, a new password and deletion raise the account's
+//! epoch; every process looks the epoch up again within a minute ([`Epochs`]), and refuses tokens of an older one. The
+//! Blogs API issues tokens; whoever has the same keys verifies them.
+
+mod epochs;
+mod keys;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use super::epochs::Known;
-use super::{Epochs, Signed, SigningKeys};
+pub use epochs::{Epochs, Known};
+pub use keys::{KeysError, SigningKey, SigningKeys};
+
 use crate::problem::{Problem, Result};
 
 const LIFETIME_MIN_S: u32 = 60;
@@ -53,6 +66,62 @@ impl TokenSettings {
             return Err("tokens.epochs_max and tokens.epoch_wait_max_ms must be above 0".to_owned());
         }
         Ok(())
+    }
+}
+
+/// The account that signed the request, by its bearer token. As an extractor it answers 401 without a valid
+/// token; as `Option<Signed>` it is `None` without any token, and a bad token is still 401.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// Who.
+    pub account_id: i64,
+    /// What the token allows beyond what every account may do.
+    pub scopes: Vec<String>,
+}
+
+impl Signed {
+    /// Does the token carry this scope?
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|have| have == scope)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Signed
+where
+    Arc<Tokens>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state)
+            .await?
+            .ok_or_else(|| Problem::unauthorized("sign in: send `Authorization: Bearer <token>`"))
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Signed
+where
+    Arc<Tokens>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>> {
+        // Asked more than once in a request (the rate limit, the handler); verified once.
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(Some(known.clone()));
+        }
+        let Some(header) = parts.headers.get(AUTHORIZATION) else { return Ok(None) };
+        let token = header
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(|| Problem::unauthorized("the Authorization header must be `Bearer <token>`"))?;
+        let signed = Arc::<Tokens>::from_ref(state).verify(token).await?;
+        parts.extensions.insert(signed.clone());
+        Ok(Some(signed))
     }
 }
 
