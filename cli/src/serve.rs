@@ -10,10 +10,11 @@ use crate::{migrate, operator};
 
 /// Commands that start several services or none take one environment for all: what one of these knows, the
 /// others pass over.
-pub(crate) const EVERY_DEFAULTS: [&str; 5] = [
+pub(crate) const EVERY_DEFAULTS: [&str; 6] = [
     blogs_api::DEFAULTS,
     analytics_worker::DEFAULTS,
     notification_worker::DEFAULTS,
+    console::DEFAULTS,
     migrate::DEFAULTS,
     operator::DEFAULTS,
 ];
@@ -45,6 +46,8 @@ enum Service {
     AnalyticsWorker,
     /// Tells followers of new blogs; its operations endpoints on 8091
     NotificationWorker,
+    /// The operators' live view; HTTP on 8082
+    Console,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -66,6 +69,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let settings: notification_worker::Settings = load(notification_worker::DEFAULTS, file)?;
             let shutdown = process::begin(&settings.log)?;
             notification_worker::Service::start(settings).await?.run(shutdown).await
+        }
+        Service::Console => {
+            let settings: console::Settings = load(console::DEFAULTS, file)?;
+            let shutdown = process::begin(&settings.log)?;
+            console::Service::start(settings).await?.run(shutdown).await
         }
     }
 }

@@ -251,6 +251,8 @@ async fn prepare_template(mut administrator: Config) {
         analytics_worker_connections: 20,
         notification_worker_password: PASSWORD.into(),
         notification_worker_connections: 20,
+        console_password: PASSWORD.into(),
+        console_connections: 20,
         operator_password: PASSWORD.into(),
         operator_connections: 20,
         reserve_connections: 10,

@@ -19,6 +19,8 @@ pub(super) struct Urls {
     pub(super) analytics_worker: String,
     /// Postgres as the role of the notification workers.
     pub(super) notification_worker: String,
+    /// Postgres as the role of the console.
+    pub(super) console: String,
     /// RabbitMQ.
     pub(super) amqp: String,
     operator: String,
@@ -32,6 +34,7 @@ impl Urls {
             blogs_api: url("blogs_api", &credentials.blogs_api_password),
             analytics_worker: url("analytics_worker", &credentials.analytics_worker_password),
             notification_worker: url("notification_worker", &credentials.notification_worker_password),
+            console: url("console", &credentials.console_password),
             operator: url("operator", &credentials.operator_password),
             amqp: servers.amqp_url.clone(),
             management: servers.management_url.clone(),
@@ -52,13 +55,15 @@ impl Urls {
     pub(super) fn table(
         &self,
         api: &str,
+        console: &str,
         workers: &[(&'static str, String)],
         demo: &Demo,
         demo_password: &str,
     ) -> String {
         let mut rows = vec![
-            ("Blogs API", api.to_owned()),
-            ("its pages", format!("{api}/docs")),
+            ("the blogs, to read", api.to_owned()),
+            ("the console, to watch", console.to_owned()),
+            ("Blogs API", format!("{api}/docs")),
             ("its description", format!("{api}/openapi.json")),
             ("its metrics", format!("{api}/metrics")),
         ];
