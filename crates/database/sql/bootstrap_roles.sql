@@ -33,7 +33,6 @@ begin
   -- What somebody looks at must not be what is slow.
   alter role console set statement_timeout = '5s';
   alter role console set lock_timeout = '1s';
-  alter role console set default_transaction_read_only = 'on';
   grant engagement_writer to analytics_worker;
   -- An operator who redrives a parked event counts it as a worker would, and says so first: the role inherits nothing.
   alter role operator noinherit;

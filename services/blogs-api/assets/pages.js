@@ -5,12 +5,16 @@ const article = document.querySelector("article[data-blog]");
 
 // The numbers of the blog, as the API tells them.
 async function refresh() {
-  const answer = await fetch(`/v1/blogs/${article.dataset.blog}`, { credentials: "omit" });
+  // Its tag is that of the text: asked whether that has changed, the API would not tell the numbers.
+  const answer = await fetch(`/v1/blogs/${article.dataset.blog}`, { credentials: "omit", cache: "no-store" });
   if (!answer.ok) return;
   const blog = await answer.json();
   for (const place of document.querySelectorAll("[data-total]")) {
-    const text = blog[place.dataset.total].toLocaleString("en").replaceAll(",", "\u202f");
-    if (place.textContent !== text) place.textContent = text;
+    const n = blog[place.dataset.total];
+    const text = n.toLocaleString("en").replaceAll(",", "\u202f");
+    if (place.textContent === text) continue;
+    place.textContent = text;
+    place.nextElementSibling.textContent = place.nextElementSibling.dataset.one + (n === 1 ? "" : "s");
   }
 }
 

@@ -28,14 +28,24 @@ pub(crate) fn parts(picture: &Picture) -> Vec<(&'static str, Markup)> {
     parts
 }
 
-/// The whole page.
-pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
-    page(picture, load, "")
+/// The buttons alone.
+pub(crate) fn load_alone(load: Option<&LoadSettings>) -> Markup {
+    refused(load, "")
 }
 
-/// The whole page, with why a load was not started.
-pub(crate) fn refused(picture: &Picture, load: Option<&LoadSettings>, refusal: &str) -> Markup {
-    page(picture, load, refusal)
+/// The same, with why a load was not started.
+pub(crate) fn refused(load: Option<&LoadSettings>, refusal: &str) -> Markup {
+    let main = html! {
+        main {
+            h1 { "Commonplace " span { "console" } }
+            @match load {
+                Some(settings) => (load::form(settings, refusal)),
+                None => p { "Loads are not enabled here (load.enabled)." },
+            }
+            p { a href="/" { "Back to the console" } }
+        }
+    };
+    frame(main, None)
 }
 
 /// The form that asks for the token.
@@ -56,7 +66,8 @@ pub(crate) fn sign_in(wrong: Option<&str>) -> Markup {
     )
 }
 
-fn page(picture: &Picture, load: Option<&LoadSettings>, refusal: &str) -> Markup {
+/// The whole page.
+pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
     let parts = parts(picture);
     let part = |name: &str| parts.iter().find(|(id, _)| *id == name).map(|(_, markup)| markup);
     let place = |name: &str, class: &str| html! { div id=(name) class=(class) { @if let Some(part) = part(name) { (part) } } };

@@ -62,7 +62,7 @@ pub(crate) fn routes(console: Console, body_bytes_max: usize) -> Router {
     Router::new()
         .route("/", get(show))
         .route("/events", get(events))
-        .route("/load", post(start))
+        .route("/load", get(stand_still).post(start))
         .route("/load/stop", post(stop))
         .route(access::SIGN_IN, get(ask).post(sign_in))
         .route("/assets/console.css", get(async || asset("text/css; charset=utf-8", STYLE)))
@@ -88,6 +88,11 @@ async fn headers(request: Request, next: Next) -> Response {
 async fn show(State(console): State<Console>) -> Markup {
     let picture = Arc::clone(&console.pictures.borrow());
     page::whole(&picture, console.load.settings())
+}
+
+/// The buttons alone, on a page that does not reload itself: for those without script.
+async fn stand_still(State(console): State<Console>) -> Markup {
+    page::load_alone(console.load.settings())
 }
 
 /// The parts of the page that have changed since this browser was last told, as often as there is a new picture. It ends
@@ -149,8 +154,7 @@ fn answer(console: &Console, headers: &HeaderMap, refusal: Option<String>) -> Re
         None => Redirect::to("/#load").into_response(),
         Some(refusal) if is_script => (StatusCode::UNPROCESSABLE_ENTITY, refusal).into_response(),
         Some(refusal) => {
-            let picture = Arc::clone(&console.pictures.borrow());
-            let page = page::refused(&picture, console.load.settings(), &refusal);
+            let page = page::refused(console.load.settings(), &refusal);
             (StatusCode::UNPROCESSABLE_ENTITY, page).into_response()
         }
     }

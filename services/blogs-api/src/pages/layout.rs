@@ -190,7 +190,7 @@ pub(super) fn counted(n: i64, word: &str) -> String {
 }
 
 fn number(n: i64, word: &str, key: &str) -> Markup {
-    html! { span { b data-total=(key) { (grouped(n)) } " " (word) @if n != 1 { "s" } } }
+    html! { span { b data-total=(key) { (grouped(n)) } " " span data-one=(word) { (word) @if n != 1 { "s" } } } }
 }
 
 /// Up to which unread notifications are counted.
