@@ -61,9 +61,10 @@ impl Urls {
         demo_password: &str,
     ) -> String {
         let mut rows = vec![
-            ("the blogs, to read", api.to_owned()),
-            ("the console, to watch", console.to_owned()),
-            ("Blogs API", format!("{api}/docs")),
+            ("to read and write", format!("{api}/")),
+            ("to watch (console)", format!("{console}/")),
+            ("Blogs API", api.to_owned()),
+            ("its documentation", format!("{api}/docs")),
             ("its description", format!("{api}/openapi.json")),
             ("its metrics", format!("{api}/metrics")),
         ];

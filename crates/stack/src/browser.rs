@@ -29,11 +29,12 @@ pub struct Browser {
 impl Browser {
     /// What each session passes to the browser: no screen; no sandbox, which root cannot have and pages of our own do not
     /// need; nothing that asks somebody on the internet.
-    pub const ARGUMENTS: [&str; 9] = [
+    pub const ARGUMENTS: [&str; 10] = [
         "--headless=new",
         "--no-sandbox",
         "--remote-debugging-pipe",
         "--disable-gpu",
+        "--hide-scrollbars",
         "--disable-dev-shm-usage",
         "--disable-background-networking",
         "--disable-component-update",

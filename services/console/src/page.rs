@@ -89,7 +89,10 @@ pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
                     h2 #paths-title { "Write paths" }
                     div.cards { @for about in &path::PATHS { (place(about.place, "card")) } }
                 }
-                @if let Some(settings) = load { (load::form(settings, refusal)) }
+                @if let Some(settings) = load {
+                    (load::form(settings, ""))
+                    noscript { p { "This page reloads itself; " a href="/load" { "the buttons on one that stands still" } "." } }
+                }
                 @if load.is_some() { (place("runs", "runs")) }
                 div.columns {
                     section aria-labelledby="equation-title" {

@@ -151,7 +151,8 @@ fn answer(console: &Console, headers: &HeaderMap, refusal: Option<String>) -> Re
     let is_script = headers.get("x-requested-with").is_some();
     match refusal {
         None if is_script => StatusCode::NO_CONTENT.into_response(),
-        None => Redirect::to("/#load").into_response(),
+        // Without a fragment: the page would not reload itself at an address that has one.
+        None => Redirect::to("/").into_response(),
         Some(refusal) if is_script => (StatusCode::UNPROCESSABLE_ENTITY, refusal).into_response(),
         Some(refusal) => {
             let page = page::refused(console.load.settings(), &refusal);

@@ -36,10 +36,10 @@ async fn screenshots() {
     shoot(&window, &blog, "1", "reader-dark.png").await;
     window.scheme("light").await;
 
-    window.size([1280, 1160]).await;
+    window.size([1280, 1330]).await;
     window.go(&watched).await;
     window.until("document.documentElement.dataset.link === 'live'").await;
-    window.write("#seconds", "6").await;
+    window.write("#seconds", "3").await;
     window.write("#senders", "32\u{e007}").await;
     window.until("[...document.querySelectorAll('#runs .state')].map((s) => s.innerText).join() === 'done,done,done'").await;
     save(&window, "console-load.png").await;

@@ -25,6 +25,8 @@ const READER_STANDING: Statement = statement!("reader_standing.sql");
 
 /// Blogs of one's own in a page.
 const OWN_MAX: usize = 50;
+/// The orders that lists are offered in, as the API calls them and as people do.
+const ORDERS: &[(&str, &str)] = &[("newest", "Newest")];
 
 /// Live blogs, newest first, or with a tag, or of an author.
 pub(super) async fn home(
@@ -35,10 +37,11 @@ pub(super) async fn home(
     let (tag, sort) = (query.tag.clone(), query.sort.clone());
     let of_author = query.author.clone();
     let axum::Json(BlogPage { items, next_cursor }) = blogs::list(State(state), None, Query(query)).await?;
+    let order = ORDERS.iter().find(|(order, _)| Some(*order) == sort.as_deref()).or(ORDERS.first());
     let heading = match (&tag, &of_author) {
         (Some(tag), _) => format!("Blogs about {tag}"),
         (None, Some(author)) => format!("Blogs by {author}"),
-        (None, None) => "Newest blogs".to_owned(),
+        (None, None) => format!("{} blogs", order.map_or("All", |(_, name)| name)),
     };
     let mut address = url::form_urlencoded::Serializer::new(String::from("/?"));
     for (name, value) in [("tag", &tag), ("author", &of_author), ("sort", &sort)] {
@@ -48,6 +51,11 @@ pub(super) async fn home(
     }
     let main = html! {
         h1 { (heading) }
+        @if ORDERS.len() > 1 && tag.is_none() && of_author.is_none() {
+            nav.orders aria-label="Order" {
+                @for one in ORDERS { a href={"/?sort=" (one.0)} aria-current=[(Some(one) == order).then_some("true")] { (one.1) } }
+            }
+        }
         @if items.is_empty() { p.quiet { "Nothing yet." } }
         (layout::list(&items))
         (layout::more(address.finish().trim_end_matches('?'), next_cursor.as_deref()))

@@ -14,7 +14,6 @@ pub(super) fn form(settings: &LoadSettings, refusal: &str) -> Markup {
             h2 #load-title { "Try it" }
             p.quiet { "Views by new visitors, sent to the Blogs API like any reader's. They are real, and are counted." }
             div.loads {
-            noscript { p { "This page reloads itself; " a href="/load" { "the buttons on one that stands still" } "." } }
             form.load method="post" action="/load" {
                 span.field { label for="seconds" { "seconds a path" }
                     input #seconds name="seconds" type="number" inputmode="numeric" min="1" max=(settings.seconds_max) value=(settings.seconds_max.min(8)) required; }

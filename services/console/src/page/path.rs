@@ -61,9 +61,9 @@ pub(super) fn card(picture: &Picture, about: &About) -> Markup {
         p.scale { "highest " (plain(highest)) " · scale to " (plain(scale)) }
         dl.facts {
             (fact("accepted in", html! {
-                b { (or_dash(half, seconds)) } span.unit { " p50" } " "
-                b { (or_dash(most, seconds)) } span.unit { " p95" } " "
-                b { (or_dash(nearly_all, seconds)) } span.unit { " p99" }
+                b { (or_dash(half, seconds)) } span.unit { "\u{a0}p50" } " "
+                b { (or_dash(most, seconds)) } span.unit { "\u{a0}p95" } " "
+                b { (or_dash(nearly_all, seconds)) } span.unit { "\u{a0}p99" }
             }))
             (fact("commits", html! {
                 b { (or_dash(path.commits, plain)) } "/s "
@@ -87,7 +87,7 @@ fn message(message: &Message) -> Markup {
     let [half, nearly_all] = message.freshness_s;
     html! {
         (fact("visible after", html! {
-            b { (or_dash(half, seconds)) } span.unit { " p50" } " " b { (or_dash(nearly_all, seconds)) } span.unit { " p99" }
+            b { (or_dash(half, seconds)) } span.unit { "\u{a0}p50" } " " b { (or_dash(nearly_all, seconds)) } span.unit { "\u{a0}p99" }
         }))
         (fact("envelope", html! { b { (or_dash(message.events_per_envelope, plain)) } " events" }))
         (fact("batch", html! { b { (or_dash(message.envelopes_per_batch, plain)) } " envelopes" }))
