@@ -71,7 +71,7 @@ pub(super) fn card(picture: &Picture, about: &About) -> Markup {
             }))
             @if about.name == "message" { (message(&picture.message)) }
             @else { (fact("visible", html! { "with the answer" })) }
-            (fact("accepted in all", html! { b data-value="accepted" { (or_dash(path.accepted_total, |n| plain(n.round()))) } }))
+            (fact("accepted", html! { b data-value="accepted" { (or_dash(path.accepted_total, |n| plain(n.round()))) } }))
         }
     }
 }
