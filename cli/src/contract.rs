@@ -80,7 +80,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Every statement that any service may send, and as whom.
-fn contracts() -> [Contract; 10] {
+fn contracts() -> [Contract; 11] {
     let contract = |service, role, sql| Contract { service, role, sql, where_member_of: None };
     [
         contract("blogs-api", "blogs_api", &blogs_api::SQL),
@@ -96,6 +96,7 @@ fn contracts() -> [Contract; 10] {
         contract("notification-worker", "notification_worker", &notification_worker::SQL),
         contract("recommendation-api", "recommendation_api", &recommendation_api::SQL),
         contract("recommendation-api", "recommendation_api", &web::SQL),
+        contract("console", "console", &console::SQL),
         contract("operators' commands", "operator", &operator::SQL),
         // What redrives a parked event says first that it writes engagement now.
         contract("operators' commands", "engagement_writer", &engagement::SQL),
@@ -122,6 +123,7 @@ async fn private(
         .set("roles.notification_worker_password", password())
         .set("roles.recommendation_api_password", password())
         .set("roles.operator_password", password())
+        .set("roles.console_password", password())
         .set("roles.direct_path", true)
         .load()?;
     bootstrap::run(&administrator, &settings.roles).await?;

@@ -15,6 +15,7 @@ pub(crate) const EVERY_DEFAULTS: [&str; 6] = [
     analytics_worker::DEFAULTS,
     notification_worker::DEFAULTS,
     recommendation_api::DEFAULTS,
+    console::DEFAULTS,
     migrate::DEFAULTS,
     operator::DEFAULTS,
 ];
@@ -48,6 +49,8 @@ enum Service {
     NotificationWorker,
     /// What readers may like; HTTP on 8081
     RecommendationApi,
+    /// The operators' live view; HTTP on 8082
+    Console,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -74,6 +77,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let settings: recommendation_api::Settings = load(recommendation_api::DEFAULTS, file)?;
             let shutdown = process::begin(&settings.log)?;
             recommendation_api::Service::start(settings).await?.run(shutdown).await
+        }
+        Service::Console => {
+            let settings: console::Settings = load(console::DEFAULTS, file)?;
+            let shutdown = process::begin(&settings.log)?;
+            console::Service::start(settings).await?.run(shutdown).await
         }
     }
 }

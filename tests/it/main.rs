@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod browser;
 mod counting;
 mod database_errors;
 mod fan_out;

@@ -105,6 +105,7 @@ fn particular(role: &str) -> &'static [&'static str] {
         "notification_worker" => OF_NOTIFICATION,
         "recommendation_api" => OF_RECOMMENDATION,
         "blogs_api" => OF_BLOGS,
+        "console" => OF_CONSOLE,
         _ => OF_OPERATORS,
     }
 }
@@ -234,6 +235,28 @@ const OF_BLOGS: &[&str] = &[
     "select analytics.drop_parked(gen_random_uuid(), 0)",
 ];
 
+/// It looks at numbers, and at why events were parked: at nobody's texts, and changes nothing.
+const OF_CONSOLE: &[&str] = &[
+    "select body from analytics.parked",
+    "select envelope_id from analytics.parked",
+    "select * from analytics.envelope_ledger",
+    "select account_id from analytics.blog_like",
+    "select visitor from analytics.blog_view",
+    "update analytics.outcome set n = 0",
+    "insert into analytics.outcome (hour, kind, outcome, slot, n) values (now(), 'view', 'counted', 0, 1)",
+    "select handle from blogs.account",
+    "select title from blogs.blog",
+    "select total_views from blogs.blog_counter",
+    "select body from blogs.outbox",
+    "select follower_id from social.follow",
+    "select recipient_id from notify.notification",
+    "update notify.fan_out set state = 'done'",
+    "select notify.pause_fan_out(1)",
+    "select analytics.drop_parked(gen_random_uuid(), 0)",
+    "select analytics.mend_counter(1)",
+    "select blogs.suspend_account(1)",
+];
+
 const OF_OPERATORS: &[&str] = &[
     "select follower_id from social.follow",
     "select recipient_id from notify.notification",
@@ -340,6 +363,11 @@ async fn the_operator_is_refused_what_would_change_anything() {
 }
 
 #[tokio::test]
+async fn the_console_is_refused_everything_but_looking_at_numbers() {
+    prove("console").await;
+}
+
+#[tokio::test]
 async fn an_operator_who_redrives_may_count_and_nothing_else() {
     let world = World::new().await;
     let session = world.session("operator").await;
@@ -376,14 +404,16 @@ async fn every_login_role_has_its_limits() {
     let set =
         "select coalesce((select setconfig from pg_db_role_setting s join pg_roles r on r.oid = s.setrole
                                 where r.rolname = $1 and s.setdatabase = 0), '{}')";
-    for role in ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator"] {
+    for role in
+        ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"]
+    {
         let set: Vec<String> = world.value(set, &[&role]).await;
         for setting in ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"] {
             let value = set.iter().find_map(|line| line.strip_prefix(&format!("{setting}=")));
             assert!(value.is_some_and(|value| value != "0"), "{role} has no {setting}: {set:?}");
         }
         match role {
-            "operator" => {}
+            "operator" | "console" => {}
             // Takes little, and waits for no disk.
             "recommendation_api" => {
                 for own in ["synchronous_commit=off", "work_mem=32MB", "temp_file_limit=1GB", "jit=off"] {

@@ -272,6 +272,8 @@ async fn prepare_template(mut administrator: Config) {
         notification_worker_connections: 20,
         recommendation_api_password: PASSWORD.into(),
         recommendation_api_connections: 20,
+        console_password: PASSWORD.into(),
+        console_connections: 20,
         operator_password: PASSWORD.into(),
         operator_connections: 20,
         reserve_connections: 10,

@@ -21,6 +21,8 @@ pub(super) struct Urls {
     pub(super) notification_worker: String,
     /// Postgres as the role of the Recommendation API.
     pub(super) recommendation_api: String,
+    /// Postgres as the role of the console.
+    pub(super) console: String,
     /// RabbitMQ.
     pub(super) amqp: String,
     operator: String,
@@ -35,6 +37,7 @@ impl Urls {
             analytics_worker: url("analytics_worker", &credentials.analytics_worker_password),
             notification_worker: url("notification_worker", &credentials.notification_worker_password),
             recommendation_api: url("recommendation_api", &credentials.recommendation_api_password),
+            console: url("console", &credentials.console_password),
             operator: url("operator", &credentials.operator_password),
             amqp: servers.amqp_url.clone(),
             management: servers.management_url.clone(),
@@ -55,13 +58,16 @@ impl Urls {
     pub(super) fn table(
         &self,
         api: &str,
+        console: &str,
         workers: &[(&'static str, String)],
         demo: &Demo,
         demo_password: &str,
     ) -> String {
         let mut rows = vec![
+            ("to read and write", format!("{api}/")),
+            ("to watch (console)", format!("{console}/")),
             ("Blogs API", api.to_owned()),
-            ("its pages", format!("{api}/docs")),
+            ("its documentation", format!("{api}/docs")),
             ("its description", format!("{api}/openapi.json")),
             ("its metrics", format!("{api}/metrics")),
         ];

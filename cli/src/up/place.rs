@@ -128,6 +128,9 @@ pub(super) struct Credentials {
     #[serde(default = "password")]
     pub(super) recommendation_api_password: String,
     pub(super) operator_password: String,
+    /// As above.
+    #[serde(default = "password")]
+    pub(super) console_password: String,
     /// The demo authors' password.
     pub(super) demo_password: String,
     /// Signs bearer tokens.
@@ -144,6 +147,7 @@ impl Credentials {
             notification_worker_password: password(),
             recommendation_api_password: password(),
             operator_password: password(),
+            console_password: password(),
             demo_password: secret(8),
             signing_secret: secret(32),
             visitor_secret: secret(32),
@@ -164,6 +168,7 @@ impl Credentials {
             .set("roles.notification_worker_password", self.notification_worker_password.as_str())
             .set("roles.recommendation_api_password", self.recommendation_api_password.as_str())
             .set("roles.operator_password", self.operator_password.as_str())
+            .set("roles.console_password", self.console_password.as_str())
             .set("roles.direct_path", true)
             .load()?;
         Ok(settings.roles)

@@ -22,6 +22,7 @@ const READY_POLL: Duration = Duration::from_millis(50);
 pub(super) struct Services {
     api: Task,
     workers: [Task; 3],
+    console: Task,
     view_window_s: u32,
 }
 
@@ -79,10 +80,27 @@ impl Services {
             .set("engagement.allow_write_path_header", true)
             .set("engagement.visitor_secret", credentials.visitor_secret.as_str())
             .set("tokens.signing_keys", credentials.signing_keys())
+            .set("pages.secure_cookies", false)
             .set("rate_limits.enabled", false);
         let api: blogs_api::Settings = api.load()?;
         let view_window_s = api.engagement.view_window_s;
         let api = blogs_api::Service::start(api).await.context("starting the blogs-api")?;
+        let url = |address: SocketAddr| format!("http://{address}");
+        // Beside the API's, as their defaults are.
+        let console_port = if port == 0 { 0 } else { port.saturating_add(2) };
+        let console = Loader::new(console::DEFAULTS)
+            .neighbours(&EVERY_DEFAULTS)
+            .set("database.url", urls.console.as_str())
+            .set("broker.url", urls.amqp.as_str())
+            .set("http.address", format!("127.0.0.1:{console_port}"))
+            .set("access.secure_cookies", false)
+            .set("scrape.blogs_api", vec![url(api.address())])
+            .set("scrape.analytics_worker", vec![url(worker.address())])
+            .set("scrape.notification_worker", vec![url(notifier.address())])
+            .set("load.enabled", true)
+            .set("load.api", url(api.address()));
+        let console: console::Settings = console.load()?;
+        let console = console::Service::start(console).await.context("starting the console")?;
         Ok(Self {
             workers: [
                 Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
@@ -91,6 +109,7 @@ impl Services {
                     recommendation.run(shutdown)
                 }),
             ],
+            console: Task::new("console", console.address(), |shutdown| console.run(shutdown)),
             api: Task::new("blogs-api", api.address(), |shutdown| api.run(shutdown)),
             view_window_s,
         })
@@ -106,6 +125,11 @@ impl Services {
         format!("http://{}", self.api.address)
     }
 
+    /// The console's base URL.
+    pub(super) fn console(&self) -> String {
+        format!("http://{}", self.console.address)
+    }
+
     /// The other services' names and base URLs.
     pub(super) fn workers(&self) -> Vec<(&'static str, String)> {
         self.workers.iter().map(|worker| (worker.name, format!("http://{}", worker.address))).collect()
@@ -119,14 +143,15 @@ impl Services {
             ended = analytics.end() => { ended?; analytics.name }
             ended = notification.end() => { ended?; notification.name }
             ended = recommendation.end() => { ended?; recommendation.name }
+            ended = self.console.end() => { ended?; self.console.name }
         };
         bail!("{name} ended by itself")
     }
 
-    /// Ends them: first who accepts, then who counts and tells, so that what was accepted is also applied. All are
+    /// Ends them: first who looks and accepts, then who counts and tells, so that what was accepted is also applied. All are
     /// ended even if one fails.
     pub(super) async fn drain(mut self) -> anyhow::Result<()> {
-        let mut drained = self.api.drain().await;
+        let mut drained = self.console.drain().await.and(self.api.drain().await);
         for worker in &mut self.workers {
             drained = drained.and(worker.drain().await);
         }
@@ -167,10 +192,14 @@ pub(super) fn recommendation_port(port: u16) -> u16 {
 ///
 /// # Errors
 /// After 30 s, with what is not.
-pub(super) async fn until_ready(api: &str, workers: &[(&'static str, String)]) -> anyhow::Result<()> {
+pub(super) async fn until_ready(
+    api: &str,
+    console: &str,
+    workers: &[(&'static str, String)],
+) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build()?;
     let deadline = Instant::now() + READY_WITHIN;
-    for service in workers.iter().map(|(_, url)| url.as_str()).chain([api]) {
+    for service in workers.iter().map(|(_, url)| url.as_str()).chain([api, console]) {
         loop {
             let response = client.get(format!("{service}/readyz")).send().await?;
             if response.status().is_success() {

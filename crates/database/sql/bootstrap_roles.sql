@@ -10,7 +10,8 @@ begin
       execute format('create role %I nologin', role);
     end if;
   end loop;
-  foreach role in array array['blogs_api', 'analytics_worker', 'notification_worker', 'recommendation_api', 'operator'] loop
+  foreach role in array array['blogs_api', 'analytics_worker', 'notification_worker', 'recommendation_api', 'operator',
+                              'console'] loop
     if not exists (select from pg_catalog.pg_roles where rolname = role) then
       execute format('create role %I login', role);
     end if;
@@ -43,10 +44,19 @@ begin
   end if;
   alter role operator set statement_timeout = '10min';
   alter role operator set lock_timeout = '5s';
+  -- What somebody looks at must not be what is slow.
+  alter role console set statement_timeout = '5s';
+  alter role console set lock_timeout = '1s';
   grant engagement_writer to analytics_worker;
   -- An operator who redrives a parked event counts it as a worker would, and says so first: the role inherits nothing.
   alter role operator noinherit;
   grant engagement_writer to operator;
+  -- Who is busy. Where whoever bootstraps may not give this on, the console does without.
+  begin
+    grant pg_read_all_stats to console;
+  exception when insufficient_privilege then
+    raise notice 'the console will not see which roles are busy: pg_read_all_stats cannot be granted to it';
+  end;
   -- Migrations run as whoever bootstraps, in the owners' names.
   if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
     execute format('grant blogs_owner, analytics_owner, notify_owner, recommend_owner to %I', current_user);

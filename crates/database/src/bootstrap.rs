@@ -42,6 +42,10 @@ pub struct RoleSettings {
     pub operator_password: SecretString,
     /// Most connections of operators' commands.
     pub operator_connections: i32,
+    /// Password of `console`.
+    pub console_password: SecretString,
+    /// Most connections of consoles.
+    pub console_connections: i32,
     /// Connections of the server that no service may have: for the administrator and for maintenance.
     pub reserve_connections: i32,
     /// Whether the Blogs API may write engagement itself.
@@ -49,13 +53,14 @@ pub struct RoleSettings {
 }
 
 impl RoleSettings {
-    fn logins(&self) -> [(&'static str, &SecretString, i32); 5] {
+    fn logins(&self) -> [(&'static str, &SecretString, i32); 6] {
         [
             ("blogs_api", &self.blogs_api_password, self.blogs_api_connections),
             ("analytics_worker", &self.analytics_worker_password, self.analytics_worker_connections),
             ("notification_worker", &self.notification_worker_password, self.notification_worker_connections),
             ("recommendation_api", &self.recommendation_api_password, self.recommendation_api_connections),
             ("operator", &self.operator_password, self.operator_connections),
+            ("console", &self.console_password, self.console_connections),
         ]
     }
 

@@ -21,6 +21,7 @@
 //! ```
 
 mod account;
+mod browser;
 mod docker;
 mod error;
 mod find;
@@ -36,6 +37,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 
+pub use browser::Browser;
 pub use error::Error;
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;

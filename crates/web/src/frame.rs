@@ -92,16 +92,14 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 
 /// Headers that keep a browser from making more of an answer than it is.
 async fn headers(request: Request, next: Next) -> Response {
-    // The page of the documentation is the one thing here that has scripts and styles.
+    // Of what does not say by itself what it needs, the documentation alone has scripts and styles.
     let is_docs = request.uri().path().starts_with("/docs");
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(if is_docs { DOCS_POLICY } else { POLICY }),
-    );
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    let policy = HeaderValue::from_static(if is_docs { DOCS_POLICY } else { POLICY });
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(policy);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod openapi;
 pub mod page;
 pub mod problem;
+pub mod same_origin;
 pub mod server;
 pub mod settings;
 pub mod tokens;

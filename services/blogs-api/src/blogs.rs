@@ -12,6 +12,10 @@ mod slug;
 mod source_paths;
 mod write;
 
+pub(crate) use draft::{BlogChange, NewBlog};
+pub(crate) use read::{BlogPage, ListQuery, by_slug, list};
+pub(crate) use write::{Made, change_blog, create_blog, delete, publish, unpublish};
+
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;

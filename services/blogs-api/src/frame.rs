@@ -6,7 +6,7 @@ mod tests;
 use axum::Router;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
 use tower_http::cors::CorsLayer;
@@ -14,7 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 use web::frame::{Frame, HttpMetrics, REQUEST_ID};
 
 use crate::state::AppState;
-use crate::{accounts, blogs, engagement, follows, idempotency, limits, notifications, openapi, sessions};
+use crate::{
+    accounts, blogs, engagement, follows, idempotency, limits, notifications, openapi, pages, sessions,
+};
 
 /// Everything that the service answers.
 ///
@@ -37,7 +39,8 @@ pub(crate) fn router(
         .split_for_parts();
     let cors = cors(state.settings.cors.origins()?);
     let frame = Frame { health, registry, metrics, cors };
-    Ok(frame.around(product.with_state(state.clone()), document, &state.settings.requests))
+    let product = product.merge(pages::routes(state)).with_state(state.clone());
+    Ok(frame.around(product, document, &state.settings.requests).layer(from_fn(pages::problems)))
 }
 
 fn cors(origins: Vec<HeaderValue>) -> Option<CorsLayer> {

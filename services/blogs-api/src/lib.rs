@@ -17,6 +17,7 @@ pub mod live_blogs;
 pub mod notifications;
 pub mod openapi;
 pub mod outbox;
+pub mod pages;
 mod readiness;
 pub mod relay;
 pub mod service;

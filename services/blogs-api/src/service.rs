@@ -102,6 +102,7 @@ impl Service {
             engagement: Arc::new(engagement),
             live_blogs,
             outbox,
+            tasks: tasks.clone(),
         };
         let health = Health::new(readiness::RULE);
         let router = frame::router(&state, health.clone(), registry, metrics)?;

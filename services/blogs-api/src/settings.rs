@@ -44,6 +44,8 @@ pub struct Settings {
     pub rate_limits: RateSettings,
     /// Which web pages may call the API.
     pub cors: CorsSettings,
+    /// The pages that readers see.
+    pub pages: crate::pages::Settings,
 }
 
 /// Which web pages may call the API.

@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::live_blogs::LiveBlogs;
 use crate::outbox::Outbox;
 use crate::settings::Settings;
+use tokio_util::task::TaskTracker;
 
 /// The state of the API.
 #[derive(Clone, FromRef)]
@@ -33,4 +34,6 @@ pub struct AppState {
     pub live_blogs: LiveBlogs,
     /// Events of blogs, in the transaction that makes them true.
     pub outbox: Outbox,
+    /// Work that goes on behind an answer; the end of the service waits for it.
+    pub tasks: TaskTracker,
 }

@@ -18,22 +18,22 @@ use crate::problem::{Problem, ProblemBody, Result};
 use crate::state::AppState;
 
 /// A list's parameters.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
+pub(crate) struct ListQuery {
     /// The order; `newest` if it is not given. `trending` goes by the popularity of the day, as the Recommendation API has it.
     #[param(value_type = Option<Sort>, inline)]
-    sort: Option<String>,
+    pub(crate) sort: Option<String>,
     /// Only blogs with this tag.
-    tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// Only blogs of this account: an id or a handle.
-    author: Option<String>,
+    pub(crate) author: Option<String>,
     /// Items in the page, 20 if it is not given.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    limit: Option<String>,
+    pub(crate) limit: Option<String>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// An order of blogs.
@@ -47,12 +47,12 @@ enum Sort {
 
 /// A page of live blogs.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BlogPage {
+pub(crate) struct BlogPage {
     /// The blogs, without their bodies.
-    items: Vec<BlogSummary>,
+    pub(crate) items: Vec<BlogSummary>,
     /// Where the next page begins; null on the last one.
     #[schema(required = true)]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// One blog. Drafts only for their author.
@@ -107,17 +107,24 @@ pub(super) async fn get_by_slug(
     Path(asked): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    if !slug::is_slug(&asked) {
-        return Err(not_found());
-    }
-    let client = state.pool.get().await?;
-    let blog = rows::by_slug(&client, &asked, signed.map(|signed| signed.account_id)).await?;
-    let blog = blog.ok_or_else(not_found)?;
+    let blog = by_slug(&state, &asked, signed.map(|signed| signed.account_id)).await?;
     if blog.summary.slug == asked {
         return conditional(blog, &headers);
     }
     let location = format!("/v1/blogs/by-slug/{}", blog.summary.slug);
     Ok((StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response())
+}
+
+/// The blog at an address that it has or had.
+///
+/// # Errors
+/// 404 when there is none for this reader.
+pub(crate) async fn by_slug(state: &AppState, asked: &str, viewer: Option<i64>) -> Result<Blog> {
+    if !slug::is_slug(asked) {
+        return Err(not_found());
+    }
+    let client = state.pool.get().await?;
+    rows::by_slug(&client, asked, viewer).await?.ok_or_else(not_found)
 }
 
 /// Live blogs, newest or most popular first.
@@ -129,7 +136,7 @@ pub(super) async fn get_by_slug(
         ParameterProblems, AuthProblems, CommonProblems,
     )
 )]
-pub(super) async fn list(
+pub(crate) async fn list(
     State(state): State<AppState>,
     _signed: Option<Signed>,
     Query(query): Query<ListQuery>,
