@@ -37,6 +37,7 @@ use std::sync::mpsc;
 use std::thread;
 
 pub use error::Error;
+pub use port::free as free_ports;
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;
 
