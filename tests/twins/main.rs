@@ -93,6 +93,12 @@ impl Rules {
     /// The body of a function: one expression, statements, or statements between the words of a program.
     fn function(&mut self, found: &Found, said: &str, tokens: &[Token]) {
         let name = said.split(['(', ' ']).find(|word| word.contains('.')).unwrap_or_default();
+        // What is made again replaces what an older migration made.
+        let is_older = |found: &Found| found.place.ends_with(&format!(" {name}"));
+        self.predicates.retain(|(_, found)| !is_older(found));
+        for places in self.formulas.values_mut() {
+            places.retain(|found| !is_older(found));
+        }
         let found = Found { owner: found.owner.clone(), place: format!("{} {name}", found.place) };
         let body = tokens.iter().find_map(|token| match token {
             Token::DollarQuotedString(quoted) => Some(quoted.value.clone()),
@@ -384,7 +390,12 @@ fn sql_files(folder: &Path) -> Vec<PathBuf> {
             files.push(path);
         }
     }
-    files.sort();
+    // Migrations in the order of their numbers.
+    let version = |file: &Path| {
+        let name = file.file_name()?.to_str()?.strip_prefix('V')?.split_once("__")?.0;
+        name.parse::<u32>().ok()
+    };
+    files.sort_by_key(|file| (version(file), file.clone()));
     files
 }
 
