@@ -10,7 +10,7 @@ use crate::{migrate, operator};
 
 /// Commands that start several services or none take one environment for all: what one of these knows, the
 /// others pass over.
-pub(crate) const EVERY_DEFAULTS: [&str; 6] = [
+pub(crate) const EVERY_DEFAULTS: [&str; 7] = [
     blogs_api::DEFAULTS,
     analytics_worker::DEFAULTS,
     notification_worker::DEFAULTS,
