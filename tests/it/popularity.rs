@@ -96,7 +96,7 @@ async fn every_service_shows_the_same_order() {
     let world = World::new().await;
     let blogs = lists(&world).await;
     let [a, b, c, ..] = blogs[..] else { panic!("six blogs") };
-    world.run(&format!("insert into blogs.blog_slug (slug, blog_id, is_current) select 'blog-' || id, id, true from blogs.blog")).await;
+    world.run("insert into blogs.blog_slug (slug, blog_id, is_current) select 'blog-' || id, id, true from blogs.blog").await;
     let (api, recommender) = (world.api().await, world.recommender_with(|loader| loader).await);
     recommender.ready().await;
     let ids = |answer: &Value, pointer: &str| -> Vec<i64> {
