@@ -90,7 +90,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let directory = arguments.directory.clone().unwrap_or_else(default_directory);
     // Before `--fresh` forgets anything.
     check_port(arguments.port)?;
-    check_port(services::recommendation_port(arguments.port))?;
+    for port in services::ports_after(arguments.port) {
+        check_port(port)?;
+    }
     let place = Place::claim(directory, arguments.fresh)?;
 
     let progress = Progress::new();

@@ -61,10 +61,11 @@ impl Services {
         let notifier = notification_worker::Service::start(notifier)
             .await
             .context("starting the notification-worker")?;
+        let [recommendation_port, _console] = ports_after(port);
         let recommendation = Loader::new(recommendation_api::DEFAULTS)
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.recommendation_api.as_str())
-            .set("http.address", format!("127.0.0.1:{}", recommendation_port(port)))
+            .set("http.address", format!("127.0.0.1:{recommendation_port}"))
             .set("tokens.signing_keys", credentials.signing_keys())
             .set("rate_limits.enabled", false);
         let recommendation: recommendation_api::Settings = recommendation.load()?;
@@ -85,22 +86,8 @@ impl Services {
         let api: blogs_api::Settings = api.load()?;
         let view_window_s = api.engagement.view_window_s;
         let api = blogs_api::Service::start(api).await.context("starting the blogs-api")?;
-        let url = |address: SocketAddr| format!("http://{address}");
-        // Beside the API's, as their defaults are.
-        let console_port = if port == 0 { 0 } else { port.saturating_add(2) };
-        let console = Loader::new(console::DEFAULTS)
-            .neighbours(&EVERY_DEFAULTS)
-            .set("database.url", urls.console.as_str())
-            .set("broker.url", urls.amqp.as_str())
-            .set("http.address", format!("127.0.0.1:{console_port}"))
-            .set("access.secure_cookies", false)
-            .set("scrape.blogs_api", vec![url(api.address())])
-            .set("scrape.analytics_worker", vec![url(worker.address())])
-            .set("scrape.notification_worker", vec![url(notifier.address())])
-            .set("load.enabled", true)
-            .set("load.api", url(api.address()));
-        let console: console::Settings = console.load()?;
-        let console = console::Service::start(console).await.context("starting the console")?;
+        let console =
+            start_console(port, urls, [api.address(), worker.address(), notifier.address()]).await?;
         Ok(Self {
             workers: [
                 Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
@@ -183,9 +170,31 @@ impl Task {
     }
 }
 
-/// Where the Recommendation API listens when the Blogs API listens at `port`: the port after it, or any.
-pub(super) fn recommendation_port(port: u16) -> u16 {
-    if port == 0 { 0 } else { port.saturating_add(1) }
+/// Where the Recommendation API and the console listen: after the Blogs API's port, as their defaults are.
+pub(super) fn ports_after(port: u16) -> [u16; 2] {
+    [1, 2].map(|n| if port == 0 { 0 } else { port.saturating_add(n) })
+}
+
+async fn start_console(
+    port: u16,
+    urls: &Urls,
+    [api, worker, notifier]: [SocketAddr; 3],
+) -> anyhow::Result<console::Service> {
+    let url = |address: SocketAddr| format!("http://{address}");
+    let [_recommendation, console_port] = ports_after(port);
+    let console = Loader::new(console::DEFAULTS)
+        .neighbours(&EVERY_DEFAULTS)
+        .set("database.url", urls.console.as_str())
+        .set("broker.url", urls.amqp.as_str())
+        .set("http.address", format!("127.0.0.1:{console_port}"))
+        .set("access.secure_cookies", false)
+        .set("scrape.blogs_api", vec![url(api)])
+        .set("scrape.analytics_worker", vec![url(worker)])
+        .set("scrape.notification_worker", vec![url(notifier)])
+        .set("load.enabled", true)
+        .set("load.api", url(api));
+    let console: console::Settings = console.load()?;
+    console::Service::start(console).await.context("starting the console")
 }
 
 /// Waits until all of them say that they are ready.

@@ -26,7 +26,7 @@ const READER_STANDING: Statement = statement!("reader_standing.sql");
 /// Blogs of one's own in a page.
 const OWN_MAX: usize = 50;
 /// The orders that lists are offered in, as the API calls them and as people do.
-const ORDERS: &[(&str, &str)] = &[("newest", "Newest")];
+const ORDERS: &[(&str, &str)] = &[("newest", "Newest"), ("trending", "Trending")];
 
 /// Live blogs, newest first, or with a tag, or of an author.
 pub(super) async fn home(
