@@ -66,17 +66,23 @@ impl Service {
         let address = listener.local_addr().context("asking for the address that was bound")?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let pool = Pool::new(&settings.database, NAME)?;
+        // What learns has a connection of its own: however many readers wait for theirs, it goes on, and however long it
+        // takes, they do.
+        let learner = database::Settings { pool_max: 1, ..settings.database.clone() };
+        let pool = Pool::new(&learner, NAME)?;
         let reads = match settings.replica() {
             Some(replica) => Pool::new(&replica, NAME).context("recommendation.replica_url")?,
-            None => pool.clone(),
+            None => {
+                let rest = settings.database.pool_max - learner.pool_max;
+                Pool::new(&database::Settings { pool_max: rest, ..learner }, NAME)?
+            }
         };
         let epochs = Epochs::new(&settings.tokens, reads.clone(), &mut registry);
         let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
         let limits = Limits::new(&settings.limits()).map_err(anyhow::Error::msg)?;
         let http = HttpMetrics::register(&mut registry);
         let freshness = Freshness::new(settings.recommendation.staleness_max_s);
-        database::check_connections_at_start(&pool, &settings.database).await?;
+        database::check_connections_at_start(&reads, &settings.database).await?;
         let health = Health::new(ReadyRule::AnyOf(&[READS]));
         let state = AppState {
             pool: reads.clone(),
