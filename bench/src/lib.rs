@@ -12,6 +12,7 @@ pub mod fan_out;
 mod load;
 mod process;
 mod processes;
+pub mod recommendations;
 pub mod report;
 mod servers;
 mod spread;

@@ -6,7 +6,7 @@
 //! by whatever signal are one path, and none leaves it behind.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -37,6 +37,9 @@ pub enum ServiceError {
         /// Why.
         source: io::Error,
     },
+    /// There is no port for it.
+    #[error(transparent)]
+    Port(#[from] stack::Error),
     /// It ended by itself.
     #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
     Ended {
@@ -87,7 +90,7 @@ impl Service {
         settings: &[(&str, String)],
         directory: &Path,
     ) -> Result<Self, ServiceError> {
-        let address = free_address().map_err(|source| ServiceError::Start { name, source })?;
+        let address = free_address()?;
         Self::start_on(address, executable, name, settings, directory)
     }
 
@@ -250,13 +253,13 @@ impl Service {
     }
 }
 
-/// A port that nobody has at this moment. Whoever asks for one at random meanwhile is unlikely to be given it:
-/// the system hands them out in turn.
+/// An address that nobody has at this moment.
 ///
 /// # Errors
 /// There is none.
-pub fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+pub fn free_address() -> Result<SocketAddr, stack::Error> {
+    let [port] = stack::free_ports()?;
+    Ok(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 async fn ask_ready(address: SocketAddr) -> Result<u16, Broken> {

@@ -6,6 +6,7 @@ mod contrast;
 mod fan_out;
 pub(crate) mod machine;
 mod memory;
+mod recommendations;
 
 use bench::report::DatabaseSettings;
 use clap::Subcommand;
@@ -27,6 +28,7 @@ enum Measurement {
     FanOut(fan_out::Arguments),
     Memory(memory::Arguments),
     BareEndpoint(bare_endpoint::Arguments),
+    Recommendations(recommendations::Arguments),
 }
 
 /// Measures, prints, and fails when the tables do not agree with what was accepted.
@@ -36,6 +38,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Measurement::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
         Measurement::Memory(arguments) => Box::pin(memory::run(arguments)).await,
         Measurement::BareEndpoint(arguments) => Box::pin(bare_endpoint::run(arguments)).await,
+        Measurement::Recommendations(arguments) => Box::pin(recommendations::run(arguments)).await,
     }
 }
 
@@ -48,6 +51,7 @@ pub(crate) fn roles() -> anyhow::Result<RoleSettings> {
         .set("roles.blogs_api_password", password())
         .set("roles.analytics_worker_password", password())
         .set("roles.notification_worker_password", password())
+        .set("roles.recommendation_api_password", password())
         .set("roles.operator_password", password())
         .set("roles.direct_path", true)
         .load()?;

@@ -80,10 +80,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Every statement that any service may send, and as whom.
-fn contracts() -> [Contract; 7] {
+fn contracts() -> [Contract; 11] {
     let contract = |service, role, sql| Contract { service, role, sql, where_member_of: None };
     [
         contract("blogs-api", "blogs_api", &blogs_api::SQL),
+        contract("blogs-api", "blogs_api", &web::SQL),
         Contract {
             service: "blogs-api (direct path)",
             role: "blogs_api",
@@ -93,6 +94,9 @@ fn contracts() -> [Contract; 7] {
         contract("analytics-worker", "analytics_worker", &analytics_worker::SQL),
         contract("analytics-worker", "analytics_worker", &engagement::SQL),
         contract("notification-worker", "notification_worker", &notification_worker::SQL),
+        contract("recommendation-api", "recommendation_api", &recommendation_api::SQL),
+        contract("recommendation-api", "recommendation_api", &web::SQL),
+        contract("console", "console", &console::SQL),
         contract("operators' commands", "operator", &operator::SQL),
         // What redrives a parked event says first that it writes engagement now.
         contract("operators' commands", "engagement_writer", &engagement::SQL),
@@ -117,7 +121,9 @@ async fn private(
         .set("roles.blogs_api_password", password())
         .set("roles.analytics_worker_password", password())
         .set("roles.notification_worker_password", password())
+        .set("roles.recommendation_api_password", password())
         .set("roles.operator_password", password())
+        .set("roles.console_password", password())
         .set("roles.direct_path", true)
         .load()?;
     bootstrap::run(&administrator, &settings.roles).await?;

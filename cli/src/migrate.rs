@@ -19,8 +19,9 @@ Make the roles and bring the schema up to date; harmless to repeat
 
 DATABASE_URL names the administrator: a superuser, or a role that may create roles. The database is made if it does \
 not exist. The roles' passwords come from the settings: COMMONPLACE__ROLES__BLOGS_API_PASSWORD, \
-COMMONPLACE__ROLES__ANALYTICS_WORKER_PASSWORD, COMMONPLACE__ROLES__NOTIFICATION_WORKER_PASSWORD and \
-COMMONPLACE__ROLES__OPERATOR_PASSWORD. Set COMMONPLACE__ROLES__DIRECT_PATH=true where the API may write engagement \
+COMMONPLACE__ROLES__ANALYTICS_WORKER_PASSWORD, COMMONPLACE__ROLES__NOTIFICATION_WORKER_PASSWORD, \
+COMMONPLACE__ROLES__RECOMMENDATION_API_PASSWORD, COMMONPLACE__ROLES__OPERATOR_PASSWORD and \
+COMMONPLACE__ROLES__CONSOLE_PASSWORD. Set COMMONPLACE__ROLES__DIRECT_PATH=true where the API may write engagement \
 itself.";
 
 const EXAMPLES: &str = "\
@@ -86,10 +87,14 @@ mod tests {
         let api: blogs_api::Settings = defaults(blogs_api::DEFAULTS);
         let worker: analytics_worker::Settings = defaults(analytics_worker::DEFAULTS);
         let notifier: notification_worker::Settings = defaults(notification_worker::DEFAULTS);
+        let recommendation: recommendation_api::Settings = defaults(recommendation_api::DEFAULTS);
+        let console: console::Settings = defaults(console::DEFAULTS);
         for (pool, share) in [
             (api.database, roles.blogs_api_connections),
             (worker.database, roles.analytics_worker_connections),
             (notifier.database, roles.notification_worker_connections),
+            (recommendation.database, roles.recommendation_api_connections),
+            (console.database, roles.console_connections),
         ] {
             let wanted = pool.pool_max * pool.instances_max;
             assert!(wanted <= usize::try_from(share).unwrap(), "{wanted} connections of {share}");
@@ -98,7 +103,9 @@ mod tests {
             roles.blogs_api_connections,
             roles.analytics_worker_connections,
             roles.notification_worker_connections,
+            roles.recommendation_api_connections,
             roles.operator_connections,
+            roles.console_connections,
         ];
         // What a server has that nobody has configured: 100 connections, 3 of them for superusers.
         assert!(shares.iter().sum::<i32>() + roles.reserve_connections <= 97);
@@ -111,7 +118,9 @@ mod tests {
             roles.blogs_api_password,
             roles.analytics_worker_password,
             roles.notification_worker_password,
+            roles.recommendation_api_password,
             roles.operator_password,
+            roles.console_password,
         ] {
             assert!(password.expose_secret().is_empty());
         }

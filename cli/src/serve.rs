@@ -2,18 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use runtime::process;
 use runtime::settings::{Loader, SettingsError};
-use runtime::{shutdown, telemetry};
 use serde::de::DeserializeOwned;
 
 use crate::{migrate, operator};
 
 /// Commands that start several services or none take one environment for all: what one of these knows, the
 /// others pass over.
-pub(crate) const EVERY_DEFAULTS: [&str; 5] = [
+pub(crate) const EVERY_DEFAULTS: [&str; 7] = [
     blogs_api::DEFAULTS,
     analytics_worker::DEFAULTS,
     notification_worker::DEFAULTS,
+    recommendation_api::DEFAULTS,
+    console::DEFAULTS,
     migrate::DEFAULTS,
     operator::DEFAULTS,
 ];
@@ -45,6 +47,10 @@ enum Service {
     AnalyticsWorker,
     /// Tells followers of new blogs; its operations endpoints on 8091
     NotificationWorker,
+    /// What readers may like; HTTP on 8081
+    RecommendationApi,
+    /// The operators' live view; HTTP on 8082
+    Console,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -54,21 +60,28 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.service {
         Service::BlogsApi => {
             let settings: blogs_api::Settings = load(blogs_api::DEFAULTS, file)?;
-            telemetry::init(&settings.log)?;
-            let shutdown = shutdown::on_signal();
+            let shutdown = process::begin(&settings.log)?;
             blogs_api::Service::start(settings).await?.run(shutdown).await
         }
         Service::AnalyticsWorker => {
             let settings: analytics_worker::Settings = load(analytics_worker::DEFAULTS, file)?;
-            telemetry::init(&settings.log)?;
-            let shutdown = shutdown::on_signal();
+            let shutdown = process::begin(&settings.log)?;
             analytics_worker::Service::start(settings).await?.run(shutdown).await
         }
         Service::NotificationWorker => {
             let settings: notification_worker::Settings = load(notification_worker::DEFAULTS, file)?;
-            telemetry::init(&settings.log)?;
-            let shutdown = shutdown::on_signal();
+            let shutdown = process::begin(&settings.log)?;
             notification_worker::Service::start(settings).await?.run(shutdown).await
+        }
+        Service::RecommendationApi => {
+            let settings: recommendation_api::Settings = load(recommendation_api::DEFAULTS, file)?;
+            let shutdown = process::begin(&settings.log)?;
+            recommendation_api::Service::start(settings).await?.run(shutdown).await
+        }
+        Service::Console => {
+            let settings: console::Settings = load(console::DEFAULTS, file)?;
+            let shutdown = process::begin(&settings.log)?;
+            console::Service::start(settings).await?.run(shutdown).await
         }
     }
 }

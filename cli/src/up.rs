@@ -36,8 +36,8 @@ servers listen on free ports of 127.0.0.1 and stop with this command; servers th
 Ctrl-C ends it and keeps the data; the next `up` goes on with them.
 
 With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
-administrator's: the roles blogs_api, analytics_worker, notification_worker and operator are made there, or get new \
-passwords.";
+administrator's: the roles blogs_api, analytics_worker, notification_worker, recommendation_api, console and operator are \
+made there, or get new passwords.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,8 @@ pub(crate) struct Arguments {
     /// Delete the data of earlier runs first; that of existing servers is left alone
     #[arg(long)]
     fresh: bool,
-    /// Where the Blogs API listens, on 127.0.0.1; 0 takes a free port
+    /// Where the Blogs API and the pages listen, on 127.0.0.1; the Recommendation API and the console on the two ports after
+    /// it; 0 takes free ports
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Where data, logs and passwords are kept [default: .stack/up in the checkout]
@@ -89,6 +90,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let directory = arguments.directory.clone().unwrap_or_else(default_directory);
     // Before `--fresh` forgets anything.
     check_port(arguments.port)?;
+    for port in services::ports_after(arguments.port) {
+        check_port(port)?;
+    }
     let place = Place::claim(directory, arguments.fresh)?;
 
     let progress = Progress::new();
@@ -150,11 +154,12 @@ impl Ascent {
     ) -> anyhow::Result<()> {
         let api = services.api();
         let workers = services.workers();
+        let console = services.console();
         let view_window_s = services.view_window_s();
         // There until the services drain.
         let mut _mark = None;
         let introduction = async {
-            services::until_ready(&api, &workers).await?;
+            services::until_ready(&api, &console, &workers).await?;
             self.progress.done("services ready");
             let running = urls.running(&api, &credentials.signing_keys(), view_window_s);
             _mark = Some(running.mark(self.place.directory())?);
@@ -162,7 +167,7 @@ impl Ascent {
             let demo = demo::load(&api, &credentials.demo_password, &self.place.demo_mark()).await?;
             self.progress.done(&demo);
             self.progress.rest();
-            terminal::line(urls.table(&api, &workers, &demo, &credentials.demo_password));
+            terminal::line(urls.table(&api, &console, &workers, &demo, &credentials.demo_password));
             anyhow::Ok(())
         };
         tokio::select! {

@@ -24,7 +24,14 @@ fn database_url() -> String {
         let postgres =
             Postgres::start(&options, &mut |step| eprintln!("{step}")).expect("a private server starts");
         let mut migrate = commonplace(&["migrate"], &postgres.url());
-        for role in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "OPERATOR"] {
+        for role in [
+            "BLOGS_API",
+            "ANALYTICS_WORKER",
+            "NOTIFICATION_WORKER",
+            "RECOMMENDATION_API",
+            "OPERATOR",
+            "CONSOLE",
+        ] {
             migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), "for this test only");
         }
         migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");
@@ -197,7 +204,14 @@ fn roles_that_ask_for_more_connections_than_there_are_are_refused() {
     let url = database_url();
     let migrate = |connections: &str| {
         let mut migrate = commonplace(&["migrate"], &url);
-        for role in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "OPERATOR"] {
+        for role in [
+            "BLOGS_API",
+            "ANALYTICS_WORKER",
+            "NOTIFICATION_WORKER",
+            "RECOMMENDATION_API",
+            "OPERATOR",
+            "CONSOLE",
+        ] {
             migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), "for this test only");
         }
         migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");

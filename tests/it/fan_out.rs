@@ -1,9 +1,15 @@
 //! Telling followers: in chunks that are whole or not there, each once, whoever fails, waits or decides.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
+use proxy::{Mode, Proxy};
 
 use crate::services::Running;
-use crate::world::World;
+use crate::world::{World, wait_until};
+
+/// Longer than a commit takes on two cores that run all tests at once, and than `commit_slow_ms` below.
+const LATE: Duration = Duration::from_millis(300);
 
 /// A chunk of at most so many followers.
 async fn small_chunks(world: &World, rows: i64) -> Running {
@@ -227,6 +233,37 @@ async fn turns_are_taken_in_order_of_waiting() {
     let turns: Vec<i64> = world.value("select array_agg(blog_id order by n) from public.turn", &[]).await;
     assert_eq!(turns[..7], [large, small, large, small, large, small, large]);
     assert!(turns[7..].iter().all(|turn| *turn == large), "{turns:?}");
+    notifier.stop().await;
+}
+
+#[tokio::test]
+async fn slow_commits_hold_it_back_and_quick_ones_let_it_go_on() {
+    let world = World::new().await;
+    let (blog, followers) = published(&world, 5000).await;
+    let mut url = reqwest::Url::parse(&world.url("notification_worker")).unwrap();
+    let proxy = Proxy::start(url.socket_addrs(|| None).unwrap()[0], Mode::Open).await.unwrap();
+    url.set_port(Some(proxy.address().port())).unwrap();
+    let pressed = |loader: runtime::settings::Loader| {
+        loader
+            .set("database.url", url.to_string())
+            .set("database.connect_timeout_ms", 30_000)
+            .set("fan_out.chunk_rows_min", 10)
+            .set("fan_out.chunk_rows_max", 100)
+            .set("fan_out.commit_slow_ms", 250)
+            .set("fan_out.pause_max_ms", 400)
+    };
+    let notifier = world.notifier_with(pressed).await;
+    notifier.ready().await;
+    proxy.set(Mode::Late(LATE));
+    begin(&world, blog).await;
+    let pause = async || notifier.metric("commonplace_notification_pause_milliseconds").await;
+    let rows = async || notifier.metric("commonplace_notification_chunk_rows").await;
+    assert!(wait_until(async || pause().await == 400.0).await);
+    assert_eq!(rows().await, 10.0);
+    proxy.set(Mode::Open);
+    assert!(wait_until(async || pause().await == 0.0 && rows().await == 100.0).await);
+    until_state(&world, blog, "done").await;
+    assert_eq!(told(&world, blog).await, followers);
     notifier.stop().await;
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod browser;
 mod counting;
 mod database_errors;
 mod fan_out;
@@ -20,6 +21,8 @@ mod operations_reconcile;
 mod operations_redrive;
 mod partitions;
 mod poison;
+mod popularity;
+mod recommendations;
 mod roles;
 mod services;
 mod world;

@@ -137,9 +137,12 @@ async fn what_came_back_often_for_no_fault_of_its_own_is_counted() {
     for visitor in 1..10 {
         publish(&publisher, &[view(blog, visitor)]).await;
     }
-    // Its worker died between the COMMIT and the ack.
+    // Its worker died between the COMMIT and the ack, while it was tried alone.
     let batch = [Incoming { id: applied, traceparent: None, events: vec![Ok(event)] }];
     engagement(&world, "analytics_worker").apply(&batch, OnBadEvent::Park).await.unwrap();
+    let tried =
+        "insert into analytics.attempt (envelope_id, attempts, last_try) values ($1, 1, gen_random_uuid())";
+    world.client().execute(tried, &[&applied.as_uuid()]).await.unwrap();
     for _ in 0..3 {
         let mut consumer = Consumer::open(&settings, Queue::Engagement, 10, "it").await.unwrap();
         for _ in 0..10 {

@@ -13,7 +13,7 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const BLOGS_TABLES: [&str; 8] =
     ["account", "blog", "blog_slug", "tag", "blog_tag", "blog_counter", "outbox", "idempotency_key"];
 /// Tables that the Blogs API does not own.
-const ANALYTICS_TABLES: [&str; 12] = [
+const ANALYTICS_TABLES: [&str; 14] = [
     "ledger_floor",
     "envelope_ledger",
     "event_key",
@@ -26,12 +26,16 @@ const ANALYTICS_TABLES: [&str; 12] = [
     "outcome",
     "attempt",
     "intake",
+    "blog_popularity",
+    "popularity_run",
 ];
 
 /// Tables that only Blogs may write.
 const SOCIAL_TABLES: [&str; 2] = ["follow", "follow_counter"];
 /// Tables that only Notification may write, but for when something was read.
 const NOTIFY_TABLES: [&str; 2] = ["fan_out", "notification"];
+/// Tables that only Recommendation may write.
+const RECOMMEND_TABLES: [&str; 2] = ["neighbour", "progress"];
 
 /// What no service may do with a table that it does not own.
 fn foreign(schema: &str, table: &str) -> Vec<String> {
@@ -53,11 +57,12 @@ fn foreign(schema: &str, table: &str) -> Vec<String> {
 
 fn refusals(role: &str) -> Vec<String> {
     let mut refused: Vec<String> = Vec::new();
-    let schemas: [(&str, &[&str], &str); 4] = [
+    let schemas: [(&str, &[&str], &str); 5] = [
         ("blogs", &BLOGS_TABLES, "blogs_api"),
         ("social", &SOCIAL_TABLES, "blogs_api"),
         ("analytics", &ANALYTICS_TABLES, "analytics_worker"),
         ("notify", &NOTIFY_TABLES, "notification_worker"),
+        ("recommend", &RECOMMEND_TABLES, "recommendation_api"),
     ];
     for (schema, tables, _) in schemas.into_iter().filter(|(_, _, own)| *own != role) {
         refused.extend(tables.iter().flat_map(|table| foreign(schema, table)));
@@ -68,6 +73,7 @@ fn refusals(role: &str) -> Vec<String> {
         "create table analytics.mine (id bigint)",
         "create table social.mine (id bigint)",
         "create table notify.mine (id bigint)",
+        "create table recommend.mine (id bigint)",
         "create table days.mine (id bigint)",
         "create table public.mine (id bigint)",
         "create temporary table mine (id bigint)",
@@ -78,6 +84,7 @@ fn refusals(role: &str) -> Vec<String> {
         "set role blogs_owner",
         "set role analytics_owner",
         "set role notify_owner",
+        "set role recommend_owner",
         "select days.make('notify', 'notification', '2030-01-01', '1', '2')",
         "select social.count_follows()",
         "set session authorization postgres",
@@ -96,7 +103,9 @@ fn particular(role: &str) -> &'static [&'static str] {
     match role {
         "analytics_worker" => OF_ANALYTICS,
         "notification_worker" => OF_NOTIFICATION,
+        "recommendation_api" => OF_RECOMMENDATION,
         "blogs_api" => OF_BLOGS,
+        "console" => OF_CONSOLE,
         _ => OF_OPERATORS,
     }
 }
@@ -158,7 +167,40 @@ const OF_NOTIFICATION: &[&str] = &[
     "select analytics.create_day('blog_view', current_date)",
 ];
 
+const OF_RECOMMENDATION: &[&str] = &[
+    "select * from blogs.account",
+    "select email from blogs.account",
+    "select body from blogs.blog",
+    "select deleted_at from blogs.blog",
+    "select total_views from blogs.blog_counter",
+    "select body from blogs.outbox",
+    "select followed_at from social.follow",
+    "select recipient_id from notify.notification",
+    // Which likes there are, not which event each came by.
+    "select version_id from analytics.blog_like",
+    "select blog_id from analytics.blog_view",
+    "select * from analytics.blog_hour",
+    "insert into analytics.blog_like (blog_id, account_id, liked, version_us, version_id) values (1, 1, true, 1, gen_random_uuid())",
+    "update analytics.blog_like set liked = false",
+    "select blog_id from analytics.blog_like for update",
+    "update analytics.blog_popularity set rank = 0",
+    "select analytics.refresh_popularity('0s')",
+    "select analytics.popularity(1, 1, 1, '1h', '1 day')",
+    "truncate recommend.neighbour",
+    "update recommend.neighbour set blog_id = 1",
+    "delete from recommend.progress",
+    "insert into recommend.progress default values",
+    "create index on recommend.neighbour (blog_id)",
+    "alter function recommend.pairs_of(bigint[], bigint, bigint) owner to recommendation_api",
+    "set temp_file_limit = '100GB'",
+    "select blogs.suspend_account(1)",
+    "select analytics.erase_account(1)",
+];
+
 const OF_BLOGS: &[&str] = &[
+    "insert into analytics.blog_popularity values ('day', 1, 1, 1)",
+    "select analytics.refresh_popularity('0s')",
+    "select blog_id from recommend.neighbour",
     "update notify.notification set recipient_id = 1",
     "update notify.notification set blog_id = 1",
     "insert into notify.notification (recipient_id, published_at, blog_id) values (1, now(), 1)",
@@ -191,6 +233,28 @@ const OF_BLOGS: &[&str] = &[
     "select blogs.restore_blog(1)",
     "select blogs.erase_account(1)",
     "select analytics.drop_parked(gen_random_uuid(), 0)",
+];
+
+/// It looks at numbers, and at why events were parked: at nobody's texts, and changes nothing.
+const OF_CONSOLE: &[&str] = &[
+    "select body from analytics.parked",
+    "select envelope_id from analytics.parked",
+    "select * from analytics.envelope_ledger",
+    "select account_id from analytics.blog_like",
+    "select visitor from analytics.blog_view",
+    "update analytics.outcome set n = 0",
+    "insert into analytics.outcome (hour, kind, outcome, slot, n) values (now(), 'view', 'counted', 0, 1)",
+    "select handle from blogs.account",
+    "select title from blogs.blog",
+    "select total_views from blogs.blog_counter",
+    "select body from blogs.outbox",
+    "select follower_id from social.follow",
+    "select recipient_id from notify.notification",
+    "update notify.fan_out set state = 'done'",
+    "select notify.pause_fan_out(1)",
+    "select analytics.drop_parked(gen_random_uuid(), 0)",
+    "select analytics.mend_counter(1)",
+    "select blogs.suspend_account(1)",
 ];
 
 const OF_OPERATORS: &[&str] = &[
@@ -289,8 +353,18 @@ async fn the_notification_worker_is_refused_what_is_not_its_own() {
 }
 
 #[tokio::test]
+async fn the_recommendation_api_is_refused_what_is_not_its_own() {
+    prove("recommendation_api").await;
+}
+
+#[tokio::test]
 async fn the_operator_is_refused_what_would_change_anything() {
     prove("operator").await;
+}
+
+#[tokio::test]
+async fn the_console_is_refused_everything_but_looking_at_numbers() {
+    prove("console").await;
 }
 
 #[tokio::test]
@@ -330,14 +404,23 @@ async fn every_login_role_has_its_limits() {
     let set =
         "select coalesce((select setconfig from pg_db_role_setting s join pg_roles r on r.oid = s.setrole
                                 where r.rolname = $1 and s.setdatabase = 0), '{}')";
-    for role in ["blogs_api", "analytics_worker", "notification_worker", "operator"] {
+    for role in
+        ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"]
+    {
         let set: Vec<String> = world.value(set, &[&role]).await;
         for setting in ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"] {
             let value = set.iter().find_map(|line| line.strip_prefix(&format!("{setting}=")));
             assert!(value.is_some_and(|value| value != "0"), "{role} has no {setting}: {set:?}");
         }
-        if role != "operator" {
-            assert!(set.contains(&"synchronous_commit=on".to_owned()), "{role}: {set:?}");
+        match role {
+            "operator" | "console" => {}
+            // Takes little, and waits for no disk.
+            "recommendation_api" => {
+                for own in ["synchronous_commit=off", "work_mem=32MB", "temp_file_limit=1GB", "jit=off"] {
+                    assert!(set.contains(&own.to_owned()), "{role}: {set:?}");
+                }
+            }
+            _ => assert!(set.contains(&"synchronous_commit=on".to_owned()), "{role}: {set:?}"),
         }
     }
 }

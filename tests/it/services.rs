@@ -40,6 +40,7 @@ impl World {
             .set("requests.drain_timeout_ms", 60_000)
             .set("engagement.visitor_secret", "for tests on this machine only, and long enough")
             .set("tokens.signing_keys", "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==")
+            .set("pages.secure_cookies", false)
             .set("passwords.memory_kib", 1024)
             .set("passwords.passes", 1)
             .set("rate_limits.enabled", false);
@@ -77,6 +78,26 @@ impl World {
         Running::new(service.address(), |shutdown| service.run(shutdown))
     }
 
+    /// A Recommendation API that learns quickly and without rest; `change` has the last word on the settings.
+    pub(crate) async fn recommender_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+        let loader = Loader::new(recommendation_api::DEFAULTS)
+            .environment([])
+            .set("http.address", "127.0.0.1:0")
+            .set("database.url", self.url("recommendation_api"))
+            .set("database.wait_timeout_ms", 30_000)
+            .set("database.connect_timeout_ms", 30_000)
+            .set("tokens.epoch_wait_max_ms", 30_000)
+            .set("requests.timeout_ms", 60_000)
+            .set("requests.drain_timeout_ms", 60_000)
+            .set("tokens.signing_keys", "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==")
+            .set("rate_limits.enabled", false)
+            .set("learning.poll_ms", 20)
+            .set("learning.rest_percent", 0);
+        let settings: recommendation_api::Settings = change(loader).load().unwrap();
+        let service = recommendation_api::Service::start(settings).await.unwrap();
+        Running::new(service.address(), |shutdown| service.run(shutdown))
+    }
+
     /// [`World::notifier_with`] and nothing more to say.
     pub(crate) async fn notifier(&self) -> Running {
         self.notifier_with(|loader| loader).await
@@ -85,6 +106,33 @@ impl World {
     /// [`World::worker_with`] and nothing more to say.
     pub(crate) async fn worker(&self) -> Running {
         self.worker_with(|loader| loader).await
+    }
+}
+
+impl World {
+    /// A console that looks at these two four times a second, with loads enabled; `change` has the last word on the settings.
+    pub(crate) async fn console_with(
+        &self,
+        api: SocketAddr,
+        worker: SocketAddr,
+        change: impl FnOnce(Loader) -> Loader,
+    ) -> Running {
+        let loader = Loader::new(console::DEFAULTS)
+            .environment([])
+            .set("http.address", "127.0.0.1:0")
+            .set("database.url", self.url("console"))
+            .set("broker.url", self.amqp_url().await)
+            .set("access.secure_cookies", false)
+            .set("scrape.every_ms", 250)
+            .set("scrape.timeout_ms", 5_000)
+            .set("scrape.blogs_api", vec![format!("http://{api}")])
+            .set("scrape.analytics_worker", vec![format!("http://{worker}")])
+            .set("scrape.notification_worker", vec![format!("http://{worker}")])
+            .set("load.enabled", true)
+            .set("load.api", format!("http://{api}"));
+        let settings: console::Settings = change(loader).load().unwrap();
+        let service = console::Service::start(settings).await.unwrap();
+        Running::new(service.address(), |shutdown| service.run(shutdown))
     }
 }
 

@@ -36,6 +36,25 @@ pub(crate) struct World {
 impl World {
     /// A database with the schema of this build and nothing in it. The vhost is made when it is asked for.
     pub(crate) async fn new() -> Self {
+        Self::clone_of(TEMPLATE).await
+    }
+
+    /// Two worlds that begin as this one is now.
+    pub(crate) async fn twice(self) -> (Self, Self) {
+        let Self { name, mut administrator, session, .. } = self;
+        drop(session);
+        administrator.dbname("postgres");
+        let outer = Session::open(&administrator).await.unwrap();
+        // A template may have no sessions; those that have just ended are still seen for a moment.
+        let gone = wait_until(async || {
+            let sql = "select count(*) from pg_stat_activity where datname = $1";
+            outer.client.query_one(sql, &[&name]).await.unwrap().get::<_, i64>(0) == 0
+        });
+        assert!(gone.await, "sessions are left");
+        (Self::clone_of(&name).await, Self::clone_of(&name).await)
+    }
+
+    async fn clone_of(template: &str) -> Self {
         let postgres_url =
             tokio::task::spawn_blocking(|| servers().lock().unwrap().postgres_url()).await.unwrap();
         static PREPARED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
@@ -44,7 +63,7 @@ impl World {
 
         let name = format!("it_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let outer = Session::open(&administrator).await.unwrap();
-        let create = format!("create database {name} template {TEMPLATE}");
+        let create = format!("create database {name} template {template}");
         outer.client.batch_execute(&create).await.unwrap();
         // A clone does not inherit what the database itself grants.
         let revoke = format!("revoke temporary, create on database {name} from public");
@@ -251,6 +270,10 @@ async fn prepare_template(mut administrator: Config) {
         analytics_worker_connections: 20,
         notification_worker_password: PASSWORD.into(),
         notification_worker_connections: 20,
+        recommendation_api_password: PASSWORD.into(),
+        recommendation_api_connections: 20,
+        console_password: PASSWORD.into(),
+        console_connections: 20,
         operator_password: PASSWORD.into(),
         operator_connections: 20,
         reserve_connections: 10,
@@ -259,7 +282,7 @@ async fn prepare_template(mut administrator: Config) {
     administrator.dbname(TEMPLATE);
     database::bootstrap::run(&administrator, &roles).await.unwrap();
     database::migrations::run(&administrator).await.unwrap();
-    for role in ["blogs_api", "analytics_worker", "notification_worker", "operator"] {
+    for role in ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator"] {
         outer.client.batch_execute(&format!("alter role {role} connection limit -1")).await.unwrap();
     }
 }

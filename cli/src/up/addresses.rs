@@ -19,6 +19,10 @@ pub(super) struct Urls {
     pub(super) analytics_worker: String,
     /// Postgres as the role of the notification workers.
     pub(super) notification_worker: String,
+    /// Postgres as the role of the Recommendation API.
+    pub(super) recommendation_api: String,
+    /// Postgres as the role of the console.
+    pub(super) console: String,
     /// RabbitMQ.
     pub(super) amqp: String,
     operator: String,
@@ -32,6 +36,8 @@ impl Urls {
             blogs_api: url("blogs_api", &credentials.blogs_api_password),
             analytics_worker: url("analytics_worker", &credentials.analytics_worker_password),
             notification_worker: url("notification_worker", &credentials.notification_worker_password),
+            recommendation_api: url("recommendation_api", &credentials.recommendation_api_password),
+            console: url("console", &credentials.console_password),
             operator: url("operator", &credentials.operator_password),
             amqp: servers.amqp_url.clone(),
             management: servers.management_url.clone(),
@@ -52,16 +58,22 @@ impl Urls {
     pub(super) fn table(
         &self,
         api: &str,
+        console: &str,
         workers: &[(&'static str, String)],
         demo: &Demo,
         demo_password: &str,
     ) -> String {
         let mut rows = vec![
+            ("to read and write", format!("{api}/")),
+            ("to watch (console)", format!("{console}/")),
             ("Blogs API", api.to_owned()),
-            ("its pages", format!("{api}/docs")),
+            ("its documentation", format!("{api}/docs")),
             ("its description", format!("{api}/openapi.json")),
             ("its metrics", format!("{api}/metrics")),
         ];
+        if let Some((_, url)) = workers.iter().find(|(name, _)| *name == "recommendation-api") {
+            rows.push(("Recommendation API", format!("{url}/v1/trending  {url}/docs")));
+        }
         rows.extend(workers.iter().map(|(name, url)| (*name, format!("{url}/readyz  {url}/metrics"))));
         rows.push(("Postgres (operator)", self.operator.clone()));
         rows.push(("RabbitMQ", self.amqp.clone()));

@@ -124,7 +124,13 @@ pub(super) struct Credentials {
     /// Not there in a folder of before there was this worker; then each start gives the role a new one.
     #[serde(default = "password")]
     pub(super) notification_worker_password: String,
+    /// As above.
+    #[serde(default = "password")]
+    pub(super) recommendation_api_password: String,
     pub(super) operator_password: String,
+    /// As above.
+    #[serde(default = "password")]
+    pub(super) console_password: String,
     /// The demo authors' password.
     pub(super) demo_password: String,
     /// Signs bearer tokens.
@@ -139,7 +145,9 @@ impl Credentials {
             blogs_api_password: password(),
             analytics_worker_password: password(),
             notification_worker_password: password(),
+            recommendation_api_password: password(),
             operator_password: password(),
+            console_password: password(),
             demo_password: secret(8),
             signing_secret: secret(32),
             visitor_secret: secret(32),
@@ -158,7 +166,9 @@ impl Credentials {
             .set("roles.blogs_api_password", self.blogs_api_password.as_str())
             .set("roles.analytics_worker_password", self.analytics_worker_password.as_str())
             .set("roles.notification_worker_password", self.notification_worker_password.as_str())
+            .set("roles.recommendation_api_password", self.recommendation_api_password.as_str())
             .set("roles.operator_password", self.operator_password.as_str())
+            .set("roles.console_password", self.console_password.as_str())
             .set("roles.direct_path", true)
             .load()?;
         Ok(settings.roles)

@@ -21,7 +21,8 @@ const READY_POLL: Duration = Duration::from_millis(50);
 /// The running services.
 pub(super) struct Services {
     api: Task,
-    workers: [Task; 2],
+    workers: [Task; 3],
+    console: Task,
     view_window_s: u32,
 }
 
@@ -45,7 +46,9 @@ impl Services {
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.analytics_worker.as_str())
             .set("broker.url", urls.amqp.as_str())
-            .set("http.address", "127.0.0.1:0");
+            .set("http.address", "127.0.0.1:0")
+            // Whoever tries it out does not wait for an hour.
+            .set("popularity.interval_s", 10);
         let worker: analytics_worker::Settings = worker.load()?;
         let worker =
             analytics_worker::Service::start(worker).await.context("starting the analytics-worker")?;
@@ -58,6 +61,17 @@ impl Services {
         let notifier = notification_worker::Service::start(notifier)
             .await
             .context("starting the notification-worker")?;
+        let [recommendation_port, _console] = ports_after(port);
+        let recommendation = Loader::new(recommendation_api::DEFAULTS)
+            .neighbours(&EVERY_DEFAULTS)
+            .set("database.url", urls.recommendation_api.as_str())
+            .set("http.address", format!("127.0.0.1:{recommendation_port}"))
+            .set("tokens.signing_keys", credentials.signing_keys())
+            .set("rate_limits.enabled", false);
+        let recommendation: recommendation_api::Settings = recommendation.load()?;
+        let recommendation = recommendation_api::Service::start(recommendation)
+            .await
+            .context("starting the recommendation-api")?;
         let api = Loader::new(blogs_api::DEFAULTS)
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.blogs_api.as_str())
@@ -67,15 +81,22 @@ impl Services {
             .set("engagement.allow_write_path_header", true)
             .set("engagement.visitor_secret", credentials.visitor_secret.as_str())
             .set("tokens.signing_keys", credentials.signing_keys())
+            .set("pages.secure_cookies", false)
             .set("rate_limits.enabled", false);
         let api: blogs_api::Settings = api.load()?;
         let view_window_s = api.engagement.view_window_s;
         let api = blogs_api::Service::start(api).await.context("starting the blogs-api")?;
+        let console =
+            start_console(port, urls, [api.address(), worker.address(), notifier.address()]).await?;
         Ok(Self {
             workers: [
                 Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
                 Task::new("notification-worker", notifier.address(), |shutdown| notifier.run(shutdown)),
+                Task::new("recommendation-api", recommendation.address(), |shutdown| {
+                    recommendation.run(shutdown)
+                }),
             ],
+            console: Task::new("console", console.address(), |shutdown| console.run(shutdown)),
             api: Task::new("blogs-api", api.address(), |shutdown| api.run(shutdown)),
             view_window_s,
         })
@@ -91,26 +112,33 @@ impl Services {
         format!("http://{}", self.api.address)
     }
 
-    /// The workers' names and base URLs, for their operations endpoints.
+    /// The console's base URL.
+    pub(super) fn console(&self) -> String {
+        format!("http://{}", self.console.address)
+    }
+
+    /// The other services' names and base URLs.
     pub(super) fn workers(&self) -> Vec<(&'static str, String)> {
         self.workers.iter().map(|worker| (worker.name, format!("http://{}", worker.address))).collect()
     }
 
     /// Waits until one of them ends, which none should before it is asked to.
     pub(super) async fn first_end(&mut self) -> anyhow::Result<()> {
-        let [analytics, notification] = &mut self.workers;
+        let [analytics, notification, recommendation] = &mut self.workers;
         let name = tokio::select! {
             ended = self.api.end() => { ended?; self.api.name }
             ended = analytics.end() => { ended?; analytics.name }
             ended = notification.end() => { ended?; notification.name }
+            ended = recommendation.end() => { ended?; recommendation.name }
+            ended = self.console.end() => { ended?; self.console.name }
         };
         bail!("{name} ended by itself")
     }
 
-    /// Ends them: first who accepts, then who counts and tells, so that what was accepted is also applied. All are
+    /// Ends them: first who looks and accepts, then who counts and tells, so that what was accepted is also applied. All are
     /// ended even if one fails.
     pub(super) async fn drain(mut self) -> anyhow::Result<()> {
-        let mut drained = self.api.drain().await;
+        let mut drained = self.console.drain().await.and(self.api.drain().await);
         for worker in &mut self.workers {
             drained = drained.and(worker.drain().await);
         }
@@ -142,14 +170,45 @@ impl Task {
     }
 }
 
+/// Where the Recommendation API and the console listen: after the Blogs API's port, as their defaults are.
+pub(super) fn ports_after(port: u16) -> [u16; 2] {
+    [1, 2].map(|n| if port == 0 { 0 } else { port.saturating_add(n) })
+}
+
+async fn start_console(
+    port: u16,
+    urls: &Urls,
+    [api, worker, notifier]: [SocketAddr; 3],
+) -> anyhow::Result<console::Service> {
+    let url = |address: SocketAddr| format!("http://{address}");
+    let [_recommendation, console_port] = ports_after(port);
+    let console = Loader::new(console::DEFAULTS)
+        .neighbours(&EVERY_DEFAULTS)
+        .set("database.url", urls.console.as_str())
+        .set("broker.url", urls.amqp.as_str())
+        .set("http.address", format!("127.0.0.1:{console_port}"))
+        .set("access.secure_cookies", false)
+        .set("scrape.blogs_api", vec![url(api)])
+        .set("scrape.analytics_worker", vec![url(worker)])
+        .set("scrape.notification_worker", vec![url(notifier)])
+        .set("load.enabled", true)
+        .set("load.api", url(api));
+    let console: console::Settings = console.load()?;
+    console::Service::start(console).await.context("starting the console")
+}
+
 /// Waits until all of them say that they are ready.
 ///
 /// # Errors
 /// After 30 s, with what is not.
-pub(super) async fn until_ready(api: &str, workers: &[(&'static str, String)]) -> anyhow::Result<()> {
+pub(super) async fn until_ready(
+    api: &str,
+    console: &str,
+    workers: &[(&'static str, String)],
+) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build()?;
     let deadline = Instant::now() + READY_WITHIN;
-    for service in workers.iter().map(|(_, url)| url.as_str()).chain([api]) {
+    for service in workers.iter().map(|(_, url)| url.as_str()).chain([api, console]) {
         loop {
             let response = client.get(format!("{service}/readyz")).send().await?;
             if response.status().is_success() {

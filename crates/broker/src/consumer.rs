@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use lapin::Channel;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 
 use crate::error::{Doing, Error, bounded};
 use crate::link::Link;
+use crate::probe::depth;
 use crate::{Delivery, Queue, Settings, SettingsError};
 
 /// One connection, one channel, one subscription with manual acks.
@@ -124,27 +124,4 @@ impl Consumer {
         let delivery = arrived?.doing("receive deliveries");
         Some(delivery.map(|delivery| Delivery::new(delivery, self.answer_timeout)))
     }
-}
-
-/// Deliveries that wait in a queue, without those that some consumer holds; over a connection of its own.
-///
-/// # Errors
-/// The broker is away, refuses, or does not answer in time; or a setting makes no sense.
-pub async fn queue_depth(settings: &Settings, queue: Queue) -> Result<u32, Error> {
-    settings.validate()?;
-    let link = Link::open(settings, "queue depth").await?;
-    let count = depth(&link.channel, queue, settings.answer_timeout()).await?;
-    link.close().await?;
-    Ok(count)
-}
-
-async fn depth(channel: &Channel, queue: Queue, limit: Duration) -> Result<u32, Error> {
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    let asked = async {
-        channel
-            .queue_declare(queue.name().into(), options, FieldTable::default())
-            .await
-            .doing("ask for the depth")
-    };
-    Ok(bounded("ask for the depth", limit, asked).await?.message_count())
 }

@@ -14,14 +14,16 @@ mod consumer;
 mod delivery;
 mod error;
 mod link;
+mod probe;
 mod properties;
 mod publisher;
 mod settings;
 mod topology;
 
-pub use consumer::{Consumer, queue_depth};
+pub use consumer::Consumer;
 pub use delivery::Delivery;
 pub use error::Error;
+pub use probe::{Probe, queue_depth};
 pub use publisher::{EncodedEvents, HandOver, Overdue, PublishError, Publisher, State};
 pub use settings::{Settings, SettingsError};
 pub use topology::Queue;

@@ -34,10 +34,18 @@ pub struct RoleSettings {
     pub notification_worker_password: SecretString,
     /// Most connections of all notification workers together.
     pub notification_worker_connections: i32,
+    /// Password of `recommendation_api`.
+    pub recommendation_api_password: SecretString,
+    /// Most connections of all Recommendation API processes together.
+    pub recommendation_api_connections: i32,
     /// Password of `operator`.
     pub operator_password: SecretString,
     /// Most connections of operators' commands.
     pub operator_connections: i32,
+    /// Password of `console`.
+    pub console_password: SecretString,
+    /// Most connections of consoles.
+    pub console_connections: i32,
     /// Connections of the server that no service may have: for the administrator and for maintenance.
     pub reserve_connections: i32,
     /// Whether the Blogs API may write engagement itself.
@@ -45,12 +53,14 @@ pub struct RoleSettings {
 }
 
 impl RoleSettings {
-    fn logins(&self) -> [(&'static str, &SecretString, i32); 4] {
+    fn logins(&self) -> [(&'static str, &SecretString, i32); 6] {
         [
             ("blogs_api", &self.blogs_api_password, self.blogs_api_connections),
             ("analytics_worker", &self.analytics_worker_password, self.analytics_worker_connections),
             ("notification_worker", &self.notification_worker_password, self.notification_worker_connections),
+            ("recommendation_api", &self.recommendation_api_password, self.recommendation_api_connections),
             ("operator", &self.operator_password, self.operator_connections),
+            ("console", &self.console_password, self.console_connections),
         ]
     }
 

@@ -17,7 +17,7 @@ mod statement;
 
 pub use contract::Contract;
 pub use error::{Cause, Error, Fault};
-pub use pool::{Pool, check_connection_limit, clock_skew};
+pub use pool::{Pool, check_connection_limit, check_connections_at_start, clock_skew};
 pub use session::Session;
 pub use settings::Settings;
 pub use statement::Statement;

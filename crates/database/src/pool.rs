@@ -15,6 +15,8 @@ const SERVER_CLOCK: Statement = crate::statement!("server_clock.sql");
 
 /// How long a connection may be silent, or have data unacknowledged, before it is looked into.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Longest look at the database while starting.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// A bounded set of connections to the shared database.
 #[derive(Clone)]
@@ -102,6 +104,23 @@ pub async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<
     if usize::try_from(limit).is_ok_and(|limit| wanted > limit) {
         let (pool_max, instances_max) = (settings.pool_max, settings.instances_max);
         return Err(Error::ConnectionLimit { role, limit, pool_max, instances_max });
+    }
+    Ok(())
+}
+
+/// [`check_connection_limit`] for a service that starts: a contradiction of bounds stops it; a database that is away, or does
+/// not answer within two seconds, does not.
+///
+/// # Errors
+/// [`Error::ConnectionLimit`].
+pub async fn check_connections_at_start(pool: &Pool, settings: &Settings) -> Result<(), Error> {
+    match tokio::time::timeout(LOOK_MAX, check_connection_limit(pool, settings)).await {
+        Ok(Err(error @ Error::ConnectionLimit { .. })) => return Err(error),
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be looked at yet");
+        }
+        Err(_) => tracing::warn!("the database does not answer yet"),
+        Ok(Ok(())) => {}
     }
     Ok(())
 }

@@ -2,10 +2,14 @@
 //! others how it is. Every service and the command line start with this crate; it knows none of them.
 //!
 //! Nothing here is global but the log subscriber: registries and health are passed in, since several services
-//! share one process under `commonplace up`.
+//! share one process under `commonplace up`. And the allocator, so that every binary runs with the one that is measured.
 
 pub mod health;
 pub mod metrics;
+pub mod process;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -43,6 +43,19 @@ pub(crate) struct RabbitMqPrograms {
     pub(crate) version: Version,
 }
 
+/// An installed browser and what drives it.
+#[derive(Clone, Debug)]
+pub(crate) struct BrowserPrograms {
+    pub(crate) browser: PathBuf,
+    pub(crate) driver: PathBuf,
+}
+
+/// Chromium, or what is made of it, and its driver.
+pub(crate) fn browser() -> Option<BrowserPrograms> {
+    let browser = ["chromium", "google-chrome", "google-chrome-stable"].into_iter().find_map(program)?;
+    Some(BrowserPrograms { browser, driver: program("chromedriver")? })
+}
+
 /// Every PostgreSQL that is new enough, newest first.
 pub(crate) fn postgres() -> Vec<PostgresPrograms> {
     let packaged = children(Path::new("/usr/lib/postgresql")).into_iter().map(|version| version.join("bin"));

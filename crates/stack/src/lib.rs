@@ -21,6 +21,7 @@
 //! ```
 
 mod account;
+mod browser;
 mod docker;
 mod error;
 mod find;
@@ -36,7 +37,9 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 
+pub use browser::Browser;
 pub use error::Error;
+pub use port::free as free_ports;
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::error::{Doing, Error};
@@ -9,20 +10,40 @@ use crate::error::{Doing, Error};
 /// How often a start is tried when somebody takes a port between our choosing it and the server's binding it.
 pub(crate) const ATTEMPTS_MAX: u32 = 5;
 
-/// Ports, each another one, that nobody listens on now.
-pub(crate) fn free<const N: usize>() -> Result<[u16; N], Error> {
+/// Where ports are looked for: below those that the system gives to connections that go out (Linux: from 32768 on,
+/// `net.ipv4.ip_local_port_range`), one of which could have the port of a server in the moment in which it is started again.
+const RANGE: Range<u16> = 10_000..32_000;
+/// How many are tried before it is said that there is none.
+const TRIES_MAX: usize = 1000;
+
+/// Ports of 127.0.0.1, each another one, that nobody listens on now and that no connection is given by chance.
+///
+/// # Errors
+/// There are none.
+pub fn free<const N: usize>() -> Result<[u16; N], Error> {
     let find = || -> io::Result<[u16; N]> {
         // All are held until the last is found, so that none comes up twice.
         let mut listeners = Vec::with_capacity(N);
         let mut ports = [0; N];
         for port in &mut ports {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let listener = bind_at_random()?;
             *port = listener.local_addr()?.port();
             listeners.push(listener);
         }
         Ok(ports)
     };
     find().doing(|| "find a free port on 127.0.0.1".to_owned())
+}
+
+fn bind_at_random() -> io::Result<TcpListener> {
+    let mut last = io::ErrorKind::AddrNotAvailable.into();
+    for _ in 0..TRIES_MAX {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, rand::random_range(RANGE))) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Whether a server's last words say that its port was taken.

@@ -8,7 +8,7 @@ use nix::unistd::Uid;
 
 use crate::docker;
 use crate::error::{Doing, Error};
-use crate::find::{self, POSTGRES_MIN, PostgresPrograms, RABBITMQ_MIN, RabbitMqPrograms};
+use crate::find::{self, BrowserPrograms, POSTGRES_MIN, PostgresPrograms, RABBITMQ_MIN, RabbitMqPrograms};
 use crate::guard::last_lines;
 
 const INSTALL: &str = include_str!("install.sh");
@@ -27,6 +27,8 @@ pub(crate) type RabbitMqSource = Source<RabbitMqPrograms>;
 
 const POSTGRES_PACKAGE: &str = "postgresql";
 const RABBITMQ_PACKAGE: &str = "rabbitmq-server";
+const BROWSER_PACKAGE: &str = "chromium";
+const DRIVER_PACKAGE: &str = "chromium-driver";
 const POSTGRES_IMAGE: &str = "postgres:17";
 const RABBITMQ_IMAGE: &str = "rabbitmq:4-management";
 
@@ -55,6 +57,18 @@ pub(crate) fn rabbitmq(image: Option<&str>, progress: &mut dyn FnMut(&str)) -> R
     Ok(found_rabbitmq())
 }
 
+/// The browser of tests. There is no image of it: it must be able to run here.
+pub(crate) fn browser(progress: &mut dyn FnMut(&str)) -> Result<BrowserPrograms, Error> {
+    let wanted = [BROWSER_PACKAGE, DRIVER_PACKAGE];
+    // As for the servers: what is being installed just now is not here yet.
+    installation_lock()?.lock_shared().doing(waiting)?;
+    if let Some(found) = find::browser() {
+        return Ok(found);
+    }
+    install(&wanted, progress)?;
+    find::browser().ok_or_else(|| nothing_to_run(&wanted, "the packages do not bring them here"))
+}
+
 fn found_postgres() -> PostgresSource {
     Some(find::postgres())
         .filter(|found| !found.is_empty())
@@ -66,7 +80,11 @@ fn found_rabbitmq() -> RabbitMqSource {
 }
 
 fn is_here(package: &str) -> bool {
-    if package == POSTGRES_PACKAGE { !find::postgres().is_empty() } else { find::rabbitmq().is_some() }
+    match package {
+        POSTGRES_PACKAGE => !find::postgres().is_empty(),
+        RABBITMQ_PACKAGE => find::rabbitmq().is_some(),
+        _ => find::browser().is_some(),
+    }
 }
 
 fn missing(wanted: &[&'static str]) -> Vec<&'static str> {
@@ -177,12 +195,10 @@ fn rights_to_install() -> Result<Rights, &'static str> {
 }
 
 fn nothing_to_run(packages: &[&str], why: &str) -> Error {
-    let names = packages.iter().map(|package| {
-        if *package == POSTGRES_PACKAGE {
-            format!("PostgreSQL {POSTGRES_MIN} or later")
-        } else {
-            format!("RabbitMQ {RABBITMQ_MIN} or later")
-        }
+    let names = packages.iter().map(|package| match *package {
+        POSTGRES_PACKAGE => format!("PostgreSQL {POSTGRES_MIN} or later"),
+        RABBITMQ_PACKAGE => format!("RabbitMQ {RABBITMQ_MIN} or later"),
+        other => other.to_owned(),
     });
     Error::Missing {
         what: names.collect::<Vec<_>>().join(" and "),

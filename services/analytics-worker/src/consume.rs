@@ -160,7 +160,11 @@ impl Consuming {
         self.metrics.suspects.inc();
         let number = Uuid::now_v7();
         match self.again_and_again(async || Ok(self.poison.begin(id, number).await?)).await? {
-            Suspect::Applied => return Ok(false),
+            Suspect::Applied => {
+                // Its worker ended after the commit: nobody will ask for this row again.
+                self.again_and_again(async || Ok(self.poison.end(id).await?)).await?;
+                return Ok(false);
+            }
             Suspect::Try => batch.read_suspect(),
             Suspect::Deadly(attempts) => {
                 let reason = format!("{attempts} workers ended while they applied it alone");
@@ -169,7 +173,10 @@ impl Consuming {
             }
         }
         let settled = self.apply(batch).await;
-        if let Err(error) = self.poison.end(id).await {
+        if settled.is_ok() {
+            // Before the ack, after which nobody would come to forget it.
+            self.again_and_again(async || Ok(self.poison.end(id).await?)).await?;
+        } else if let Err(error) = self.poison.end(id).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, %id, "the try of an envelope that came back often could not be forgotten");
         }

@@ -5,13 +5,14 @@
 //! transaction ([`engagement::Engagement::apply`]), and acks it after the commit with one multi-ack (`consume`).
 //! While one batch commits, the next gathers in the prefetch window. Beside that a worker keeps the days of the
 //! ledger and of the views (`partitions`), sees to it that no message and no bad release ends everything (`poison`), watches the database's clock (`watch`), and compares counters with what they
-//! count (`reconcile`).
+//! count (`reconcile`), and the lists of what is popular (`popularity`).
 
 mod consume;
 mod gather;
 mod metrics;
 mod partitions;
 mod poison;
+mod popularity;
 mod reconcile;
 mod service;
 mod settings;

@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) days_ahead: Gauge,
     pub(crate) counter_drift: Family<KindLabel, Gauge>,
     pub(crate) reconciled_blogs: Counter,
+    pub(crate) popularity_runs: Counter,
     redelivered: Counter,
     unreadable: Counter,
     events: Family<OutcomeLabel, Counter>,
@@ -56,6 +57,7 @@ impl Metrics {
             days_ahead: Gauge::default(),
             counter_drift: Family::default(),
             reconciled_blogs: Counter::default(),
+            popularity_runs: Counter::default(),
             redelivered: Counter::default(),
             unreadable: Counter::default(),
             events: Family::default(),
@@ -74,6 +76,11 @@ impl Metrics {
         add("redelivered_envelopes", "Envelopes that RabbitMQ had handed out before", &metrics.redelivered);
         let looked_at = "Blogs whose counters were compared with what they count";
         add("reconciled_blogs", looked_at, &metrics.reconciled_blogs);
+        add(
+            "popularity_runs",
+            "Times that the lists of popular blogs were made here",
+            &metrics.popularity_runs,
+        );
         add("unreadable_messages", "Messages that were set aside whole", &metrics.unreadable);
         registry.register("events", "Events by kind and outcome", metrics.events.clone());
         registry.register("batch_events", "Events in a batch", metrics.batch_events.clone());

@@ -1,7 +1,6 @@
 //! The process: what is started, and how it ends.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use broker::Queue;
@@ -9,7 +8,7 @@ use database::Pool;
 use engagement::Engagement;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
-use runtime::shutdown;
+use runtime::process;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use crate::consume::Consuming;
 use crate::metrics::Metrics;
 use crate::poison::Poison;
 use crate::settings::Settings;
-use crate::{partitions, reconcile, watch};
+use crate::{partitions, popularity, reconcile, watch};
 
 /// A worker that is about to run.
 pub struct Service {
@@ -36,15 +35,7 @@ impl Service {
     pub async fn start(settings: Settings) -> Result<Self> {
         settings.validate()?;
         let pool = Pool::new(&settings.database, "analytics-worker")?;
-        match database::check_connection_limit(&pool, &settings.database).await {
-            Err(error) if error.is_unavailable() => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the database is away, its limits are not checked"
-                );
-            }
-            checked => checked.context("checking the connection limit of the role")?,
-        }
+        database::check_connections_at_start(&pool, &settings.database).await?;
         let engagement = Engagement::new(pool.clone(), &settings.engagement)?;
         let address = settings.http.address;
         let listener = TcpListener::bind(address)
@@ -97,20 +88,15 @@ impl Service {
             metrics.clone(),
             shutdown.clone(),
         ));
+        tasks.spawn(popularity::run(
+            self.settings.popularity,
+            self.pool.clone(),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
         let skew_max_s = self.settings.worker.clock_skew_max_s;
         tasks.spawn(watch::run(self.pool, skew_max_s, health.clone(), metrics, shutdown.clone()));
 
-        // Health is served to the last: whoever asks while the last batches drain is told.
-        let drained = CancellationToken::new();
-        let operations = runtime::metrics::operations_router(health, Arc::new(registry));
-        let served =
-            axum::serve(self.listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
-        let wait = async {
-            let ended = shutdown::together(tasks, &shutdown).await;
-            drained.cancel();
-            ended
-        };
-        let (served, ended) = tokio::join!(served, wait);
-        served.context("serving health and metrics").and(ended.context("working"))
+        Ok(process::work(self.listener, health, registry, tasks, &shutdown).await?)
     }
 }

@@ -9,9 +9,9 @@ use serde::Deserialize;
 /// gives its channel up well before.
 const GIVE_UP_MAX_S: u64 = 20 * 60;
 
-/// Everything a worker can be told; the defaults and their reasons stand in `config/analytics-worker.toml`.
+/// Everything a worker can be told; the defaults and their reasons stand in `config/analytics-worker.toml`. What all
+/// services share and this one has no use for (tokens) may stand beside it.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where health and metrics are served.
     pub http: runtime::settings::HttpSettings,
@@ -31,6 +31,8 @@ pub struct Settings {
     pub partitions: PartitionSettings,
     /// Counters and what they count.
     pub reconcile: ReconcileSettings,
+    /// The lists of popular blogs.
+    pub popularity: PopularitySettings,
 }
 
 /// The `[worker]` section.
@@ -99,6 +101,14 @@ pub struct ReconcileSettings {
     pub interval_s: u64,
 }
 
+/// The `[popularity]` section.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PopularitySettings {
+    /// Lists that are older than this are made anew, in seconds.
+    pub interval_s: u64,
+}
+
 impl Settings {
     /// Checks the bounds, and that they do not contradict each other.
     ///
@@ -143,6 +153,11 @@ impl Settings {
         ensure!(worker.clock_skew_max_s >= 1, "worker.clock_skew_max_s must be at least 1");
         self.poison.validate()?;
         self.partitions.validate()?;
+        ensure!(
+            (1..=86_400).contains(&self.popularity.interval_s),
+            "popularity.interval_s is {} and must be between 1 and 86400",
+            self.popularity.interval_s
+        );
         self.reconcile.validate()
     }
 }
@@ -253,6 +268,7 @@ mod tests {
             ("partitions.days_ahead", 6, "partitions.days_ahead"),
             ("partitions.ledger_days", 1, "partitions.ledger_days"),
             ("partitions.forget_keys_max", 0, "partitions.forget_keys_max"),
+            ("popularity.interval_s", 0, "popularity.interval_s"),
             ("reconcile.interval_s", 0, "reconcile.interval_s"),
             ("engagement.view_window_s", 1700, "view_window_s"),
             ("database.pool_max", 0, "database.pool_max"),

@@ -31,8 +31,8 @@ const EMAIL_LENGTH_MAX: usize = 254;
 
 /// The endpoints of accounts.
 pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
-    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins);
-    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests);
+    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins::<AppState>);
+    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>);
     let guessable =
         OpenApiRouter::new().routes(routes!(create)).routes(routes!(set_password)).layer(by_address);
     OpenApiRouter::new().routes(routes!(delete)).layer(by_account).merge(guessable)
@@ -44,13 +44,13 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 pub struct NewAccount {
     /// 2 to 30 of a-z and 0-9, with single hyphens between them and at least one letter. Never changes.
     #[schema(example = "ada")]
-    handle: String,
+    pub(crate) handle: String,
     /// Where to reach the author; never shown.
     #[schema(example = "ada@example.org", max_length = 254)]
-    email: String,
+    pub(crate) email: String,
     /// 10 to 128 bytes.
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
-    password: SecretString,
+    pub(crate) password: SecretString,
 }
 
 /// An account, as others see it.
@@ -86,13 +86,20 @@ pub struct PasswordChange {
     )
 )]
 async fn create(State(state): State<AppState>, Json(new): Json<NewAccount>) -> Result<impl IntoResponse> {
+    Ok((StatusCode::CREATED, axum::Json(sign_up(&state, new).await?)))
+}
+
+/// Makes an account.
+///
+/// # Errors
+/// 422 or 409 with the fields that are wrong or taken.
+pub(crate) async fn sign_up(state: &AppState, new: NewAccount) -> Result<Account> {
     new.validate()?;
     let password_hash = state.passwords.hash(new.password).await?;
     let client = state.pool.get().await?;
     let row =
         ACCOUNT_CREATE.query_one(&client, &[&new.handle, &new.email, &password_hash]).await.map_err(taken)?;
-    let account = Account { id: row.get("id"), handle: new.handle };
-    Ok((StatusCode::CREATED, axum::Json(account)))
+    Ok(Account { id: row.get("id"), handle: new.handle })
 }
 
 /// Change the password. Every session ends, this one too: sign in again.

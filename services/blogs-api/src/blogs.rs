@@ -12,6 +12,10 @@ mod slug;
 mod source_paths;
 mod write;
 
+pub(crate) use draft::{BlogChange, NewBlog};
+pub(crate) use read::{BlogPage, ListQuery, by_slug, list};
+pub(crate) use write::{Made, change_blog, create_blog, delete, publish, unpublish};
+
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -34,7 +38,7 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(write::publish))
         .routes(routes!(write::unpublish))
         .routes(routes!(source_paths::find))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
 /// A blog, with what readers did with it.

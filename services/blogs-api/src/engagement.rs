@@ -44,9 +44,11 @@ pub use self::settings::{BatchedSettings, Settings};
 pub use self::spill::{Spill, SpillSettings};
 pub use self::write_path::{UnknownWritePath, WritePath};
 
+pub(crate) use self::caller::Caller;
+pub(crate) use self::single::{MaybeJson, ShareBody, ViewBody, like, share, unlike, view};
+
 use self::accepted_at::AcceptedAt;
 use self::batched::Batched;
-use self::caller::Caller;
 use self::direct::Effect;
 use self::identity::Secrets;
 use self::metrics::Metrics;

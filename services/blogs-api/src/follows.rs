@@ -39,31 +39,31 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(follow, unfollow))
         .routes(routes!(followers))
         .routes(routes!(following))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
 /// Which part of a list.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct PageQuery {
+pub(crate) struct PageQuery {
     /// Items in the page, 20 if it is not given.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    limit: Option<String>,
+    pub(crate) limit: Option<String>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// A page of accounts, in the order of their ids.
 #[derive(Debug, Serialize, ToSchema)]
-struct AccountPage {
+pub(crate) struct AccountPage {
     /// The accounts.
-    items: Vec<Account>,
+    pub(crate) items: Vec<Account>,
     /// Where the next page begins; null on the last one.
     #[schema(required = true)]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
     /// How many there are in all, with those that are suspended just now or have left.
-    total: i64,
+    pub(crate) total: i64,
 }
 
 /// Follow an account: be told of what it publishes from now on. Following it already, nothing changes.
@@ -80,7 +80,11 @@ struct AccountPage {
         ParameterProblems, AuthProblems, CommonProblems,
     )
 )]
-async fn follow(State(state): State<AppState>, signed: Signed, Path(id): Path<i64>) -> Result<StatusCode> {
+pub(crate) async fn follow(
+    State(state): State<AppState>,
+    signed: Signed,
+    Path(id): Path<i64>,
+) -> Result<StatusCode> {
     if id == signed.account_id {
         return Err(Problem::invalid("id", "is your own account; nobody follows themselves"));
     }
@@ -108,7 +112,11 @@ async fn follow(State(state): State<AppState>, signed: Signed, Path(id): Path<i6
         ParameterProblems, AuthProblems, CommonProblems,
     )
 )]
-async fn unfollow(State(state): State<AppState>, signed: Signed, Path(id): Path<i64>) -> Result<StatusCode> {
+pub(crate) async fn unfollow(
+    State(state): State<AppState>,
+    signed: Signed,
+    Path(id): Path<i64>,
+) -> Result<StatusCode> {
     let mut client = state.pool.get().await?;
     let transaction = begin(&mut client, &signed).await?;
     if FOLLOW_DELETE.execute(&transaction, &[&id, &signed.account_id]).await? > 0 {
@@ -131,7 +139,7 @@ async fn unfollow(State(state): State<AppState>, signed: Signed, Path(id): Path<
         ParameterProblems, AuthProblems, CommonProblems,
     )
 )]
-async fn followers(
+pub(crate) async fn followers(
     State(state): State<AppState>,
     _signed: Option<Signed>,
     Path(id): Path<i64>,
@@ -152,7 +160,7 @@ async fn followers(
         ParameterProblems, AuthProblems, CommonProblems,
     )
 )]
-async fn following(
+pub(crate) async fn following(
     State(state): State<AppState>,
     _signed: Option<Signed>,
     Path(id): Path<i64>,

@@ -1,38 +1,22 @@
-//! What surrounds every request: an id, the log and the metrics, the limits, and an answer whatever happens.
-//! From the outside in: observe, cross-origin rules, headers, panics; and around the product's own paths
-//! (not those of operations) the number of requests at a time, their time, and the length of their bodies.
+//! Every route of the service in the frame that all services have, and which web pages may call them.
 
-mod observe;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH,
-    LOCATION, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::{from_fn, from_fn_with_state};
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
-use runtime::metrics::operations_router;
-use tokio::sync::Semaphore;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_swagger_ui::SwaggerUi;
+use web::frame::{Frame, HttpMetrics, REQUEST_ID};
 
-pub(crate) use observe::HttpMetrics;
-
-use crate::problem::{Problem, Result};
 use crate::state::AppState;
-use crate::{accounts, blogs, engagement, follows, idempotency, limits, notifications, openapi, sessions};
+use crate::{
+    accounts, blogs, engagement, follows, idempotency, limits, notifications, openapi, pages, sessions,
+};
 
 /// Everything that the service answers.
 ///
@@ -44,7 +28,7 @@ pub(crate) fn router(
     registry: Registry,
     metrics: HttpMetrics,
 ) -> anyhow::Result<Router> {
-    let by_engagement = from_fn_with_state(state.clone(), limits::engagement);
+    let by_engagement = from_fn_with_state(state.clone(), limits::engagement::<AppState>);
     let (product, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(accounts::routes(state))
         .merge(sessions::routes(state))
@@ -53,73 +37,11 @@ pub(crate) fn router(
         .merge(notifications::routes(state))
         .merge(engagement::routes().layer(by_engagement))
         .split_for_parts();
-    let requests = &state.settings.requests;
-    let bounds =
-        Bounds { places: Arc::new(Semaphore::new(requests.concurrent_max)), timeout: requests.timeout() };
-    let product = product
-        .layer(DefaultBodyLimit::max(requests.body_bytes_max))
-        .layer(from_fn_with_state(bounds, in_bounds))
-        .with_state(state.clone());
-    // Otherwise the page would have the document judged by a service on the internet.
-    let page = utoipa_swagger_ui::Config::default().validator_url("none");
-    let docs = SwaggerUi::new("/docs").url("/openapi.json", document).config(page);
-    let mut router = Router::new()
-        .merge(product)
-        .merge(docs)
-        .merge(operations_router(health, Arc::new(registry)))
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .fallback(async || Problem::not_found("there is nothing at this path; /docs shows what there is"))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(headers));
-    if let Some(cors) = cors(state.settings.cors.origins()?) {
-        router = router.layer(cors);
-    }
-    Ok(router.layer(from_fn_with_state(metrics, observe::observe)))
+    let cors = cors(state.settings.cors.origins()?);
+    let frame = Frame { health, registry, metrics, cors };
+    let product = product.merge(pages::routes(state)).with_state(state.clone());
+    Ok(frame.around(product, document, &state.settings.requests).layer(from_fn(pages::problems)))
 }
-
-#[derive(Clone)]
-struct Bounds {
-    places: Arc<Semaphore>,
-    timeout: Duration,
-}
-
-/// So many requests at a time, each within its time.
-async fn in_bounds(State(bounds): State<Bounds>, request: Request, next: Next) -> Result<Response> {
-    let Ok(_place) = bounds.places.try_acquire() else {
-        return Err(Problem::unavailable("too many requests are under way", 1));
-    };
-    match tokio::time::timeout(bounds.timeout, next.run(request)).await {
-        Ok(response) => Ok(response),
-        Err(_) => Err(Problem::unavailable("the request took too long; whether it was done is not known", 1)),
-    }
-}
-
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let message = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    tracing::error!(message, "a request panicked");
-    Problem::panicked().into_response()
-}
-
-/// Headers that keep a browser from making more of an answer than it is.
-async fn headers(request: Request, next: Next) -> Response {
-    // The page of the documentation is the one thing here that has scripts and styles.
-    let is_docs = request.uri().path().starts_with("/docs");
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(if is_docs { DOCS_POLICY } else { POLICY }),
-    );
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
-}
-
-const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
-const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-                           img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'";
 
 fn cors(origins: Vec<HeaderValue>) -> Option<CorsLayer> {
     if origins.is_empty() {
@@ -128,7 +50,7 @@ fn cors(origins: Vec<HeaderValue>) -> Option<CorsLayer> {
     let own = |name| HeaderName::from_static(name);
     let sent =
         [AUTHORIZATION, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, own("idempotency-key"), own("x-write-path")];
-    let shown = [ETAG, LOCATION, RETRY_AFTER, idempotency::REPLAYED, observe::REQUEST_ID];
+    let shown = [ETAG, LOCATION, RETRY_AFTER, idempotency::REPLAYED, REQUEST_ID];
     let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     Some(
         CorsLayer::new()

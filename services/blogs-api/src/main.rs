@@ -1,31 +1,21 @@
-//! The `blogs-api` binary: settings, logs, signals, and the service.
-
-use std::path::PathBuf;
+//! The `blogs-api` binary.
 
 use blogs_api::{DEFAULTS, Service, Settings};
-use clap::Parser;
-use runtime::{health, settings, shutdown, telemetry};
+use runtime::process::{self, About};
 
-/// Accounts, blogs, and the door for engagement
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    /// A settings file, laid over the built-in defaults and under the environment
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Ask the service that runs with these settings whether it is ready, and end; for a container's health check
-    #[arg(long)]
-    healthcheck: bool,
-}
+const ABOUT: About = About {
+    name: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Accounts, blogs, and the door for engagement",
+};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let settings: Settings = settings::load(DEFAULTS, arguments.config.as_deref())?;
-    if arguments.healthcheck {
-        return Ok(health::ask(settings.http.address).await?);
-    }
-    telemetry::init(&settings.log)?;
-    let shutdown = shutdown::on_signal();
-    Service::start(settings).await?.run(shutdown).await
+    process::main(
+        ABOUT,
+        DEFAULTS,
+        |settings: &Settings| (&settings.log, &settings.http),
+        async |settings, shutdown| Service::start(settings).await?.run(shutdown).await,
+    )
+    .await
 }

@@ -6,6 +6,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use database::{Statement, statement};
+use deadpool_postgres::Object;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -41,63 +42,63 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .routes(routes!(inbox))
         .routes(routes!(mark_read))
         .routes(routes!(fan_out))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
 /// Which part of the inbox.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct InboxQuery {
+pub(crate) struct InboxQuery {
     /// Items in the page, 20 if it is not given.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    limit: Option<String>,
+    pub(crate) limit: Option<String>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// A page of notifications, newest first.
 #[derive(Debug, Serialize, ToSchema)]
-struct Inbox {
+pub(crate) struct Inbox {
     /// The notifications.
-    items: Vec<Notification>,
+    pub(crate) items: Vec<Notification>,
     /// Where the next page begins; null on the last one.
     #[schema(required = true)]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
     /// How many are not read, in all pages; 1000 stands for 1000 or more.
     #[schema(maximum = 1000)]
-    unread: i64,
+    pub(crate) unread: i64,
 }
 
 /// Somebody whom the account follows has published a blog.
 #[derive(Debug, Serialize, ToSchema)]
-struct Notification {
+pub(crate) struct Notification {
     /// The blog; it names the notification as well, since there is one for each.
     blog_id: i64,
     /// Its present address for people.
-    slug: String,
+    pub(crate) slug: String,
     /// Its present title.
-    title: String,
+    pub(crate) title: String,
     /// Whose it is.
-    author: Account,
+    pub(crate) author: Account,
     /// When it was first published.
-    published_at: Timestamp,
+    pub(crate) published_at: Timestamp,
     /// When this was marked as read; null until then.
     #[schema(required = true)]
-    read_at: Option<Timestamp>,
+    pub(crate) read_at: Option<Timestamp>,
 }
 
 /// What has been read: either `blog_ids`, or everything.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-struct Reading {
+pub(crate) struct Reading {
     /// The blogs of the notifications that have been read; those that the account was not told of do not matter.
     #[serde(default)]
     #[schema(max_items = 1000)]
-    blog_ids: Option<Vec<i64>>,
+    pub(crate) blog_ids: Option<Vec<i64>>,
     /// `true`: everything that there is.
     #[serde(default)]
-    all: Option<bool>,
+    pub(crate) all: Option<bool>,
 }
 
 /// How far followers have been told of a blog.
@@ -135,7 +136,7 @@ struct FanOut {
         ParameterProblems, AuthProblems, CommonProblems,
     )
 )]
-async fn inbox(
+pub(crate) async fn inbox(
     State(state): State<AppState>,
     signed: Signed,
     Query(query): Query<InboxQuery>,
@@ -144,7 +145,7 @@ async fn inbox(
     let after = query.cursor.as_deref().map_or(Ok(Cursor::START), Cursor::decode)?;
     let client = state.pool.get().await?;
     let reader = signed.account_id;
-    let unread = NOTIFICATION_UNREAD.query_one(&client, &[&reader, &UNREAD_MAX]).await?.get("unread");
+    let unread = unread(&client, reader).await?;
     // One more than is shown tells whether there is a next page.
     let rows = NOTIFICATION_PAGE.query(&client, &[&reader, &after.time, &after.id, &(limit + 1)]).await?;
     let shown = usize::try_from(limit).unwrap_or_default();
@@ -154,13 +155,18 @@ async fn inbox(
     Ok(axum::Json(Inbox { items, next_cursor, unread }))
 }
 
+/// How many are not read, up to [`UNREAD_MAX`].
+pub(crate) async fn unread(client: &Object, reader: i64) -> Result<i64> {
+    Ok(NOTIFICATION_UNREAD.query_one(client, &[&reader, &UNREAD_MAX]).await?.get("unread"))
+}
+
 /// Mark notifications as read: one, several, or all.
 #[utoipa::path(
     post, path = "/v1/notifications/read", tag = "notifications", operation_id = "read_notifications",
     security(("bearer" = [])), request_body = Reading,
     responses((status = 204, description = "They are read"), BodyProblems, AuthProblems, CommonProblems)
 )]
-async fn mark_read(
+pub(crate) async fn mark_read(
     State(state): State<AppState>,
     signed: Signed,
     Json(reading): Json<Reading>,

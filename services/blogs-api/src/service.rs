@@ -20,24 +20,25 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::frame::HttpMetrics;
+use web::server;
 
 use crate::auth::{Epochs, Passwords, Tokens};
+use crate::client_address::TrustedProxies;
 use crate::engagement::{EngagementState, Spill};
-use crate::frame::{self, HttpMetrics};
+use crate::frame;
 use crate::limits::Limits;
 use crate::live_blogs::LiveBlogs;
 use crate::outbox::Outbox;
 use crate::relay::Relay;
 use crate::settings::Settings;
 use crate::state::AppState;
-use crate::{idempotency, readiness, server};
+use crate::{idempotency, readiness};
 
 const NAME: &str = "blogs-api";
 /// Longest wait for the tasks to end after the last request.
 const TASKS_MAX: Duration = Duration::from_secs(10);
 const STILL_AT_WORK: &str = "tasks were still at work when the time to end was over";
-/// Longest look at the database while starting.
-const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The service, ready to run.
 pub struct Service {
@@ -90,9 +91,10 @@ impl Service {
             &tasks,
         )?;
         let metrics = HttpMetrics::register(&mut registry);
-        check_connections(&pool, &settings.database).await?;
+        database::check_connections_at_start(&pool, &settings.database).await?;
         let state = AppState {
             pool,
+            trusted_proxies: TrustedProxies(settings.requests.trusted_proxies.as_slice().into()),
             settings: Arc::new(settings),
             tokens: Arc::new(tokens),
             passwords,
@@ -100,6 +102,7 @@ impl Service {
             engagement: Arc::new(engagement),
             live_blogs,
             outbox,
+            tasks: tasks.clone(),
         };
         let health = Health::new(readiness::RULE);
         let router = frame::router(&state, health.clone(), registry, metrics)?;
@@ -166,17 +169,4 @@ impl Service {
 async fn after(time: Duration, cancelled: &CancellationToken) {
     cancelled.cancelled().await;
     sleep(time).await;
-}
-
-/// A contradiction of bounds stops the start; a database that is away does not.
-async fn check_connections(pool: &Pool, settings: &database::Settings) -> anyhow::Result<()> {
-    match timeout(LOOK_MAX, database::check_connection_limit(pool, settings)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error @ database::Error::ConnectionLimit { .. })) => return Err(error.into()),
-        Ok(Err(error)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be looked at yet");
-        }
-        Err(_) => tracing::warn!("the database does not answer yet"),
-    }
-    Ok(())
 }

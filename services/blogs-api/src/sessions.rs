@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accounts::is_handle;
-use crate::auth::{Known, Signed};
+use crate::auth::{Issued, Known, Signed};
 use crate::extract::Json;
 use crate::limits;
 use crate::openapi::{AuthProblems, BodyProblems, CommonProblems};
@@ -27,8 +27,8 @@ const ACCOUNT_SIGN_IN: Statement = statement!("account_sign_in.sql");
 
 /// The endpoints of sessions.
 pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
-    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins);
-    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests);
+    let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins::<AppState>);
+    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>);
     let sign_in = OpenApiRouter::new().routes(routes!(create)).layer(by_address);
     OpenApiRouter::new().routes(routes!(delete)).layer(by_account).merge(sign_in)
 }
@@ -39,10 +39,10 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 pub struct Credentials {
     /// The account's handle.
     #[schema(example = "ada")]
-    handle: String,
+    pub(crate) handle: String,
     /// Its password.
     #[schema(value_type = String, format = Password)]
-    password: SecretString,
+    pub(crate) password: SecretString,
 }
 
 /// A session.
@@ -68,7 +68,16 @@ async fn create(
     State(state): State<AppState>,
     Json(credentials): Json<Credentials>,
 ) -> Result<impl IntoResponse> {
-    let account = find(&state, &credentials.handle).await?;
+    let issued = sign_in(&state, credentials).await?;
+    Ok((StatusCode::CREATED, axum::Json(Session { token: issued.token, expires_at: issued.expires_at })))
+}
+
+/// A token for whoever knows the password.
+///
+/// # Errors
+/// 401 when handle or password is wrong.
+pub(crate) async fn sign_in(state: &AppState, credentials: Credentials) -> Result<Issued> {
+    let account = find(state, &credentials.handle).await?;
     // Without an account a hash is verified all the same, so that the answer takes as long.
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let matches = state.passwords.verify(credentials.password, hash).await?;
@@ -76,8 +85,7 @@ async fn create(
         account.filter(|_| matches).ok_or_else(|| Problem::unauthorized("handle or password is wrong"))?;
     // Another request may have found it suspended a moment ago: this process knows better now.
     state.tokens.epochs().raised(account.id, Known::Epoch(account.token_epoch)).await;
-    let issued = state.tokens.issue(account.id, account.token_epoch, &[])?;
-    Ok((StatusCode::CREATED, axum::Json(Session { token: issued.token, expires_at: issued.expires_at })))
+    state.tokens.issue(account.id, account.token_epoch, &[])
 }
 
 /// Sign out everywhere: every token of the account is taken back, within a minute in every process.
@@ -85,7 +93,7 @@ async fn create(
     delete, path = "/v1/sessions", tag = "sessions", operation_id = "delete_sessions", security(("bearer" = [])),
     responses((status = 204, description = "Signed out"), AuthProblems, CommonProblems)
 )]
-async fn delete(State(state): State<AppState>, signed: Signed) -> Result<StatusCode> {
+pub(crate) async fn delete(State(state): State<AppState>, signed: Signed) -> Result<StatusCode> {
     let client = state.pool.get().await?;
     let row = ACCOUNT_RAISE_EPOCH.query_opt(&client, &[&signed.account_id]).await?;
     let known = row.map_or(Known::Gone, |row| Known::Epoch(row.get("token_epoch")));

@@ -4,13 +4,12 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use axum::http::HeaderValue;
-use ipnet::IpNet;
 use runtime::settings::{HttpSettings, LogSettings};
 use serde::Deserialize;
+use web::settings::RequestSettings;
 
 use crate::auth::{PasswordSettings, TokenSettings};
 use crate::blogs::BODY_BYTES_MAX;
@@ -45,26 +44,8 @@ pub struct Settings {
     pub rate_limits: RateSettings,
     /// Which web pages may call the API.
     pub cors: CorsSettings,
-}
-
-/// What a request may cost.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RequestSettings {
-    /// Longest body that is read, in bytes.
-    pub body_bytes_max: usize,
-    /// A request that takes longer is answered 503, in milliseconds.
-    pub timeout_ms: u64,
-    /// Requests that are worked on at the same time; more are answered 503.
-    pub concurrent_max: usize,
-    /// Connections that are open at the same time; more wait to be taken.
-    pub connections_max: usize,
-    /// Longest time for the head of a request to arrive, in milliseconds.
-    pub head_timeout_ms: u64,
-    /// After the signal to end, requests under way have this long, in milliseconds.
-    pub drain_timeout_ms: u64,
-    /// Proxies whose `X-Forwarded-For` is believed, as networks such as `10.0.0.0/8`.
-    pub trusted_proxies: Vec<IpNet>,
+    /// The pages that readers see.
+    pub pages: crate::pages::Settings,
 }
 
 /// Which web pages may call the API.
@@ -83,7 +64,13 @@ impl Settings {
     pub fn validate(&self) -> anyhow::Result<()> {
         self.database.validate()?;
         self.broker.validate()?;
-        self.requests.validate()?;
+        self.requests.validate().map_err(anyhow::Error::msg)?;
+        // JSON writes some characters in more bytes than Markdown has.
+        let body_bytes_min = 2 * BODY_BYTES_MAX;
+        ensure!(
+            self.requests.body_bytes_max >= body_bytes_min,
+            "requests.body_bytes_max must be from {body_bytes_min}, so that a blog of the greatest length fits"
+        );
         ensure!(
             self.engagement.accept_timeout_ms < self.requests.timeout_ms,
             "engagement.accept_timeout_ms is {} and must be below requests.timeout_ms ({}), so that who waits for a \
@@ -93,42 +80,6 @@ impl Settings {
         );
         self.rate_limits.validate().map_err(anyhow::Error::msg)?;
         self.cors.origins().map(drop)
-    }
-}
-
-impl RequestSettings {
-    /// Longest time for one request.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
-    }
-
-    fn validate(&self) -> anyhow::Result<()> {
-        // JSON writes some characters in more bytes than Markdown has.
-        let body_bytes_min = 2 * BODY_BYTES_MAX;
-        ensure!(
-            (body_bytes_min..=64 << 20).contains(&self.body_bytes_max),
-            "requests.body_bytes_max must be from {body_bytes_min}, so that a blog of the greatest length fits, to 67108864"
-        );
-        ensure!((100..=300_000).contains(&self.timeout_ms), "requests.timeout_ms must be from 100 to 300000");
-        ensure!(
-            (1..=1_000_000).contains(&self.concurrent_max),
-            "requests.concurrent_max must be from 1 to 1000000"
-        );
-        ensure!(
-            (1..=1_000_000).contains(&self.connections_max),
-            "requests.connections_max must be from 1 to 1000000"
-        );
-        ensure!(
-            (100..=300_000).contains(&self.head_timeout_ms),
-            "requests.head_timeout_ms must be from 100 to 300000"
-        );
-        ensure!(
-            (self.timeout_ms..=600_000).contains(&self.drain_timeout_ms),
-            "requests.drain_timeout_ms must be from requests.timeout_ms ({}) to 600000, so that requests under way can end",
-            self.timeout_ms
-        );
-        Ok(())
     }
 }
 

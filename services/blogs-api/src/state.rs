@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
+
 use crate::auth::{Passwords, Tokens};
+use crate::client_address::TrustedProxies;
 use crate::engagement::EngagementState;
 use crate::limits::Limits;
 use crate::live_blogs::LiveBlogs;
 use crate::outbox::Outbox;
 use crate::settings::Settings;
+use tokio_util::task::TaskTracker;
 
 /// The state of the API.
-#[derive(Clone)]
+#[derive(Clone, FromRef)]
 pub struct AppState {
     /// Connections under the role `blogs_api`.
     pub pool: database::Pool,
@@ -20,6 +24,8 @@ pub struct AppState {
     pub tokens: Arc<Tokens>,
     /// Hashes and verifies passwords.
     pub passwords: Passwords,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// Rate limits.
     pub limits: Limits,
     /// The write paths of engagement.
@@ -28,4 +34,6 @@ pub struct AppState {
     pub live_blogs: LiveBlogs,
     /// Events of blogs, in the transaction that makes them true.
     pub outbox: Outbox,
+    /// Work that goes on behind an answer; the end of the service waits for it.
+    pub tasks: TaskTracker,
 }

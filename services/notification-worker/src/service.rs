@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use database::Pool;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
-use runtime::shutdown::together;
+use runtime::process;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -34,15 +34,7 @@ impl Service {
     pub async fn start(settings: Settings) -> Result<Self> {
         settings.validate()?;
         let pool = Pool::new(&settings.database, "notification-worker")?;
-        match database::check_connection_limit(&pool, &settings.database).await {
-            Err(error) if error.is_unavailable() => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the database is away, its limits are not checked"
-                );
-            }
-            checked => checked.context("checking the connection limit of the role")?,
-        }
+        database::check_connections_at_start(&pool, &settings.database).await?;
         let address = settings.http.address;
         let listener = TcpListener::bind(address)
             .await
@@ -93,17 +85,6 @@ impl Service {
         let work = Work { settings, pool, bell, health: health.clone(), metrics, shutdown };
         tasks.spawn(work.run());
 
-        // Health is served to the last: whoever asks while the last chunk ends is told.
-        let drained = CancellationToken::new();
-        let operations = runtime::metrics::operations_router(health, Arc::new(registry));
-        let served =
-            axum::serve(listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
-        let wait = async {
-            let ended = together(tasks, &ending).await;
-            drained.cancel();
-            ended
-        };
-        let (served, ended) = tokio::join!(served, wait);
-        served.context("serving health and metrics").and(ended.context("working"))
+        Ok(process::work(listener, health, registry, tasks, &ending).await?)
     }
 }

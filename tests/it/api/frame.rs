@@ -30,7 +30,7 @@ async fn a_path_that_is_not_there_is_404() {
     let world = World::new().await;
     let api = world.api().await;
     for path in [
-        "/",
+        "/nowhere",
         "/v1",
         "/v2/blogs",
         "/v1/blogs/",

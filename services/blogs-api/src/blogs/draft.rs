@@ -16,39 +16,39 @@ const TAG_LENGTH_MAX: usize = 40;
 /// A new blog, as it is sent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct NewBlog {
+pub(crate) struct NewBlog {
     /// 1 to 200 characters, without line breaks.
     #[schema(min_length = 1, max_length = 200, example = "Notes on the Analytical Engine")]
-    pub(super) title: String,
+    pub(crate) title: String,
     /// Markdown, at most 256 KiB.
     #[schema(example = "The engine *weaves* algebraic patterns.")]
-    pub(super) body: String,
+    pub(crate) body: String,
     /// At most 10; brought to lower-case ASCII with hyphens.
     #[serde(default)]
     #[schema(max_items = 10)]
-    pub(super) tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// Show it to readers at once. Otherwise it is a draft that only its author sees.
     #[serde(default)]
-    pub(super) publish: bool,
+    pub(crate) publish: bool,
     /// Where the blog was before it came here, 1 to 1024 bytes, each path once; needs a token with the scope
     /// `import`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 1024, example = "example.org/blog/notes.html")]
-    pub(super) source_path: Option<String>,
+    pub(crate) source_path: Option<String>,
 }
 
 /// An edit, as it is sent: what is missing stays.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct BlogChange {
+pub(crate) struct BlogChange {
     /// 1 to 200 characters, without line breaks. A new title means a new slug; the old one redirects.
     #[schema(min_length = 1, max_length = 200)]
-    pub(super) title: Option<String>,
+    pub(crate) title: Option<String>,
     /// Markdown, at most 256 KiB.
-    pub(super) body: Option<String>,
+    pub(crate) body: Option<String>,
     /// All the tags that the blog is to have, at most 10.
     #[schema(max_items = 10)]
-    pub(super) tags: Option<Vec<String>>,
+    pub(crate) tags: Option<Vec<String>>,
 }
 
 impl NewBlog {

@@ -13,27 +13,27 @@ use super::{Blog, BlogSummary, draft, etag, slug};
 use crate::auth::Signed;
 use crate::extract::{Path, Query};
 use crate::openapi::{AuthProblems, CommonProblems, ParameterProblems};
-use crate::page::{self, Cursor};
+use crate::page::{self, Cursor, RankCursor};
 use crate::problem::{Problem, ProblemBody, Result};
 use crate::state::AppState;
 
 /// A list's parameters.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// The order; `newest` if it is not given. `trending` is not offered yet.
+pub(crate) struct ListQuery {
+    /// The order; `newest` if it is not given. `trending` goes by the popularity of the day, as the Recommendation API has it.
     #[param(value_type = Option<Sort>, inline)]
-    sort: Option<String>,
+    pub(crate) sort: Option<String>,
     /// Only blogs with this tag.
-    tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// Only blogs of this account: an id or a handle.
-    author: Option<String>,
+    pub(crate) author: Option<String>,
     /// Items in the page, 20 if it is not given.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    limit: Option<String>,
+    pub(crate) limit: Option<String>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// An order of blogs.
@@ -42,16 +42,17 @@ pub(super) struct ListQuery {
 #[expect(dead_code, reason = "it stands in the document; the parameter is read as text, for a clear refusal")]
 enum Sort {
     Newest,
+    Trending,
 }
 
 /// A page of live blogs.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BlogPage {
+pub(crate) struct BlogPage {
     /// The blogs, without their bodies.
-    items: Vec<BlogSummary>,
+    pub(crate) items: Vec<BlogSummary>,
     /// Where the next page begins; null on the last one.
     #[schema(required = true)]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// One blog. Drafts only for their author.
@@ -106,12 +107,7 @@ pub(super) async fn get_by_slug(
     Path(asked): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    if !slug::is_slug(&asked) {
-        return Err(not_found());
-    }
-    let client = state.pool.get().await?;
-    let blog = rows::by_slug(&client, &asked, signed.map(|signed| signed.account_id)).await?;
-    let blog = blog.ok_or_else(not_found)?;
+    let blog = by_slug(&state, &asked, signed.map(|signed| signed.account_id)).await?;
     if blog.summary.slug == asked {
         return conditional(blog, &headers);
     }
@@ -119,7 +115,19 @@ pub(super) async fn get_by_slug(
     Ok((StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response())
 }
 
-/// Live blogs, newest first.
+/// The blog at an address that it has or had.
+///
+/// # Errors
+/// 404 when there is none for this reader.
+pub(crate) async fn by_slug(state: &AppState, asked: &str, viewer: Option<i64>) -> Result<Blog> {
+    if !slug::is_slug(asked) {
+        return Err(not_found());
+    }
+    let client = state.pool.get().await?;
+    rows::by_slug(&client, asked, viewer).await?.ok_or_else(not_found)
+}
+
+/// Live blogs, newest or most popular first.
 #[utoipa::path(
     get, path = "/v1/blogs", tag = "blogs", operation_id = "list_blogs", security((), ("bearer" = [])),
     params(ListQuery),
@@ -128,29 +136,59 @@ pub(super) async fn get_by_slug(
         ParameterProblems, AuthProblems, CommonProblems,
     )
 )]
-pub(super) async fn list(
+pub(crate) async fn list(
     State(state): State<AppState>,
     _signed: Option<Signed>,
     Query(query): Query<ListQuery>,
 ) -> Result<axum::Json<BlogPage>> {
     let ListQuery { sort, tag, author, limit, cursor } = query;
-    check_sort(sort.as_deref())?;
+    let after = After::read(sort.as_deref(), cursor.as_deref())?;
     let limit = page::limit(limit.as_deref())?;
-    let after = cursor.as_deref().map_or(Ok(Cursor::START), Cursor::decode)?;
     let tag = tag.map(|text| read_tag(&text)).transpose()?;
     let author = author.map(Author::read).transpose()?;
     let client = state.pool.get().await?;
     let Some(filter) = filter(&client, author, tag).await? else {
         return Ok(axum::Json(BlogPage { items: Vec::new(), next_cursor: None }));
     };
-    let mut keys = rows::page(&client, &filter, after, limit + 1).await?;
-    let has_more = keys.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if has_more {
-        keys.pop();
+    let (ids, next_cursor): (Vec<i64>, _) = match after {
+        After::Newest(after) => {
+            let mut keys = rows::page(&client, &filter, after, limit + 1).await?;
+            let next_cursor = cut(&mut keys, limit).map(Cursor::encode);
+            (keys.iter().map(|key| key.id).collect(), next_cursor)
+        }
+        After::Trending(after) => {
+            let mut keys = rows::trending_page(&client, &filter, after, limit + 1).await?;
+            let next_cursor = cut(&mut keys, limit).map(RankCursor::encode);
+            (keys.iter().map(|key| key.id).collect(), next_cursor)
+        }
+    };
+    let mut items = rows::summaries(&client, &ids).await?;
+    items.sort_by_key(|item| ids.iter().position(|id| *id == item.id));
+    Ok(axum::Json(BlogPage { items, next_cursor }))
+}
+
+/// Where a page begins, in the order that is asked for.
+enum After {
+    Newest(Cursor),
+    Trending(RankCursor),
+}
+
+impl After {
+    fn read(sort: Option<&str>, cursor: Option<&str>) -> Result<Self> {
+        match sort {
+            None | Some("newest") => cursor.map_or(Ok(Cursor::START), Cursor::decode).map(Self::Newest),
+            Some("trending") => cursor.map_or(Ok(RankCursor::START), RankCursor::decode).map(Self::Trending),
+            Some(_) => Err(Problem::bad_parameter("sort", "must be newest or trending")),
+        }
     }
-    let next_cursor = keys.last().filter(|_| has_more).map(|last| last.encode());
-    let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
-    Ok(axum::Json(BlogPage { items: rows::summaries(&client, &ids).await?, next_cursor }))
+}
+
+/// Cuts a page to its length, and returns its last key if there was one more.
+fn cut<T: Copy>(keys: &mut Vec<T>, limit: i64) -> Option<T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = keys.len() > limit;
+    keys.truncate(limit);
+    keys.last().filter(|_| has_more).copied()
 }
 
 /// 200 with the blog, or 304 when the client has this version of it.
@@ -168,17 +206,6 @@ fn conditional(blog: Blog, headers: &HeaderMap) -> Result<Response> {
         return Ok((StatusCode::NOT_MODIFIED, fields).into_response());
     }
     Ok((fields, axum::Json(blog)).into_response())
-}
-
-fn check_sort(sort: Option<&str>) -> Result<()> {
-    match sort {
-        None | Some("newest") => Ok(()),
-        Some("trending") => Err(Problem::bad_parameter(
-            "sort",
-            "trending is not offered yet: there is no measure of popularity; use newest",
-        )),
-        Some(_) => Err(Problem::bad_parameter("sort", "must be newest")),
-    }
 }
 
 /// `None` when there is no such account or tag, and so no such blog.

@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::draft::{BlogChange, NewBlog};
 use super::{Blog, BlogSummary, slug};
 use crate::accounts::Account;
-use crate::page::Cursor;
+use crate::page::{Cursor, RankCursor};
 
 const ACCOUNT_BY_HANDLE: Statement = statement!("account_by_handle.sql");
 const BLOG_BY_ID: Statement = statement!("blog_by_id.sql");
@@ -22,6 +22,9 @@ const BLOG_PAGE_AUTHOR: Statement = statement!("blog_page_author.sql");
 const BLOG_PAGE_AUTHOR_TAG: Statement = statement!("blog_page_author_tag.sql");
 const BLOG_PAGE_NEWEST: Statement = statement!("blog_page_newest.sql");
 const BLOG_PAGE_TAG: Statement = statement!("blog_page_tag.sql");
+const BLOG_PAGE_TRENDING: Statement = statement!("blog_page_trending.sql");
+const BLOG_PAGE_TRENDING_AUTHOR: Statement = statement!("blog_page_trending_author.sql");
+const BLOG_PAGE_TRENDING_TAG: Statement = statement!("blog_page_trending_tag.sql");
 const BLOG_PUBLISH: Statement = statement!("blog_publish.sql");
 const BLOG_SLUG_CREATE: Statement = statement!("blog_slug_create.sql");
 const BLOG_SLUG_RETIRE: Statement = statement!("blog_slug_retire.sql");
@@ -104,6 +107,30 @@ async fn page_of_tag(client: &Object, after: Cursor, limit: i64, tag_id: i64) ->
     ];
     let Statement { file, sql } = BLOG_PAGE_TAG;
     client.query_typed(sql, &parameters).await.map_err(Error::statement(file))
+}
+
+/// The keys of a page of live blogs, most popular first.
+pub(super) async fn trending_page(
+    client: &Object,
+    filter: &Filter,
+    after: RankCursor,
+    limit: i64,
+) -> Result<Vec<RankCursor>, Error> {
+    let RankCursor { rank, id } = after;
+    let rows = match (&filter.author_id, &filter.tag_id) {
+        (None, None) => BLOG_PAGE_TRENDING.query(client, &[&rank, &id, &limit]).await?,
+        (Some(author), tag) => {
+            BLOG_PAGE_TRENDING_AUTHOR.query(client, &[&rank, &id, &limit, author, tag]).await?
+        }
+        // Planned anew each time, as `page_of_tag`.
+        (None, Some(tag)) => {
+            let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+                [(&rank, Type::FLOAT8), (&id, Type::INT8), (&limit, Type::INT8), (tag, Type::INT8)];
+            let Statement { file, sql } = BLOG_PAGE_TRENDING_TAG;
+            client.query_typed(sql, &parameters).await.map_err(Error::statement(file))?
+        }
+    };
+    Ok(rows.iter().map(|row| RankCursor { rank: row.get("rank"), id: row.get("id") }).collect())
 }
 
 /// What lists show of these, newest first, as far as they are still live.

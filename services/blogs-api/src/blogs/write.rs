@@ -46,7 +46,31 @@ pub(super) async fn create(
     headers: HeaderMap,
     Json(new): Json<NewBlog>,
 ) -> Result<Response> {
-    let key = Key::of(&headers, signed.account_id, "POST /v1/blogs", &new)?;
+    Ok(match create_blog(&state, &signed, &headers, new).await? {
+        Made::Now(blog) => created(&blog),
+        Made::Before(replay) => replayed(replay),
+    })
+}
+
+/// What came of asking for a new blog.
+pub(crate) enum Made {
+    /// It has just been made.
+    Now(Box<Blog>),
+    /// A request with the same key made it.
+    Before(Replay),
+}
+
+/// Makes a blog, or finds the one that was made under the same key.
+///
+/// # Errors
+/// 422 with the bad fields, and what keeps the account from writing.
+pub(crate) async fn create_blog(
+    state: &AppState,
+    signed: &Signed,
+    headers: &HeaderMap,
+    new: NewBlog,
+) -> Result<Made> {
+    let key = Key::of(headers, signed.account_id, "POST /v1/blogs", &new)?;
     let new = new.checked()?;
     if new.source_path.is_some() && !signed.has_scope(SCOPE_IMPORT) {
         return Err(Problem::forbidden("source_path needs a token with the scope import"));
@@ -55,12 +79,12 @@ pub(super) async fn create(
     if let Some(key) = &key
         && let Some(replay) = idempotency::find(&client, key).await?
     {
-        return Ok(replayed(replay));
+        return Ok(Made::Before(replay));
     }
-    let transaction = begin(&mut client, &signed).await?;
+    let transaction = begin(&mut client, signed).await?;
     let id = rows::create(&transaction, signed.account_id, &new).await.map_err(taken)?;
     if new.publish {
-        put_event(&state, &transaction, id, signed.account_id, BlogEventKind::Published).await?;
+        put_event(state, &transaction, id, signed.account_id, BlogEventKind::Published).await?;
     }
     let blog = read_back(&transaction, id, signed.account_id).await?;
     if let Some(key) = &key
@@ -70,12 +94,12 @@ pub(super) async fn create(
         transaction.rollback().await.map_err(Error::transaction("rolling back"))?;
         let replay = idempotency::find(&client, key).await?;
         return replay
-            .map(replayed)
+            .map(Made::Before)
             .ok_or_else(|| Problem::conflict("a request with this key has just ended; try again"));
     }
     commit(transaction).await?;
     state.outbox.wake();
-    Ok(created(&blog))
+    Ok(Made::Now(Box::new(blog)))
 }
 
 /// Edit a blog. What is not sent stays.
@@ -102,15 +126,29 @@ pub(super) async fn change(
     Json(change): Json<BlogChange>,
 ) -> Result<Response> {
     let versions = Condition::versions(etag::if_match(&headers)?);
+    Ok(shown(&change_blog(&state, &signed, id, versions, change).await?))
+}
+
+/// Edits a blog that is in one of these versions.
+///
+/// # Errors
+/// 412 when it is in another, 422 with the bad fields, and what keeps the account from changing it.
+pub(crate) async fn change_blog(
+    state: &AppState,
+    signed: &Signed,
+    id: i64,
+    versions: Option<Vec<i32>>,
+    change: BlogChange,
+) -> Result<Blog> {
     let change = change.checked()?;
     let mut client = state.pool.get().await?;
-    let transaction = begin(&mut client, &signed).await?;
+    let transaction = begin(&mut client, signed).await?;
     if !rows::change(&transaction, id, signed.account_id, &change, versions.as_ref()).await? {
-        return Err(unchanged(&transaction, id, &signed).await?);
+        return Err(unchanged(&transaction, id, signed).await?);
     }
     let blog = read_back(&transaction, id, signed.account_id).await?;
     commit(transaction).await?;
-    Ok(shown(&blog))
+    Ok(blog)
 }
 
 /// Delete a blog. Nobody sees it from then on.
@@ -127,7 +165,7 @@ pub(super) async fn change(
         ParameterProblems, AuthProblems, OwnedProblems, CommonProblems,
     )
 )]
-pub(super) async fn delete(
+pub(crate) async fn delete(
     State(state): State<AppState>,
     signed: Signed,
     Path(id): Path<i64>,
@@ -156,7 +194,7 @@ pub(super) async fn delete(
         ParameterProblems, AuthProblems, OwnedProblems, CommonProblems,
     )
 )]
-pub(super) async fn publish(
+pub(crate) async fn publish(
     State(state): State<AppState>,
     signed: Signed,
     Path(id): Path<i64>,
@@ -178,7 +216,7 @@ pub(super) async fn publish(
         ParameterProblems, AuthProblems, OwnedProblems, CommonProblems,
     )
 )]
-pub(super) async fn unpublish(
+pub(crate) async fn unpublish(
     State(state): State<AppState>,
     signed: Signed,
     Path(id): Path<i64>,

@@ -22,7 +22,7 @@ const VISITOR_BYTES_MAX: usize = 128;
 
 /// Who sends events, and how.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     signed: Option<Signed>,
     address: IpAddr,
     agent: Option<HeaderValue>,

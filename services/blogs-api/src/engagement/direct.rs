@@ -32,6 +32,7 @@ pub(super) async fn apply(
     let about: Vec<(EngagementKind, i64)> =
         events.iter().map(|event| (event.action.kind(), event.blog_id)).collect();
     let applied = engagement.apply(&envelopes(events), OnBadEvent::Refuse).await.map_err(refusal)?;
+    metrics.committed(path, about.len());
     let outcomes = applied.outcomes.into_iter().flatten();
     let effects: Vec<Effect> = about
         .iter()

@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     accepted: Family<Labels<2>, Counter>,
     refused: Family<Labels<1>, Counter>,
     accept_time: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    transaction_events: Family<Labels<1>, Histogram, fn() -> Histogram>,
 }
 
 impl Metrics {
@@ -30,6 +31,9 @@ impl Metrics {
             accept_time: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.0005, 2.0, 14))
             }),
+            transaction_events: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(1.0, 2.0, 10))
+            }),
         };
         // Every series is there from the start, so that a rate over it begins at 0.
         for path in WritePath::ALL {
@@ -37,6 +41,9 @@ impl Metrics {
                 let _ = metrics.accepted.get_or_create(&accepted_labels(path, kind));
             }
             let _ = metrics.accept_time.get_or_create(&[("path", path.name())]);
+            if path != WritePath::Message {
+                let _ = metrics.transaction_events.get_or_create(&[("path", path.name())]);
+            }
         }
         for refusal in Refusal::ALL {
             let _ = metrics.refused.get_or_create(&[("reason", refusal.name())]);
@@ -49,6 +56,11 @@ impl Metrics {
             Unit::Seconds,
             metrics.accept_time.clone(),
         );
+        registry.register(
+            "engagement_transaction_events",
+            "Events in a transaction of a direct path; its count is that of the commits",
+            metrics.transaction_events.clone(),
+        );
         metrics
     }
 
@@ -60,6 +72,11 @@ impl Metrics {
 
     pub(super) fn refused(&self, refusal: Refusal, events: usize) {
         self.refused.get_or_create(&[("reason", refusal.name())]).inc_by(events as u64);
+    }
+
+    pub(super) fn committed(&self, path: WritePath, events: usize) {
+        let family = self.transaction_events.get_or_create(&[("path", path.name())]);
+        family.observe(u32::try_from(events).map_or(f64::MAX, f64::from));
     }
 
     pub(super) fn took(&self, path: WritePath, time: Duration) {

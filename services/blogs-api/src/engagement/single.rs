@@ -29,7 +29,7 @@ use crate::state::AppState;
 /// Who looked. The body may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct ViewBody {
+pub(crate) struct ViewBody {
     /// What the client calls this visitor, 1 to 128 bytes. It is only ever kept as a hash that changes daily.
     /// Ignored when signed in; without it, address and user agent stand for the visitor.
     #[schema(example = "3f0c8e")]
@@ -39,22 +39,22 @@ pub(super) struct ViewBody {
 /// Where to.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub(super) struct ShareBody {
+pub(crate) struct ShareBody {
     /// One of `link`, `email`, `message`, `social`, `other`.
     #[schema(example = "link")]
-    channel: String,
+    pub(crate) channel: String,
 }
 
 /// The event is promised and will be counted exactly once.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Promised {
+pub(crate) struct Promised {
     /// The event.
     event_id: Uuid,
 }
 
 /// The event is counted; the totals include it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CountedNow {
+pub(crate) struct CountedNow {
     /// The event.
     event_id: Uuid,
     /// Views of the blog.
@@ -67,7 +67,7 @@ pub(super) struct CountedNow {
 
 /// Either of them.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Promised(Promised),
     Counted(CountedNow),
 }
@@ -103,7 +103,7 @@ impl IntoResponse for Answer {
     ),
     security((), ("bearer" = []))
 )]
-pub(super) async fn view(
+pub(crate) async fn view(
     State(state): State<AppState>,
     Path(blog_id): Path<i64>,
     caller: Caller,
@@ -139,7 +139,7 @@ pub(super) async fn view(
     ),
     security(("bearer" = []))
 )]
-pub(super) async fn like(
+pub(crate) async fn like(
     State(state): State<AppState>,
     Path(blog_id): Path<i64>,
     caller: Caller,
@@ -168,7 +168,7 @@ pub(super) async fn like(
     ),
     security(("bearer" = []))
 )]
-pub(super) async fn unlike(
+pub(crate) async fn unlike(
     State(state): State<AppState>,
     Path(blog_id): Path<i64>,
     caller: Caller,
@@ -196,7 +196,7 @@ pub(super) async fn unlike(
     ),
     security((), ("bearer" = []))
 )]
-pub(super) async fn share(
+pub(crate) async fn share(
     State(state): State<AppState>,
     Path(blog_id): Path<i64>,
     caller: Caller,
@@ -260,7 +260,7 @@ async fn accept(
 /// A JSON body that may be left out. Its declared type is not asked for: the browser's beacons, which send views
 /// when a page is left, cannot declare one.
 #[derive(Debug)]
-pub(super) struct MaybeJson<T>(T);
+pub(crate) struct MaybeJson<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for MaybeJson<T> {
     type Rejection = Problem;

@@ -60,7 +60,7 @@ async fn whatever_is_refused_is_a_problem_document() {
         ("PUT", "/v1/blogs", &[], "", 405),
         ("PUT", "/healthz", &[], "", 405),
         ("GET", "/v1/blogs/one", &[], "", 400),
-        ("GET", "/v1/blogs?sort=trending", &[], "", 400),
+        ("GET", "/v1/blogs?sort=oldest", &[], "", 400),
         ("POST", "/v1/blogs", &[JSON], "{}", 401),
         ("GET", "/v1/blogs", &[("authorization", "Bearer x")], "", 401),
         ("POST", "/v1/blogs", &[signed], "{}", 415),

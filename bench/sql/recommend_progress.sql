@@ -1,0 +1,2 @@
+-- Which generation is shown. Locks nothing.
+select generation from recommend.progress

@@ -1,0 +1,242 @@
+//! Recommendations: how good they are, how fast, and what they cost those who share the database.
+//!
+//! Quality is that of the service's own answers: from each account its newest like is held out, the service learns the rest,
+//! and is asked for ten blogs; beside it stands what an account would be told that is told of what most like. Speed and cost
+//! are measured on a hundred thousand blogs with a million likes, by requests at a given rate whose time counts from when
+//! they were due, so that a server that stands still is not spared.
+
+mod cost;
+mod interactions;
+mod quality;
+mod rate;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use database::bootstrap::RoleSettings;
+use database::{Statement, statement};
+use rand::RngExt;
+use secrecy::SecretString;
+use serde::Serialize;
+use stack::Stack;
+use tokio_postgres::Config;
+use tokio_util::sync::CancellationToken;
+use web::tokens::{Epochs, SigningKeys, TokenSettings, Tokens};
+
+use crate::connection::Broken;
+use crate::paths::{blocking, url};
+use crate::process::{Service, ServiceError};
+use crate::report::DatabaseSettings;
+use crate::tables::Tables;
+
+pub use cost::{Cost, Neighbour};
+pub use interactions::{Interaction, read as read_interactions};
+pub use quality::{Figures, Quality};
+pub use rate::Latency;
+
+const ANALYZE: Statement = statement!("analyze.sql");
+const RECOMMEND_PROGRESS: Statement = statement!("recommend_progress.sql");
+const RECOMMEND_WANT: Statement = statement!("recommend_want.sql");
+const REBUILT_WITHIN: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The `commonplace` executable, for the services.
+    pub executable: PathBuf,
+    /// Where the services log.
+    pub directory: PathBuf,
+    /// The roles of the cluster.
+    pub roles: RoleSettings,
+    /// Likes in the order of time; generated ones if there are none.
+    pub interactions: Option<Vec<Interaction>>,
+    /// Blogs, accounts and likes that speed and cost are measured on; none of them measured if there are no likes.
+    pub blogs: i32,
+    /// See above.
+    pub accounts: i32,
+    /// See above.
+    pub likes: i32,
+    /// Requests a second, of each kind.
+    pub per_s: u32,
+    /// How long each of them is measured.
+    pub load: Duration,
+}
+
+/// What was measured.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// How good the answers are.
+    pub quality: Option<Quality>,
+    /// How fast, and what they cost others.
+    pub cost: Option<Cost>,
+    /// What the database promised.
+    pub database: Option<DatabaseSettings>,
+}
+
+/// Why a run ended without a report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused something.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+    /// The private servers refused something.
+    #[error(transparent)]
+    Stack(#[from] stack::Error),
+    /// A service did not start, or did not end.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// A request had no good answer.
+    #[error("a request to a service of this run")]
+    Http(#[from] Broken),
+    /// An answer was not what was asked for.
+    #[error("{path} was answered {status}")]
+    Answer {
+        /// The request.
+        path: String,
+        /// The status.
+        status: u16,
+    },
+    /// An answer was not understood.
+    #[error("an answer is not understood")]
+    Json(#[from] serde_json::Error),
+    /// A connection could not be opened.
+    #[error("connecting to a service of this run")]
+    Connect(#[from] std::io::Error),
+    /// A token could not be made.
+    #[error("making a token")]
+    Token,
+    /// A task of this run panicked.
+    #[error("a task of the measurement failed")]
+    Task(#[from] tokio::task::JoinError),
+    /// The servers' addresses are not understood.
+    #[error("the address of the private database is not understood")]
+    Address(#[source] tokio_postgres::Error),
+    /// No generation was shown.
+    #[error("no rebuild ended within {} s", REBUILT_WITHIN.as_secs())]
+    NotRebuilt,
+    /// Somebody asked for the end.
+    #[error("stopped before everything was measured")]
+    Stopped,
+}
+
+impl Plan {
+    /// Measures. `progress` receives a line for each step that takes time.
+    ///
+    /// # Errors
+    /// When something cannot be measured, or `stop` comes.
+    pub async fn run(
+        &self,
+        stack: &Stack,
+        stop: &CancellationToken,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Report, Error> {
+        let administrator: Config = stack.postgres_url().parse().map_err(Error::Address)?;
+        database::bootstrap::run(&administrator, &self.roles).await?;
+        let mut report = Report::default();
+        let ground = self.ground(stack, &administrator, "bench_recommendation_quality").await?;
+        report.quality = Some(ground.quality(progress).await?);
+        report.database = Some(ground.tables.settings().await?);
+        if self.likes > 0 {
+            let ground = self.ground(stack, &administrator, "bench_recommendation_cost").await?;
+            report.cost = Some(ground.cost(stop, progress).await?);
+        }
+        Ok(report)
+    }
+
+    async fn ground(&self, stack: &Stack, administrator: &Config, name: &str) -> Result<Ground<'_>, Error> {
+        let everywhere = Tables::open(administrator).await?;
+        everywhere.create_database(name).await?;
+        let amqp_url = blocking(|| stack.create_vhost(name))?;
+        let database = administrator.clone().dbname(name).clone();
+        database::migrations::run(&database).await?;
+        let tables = Tables::open(&database).await?;
+        let secret: String =
+            rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Ground { plan: self, database, amqp_url, tables, secret })
+    }
+}
+
+/// What the measurements of one database stand on.
+struct Ground<'a> {
+    plan: &'a Plan,
+    database: Config,
+    amqp_url: String,
+    tables: Tables,
+    /// Signs tokens and hashes visitors.
+    secret: String,
+}
+
+impl Ground<'_> {
+    /// A service as it runs in production, with these settings besides.
+    fn service(&self, name: &'static str, more: &[(&'static str, String)]) -> Result<Service, ServiceError> {
+        let roles = &self.plan.roles;
+        let (role, password): (_, &SecretString) = match name {
+            "blogs-api" => ("blogs_api", &roles.blogs_api_password),
+            "analytics-worker" => ("analytics_worker", &roles.analytics_worker_password),
+            _ => ("recommendation_api", &roles.recommendation_api_password),
+        };
+        let mut settings = vec![
+            ("DATABASE_URL", url(&self.database, role, password)),
+            ("AMQP_URL", self.amqp_url.clone()),
+            ("COMMONPLACE__LOG__FILTER", "warn".to_owned()),
+        ];
+        if name != "analytics-worker" {
+            settings.push(("COMMONPLACE__TOKENS__SIGNING_KEYS", format!("bench:{}", self.secret)));
+            settings.push(("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()));
+        }
+        if name == "blogs-api" {
+            settings.push(("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", self.secret.clone()));
+        }
+        settings.extend(more.iter().cloned());
+        Service::start(&self.plan.executable, name, &settings, &self.plan.directory)
+    }
+
+    /// Signs tokens as the Blogs API would.
+    fn tokens(&self) -> Result<Tokens, Error> {
+        let settings = TokenSettings {
+            signing_keys: SigningKeys::new(format!("bench:{}", self.secret)),
+            issuer: "commonplace".to_owned(),
+            lifetime_s: 86_400,
+            epoch_age_max_s: 1,
+            epochs_max: 1,
+            epoch_wait_max_ms: 1,
+        };
+        let epochs = Epochs::without_database(&settings);
+        Tokens::new(&settings, epochs).map_err(|_| Error::Token)
+    }
+
+    async fn generation(&self) -> Result<i32, Error> {
+        Ok(self.tables.query_one(RECOMMEND_PROGRESS, &[]).await?.get("generation"))
+    }
+
+    /// Waits until a generation after this one is shown; how long that took.
+    async fn shown_after(&self, before: i32) -> Result<Duration, Error> {
+        let began = Instant::now();
+        while self.generation().await? <= before {
+            if began.elapsed() > REBUILT_WITHIN {
+                return Err(Error::NotRebuilt);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Asks for a rebuild; which generation is shown before it.
+    async fn want(&self) -> Result<i32, Error> {
+        let before = self.generation().await?;
+        self.tables.session.run(RECOMMEND_WANT.file, RECOMMEND_WANT.sql).await?;
+        Ok(before)
+    }
+
+    async fn analyze(&self) -> Result<(), Error> {
+        self.tables.session.run(ANALYZE.file, ANALYZE.sql).await?;
+        Ok(self.tables.checkpoint().await?)
+    }
+}
+
+/// A request with a token, or without one.
+fn get(path: &str, token: Option<&str>) -> Vec<u8> {
+    let signed = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n{signed}\r\n").into_bytes()
+}

@@ -1,0 +1,114 @@
+//! What every service's process does alike: the binary from its arguments to its end ([`main`]), and a worker's tasks with
+//! health and metrics beside them ([`work`]).
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::health::{self, Health, NotReady};
+use crate::metrics::operations_router;
+use crate::settings::{self, HttpSettings, LogSettings, SettingsError};
+use crate::shutdown::{self, Lost, together};
+use crate::telemetry::{self, TelemetryError};
+
+/// What a service's binary is called, as `--help` and `--version` show it.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// The binary's name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+}
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// A settings file, laid over the built-in defaults and under the environment
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Ask the service that runs with these settings whether it is ready, and end; for a container's health check
+    #[arg(long)]
+    healthcheck: bool,
+}
+
+/// The `main` of a service's binary: arguments, settings, logs, signals, then `run` until the end.
+///
+/// # Errors
+/// Settings that make no sense, a service that is not ready (for `--healthcheck`), or what `run` failed with.
+pub async fn main<S, E>(
+    about: About,
+    defaults: &'static str,
+    sections: impl FnOnce(&S) -> (&LogSettings, &HttpSettings),
+    run: impl AsyncFnOnce(S, CancellationToken) -> Result<(), E>,
+) -> Result<(), E>
+where
+    S: DeserializeOwned,
+    E: From<SettingsError> + From<NotReady> + From<TelemetryError>,
+{
+    let version = match option_env!("COMMONPLACE_COMMIT") {
+        // An image is built from a copy of the files, and its builder says of which commit.
+        Some(commit) if !commit.is_empty() => &*format!("{} ({commit})", about.version).leak(),
+        _ => about.version,
+    };
+    let command = Arguments::command().name(about.name).version(version).about(about.about);
+    let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let settings: S = settings::load(defaults, arguments.config.as_deref())?;
+    let (log, http) = sections(&settings);
+    if arguments.healthcheck {
+        return Ok(health::ask(http.address).await?);
+    }
+    let shutdown = begin(log)?;
+    run(settings, shutdown).await
+}
+
+/// Logs begin, and signals are caught from here on.
+///
+/// # Errors
+/// When logging cannot begin.
+pub fn begin(log: &LogSettings) -> Result<CancellationToken, TelemetryError> {
+    telemetry::init(log)?;
+    Ok(shutdown::on_signal())
+}
+
+/// Why a worker's process ended otherwise than asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// Health and metrics could not be served.
+    #[error("serving health and metrics")]
+    Serving(#[source] io::Error),
+    /// A task was lost.
+    #[error("working")]
+    Working(#[source] Lost),
+}
+
+/// Waits for tasks that work until `shutdown`, as [`together`], and serves health and metrics meanwhile. They are served to
+/// the last: whoever asks while the tasks drain is told.
+///
+/// # Errors
+/// [`WorkError`].
+pub async fn work(
+    listener: TcpListener,
+    health: Health,
+    registry: Registry,
+    tasks: JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> Result<(), WorkError> {
+    let drained = CancellationToken::new();
+    let operations = operations_router(health, Arc::new(registry));
+    let served = axum::serve(listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
+    let wait = async {
+        let ended = together(tasks, shutdown).await;
+        drained.cancel();
+        ended
+    };
+    let (served, ended) = tokio::join!(served, wait);
+    served.map_err(WorkError::Serving).and(ended.map_err(WorkError::Working))
+}

@@ -1,0 +1,138 @@
+//! Whose request it is, by network address.
+//!
+//! Behind a proxy every connection comes from the proxy, and the reader's address stands in `X-Forwarded-For`,
+//! where each proxy appends the address it was called from. Anybody can send that header, so it is believed
+//! from the right, and only as far as the hops are ours: the peer, then the last entry, and so on, until the
+//! first address that is not in `requests.trusted_proxies`. That one is the client.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use ipnet::IpNet;
+
+use crate::problem::{Problem, Result};
+
+/// Most entries of `X-Forwarded-For` that are read, from the right. No chain of our own proxies is longer.
+const HOPS_MAX: usize = 32;
+
+/// The client's address. IPv4 addresses in IPv6 form are IPv4 here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientAddress(pub IpAddr);
+
+/// The networks of our own proxies (`requests.trusted_proxies`), as part of a service's state.
+#[derive(Debug, Clone)]
+pub struct TrustedProxies(pub Arc<[IpNet]>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress
+where
+    TrustedProxies: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() else {
+            // Only a listener that does not pass the peer on could lead here.
+            return Err(Problem::unavailable("the address of the connection is not known", 1));
+        };
+        let TrustedProxies(trusted) = TrustedProxies::from_ref(state);
+        Ok(Self(client(peer.ip(), &parts.headers, &trusted)))
+    }
+}
+
+/// The first address from the right that is not one of our proxies. An entry that is not an address ends the
+/// chain: the proxy that passed it on is then all that is known.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let mut client = peer.to_canonical();
+    let entries = headers.get_all("x-forwarded-for").iter().rev();
+    let entries = entries.flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
+    for entry in entries.take(HOPS_MAX) {
+        if !is_trusted(client) {
+            break;
+        }
+        let Some(address) = address(entry) else { break };
+        client = address;
+    }
+    client
+}
+
+/// Reads `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:4711`.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?.trim().trim_matches('"');
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()));
+    address.map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROXIES: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
+
+    fn seen(peer: &str, forwarded: &[&str]) -> String {
+        let trusted: Vec<IpNet> = PROXIES.iter().map(|network| network.parse().unwrap()).collect();
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        client(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn without_a_proxy_the_peer_is_the_client() {
+        assert_eq!(seen("192.0.2.1", &[]), "192.0.2.1");
+    }
+
+    #[test]
+    fn two_readers_behind_one_proxy_are_two() {
+        assert_eq!(seen("10.1.1.1", &["192.0.2.1"]), "192.0.2.1");
+        assert_eq!(seen("10.1.1.1", &["192.0.2.2"]), "192.0.2.2");
+    }
+
+    #[test]
+    fn a_stranger_is_not_believed() {
+        assert_eq!(seen("203.0.113.9", &["192.0.2.1"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn what_the_client_wrote_left_of_our_proxies_is_not_believed() {
+        assert_eq!(seen("10.1.1.1", &["8.8.8.8, 192.0.2.1, 10.2.2.2"]), "192.0.2.1");
+        assert_eq!(seen("10.1.1.1", &["8.8.8.8", "192.0.2.1, 10.2.2.2"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_chain_of_nothing_but_proxies_ends_at_its_start() {
+        assert_eq!(seen("10.1.1.1", &["10.3.3.3, 10.2.2.2"]), "10.3.3.3");
+    }
+
+    #[test]
+    fn ports_brackets_and_families() {
+        assert_eq!(seen("10.1.1.1", &["192.0.2.1:4711"]), "192.0.2.1");
+        assert_eq!(seen("fd00::1", &["2001:db8::7"]), "2001:db8::7");
+        assert_eq!(seen("fd00::1", &["[2001:db8::7]:443"]), "2001:db8::7");
+        assert_eq!(seen("fd00::1", &["\"[2001:db8::7]\""]), "2001:db8::7");
+        assert_eq!(seen("::ffff:10.1.1.1", &["::ffff:192.0.2.1"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn garbage_ends_the_chain() {
+        for garbage in ["", "unknown", "_hidden", "1.2.3", "fe80::1%eth0", "192.0.2.1:port", ",,,", "[::1"] {
+            assert_eq!(seen("10.1.1.1", &[garbage]), "10.1.1.1", "{garbage}");
+            assert_eq!(seen("10.1.1.1", &[&format!("192.0.2.1, {garbage}")]), "10.1.1.1", "{garbage}");
+            assert_eq!(seen("10.1.1.1", &[&format!("{garbage}, 192.0.2.1")]), "192.0.2.1", "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_long_chain_is_read_so_far_and_no_further() {
+        let chain = vec!["10.2.2.2"; 1000].join(",");
+        assert_eq!(seen("10.1.1.1", &[&format!("192.0.2.1,{chain}")]), "10.2.2.2");
+    }
+}

@@ -1,0 +1,136 @@
+//! What is known of each request: an id, a line in the log, and numbers by route.
+//!
+//! The id is ours, never the client's, so that it can be trusted in the log. Neither queries nor headers are
+//! logged. Metrics go by the route's template, so that their number is bounded.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// The id of a request, in its answer and in the log.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Numbers of requests.
+#[derive(Clone)]
+pub struct HttpMetrics {
+    requests: Family<Answered, Counter>,
+    duration: Family<Asked, Histogram, fn() -> Histogram>,
+    under_way: Gauge,
+}
+
+/// A route and a method.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    method: &'static str,
+    route: Route,
+}
+
+/// The same with what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    route: Route,
+    status: u16,
+}
+
+/// The template of a route, such as `/v1/blogs/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Route(Arc<str>);
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(&self.0)
+    }
+}
+
+impl HttpMetrics {
+    /// Registers the metrics.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            duration: Family::new_with_constructor(|| Histogram::new(BUCKETS_S)),
+            under_way: Gauge::default(),
+        };
+        registry.register("http_requests", "Requests by what came of them", metrics.requests.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time until the head of the answer",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "http_requests_under_way",
+            "Requests that are being worked on",
+            metrics.under_way.clone(),
+        );
+        metrics
+    }
+}
+
+/// A request that is under way, for as long as this lives: a client that goes away ends it too.
+struct UnderWay<'a>(&'a Gauge);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// As middleware: around everything.
+pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    metrics.under_way.inc();
+    let _under_way = UnderWay(&metrics.under_way);
+    let id = Uuid::now_v7();
+    let method = method_label(request.method());
+    let route = route(&request);
+    let span = tracing::info_span!("request", %id, method, route = &*route);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    let elapsed = started.elapsed();
+    let route = Route(route);
+    metrics.duration.get_or_create(&Asked { method, route: route.clone() }).observe(elapsed.as_secs_f64());
+    metrics.requests.get_or_create(&Answered { method, route, status }).inc();
+    tracing::debug!(parent: &span, status, elapsed_us = elapsed.as_micros(), "answered");
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn route(request: &Request) -> Arc<str> {
+    request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| Arc::from("none"), |path| Arc::from(path.as_str()))
+}
+
+/// Clients may send any word as a method; only these become labels.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

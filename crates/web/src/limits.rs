@@ -1,0 +1,309 @@
+//! Rate limits: so many requests a minute for each client, with a burst of as many.
+//!
+//! A client is the account that signed, or else the network address: single for IPv4, the /64 for IPv6, since
+//! one household has as many addresses as it likes. Clients are counted in a fixed number of buckets, chosen by
+//! a keyed hash, so that nobody can make this grow or aim at somebody else's bucket; a bucket that has refilled
+//! is dropped.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRef, FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use serde::Deserialize;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::client_address::{ClientAddress, TrustedProxies};
+use crate::problem::{Problem, Result};
+use crate::tokens::{Signed, Tokens};
+
+/// How often refilled buckets are dropped.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// The `[rate_limits]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateSettings {
+    /// Off: nothing is limited.
+    pub enabled: bool,
+    /// Sign-ups and sign-ins a minute, by network address.
+    pub sign_in_per_minute: u32,
+    /// Requests a minute that change accounts and blogs.
+    pub write_per_minute: u32,
+    /// Requests a minute that only read.
+    pub read_per_minute: u32,
+    /// Views, likes and shares a minute; each event of a batch is one.
+    pub engagement_per_minute: u32,
+    /// Buckets that clients are counted in, for each of the above.
+    pub buckets_max: u32,
+}
+
+impl RateSettings {
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn validate(&self) -> std::result::Result<(), String> {
+        for (name, value) in [
+            ("sign_in_per_minute", self.sign_in_per_minute),
+            ("write_per_minute", self.write_per_minute),
+            ("read_per_minute", self.read_per_minute),
+            ("engagement_per_minute", self.engagement_per_minute),
+            ("buckets_max", self.buckets_max),
+        ] {
+            if value == 0 {
+                return Err(format!(
+                    "rate_limits.{name} must be above 0; rate_limits.enabled = false turns limits off"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is limited apart from the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Sign-ups and sign-ins.
+    SignIn,
+    /// Changes of accounts and blogs.
+    Write,
+    /// Reads.
+    Read,
+    /// Views, likes and shares.
+    Engagement,
+}
+
+/// Who is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// Somebody who signed.
+    Account(i64),
+    /// Somebody who did not.
+    Address(IpAddr),
+}
+
+/// The limits; cheap to clone. Off, they let everything through.
+#[derive(Clone)]
+pub struct Limits {
+    on: Option<Arc<On>>,
+}
+
+struct On {
+    sign_in: DefaultKeyedRateLimiter<u64>,
+    write: DefaultKeyedRateLimiter<u64>,
+    read: DefaultKeyedRateLimiter<u64>,
+    engagement: DefaultKeyedRateLimiter<u64>,
+    hash: RandomState,
+    buckets: u64,
+    clock: DefaultClock,
+}
+
+impl Limits {
+    /// Limits as they are set.
+    ///
+    /// # Errors
+    /// A sentence that says what to change in the settings.
+    pub fn new(settings: &RateSettings) -> std::result::Result<Self, String> {
+        settings.validate()?;
+        if !settings.enabled {
+            return Ok(Self { on: None });
+        }
+        let a_minute = |most: u32| {
+            let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
+            RateLimiter::keyed(Quota::per_minute(most))
+        };
+        Ok(Self {
+            on: Some(Arc::new(On {
+                sign_in: a_minute(settings.sign_in_per_minute),
+                write: a_minute(settings.write_per_minute),
+                read: a_minute(settings.read_per_minute),
+                engagement: a_minute(settings.engagement_per_minute),
+                hash: RandomState::new(),
+                buckets: settings.buckets_max.into(),
+                clock: DefaultClock::default(),
+            })),
+        })
+    }
+
+    /// Takes `n` out of the client's bucket, all or none.
+    ///
+    /// # Errors
+    /// 429 with the time to wait. More than the bucket ever holds is 429 too, with a minute.
+    pub fn take(&self, class: Class, client: Client, n: u32) -> Result<()> {
+        let (Some(on), Some(n)) = (&self.on, NonZeroU32::new(n)) else { return Ok(()) };
+        match on.limiter(class).check_key_n(&on.bucket(client), n) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(not_until)) => Err(Problem::too_many(not_until.wait_time_from(on.clock.now()))),
+            Err(_more_than_ever) => Err(Problem::too_many(Duration::from_secs(60))),
+        }
+    }
+
+    /// Drops refilled buckets now and then, until `shutdown`.
+    pub async fn sweep(self, shutdown: CancellationToken) {
+        let Some(on) = self.on else { return shutdown.cancelled().await };
+        let mut ticks = tokio::time::interval(SWEEP);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            for limiter in [&on.sign_in, &on.write, &on.read, &on.engagement] {
+                limiter.retain_recent();
+                limiter.shrink_to_fit();
+            }
+        }
+    }
+}
+
+impl On {
+    fn limiter(&self, class: Class) -> &DefaultKeyedRateLimiter<u64> {
+        match class {
+            Class::SignIn => &self.sign_in,
+            Class::Write => &self.write,
+            Class::Read => &self.read,
+            Class::Engagement => &self.engagement,
+        }
+    }
+
+    fn bucket(&self, client: Client) -> u64 {
+        self.hash.hash_one(client.of_one_household()) % self.buckets
+    }
+}
+
+impl Client {
+    fn of_one_household(self) -> Self {
+        match self {
+            Self::Address(IpAddr::V6(address)) => {
+                Self::Address(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
+            }
+            other => other,
+        }
+    }
+}
+
+/// As middleware: one from the bucket for every request of these routes. Reads count apart from the rest.
+///
+/// # Errors
+/// 429, and 401 for a token that does not count.
+pub async fn requests<S>(State(state): State<S>, request: Request, next: Next) -> Result<Response>
+where
+    S: Clone + Send + Sync + 'static,
+    Limits: FromRef<S>,
+    Arc<Tokens>: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
+    let class = if request.method().is_safe() { Class::Read } else { Class::Write };
+    limited(class, &state, request, next).await
+}
+
+/// As middleware for sign-ups and sign-ins: by address alone, since the account is what is being tried.
+///
+/// # Errors
+/// 429.
+pub async fn sign_ins<S>(State(state): State<S>, request: Request, next: Next) -> Result<Response>
+where
+    S: Clone + Send + Sync + 'static,
+    Limits: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
+    let (mut parts, body) = request.into_parts();
+    let ClientAddress(address) = ClientAddress::from_request_parts(&mut parts, &state).await?;
+    Limits::from_ref(&state).take(Class::SignIn, Client::Address(address), 1)?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// As middleware for views, likes and shares.
+///
+/// # Errors
+/// 429, and 401 for a token that does not count.
+pub async fn engagement<S>(State(state): State<S>, request: Request, next: Next) -> Result<Response>
+where
+    S: Clone + Send + Sync + 'static,
+    Limits: FromRef<S>,
+    Arc<Tokens>: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
+    let class = if request.method().is_safe() { Class::Read } else { Class::Engagement };
+    limited(class, &state, request, next).await
+}
+
+async fn limited<S>(class: Class, state: &S, request: Request, next: Next) -> Result<Response>
+where
+    S: Send + Sync,
+    Limits: FromRef<S>,
+    Arc<Tokens>: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
+    let limits = Limits::from_ref(state);
+    if limits.on.is_none() {
+        return Ok(next.run(request).await);
+    }
+    let (mut parts, body) = request.into_parts();
+    let client = match Option::<Signed>::from_request_parts(&mut parts, state).await? {
+        Some(signed) => Client::Account(signed.account_id),
+        None => Client::Address(ClientAddress::from_request_parts(&mut parts, state).await?.0),
+    };
+    limits.take(class, client, 1)?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(enabled: bool) -> Limits {
+        Limits::new(&RateSettings {
+            enabled,
+            sign_in_per_minute: 2,
+            write_per_minute: 5,
+            read_per_minute: 5,
+            engagement_per_minute: 5,
+            buckets_max: u32::MAX,
+        })
+        .unwrap()
+    }
+
+    fn address(text: &str) -> Client {
+        Client::Address(text.parse().unwrap())
+    }
+
+    #[test]
+    fn each_client_and_class_has_a_bucket() {
+        let limits = limits(true);
+        let first = address("192.0.2.1");
+        for _ in 0..2 {
+            limits.take(Class::SignIn, first, 1).unwrap();
+        }
+        let refused = limits.take(Class::SignIn, first, 1).unwrap_err();
+        assert_eq!(refused.status(), 429);
+        limits.take(Class::Write, first, 5).unwrap();
+        limits.take(Class::SignIn, address("192.0.2.2"), 1).unwrap();
+        limits.take(Class::SignIn, Client::Account(1), 1).unwrap();
+    }
+
+    #[test]
+    fn all_or_none_is_taken() {
+        let limits = limits(true);
+        assert!(limits.take(Class::Engagement, Client::Account(1), 6).is_err(), "more than it ever holds");
+        limits.take(Class::Engagement, Client::Account(1), 5).unwrap();
+    }
+
+    #[test]
+    fn one_household_has_one_bucket() {
+        let limits = limits(true);
+        limits.take(Class::SignIn, address("2001:db8::1"), 2).unwrap();
+        assert!(limits.take(Class::SignIn, address("2001:db8::2"), 1).is_err());
+        limits.take(Class::SignIn, address("2001:db8:0:1::1"), 1).unwrap();
+    }
+
+    #[test]
+    fn off_lets_everything_through() {
+        limits(false).take(Class::SignIn, Client::Account(1), u32::MAX).unwrap();
+    }
+}

@@ -1,0 +1,134 @@
+//! What the OpenAPI documents of all services share. They are made from the code that answers: each handler declares its
+//! path, its bodies and its statuses beside itself.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Content, HeaderBuilder, Info, License, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response,
+    ResponseBuilder, Type,
+};
+use utoipa::{IntoResponses, PartialSchema, ToSchema};
+
+use crate::problem::{FieldError, ProblemBody};
+
+/// What can go wrong with a body: 400, 413, 415, 422.
+pub struct BodyProblems;
+/// What can go wrong with a body whose declared type is not asked for: 400, 413, 422.
+pub struct UntypedBodyProblems;
+/// What can go wrong with parameters of the path, the query or the headers: 400.
+pub struct ParameterProblems;
+/// What can go wrong with a token: 401.
+pub struct AuthProblems;
+/// What can go wrong anywhere: 429, 500, 503.
+pub struct CommonProblems;
+
+impl IntoResponses for BodyProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut responses = UntypedBodyProblems::responses();
+        responses.extend(problems([("415", "The body does not say that it is JSON")]));
+        responses
+    }
+}
+
+impl IntoResponses for UntypedBodyProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([
+            ("400", "The body is not JSON, or a parameter cannot be read"),
+            ("413", "The body is too long"),
+            ("422", "Fields are missing, unknown or not valid; `errors` names each"),
+        ])
+    }
+}
+
+impl IntoResponses for ParameterProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([("400", "A parameter cannot be read; `errors` names it")])
+    }
+}
+
+impl IntoResponses for AuthProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([("401", "The token is missing, expired, taken back or not ours")])
+    }
+}
+
+impl IntoResponses for CommonProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut responses = problems([("500", "Something failed on our side; it has been logged")]);
+        for (status, description) in [
+            ("429", "Too many requests from this client"),
+            ("503", "Something that is needed is away or busy; nothing was promised"),
+        ] {
+            let mut response = problem(description);
+            let seconds = HeaderBuilder::new()
+                .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
+                .description(Some("Seconds after which to come again"))
+                .build();
+            response.headers.insert("Retry-After".to_owned(), RefOr::T(seconds));
+            responses.insert(status.to_owned(), RefOr::T(response));
+        }
+        responses
+    }
+}
+
+/// What the document begins with; the routers add their paths.
+/// `ready` says when `/readyz` answers 200.
+#[must_use]
+pub fn base(title: &str, description: &str, ready: &str) -> OpenApi {
+    let mut info = Info::new(title, env!("CARGO_PKG_VERSION"));
+    info.description = Some(description.to_owned());
+    let mut license = License::new("Apache-2.0");
+    license.identifier = Some("Apache-2.0".to_owned());
+    info.license = Some(license);
+    let mut document = OpenApiBuilder::new().info(info).build();
+    let components = document.components.get_or_insert_default();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    components.schemas.insert(ProblemBody::name().into_owned(), ProblemBody::schema());
+    components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    for (path, operation) in operations(ready) {
+        document.paths.add_path_operation(path, vec![HttpMethod::Get], operation);
+    }
+    document
+}
+
+/// What every process answers to those who run it; the `runtime` crate serves it.
+fn operations(ready: &str) -> [(&'static str, Operation); 3] {
+    let operation = |id: &str, summary: &str, ok: &str| {
+        let ok = ResponseBuilder::new().description(ok);
+        OperationBuilder::new()
+            .tag("operations")
+            .operation_id(Some(id))
+            .summary(Some(summary))
+            .response("200", ok)
+    };
+    let no = ResponseBuilder::new().description("No");
+    [
+        ("/healthz", operation("healthz", "Does the process turn?", "It does").build()),
+        (
+            "/readyz",
+            operation("readyz", "Should traffic come here? Names what is degraded", ready)
+                .response("503", no)
+                .build(),
+        ),
+        ("/metrics", operation("metrics", "Metrics, as OpenMetrics text", "The metrics").build()),
+    ]
+}
+
+/// Problem documents by status, each with what it means.
+#[must_use]
+pub fn problems<const N: usize>(list: [(&str, &str); N]) -> BTreeMap<String, RefOr<Response>> {
+    list.into_iter()
+        .map(|(status, description)| (status.to_owned(), RefOr::T(problem(description))))
+        .collect()
+}
+
+fn problem(description: &str) -> Response {
+    let schema = Ref::from_schema_name(ProblemBody::name());
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", Content::new(Some(RefOr::Ref(schema))))
+        .build()
+}

@@ -1,0 +1,44 @@
+// What is nicer with script. Without it every form sends itself, and every page says the same.
+"use strict";
+
+const article = document.querySelector("article[data-blog]");
+
+// The numbers of the blog, as the API tells them.
+async function refresh() {
+  // Its tag is that of the text: asked whether that has changed, the API would not tell the numbers.
+  const answer = await fetch(`/v1/blogs/${article.dataset.blog}`, { credentials: "omit", cache: "no-store" });
+  if (!answer.ok) return;
+  const blog = await answer.json();
+  for (const place of document.querySelectorAll("[data-total]")) {
+    const n = blog[place.dataset.total];
+    const text = n.toLocaleString("en").replaceAll(",", "\u202f");
+    if (place.textContent === text) continue;
+    place.textContent = text;
+    place.nextElementSibling.textContent = place.nextElementSibling.dataset.one + (n === 1 ? "" : "s");
+  }
+}
+
+// A like without leaving the page. The count follows when the event has been counted.
+async function like(event) {
+  event.preventDefault();
+  const form = event.currentTarget;
+  const button = form.querySelector("button");
+  const answer = await fetch(form.action, { method: "POST" });
+  if (!answer.ok || new URL(answer.url).pathname === "/sign-in") {
+    location.assign(answer.redirected ? answer.url : location.href);
+    return;
+  }
+  const likes = form.action.endsWith("/like");
+  form.action = form.action.replace(/\/(un)?like$/, likes ? "/unlike" : "/like");
+  button.textContent = likes ? "Liked" : "Like";
+  button.setAttribute("aria-pressed", String(likes));
+}
+
+if (article) {
+  document.querySelector("form.like")?.addEventListener("submit", like);
+  const numbers = document.querySelector(".engage .numbers");
+  if (numbers) {
+    refresh();
+    setInterval(() => document.hidden || refresh(), 2000);
+  }
+}

@@ -1,0 +1,160 @@
+//! What readers see: plain pages, made here, that work without script and a little better with it.
+//!
+//! A page asks the same functions as the API, so that there is one rule of who sees and may do what, and engagement goes
+//! through the same door. What goes wrong is the API's own [`Problem`], shown to a person by [`problems`]. A text by an
+//! author is Markdown in which HTML is text (`markdown`); the policy that is sent along lets a browser run and load
+//! nothing but what this service serves under `/assets`. Who reads stands in a cookie (`session`). Forms are answered
+//! by a redirect, so that reloading a page sends nothing twice.
+
+mod act;
+mod assets;
+mod form;
+mod inbox;
+mod layout;
+mod lists;
+mod markdown;
+mod session;
+mod show;
+mod sign;
+mod write;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
+    WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+
+use self::layout::Frame;
+use self::session::Reader;
+use crate::limits;
+use crate::problem::Problem;
+use crate::state::AppState;
+
+/// The `[pages]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Whether readers reach the pages over TLS: then the cookie of a session travels no other way.
+    pub secure_cookies: bool,
+}
+
+/// Everything here comes from this service, and scripts and styles from files of their own.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The pages.
+pub(crate) fn routes(state: &AppState) -> Router<AppState> {
+    let reading = Router::new()
+        .route("/", get(lists::home))
+        .route("/a/{handle}", get(lists::author))
+        .route("/a/{handle}/followers", get(lists::followers))
+        .route("/a/{handle}/following", get(lists::following))
+        .route("/a/{handle}/follow", post(act::follow))
+        .route("/mine", get(lists::mine))
+        .route("/inbox", get(inbox::show).post(inbox::read_all))
+        .route("/b/{slug}", get(show::blog))
+        .route("/write", get(write::blank).post(write::create))
+        .route("/b/{slug}/edit", get(write::edit).post(write::change))
+        .route("/b/{slug}/publish", post(write::publish))
+        .route("/b/{slug}/unpublish", post(write::unpublish))
+        .route("/b/{slug}/delete", post(write::delete))
+        .route("/sign-in", get(sign::sign_in_page))
+        .route("/sign-up", get(sign::sign_up_page))
+        .route("/sign-out", post(sign::sign_out))
+        .layer(from_fn_with_state(state.clone(), limits::requests::<AppState>));
+    let engaging = Router::new()
+        .route("/b/{slug}/like", post(act::like))
+        .route("/b/{slug}/unlike", post(act::unlike))
+        .route("/b/{slug}/share", post(act::share))
+        .layer(from_fn_with_state(state.clone(), limits::engagement::<AppState>));
+    let signing = Router::new()
+        .route("/sign-in", post(sign::sign_in))
+        .route("/sign-up", post(sign::sign_up))
+        .layer(from_fn_with_state(state.clone(), limits::sign_ins::<AppState>));
+    reading
+        .merge(engaging)
+        .merge(signing)
+        .layer(from_fn_with_state(state.clone(), session::of_cookie))
+        .layer(from_fn(as_page))
+        .merge(assets::routes())
+}
+
+/// What is said to the browser of every page.
+async fn as_page(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    page_headers(response.headers_mut());
+    response
+}
+
+fn page_headers(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // Forms are known by where they come from.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+}
+
+/// As middleware around everything: shows a problem to a person, where a browser asked for a page. Whoever must sign in
+/// first is led there and back.
+pub(crate) async fn problems(request: Request, next: Next) -> Response {
+    let is_page = !is_of_the_api(request.uri().path()) && accepts_pages(request.headers());
+    let asked = request.uri().clone();
+    let is_reading = request.method().is_safe();
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions_mut().remove::<Problem>().filter(|_| is_page) else {
+        return response;
+    };
+    let (mut parts, _) = response.into_parts();
+    for name in [CONTENT_TYPE, CONTENT_LENGTH, WWW_AUTHENTICATE] {
+        parts.headers.remove(name);
+    }
+    if problem.status() == StatusCode::UNAUTHORIZED {
+        parts.status = StatusCode::SEE_OTHER;
+        let location = HeaderValue::try_from(sign::address(if is_reading { back(&asked) } else { "/" }));
+        parts.headers.insert(LOCATION, location.unwrap_or(HeaderValue::from_static("/sign-in")));
+        return Response::from_parts(parts, axum::body::Body::empty());
+    }
+    page_headers(&mut parts.headers);
+    let page = layout::problem(&problem).into_response();
+    let (page_parts, body) = page.into_parts();
+    parts.headers.extend(page_parts.headers);
+    Response::from_parts(parts, body)
+}
+
+fn back(asked: &Uri) -> &str {
+    asked.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str)
+}
+
+fn is_of_the_api(path: &str) -> bool {
+    ["/v1/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics"]
+        .iter()
+        .any(|begin| path.starts_with(begin))
+}
+
+fn accepts_pages(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Answers a form: look there now.
+fn see(location: &str) -> Response {
+    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response()
+}
+
+/// A page with this status.
+fn page(status: StatusCode, frame: Frame<'_>, main: maud::Markup) -> Response {
+    (status, frame.around(main)).into_response()
+}
+
+/// The account that must be signed in here.
+fn account(reader: &Reader) -> Result<&session::ReadingAccount, Problem> {
+    reader.account.as_ref().ok_or_else(|| Problem::unauthorized("sign in first"))
+}

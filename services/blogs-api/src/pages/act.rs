@@ -1,0 +1,90 @@
+//! What readers do with a button: like, share, follow. Each goes the way of the API's own request.
+
+use axum::RequestExt;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::form::Form;
+use super::session::Reader;
+use super::{account, lists, see, show};
+use crate::auth::Signed;
+use crate::blogs;
+use crate::engagement::{self, Caller, ShareBody};
+use crate::extract::{Json, Path};
+use crate::follows;
+use crate::problem::Result;
+use crate::state::AppState;
+
+/// Likes a blog.
+pub(super) async fn like(
+    State(state): State<AppState>,
+    reader: Reader,
+    Path(slug): Path<String>,
+    mut request: Request,
+) -> Result<Response> {
+    let caller: Caller = request.extract_parts_with_state(&state).await?;
+    let id = blog_id(&state, &reader, &slug).await?;
+    account(&reader)?;
+    engagement::like(State(state), Path(id), caller).await?;
+    Ok(show::back(&slug, "liked"))
+}
+
+/// Takes a like back.
+pub(super) async fn unlike(
+    State(state): State<AppState>,
+    reader: Reader,
+    Path(slug): Path<String>,
+    mut request: Request,
+) -> Result<Response> {
+    let caller: Caller = request.extract_parts_with_state(&state).await?;
+    let id = blog_id(&state, &reader, &slug).await?;
+    account(&reader)?;
+    engagement::unlike(State(state), Path(id), caller).await?;
+    Ok(show::back(&slug, "unliked"))
+}
+
+/// How a blog is passed on.
+#[derive(Debug, Deserialize)]
+pub(super) struct ShareForm {
+    channel: String,
+}
+
+/// Tells that a blog is passed on.
+pub(super) async fn share(
+    State(state): State<AppState>,
+    reader: Reader,
+    Path(slug): Path<String>,
+    caller: Caller,
+    Form(ShareForm { channel }): Form<ShareForm>,
+) -> Result<Response> {
+    let id = blog_id(&state, &reader, &slug).await?;
+    engagement::share(State(state), Path(id), caller, Json(ShareBody { channel })).await?;
+    Ok(show::back(&slug, "shared"))
+}
+
+/// Whether an author is to be followed.
+#[derive(Debug, Deserialize)]
+pub(super) struct FollowForm {
+    follow: String,
+}
+
+/// Follows an author, or follows them no more.
+pub(super) async fn follow(
+    State(state): State<AppState>,
+    signed: Signed,
+    Path(handle): Path<String>,
+    Form(FollowForm { follow }): Form<FollowForm>,
+) -> Result<Response> {
+    let id = lists::account_id(&state, &handle).await?;
+    if follow == "yes" {
+        follows::follow(State(state), signed, Path(id)).await?;
+    } else {
+        follows::unfollow(State(state), signed, Path(id)).await?;
+    }
+    Ok(see(&format!("/a/{handle}")))
+}
+
+async fn blog_id(state: &AppState, reader: &Reader, slug: &str) -> Result<i64> {
+    Ok(blogs::by_slug(state, slug, reader.id()).await?.summary.id)
+}

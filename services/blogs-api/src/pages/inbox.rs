@@ -1,0 +1,52 @@
+//! The inbox: new blogs by those whom the reader follows.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::html;
+
+use super::layout::{self, Frame};
+use super::session::Reader;
+use super::{page, see};
+use crate::auth::Signed;
+use crate::extract::{Json, Query};
+use crate::notifications::{self, Inbox, InboxQuery, Reading};
+use crate::problem::Result;
+use crate::state::AppState;
+
+/// What the reader was told, newest first.
+pub(super) async fn show(
+    State(state): State<AppState>,
+    signed: Signed,
+    reader: Reader,
+    Query(query): Query<InboxQuery>,
+) -> Result<Response> {
+    let axum::Json(Inbox { items, next_cursor, unread }) =
+        notifications::inbox(State(state), signed, Query(query)).await?;
+    let main = html! {
+        h1 { "Inbox" }
+        @if items.is_empty() { p.quiet { "Follow an author, and their new blogs are told of here." } }
+        @if unread > 0 {
+            form.inline method="post" action="/inbox" { button type="submit" { "Mark all as read" } }
+        }
+        ol.blogs {
+            @for item in &items {
+                li.unread[item.read_at.is_none()] {
+                    h2 { a href={"/b/" (item.slug)} { (item.title) } }
+                    p.meta {
+                        @if item.read_at.is_none() { span.state { "new" } " · " }
+                        a href={"/a/" (item.author.handle)} { (item.author.handle) } " · " (layout::day(item.published_at))
+                    }
+                }
+            }
+        }
+        (layout::more("/inbox", next_cursor.as_deref()))
+    };
+    Ok(page(StatusCode::OK, Frame { title: "Inbox", reader: &reader, here: "/inbox" }, main))
+}
+
+/// Marks everything as read.
+pub(super) async fn read_all(State(state): State<AppState>, signed: Signed) -> Result<Response> {
+    notifications::mark_read(State(state), signed, Json(Reading { blog_ids: None, all: Some(true) })).await?;
+    Ok(see("/inbox"))
+}

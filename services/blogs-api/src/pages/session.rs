@@ -1,0 +1,158 @@
+//! Who reads a page: the bearer token in a cookie, and nothing else on our side.
+//!
+//! The cookie is out of reach of scripts and does not travel with requests that other sites make, but for following a
+//! link to us. A form that changes something must also come from a page of ours ([`web::same_origin`]). The API takes no
+//! cookie.
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request, State};
+use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use cookie::time::Duration;
+use cookie::{Cookie, SameSite};
+use database::{Statement, statement};
+
+use crate::auth::Signed;
+use crate::notifications;
+use crate::problem::{Problem, Result};
+use crate::state::AppState;
+
+const READER: Statement = statement!("reader.sql");
+
+/// With TLS the name binds the cookie to this host and to TLS.
+const NAME: &str = "session";
+const NAME_OVER_TLS: &str = "__Host-session";
+
+/// Who reads: nobody in particular, or an account.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reader {
+    pub(super) account: Option<ReadingAccount>,
+}
+
+/// An account that reads.
+#[derive(Debug, Clone)]
+pub(super) struct ReadingAccount {
+    pub(super) id: i64,
+    pub(super) handle: String,
+    /// Notifications that are not read, up to a thousand.
+    pub(super) unread: i64,
+}
+
+impl Reader {
+    /// The account's id, if there is one.
+    pub(super) fn id(&self) -> Option<i64> {
+        self.account.as_ref().map(|account| account.id)
+    }
+}
+
+impl FromRequestParts<AppState> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let signed = <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
+        let Some(Signed { account_id: id, .. }) = signed else { return Ok(Self::default()) };
+        let client = state.pool.get().await?;
+        let Some(row) = READER.query_opt(&client, &[&id]).await? else { return Ok(Self::default()) };
+        let unread = notifications::unread(&client, id).await?;
+        Ok(Self { account: Some(ReadingAccount { id, handle: row.get("handle"), unread }) })
+    }
+}
+
+/// As middleware: refuses forms of other sites, and tells the rest of the request who the cookie says it is. A token
+/// that does not count any more is nobody's, and is taken away.
+///
+/// # Errors
+/// 403 for a form that does not come from a page of ours.
+pub(super) async fn of_cookie(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response> {
+    if !request.method().is_safe() && !web::same_origin::holds(request.headers()) {
+        return Err(Problem::forbidden(
+            "this form was sent by another site, or by no browser; programs use the API",
+        ));
+    }
+    let over_tls = state.settings.pages.secure_cookies;
+    let mut stale = false;
+    if let Some(token) = token(request.headers(), over_tls) {
+        match state.tokens.verify(&token).await {
+            Ok(signed) => drop(request.extensions_mut().insert(signed)),
+            Err(_) => stale = true,
+        }
+    }
+    let mut response = next.run(request).await;
+    if stale && !response.headers().contains_key(SET_COOKIE) {
+        set(response.headers_mut(), &removal(over_tls));
+    }
+    Ok(response)
+}
+
+/// The cookie that keeps a reader signed in for so many seconds.
+pub(super) fn keep(headers: &mut HeaderMap, token: String, lifetime_s: u32, over_tls: bool) {
+    set(headers, &cookie(token, i64::from(lifetime_s), over_tls));
+}
+
+/// Takes the cookie away.
+pub(super) fn forget(headers: &mut HeaderMap, over_tls: bool) {
+    set(headers, &removal(over_tls));
+}
+
+fn removal(over_tls: bool) -> Cookie<'static> {
+    cookie(String::new(), 0, over_tls)
+}
+
+fn cookie(value: String, age_s: i64, over_tls: bool) -> Cookie<'static> {
+    Cookie::build((name(over_tls), value))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .secure(over_tls)
+        .max_age(Duration::seconds(age_s))
+        .build()
+}
+
+fn set(headers: &mut HeaderMap, cookie: &Cookie<'_>) {
+    // A token is made of letters, digits, dots, hyphens and underscores.
+    if let Ok(value) = HeaderValue::try_from(cookie.to_string()) {
+        headers.append(SET_COOKIE, value);
+    }
+}
+
+fn token(headers: &HeaderMap, over_tls: bool) -> Option<String> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(std::result::Result::ok)
+        .find(|cookie| cookie.name() == name(over_tls))
+        .map(|cookie| cookie.value().to_owned())
+        .filter(|token| !token.is_empty())
+}
+
+fn name(over_tls: bool) -> &'static str {
+    if over_tls { NAME_OVER_TLS } else { NAME }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_cookie_is_out_of_reach_and_comes_back() {
+        let mut answer = HeaderMap::new();
+        keep(&mut answer, "a.b.c".to_owned(), 60, true);
+        let text = answer[SET_COOKIE].to_str().unwrap();
+        assert_eq!(text, "__Host-session=a.b.c; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60");
+        let sent = headers(&[("cookie", "x=y; __Host-session=a.b.c")]);
+        assert_eq!(token(&sent, true).as_deref(), Some("a.b.c"));
+        assert_eq!(token(&sent, false), None, "the name without TLS is another");
+    }
+}

@@ -1,0 +1,179 @@
+//! Signing up, in and out.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::form::Form;
+use super::layout::{self, Frame};
+use super::session::{self, Reader};
+use super::{page, see};
+use crate::accounts::{self, NewAccount};
+use crate::auth::Signed;
+use crate::extract::Query;
+use crate::problem::{Problem, Result};
+use crate::sessions::{self, Credentials};
+use crate::state::AppState;
+
+/// Where to go afterwards: a path of this site.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Next {
+    next: Option<String>,
+}
+
+/// The form of signing in.
+#[derive(Debug, Deserialize)]
+pub(super) struct SignIn {
+    handle: String,
+    password: SecretString,
+    next: Option<String>,
+}
+
+/// The form of signing up.
+#[derive(Debug, Deserialize)]
+pub(super) struct SignUp {
+    handle: String,
+    email: String,
+    password: SecretString,
+}
+
+/// The page that asks for handle and password.
+pub(super) async fn sign_in_page(reader: Reader, Query(next): Query<Next>) -> Response {
+    let next = here(next.next.as_deref());
+    page(StatusCode::OK, frame("Sign in", "/sign-in", &reader), sign_in_form("", next, None))
+}
+
+/// Signs in.
+pub(super) async fn sign_in(State(state): State<AppState>, Form(form): Form<SignIn>) -> Result<Response> {
+    let SignIn { handle, password, next } = form;
+    let next = here(next.as_deref()).to_owned();
+    let credentials = Credentials { handle: handle.trim().to_owned(), password };
+    match sessions::sign_in(&state, credentials).await {
+        Ok(issued) => Ok(signed_in(&state, issued.token, &next)),
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
+            let main = sign_in_form(&handle, &next, Some(&problem));
+            Ok(page(StatusCode::FORBIDDEN, frame("Sign in", "/sign-in", &Reader::default()), main))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The page that asks who wants to join.
+pub(super) async fn sign_up_page(reader: Reader) -> Response {
+    page(StatusCode::OK, frame("Join", "/sign-up", &reader), sign_up_form("", "", None))
+}
+
+/// Makes an account, and signs in to it.
+pub(super) async fn sign_up(State(state): State<AppState>, Form(form): Form<SignUp>) -> Result<Response> {
+    let SignUp { handle, email, password } = form;
+    let new = NewAccount { handle: handle.clone(), email: email.clone(), password: password.clone() };
+    match accounts::sign_up(&state, new).await {
+        Ok(_) => {
+            let issued = sessions::sign_in(&state, Credentials { handle, password }).await?;
+            Ok(signed_in(&state, issued.token, "/"))
+        }
+        Err(problem) if !problem.errors().is_empty() => {
+            let main = sign_up_form(&handle, &email, Some(&problem));
+            Ok(page(problem.status(), frame("Join", "/sign-up", &Reader::default()), main))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Signs out, everywhere: that is what the API can do, and what is safe on a machine that is not one's own. The browser
+/// forgets whatever becomes of that.
+pub(super) async fn sign_out(State(state): State<AppState>, signed: Option<Signed>) -> Response {
+    let over_tls = state.settings.pages.secure_cookies;
+    let ended = match signed {
+        Some(signed) => sessions::delete(State(state), signed).await.map(drop),
+        None => Ok(()),
+    };
+    let mut response = ended.map_or_else(IntoResponse::into_response, |()| see("/"));
+    session::forget(response.headers_mut(), over_tls);
+    response
+}
+
+/// The address of the form that leads back to where one was.
+pub(super) fn address(next: &str) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::from("/sign-in?"));
+    query.append_pair("next", next).finish()
+}
+
+fn signed_in(state: &AppState, token: String, next: &str) -> Response {
+    let mut response = see(next);
+    let settings = &state.settings;
+    session::keep(response.headers_mut(), token, settings.tokens.lifetime_s, settings.pages.secure_cookies);
+    response
+}
+
+/// A path of this site. A browser takes `//host` and `/\host` for another one's, and drops tabs and line breaks.
+fn here(next: Option<&str>) -> &str {
+    next.filter(|path| {
+        path.starts_with('/')
+            && !path.starts_with("//")
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    })
+    .unwrap_or("/")
+}
+
+fn frame<'a>(title: &'a str, here: &'a str, reader: &'a Reader) -> Frame<'a> {
+    Frame { title, reader, here }
+}
+
+fn sign_in_form(handle: &str, next: &str, problem: Option<&Problem>) -> Markup {
+    html! {
+        h1 { "Sign in" }
+        (layout::errors(problem))
+        form.card method="post" action="/sign-in" {
+            (layout::field("Handle", "handle", "text", handle, "username"))
+            (layout::field("Password", "password", "password", "", "current-password"))
+            input type="hidden" name="next" value=(next);
+            button.main type="submit" { "Sign in" }
+        }
+        p { "New here? " a href="/sign-up" { "Join" } "." }
+    }
+}
+
+fn sign_up_form(handle: &str, email: &str, problem: Option<&Problem>) -> Markup {
+    html! {
+        h1 { "Join" }
+        (layout::errors(problem))
+        form.card method="post" action="/sign-up" {
+            (layout::field("Handle", "handle", "text", handle, "username"))
+            p.hint { "2 to 30 of a–z and 0–9, single hyphens between them. It never changes." }
+            (layout::field("E-mail", "email", "email", email, "email"))
+            p.hint { "Never shown." }
+            (layout::field("Password", "password", "password", "", "new-password"))
+            p.hint { "At least 10 characters." }
+            button.main type="submit" { "Join" }
+        }
+        p { "Here before? " a href="/sign-in" { "Sign in" } "." }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_led_back_within_the_site_only() {
+        for good in ["/", "/b/x?done=liked", "/a/b/c#d"] {
+            assert_eq!(here(Some(good)), good);
+        }
+        for bad in [
+            "",
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "evil",
+            "/\u{e9}",
+        ] {
+            assert_eq!(here(Some(bad)), "/", "{bad}");
+        }
+        assert_eq!(here(None), "/");
+    }
+}

@@ -1,0 +1,13 @@
+-- Parked events that wait for somebody, by reason; the newest $1 of them are looked at. Locks nothing.
+with waiting as (
+  select p.kind, p.reason, p.sqlstate, p.first_seen_at
+  from analytics.parked p
+  where p.redriven_at is null and p.dropped_at is null
+  order by p.first_seen_at desc
+  limit $1::bigint)
+select w.kind, w.reason, w.sqlstate, count(*) as events, max(w.first_seen_at) as newest_at,
+       sum(count(*)) over ()::bigint as looked_at
+from waiting w
+group by w.kind, w.reason, w.sqlstate
+order by events desc, w.reason
+limit 8

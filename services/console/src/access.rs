@@ -1,0 +1,127 @@
+//! Who may look.
+//!
+//! With a token: whoever sends it, as a bearer token or in the cookie that its form leaves. Without one the console listens
+//! on this machine alone, and answers only to names of this machine, so that a page of another site, whose name has been
+//! made to lead here, is refused. What changes something must come from a page of the console itself.
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use cookie::{Cookie, SameSite};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::routes::Console;
+use crate::settings::AccessSettings;
+
+/// The cookie's name.
+const NAME: &str = "console";
+/// The page that asks for the token, and what it looks like.
+pub(crate) const SIGN_IN: &str = "/sign-in";
+
+/// As middleware: lets those through who may look.
+pub(crate) async fn check(State(console): State<Console>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if !request.method().is_safe() && !web::same_origin::holds(headers) {
+        return (StatusCode::FORBIDDEN, "this was sent by another site, or by no browser\n").into_response();
+    }
+    let path = request.uri().path();
+    let open = path == SIGN_IN || path.starts_with("/assets/");
+    match console.access().token() {
+        None if is_local(headers) => next.run(request).await,
+        None => (StatusCode::FORBIDDEN, "ask for this as localhost, or set access.token\n").into_response(),
+        Some(_) if open => next.run(request).await,
+        Some(token) if is_bearer(headers, token) || has_cookie(headers, token) => next.run(request).await,
+        Some(_) if request.method().is_safe() && path == "/" => Redirect::to(SIGN_IN).into_response(),
+        Some(_) => (StatusCode::UNAUTHORIZED, "sign in first\n").into_response(),
+    }
+}
+
+/// The cookie for whoever knows the token; nothing for others.
+pub(crate) fn cookie_for(
+    access: &AccessSettings,
+    sent: &str,
+) -> Option<(axum::http::HeaderName, HeaderValue)> {
+    let token = access.token().filter(|token| is_same(sent, token))?;
+    let cookie = Cookie::build((NAME, session(token)))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(access.secure_cookies)
+        .build();
+    Some((SET_COOKIE, HeaderValue::try_from(cookie.to_string()).ok()?))
+}
+
+fn is_bearer(headers: &HeaderMap, token: &str) -> bool {
+    let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    sent.and_then(|text| text.strip_prefix("Bearer ")).is_some_and(|sent| is_same(sent.trim(), token))
+}
+
+fn has_cookie(headers: &HeaderMap, token: &str) -> bool {
+    let session = session(token);
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .any(|cookie| cookie.name() == NAME && is_same(cookie.value(), &session))
+}
+
+/// What the cookie holds: made from the token, which cannot be made from it.
+fn session(token: &str) -> String {
+    let digest = Sha256::new().chain_update("console session\0").chain_update(token).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_same(sent: &str, secret: &str) -> bool {
+    sent.as_bytes().ct_eq(secret.as_bytes()).into()
+}
+
+/// Is the name that was asked for one of this machine?
+fn is_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name);
+    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::try_from(value).unwrap())])
+    }
+
+    #[test]
+    fn names_of_this_machine() {
+        for good in ["localhost", "localhost:8082", "127.0.0.1:8082", "[::1]:8082", "[::1]"] {
+            assert!(is_local(&headers("host", good)), "{good}");
+        }
+        for bad in
+            ["evil.example", "evil.example:8082", "localhost.evil.example", "127.0.0.1.evil.example:80", ""]
+        {
+            assert!(!is_local(&headers("host", bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_token_and_its_cookie_and_nothing_else() {
+        let token = "0123456789abcdef0123456789abcdef";
+        let access = AccessSettings { token: token.into(), secure_cookies: false };
+        let (_, cookie) = cookie_for(&access, token).unwrap();
+        let cookie = cookie.to_str().unwrap();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(token));
+        let sent = cookie.split(';').next().unwrap();
+        assert!(has_cookie(&headers("cookie", sent), token));
+        assert!(!has_cookie(&headers("cookie", &format!("{NAME}={token}")), token));
+        assert!(is_bearer(&headers("authorization", &format!("Bearer {token}")), token));
+        for bad in ["", "Bearer", "Bearer x", token] {
+            assert!(!is_bearer(&headers("authorization", bad), token));
+        }
+        assert!(cookie_for(&access, "").is_none() && cookie_for(&access, "x").is_none());
+    }
+}

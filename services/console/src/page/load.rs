@@ -1,0 +1,90 @@
+//! The buttons that start a load, and what it came to, path beside path.
+
+use maud::{Markup, html};
+
+use super::path::PATHS;
+use crate::load::{Phase, Run, Status};
+use crate::number::{bytes, or_dash, plain, seconds};
+use crate::settings::LoadSettings;
+
+/// What one can press. It stays as it is while the rest of the page moves.
+pub(super) fn form(settings: &LoadSettings, refusal: &str) -> Markup {
+    html! {
+        section #load aria-labelledby="load-title" {
+            h2 #load-title { "Try it" }
+            p.quiet { "Views by new visitors, sent to the Blogs API like any reader's. They are real, and are counted." }
+            div.loads {
+            form.load method="post" action="/load" {
+                span.field { label for="seconds" { "seconds a path" }
+                    input #seconds name="seconds" type="number" inputmode="numeric" min="1" max=(settings.seconds_max) value=(settings.seconds_max.min(8)) required; }
+                span.field { label for="senders" { "requests at a time" }
+                    input #senders name="senders" type="number" inputmode="numeric" min="1" max=(settings.senders_max) value=(settings.senders_max.min(32)) required; }
+                span.buttons {
+                    button.main type="submit" name="path" value="each" { "All paths in turn" }
+                    @for about in &PATHS { button type="submit" name="path" value=(about.name()) { (about.name()) } }
+                }
+            }
+            form.load method="post" action="/load/stop" { button type="submit" { "Stop" } }
+            }
+            p #said.refusal role="status" { (refusal) }
+        }
+    }
+}
+
+/// The paths of the load that runs or ran last, side by side.
+pub(super) fn runs(status: &Status) -> Markup {
+    if status.runs.is_empty() {
+        return html! {};
+    }
+    html! {
+        @if let Some(failure) = &status.failure { p.refusal { (failure) } }
+        div.scroll tabindex="0" role="group" aria-label="What the load came to" {
+            table {
+                thead { tr { th scope="col" { "path" } @for run in &status.runs { th scope="col" { (run.path) } } } }
+                tbody {
+                    (row("", &status.runs, |run| html! { span.state { (phase(run)) } }))
+                    (row("accepted", &status.runs, |run| html! { b data-run=(run.path) data-value="accepted" { (plain(run.accepted as f64)) } }))
+                    (row("refused", &status.runs, |run| html! {
+                        (plain(run.refused as f64)) @if let Some(refusal) = &run.refusal { span.quiet { " " (refusal) } }
+                    }))
+                    (row("events/s", &status.runs, |run| html! { b { (or_dash(rate(run), plain)) } }))
+                    (row("accepted in, p50", &status.runs, |run| html! { (or_dash(run.accept_s[0], seconds)) }))
+                    (row("accepted in, p99", &status.runs, |run| html! { (or_dash(run.accept_s[1], seconds)) }))
+                    (row("all counted after", &status.runs, |run| html! { (counted(run)) }))
+                    (row("commits for 1000 events", &status.runs, |run| html! { (or_dash(each(run, run.commits).map(|n| n * 1000.0), plain)) }))
+                    (row("WAL an event", &status.runs, |run| html! { (or_dash(each(run, run.wal_bytes), bytes)) }))
+                }
+            }
+        }
+        p.quiet { "WAL is the whole server's meanwhile: it is this load's where nothing else is at work." }
+    }
+}
+
+fn row(name: &str, runs: &[Run], cell: impl Fn(&Run) -> Markup) -> Markup {
+    html! { tr { th scope="row" { (name) } @for run in runs { td { (cell(run)) } } } }
+}
+
+fn phase(run: &Run) -> String {
+    match run.phase {
+        Phase::Waiting => "waits".to_owned(),
+        Phase::Sending => format!("sending, {} s with {}", run.seconds, run.senders),
+        Phase::Counting => "being counted".to_owned(),
+        Phase::Done => "done".to_owned(),
+    }
+}
+
+/// On the direct paths nothing is left to wait for.
+fn counted(run: &Run) -> String {
+    if run.path == "message" {
+        return or_dash(run.counted_s, seconds);
+    }
+    or_dash(run.counted_s, |_| "with the answer".to_owned())
+}
+
+fn rate(run: &Run) -> Option<f64> {
+    (run.sent_s > 0.0).then(|| run.accepted as f64 / run.sent_s)
+}
+
+fn each(run: &Run, whole: Option<f64>) -> Option<f64> {
+    whole.filter(|_| run.accepted > 0).map(|whole| whole / run.accepted as f64)
+}

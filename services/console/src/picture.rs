@@ -1,0 +1,370 @@
+//! What the last two minutes of samples say: rates, percentiles, and what is away since when.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::collect::Found;
+use crate::load;
+use crate::openmetrics::{Histogram, Samples};
+use crate::sample::{Depths, Sample};
+use crate::scrape::Scraped;
+use crate::statistics::Costly;
+
+/// Samples that are kept, and places of a plot.
+pub(crate) const KEPT: usize = 121;
+/// Percentiles and means are those of this time.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The write paths, as the Blogs API calls them.
+pub(crate) const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
+
+/// Samples, the newest last, and since when each server has been away.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    samples: VecDeque<Sample>,
+    away_since: [Option<Timestamp>; SERVERS.len()],
+}
+
+/// Everything that a page shows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Picture {
+    /// When it was seen; none before the first look.
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) paths: Vec<Path>,
+    pub(crate) message: Message,
+    pub(crate) database: Database,
+    /// Sessions that are executing something, by role, on average over the last minute.
+    pub(crate) busy: Vec<(String, f64)>,
+    /// What is costly to ask for, as it last was, and when.
+    pub(crate) costly: Option<(Timestamp, Costly)>,
+    pub(crate) load: load::Status,
+}
+
+/// What everything depends on: five things that can be away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    /// What its being away means.
+    pub(crate) meaning: &'static str,
+    /// Since when it does not answer.
+    pub(crate) away_since: Option<Timestamp>,
+    /// Why, or how many processes there are.
+    pub(crate) note: String,
+}
+
+/// One write path.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Path {
+    pub(crate) name: &'static str,
+    /// Events accepted in a second, look by look.
+    pub(crate) accepted: Vec<Option<f64>>,
+    /// Events accepted since the processes began.
+    pub(crate) accepted_total: Option<f64>,
+    /// Seconds until half, 95 and 99 of 100 requests were accepted.
+    pub(crate) accept_s: [Option<f64>; 3],
+    /// Transactions in a second that this path made.
+    pub(crate) commits: Option<f64>,
+    /// Events in one of them.
+    pub(crate) events_per_commit: Option<f64>,
+}
+
+/// What only the path of messages has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Message {
+    pub(crate) depths: Option<Depths>,
+    /// Envelopes that wait, look by look.
+    pub(crate) depth: Vec<Option<f64>>,
+    pub(crate) events_per_envelope: Option<f64>,
+    pub(crate) envelopes_per_batch: Option<f64>,
+    /// Seconds from the oldest envelope of a batch to its commit: half, and 99 of 100 batches.
+    pub(crate) freshness_s: [Option<f64>; 2],
+    /// Envelopes in the outbox.
+    pub(crate) outbox: Option<f64>,
+}
+
+/// The whole database.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Database {
+    /// Commits in a second, look by look.
+    pub(crate) commits: Vec<Option<f64>>,
+    /// Bytes of WAL in a second, look by look.
+    pub(crate) wal: Vec<Option<f64>>,
+    /// The share of updates of counters that touched no index, since the statistics began.
+    pub(crate) hot: Option<f64>,
+}
+
+/// A server, what its being away means, and how a sample tells.
+struct Known {
+    name: &'static str,
+    meaning: &'static str,
+    look: fn(&Sample) -> Result<String, String>,
+}
+
+const SERVERS: [Known; 5] = [
+    Known {
+        name: "Postgres",
+        meaning: "Views, likes and shares go on through RabbitMQ, which keeps them; whatever needs the database is refused.",
+        look: |sample| sample.database.as_ref().map(|_| "answers".to_owned()).map_err(Clone::clone),
+    },
+    Known {
+        name: "RabbitMQ",
+        meaning: "What is accepted is kept in the outbox, and sent when RabbitMQ is back.",
+        look: |sample| sample.queues.as_ref().map(|_| "answers".to_owned()).map_err(Clone::clone),
+    },
+    Known { name: "Blogs API", meaning: "Nothing is accepted.", look: |sample| processes(&sample.api) },
+    Known {
+        name: "Analytics worker",
+        meaning: "The queue keeps what is accepted; it is counted when a worker is back.",
+        look: |sample| processes(&sample.worker),
+    },
+    Known {
+        name: "Notification worker",
+        meaning: "Followers are told of new blogs when a worker is back.",
+        look: |sample| processes(&sample.notifier),
+    },
+];
+
+impl History {
+    /// Takes the newest look.
+    pub(crate) fn push(&mut self, sample: Sample) {
+        for (since, known) in self.away_since.iter_mut().zip(&SERVERS) {
+            match (known.look)(&sample) {
+                Ok(_) => *since = None,
+                Err(_) => *since = since.or(Some(sample.time)),
+            }
+        }
+        self.samples.push_back(sample);
+        if self.samples.len() > KEPT {
+            self.samples.pop_front();
+        }
+    }
+
+    /// How something grew in a second, between each look and the one before.
+    fn rates(&self, count: impl Fn(&Sample, &Sample) -> Option<f64>) -> Vec<Option<f64>> {
+        let pairs = self.samples.iter().zip(self.samples.iter().skip(1));
+        pairs.map(|(before, now)| per_second(before, now, &count)).collect()
+    }
+
+    /// The newest look, and the oldest of the last ten seconds.
+    fn window(&self) -> Option<(&Sample, &Sample)> {
+        let now = self.samples.back()?;
+        let before = self.samples.iter().find(|sample| now.at.duration_since(sample.at) <= WINDOW)?;
+        (before.at < now.at).then_some((before, now))
+    }
+}
+
+impl Picture {
+    /// What the history shows now.
+    pub(crate) fn of(history: &History, found: &Found, load: load::Status) -> Self {
+        let Some(newest) = history.samples.back() else { return Self { load, ..Self::default() } };
+        let servers = SERVERS.iter().zip(history.away_since).map(|(known, away_since)| Server {
+            name: known.name,
+            meaning: known.meaning,
+            away_since,
+            note: (known.look)(newest).unwrap_or_else(|reason| reason),
+        });
+        Self {
+            time: Some(newest.time),
+            servers: servers.collect(),
+            paths: PATHS.map(|path| Path::of(history, newest, path)).into(),
+            message: Message::of(history, newest),
+            database: Database::of(history, newest),
+            busy: found.busy(),
+            costly: found.costly.clone(),
+            load,
+        }
+    }
+}
+
+impl Path {
+    fn of(history: &History, newest: &Sample, name: &'static str) -> Self {
+        let labels = [("path", name)];
+        let accepted = |samples: &Samples| samples.sum("engagement_accepted_total", &labels);
+        let window = history.window();
+        let took = window.and_then(|(before, now)| {
+            grown_histogram(&before.api, &now.api, |samples| {
+                samples.histogram("engagement_accept_seconds", &labels)
+            })
+        });
+        let transactions = window.and_then(|(before, now)| transactions(before, now, name));
+        Self {
+            name,
+            accepted: history.rates(|before, now| grown(&before.api, &now.api, accepted)),
+            accepted_total: newest.api.samples.as_ref().map(accepted),
+            accept_s: [0.5, 0.95, 0.99].map(|share| took.as_ref().and_then(|took| took.quantile(share))),
+            commits: window.and_then(|(before, now)| {
+                per_second(before, now, &|before, now| Some(transactions_of(before, now, name)?.count()))
+            }),
+            events_per_commit: transactions.as_ref().and_then(Histogram::mean),
+        }
+    }
+}
+
+impl Message {
+    fn of(history: &History, newest: &Sample) -> Self {
+        let window = history.window();
+        let mean_of = |scraped: fn(&Sample) -> &Scraped, name: &'static str| {
+            let (before, now) = window?;
+            grown_histogram(scraped(before), scraped(now), |samples| samples.histogram(name, &[]))?.mean()
+        };
+        let freshness = window.and_then(|(before, now)| {
+            grown_histogram(&before.worker, &now.worker, |samples| {
+                samples.histogram("commonplace_worker_freshness_seconds", &[])
+            })
+        });
+        let depth = |sample: &Sample| sample.queues.as_ref().ok().map(|depths| f64::from(depths.engagement));
+        Self {
+            depths: newest.queues.as_ref().ok().copied(),
+            depth: history.samples.iter().skip(1).map(depth).collect(),
+            events_per_envelope: mean_of(|sample| &sample.api, "broker_envelope_events"),
+            envelopes_per_batch: mean_of(|sample| &sample.worker, "commonplace_worker_batch_envelopes"),
+            freshness_s: [0.5, 0.99].map(|share| freshness.as_ref().and_then(|times| times.quantile(share))),
+            outbox: newest.api.samples.as_ref().map(|samples| samples.max("outbox_envelopes")),
+        }
+    }
+}
+
+impl Database {
+    fn of(history: &History, newest: &Sample) -> Self {
+        let grown = |count: fn(&crate::statistics::Database) -> i64| {
+            history.rates(move |before, now| {
+                let (before, now) = (before.database.as_ref().ok()?, now.database.as_ref().ok()?);
+                Some((count(now) - count(before)) as f64)
+            })
+        };
+        let now = newest.database.as_ref().ok().filter(|now| now.updates > 0);
+        Self {
+            commits: grown(|database| database.commits),
+            wal: grown(|database| database.wal_bytes),
+            hot: now.map(|now| now.hot_updates as f64 / now.updates as f64),
+        }
+    }
+}
+
+/// The transactions that a path made between two looks, by the events in them: those of the workers are the path of
+/// messages'.
+pub(crate) fn transactions(before: &Sample, now: &Sample, path: &str) -> Option<Histogram> {
+    transactions_of(before, now, path)
+}
+
+fn transactions_of(before: &Sample, now: &Sample, path: &str) -> Option<Histogram> {
+    if path == "message" {
+        let batches = |samples: &Samples| samples.histogram("commonplace_worker_batch_events", &[]);
+        return grown_histogram(&before.worker, &now.worker, batches);
+    }
+    let labels = [("path", path)];
+    let transactions = |samples: &Samples| samples.histogram("engagement_transaction_events", &labels);
+    grown_histogram(&before.api, &now.api, transactions)
+}
+
+/// How a number grew between two looks at the same processes. One that became smaller began anew: nothing is known.
+pub(crate) fn grown(before: &Scraped, now: &Scraped, number: impl Fn(&Samples) -> f64) -> Option<f64> {
+    let (before, now) = same(before, now)?;
+    Some(number(now) - number(before)).filter(|grown| *grown >= 0.0)
+}
+
+fn grown_histogram(
+    before: &Scraped,
+    now: &Scraped,
+    histogram: impl Fn(&Samples) -> Histogram,
+) -> Option<Histogram> {
+    let (before, now) = same(before, now)?;
+    let (before, now) = (histogram(before), histogram(now));
+    (now.count() >= before.count()).then(|| now.since(&before))
+}
+
+fn same<'a>(before: &'a Scraped, now: &'a Scraped) -> Option<(&'a Samples, &'a Samples)> {
+    (before.answered == now.answered).then_some(())?;
+    Some((before.samples.as_ref()?, now.samples.as_ref()?))
+}
+
+fn per_second(
+    before: &Sample,
+    now: &Sample,
+    count: &impl Fn(&Sample, &Sample) -> Option<f64>,
+) -> Option<f64> {
+    let seconds = now.at.duration_since(before.at).as_secs_f64();
+    Some(count(before, now)? / seconds).filter(|rate| rate.is_finite())
+}
+
+fn processes(scraped: &Scraped) -> Result<String, String> {
+    match (scraped.answered, scraped.silent) {
+        (0, 0) => Err("no address is known".to_owned()),
+        (0, _) => Err("no answer".to_owned()),
+        (1, 0) => Ok("1 process".to_owned()),
+        (answered, 0) => Ok(format!("{answered} processes")),
+        (answered, silent) => Ok(format!("{answered} of {} processes", answered + silent)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn scraped(text: &str) -> Scraped {
+        Scraped { samples: Some(Samples::parse(text)), answered: 1, silent: 0 }
+    }
+
+    fn sample(at: Instant, api: Scraped, queues: Result<Depths, String>) -> Sample {
+        Sample {
+            at,
+            time: Timestamp::now(),
+            api,
+            worker: Scraped::default(),
+            notifier: Scraped::default(),
+            database: Err("away".to_owned()),
+            queues,
+        }
+    }
+
+    fn history(accepted: &[Option<u32>]) -> History {
+        let begun = Instant::now();
+        let mut history = History::default();
+        for (second, accepted) in (0_u64..).zip(accepted) {
+            let api = accepted.map_or_else(Scraped::default, |n| {
+                scraped(&format!("engagement_accepted_total{{path=\"message\"}} {n}"))
+            });
+            let depths = Depths { engagement: 7, dead: 0, blogs: 0 };
+            history.push(sample(begun + Duration::from_secs(second), api, Ok(depths)));
+        }
+        history
+    }
+
+    #[test]
+    fn a_rate_is_known_between_two_looks_at_the_same_processes() {
+        let history = history(&[Some(5), Some(15), Some(15), None, Some(20), Some(3), Some(4)]);
+        let picture = Picture::of(&history, &Found::default(), load::Status::default());
+        let known = [Some(10.0), Some(0.0), None, None, None, Some(1.0)];
+        assert_eq!(picture.paths[0].accepted, known);
+        assert_eq!(picture.paths[1].accepted[0], Some(0.0), "a path that nobody took is not unknown");
+        assert_eq!(picture.message.depths.unwrap().engagement, 7);
+    }
+
+    #[test]
+    fn what_is_away_is_away_since_it_was_first_seen_so() {
+        let mut history = history(&[Some(1)]);
+        let since = history.samples[0].time;
+        let picture = |history: &History| Picture::of(history, &Found::default(), load::Status::default());
+        let away = |picture: &Picture| -> Vec<(&'static str, Option<Timestamp>)> {
+            picture.servers.iter().map(|server| (server.name, server.away_since)).collect()
+        };
+        history.push(sample(Instant::now(), Scraped::default(), Err("refused".to_owned())));
+        let second = history.samples[1].time;
+        let expected = [
+            ("Postgres", Some(since)),
+            ("RabbitMQ", Some(second)),
+            ("Blogs API", Some(second)),
+            ("Analytics worker", Some(since)),
+            ("Notification worker", Some(since)),
+        ];
+        assert_eq!(away(&picture(&history)), expected);
+        assert_eq!(picture(&history).servers[1].note, "refused");
+        history.push(sample(Instant::now(), scraped(""), Ok(Depths { engagement: 0, dead: 0, blogs: 0 })));
+        assert_eq!(away(&picture(&history))[1..3], [("RabbitMQ", None), ("Blogs API", None)]);
+    }
+}

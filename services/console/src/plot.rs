@@ -1,0 +1,108 @@
+//! A line over time, drawn on the server: no script, no library, as sharp as the screen is.
+
+use std::fmt::Write;
+
+use maud::{Markup, html};
+
+/// In units of the drawing; it is stretched to the width that there is.
+const WIDTH: f64 = 300.0;
+const HEIGHT: f64 = 64.0;
+/// Room for the thickness of the line.
+const MARGIN: f64 = 2.0;
+
+/// Values in the order of time, the newest last, on a scale from nothing to the highest of them and of `at_least`. Gaps are
+/// where nothing is known. `label` says to those who do not see it what it shows.
+pub(crate) fn line(values: &[Option<f64>], places: usize, at_least: f64, label: &str) -> Markup {
+    let highest = values.iter().flatten().copied().fold(at_least, f64::max);
+    let points = points(values, places, highest);
+    html! {
+        svg.plot viewBox={"0 0 " (WIDTH) " " (HEIGHT)} preserveAspectRatio="none" role="img" aria-label=(label) {
+            line.grid x1="0" x2=(WIDTH) y1=(MARGIN) y2=(MARGIN) {}
+            line.grid x1="0" x2=(WIDTH) y1=(HEIGHT - MARGIN) y2=(HEIGHT - MARGIN) {}
+            @for run in &points {
+                path.area d=(area(run)) {}
+                path.stroke d=(stroke(run)) {}
+            }
+        }
+    }
+}
+
+/// Parts of a whole, side by side; each has a class of its own.
+pub(crate) fn shares(parts: &[(usize, f64)], label: &str) -> Markup {
+    let whole: f64 = parts.iter().map(|(_, share)| share).sum();
+    let mut end = 0.0;
+    let bars = parts.iter().map(|&(class, share)| {
+        let width = if whole > 0.0 { share / whole * WIDTH } else { 0.0 };
+        let begin = end;
+        end += width;
+        (class, format!("{begin:.2}"), format!("{width:.2}"))
+    });
+    html! {
+        svg.shares viewBox={"0 0 " (WIDTH) " 12"} preserveAspectRatio="none" role="img" aria-label=(label) {
+            @for (class, begin, width) in bars {
+                rect class={"part-" (class)} x=(begin) y="0" width=(width) height="12" {}
+            }
+        }
+    }
+}
+
+/// Runs of values without a gap, as points.
+fn points(values: &[Option<f64>], places: usize, highest: f64) -> Vec<Vec<(f64, f64)>> {
+    let step = WIDTH / (places.max(2) - 1) as f64;
+    let first = places.saturating_sub(values.len());
+    let mut runs: Vec<Vec<(f64, f64)>> = vec![Vec::new()];
+    for (place, value) in values.iter().enumerate() {
+        match value {
+            Some(value) if value.is_finite() => {
+                let share = if highest > 0.0 { (value / highest).clamp(0.0, 1.0) } else { 0.0 };
+                let point =
+                    ((first + place) as f64 * step, HEIGHT - MARGIN - share * (HEIGHT - 2.0 * MARGIN));
+                if let Some(run) = runs.last_mut() {
+                    run.push(point);
+                }
+            }
+            _ => runs.push(Vec::new()),
+        }
+    }
+    runs.retain(|run| !run.is_empty());
+    runs
+}
+
+fn stroke(run: &[(f64, f64)]) -> String {
+    let mut path = String::new();
+    for (place, (x, y)) in run.iter().enumerate() {
+        // Writing to a string does not fail.
+        let _infallible = write!(path, "{}{x:.1} {y:.1}", if place == 0 { "M" } else { "L" });
+    }
+    path
+}
+
+fn area(run: &[(f64, f64)]) -> String {
+    let (Some((begin, _)), Some((end, _))) = (run.first(), run.last()) else { return String::new() };
+    format!("{}L{end:.1} {HEIGHT}L{begin:.1} {HEIGHT}Z", stroke(run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_drawn_from_the_right_edge_and_gaps_are_gaps() {
+        let drawn = points(&[Some(0.0), None, Some(5.0), Some(10.0)], 5, 10.0);
+        assert_eq!(drawn, [vec![(75.0, 62.0)], vec![(225.0, 32.0), (300.0, 2.0)]]);
+        assert_eq!(stroke(&drawn[1]), "M225.0 32.0L300.0 2.0");
+    }
+
+    #[test]
+    fn nothing_is_drawn_of_nothing() {
+        assert!(points(&[], 10, 0.0).is_empty());
+        let drawn = line(&[None, Some(f64::NAN)], 2, 0.0, "a \"label\"").into_string();
+        assert!(drawn.contains("aria-label=\"a &quot;label&quot;\""), "{drawn}");
+    }
+
+    #[test]
+    fn shares_fill_the_width() {
+        let drawn = shares(&[(0, 1.0), (1, 3.0)], "x").into_string();
+        assert!(drawn.contains("x=\"75.00\"") && drawn.contains("width=\"225.00\""), "{drawn}");
+    }
+}

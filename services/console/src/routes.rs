@@ -1,0 +1,180 @@
+//! What the console answers: the page, the stream of its changes, and the buttons.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use futures_util::Stream;
+use maud::Markup;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::load::{Load, Order};
+use crate::picture::Picture;
+use crate::settings::AccessSettings;
+use crate::{access, page};
+
+/// Everything is served from here; there is no script or style in the page itself.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const STYLE: &str = include_str!("../assets/console.css");
+const SCRIPT: &str = include_str!("../assets/console.js");
+const ICON: &str = include_str!("../assets/icon.svg");
+
+/// What handlers can reach; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Console {
+    access: Arc<AccessSettings>,
+    pictures: watch::Receiver<Arc<Picture>>,
+    load: Load,
+    shutdown: CancellationToken,
+}
+
+impl Console {
+    pub(crate) fn new(
+        access: AccessSettings,
+        pictures: watch::Receiver<Arc<Picture>>,
+        load: Load,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { access: Arc::new(access), pictures, load, shutdown }
+    }
+
+    /// Who may look.
+    pub(crate) fn access(&self) -> &AccessSettings {
+        &self.access
+    }
+}
+
+/// The routes, but for those of operations.
+pub(crate) fn routes(console: Console, body_bytes_max: usize) -> Router {
+    Router::new()
+        .route("/", get(show))
+        .route("/events", get(events))
+        .route("/load", get(stand_still).post(start))
+        .route("/load/stop", post(stop))
+        .route(access::SIGN_IN, get(ask).post(sign_in))
+        .route("/assets/console.css", get(async || asset("text/css; charset=utf-8", STYLE)))
+        .route("/assets/console.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/assets/icon.svg", get(async || asset("image/svg+xml", ICON)))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / is the console\n"))
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(from_fn_with_state(console.clone(), access::check))
+        .layer(from_fn(headers))
+        .with_state(console)
+}
+
+async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn show(State(console): State<Console>) -> Markup {
+    let picture = Arc::clone(&console.pictures.borrow());
+    page::whole(&picture, console.load.settings())
+}
+
+/// The buttons alone, on a page that does not reload itself: for those without script.
+async fn stand_still(State(console): State<Console>) -> Markup {
+    page::load_alone(console.load.settings())
+}
+
+/// The parts of the page that have changed since this browser was last told, as often as there is a new picture. It ends
+/// with the service.
+async fn events(State(console): State<Console>) -> Response {
+    let stream = Sse::new(changes(console)).keep_alive(KeepAlive::default());
+    let mut response = stream.into_response();
+    // A proxy in between must pass each event on at once.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn changes(console: Console) -> impl Stream<Item = Result<Event, Infallible>> {
+    let Console { mut pictures, shutdown, .. } = console;
+    pictures.mark_changed();
+    let told: HashMap<&'static str, String> = HashMap::new();
+    futures_util::stream::unfold((pictures, told, shutdown), async |(mut pictures, mut told, shutdown)| {
+        let changed = shutdown.run_until_cancelled(pictures.changed()).await?;
+        changed.ok()?;
+        let picture = Arc::clone(&pictures.borrow_and_update());
+        let mut news: HashMap<&'static str, String> = HashMap::new();
+        for (part, markup) in page::parts(&picture) {
+            let text = markup.into_string();
+            if told.get(part) != Some(&text) {
+                told.insert(part, text.clone());
+                news.insert(part, text);
+            }
+        }
+        // Text by name is always JSON.
+        let data = serde_json::to_string(&news).unwrap_or_default();
+        Some((Ok(Event::default().event("parts").data(data)), (pictures, told, shutdown)))
+    })
+}
+
+async fn start(State(console): State<Console>, headers: HeaderMap, body: Bytes) -> Response {
+    let fields: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
+    let number = |name: &str| {
+        let text = fields.get(name).map(String::as_str).unwrap_or_default();
+        text.parse::<u32>().map_err(|_| format!("{name} must be a number"))
+    };
+    let ordered = number("seconds").and_then(|seconds| {
+        let path = fields.get("path").cloned().unwrap_or_default();
+        Ok(Order { path, seconds, senders: number("senders")? })
+    });
+    let started = ordered.and_then(|order| console.load.start(&order));
+    answer(&console, &headers, started.err())
+}
+
+async fn stop(State(console): State<Console>, headers: HeaderMap) -> Response {
+    console.load.stop();
+    answer(&console, &headers, None)
+}
+
+/// The script takes a sentence or nothing; a form is led back to the page, or shown why not.
+fn answer(console: &Console, headers: &HeaderMap, refusal: Option<String>) -> Response {
+    let is_script = headers.get("x-requested-with").is_some();
+    match refusal {
+        None if is_script => StatusCode::NO_CONTENT.into_response(),
+        // Without a fragment: the page would not reload itself at an address that has one.
+        None => Redirect::to("/").into_response(),
+        Some(refusal) if is_script => (StatusCode::UNPROCESSABLE_ENTITY, refusal).into_response(),
+        Some(refusal) => {
+            let page = page::refused(console.load.settings(), &refusal);
+            (StatusCode::UNPROCESSABLE_ENTITY, page).into_response()
+        }
+    }
+}
+
+async fn ask() -> Markup {
+    page::sign_in(None)
+}
+
+async fn sign_in(State(console): State<Console>, body: Bytes) -> Response {
+    let sent = url::form_urlencoded::parse(&body).find(|(name, _)| name == "token");
+    let sent = sent.map(|(_, token)| token.trim().to_owned()).unwrap_or_default();
+    match access::cookie_for(console.access(), &sent) {
+        Some(cookie) => ([cookie], Redirect::to("/")).into_response(),
+        None => (StatusCode::FORBIDDEN, page::sign_in(Some("That is not the token."))).into_response(),
+    }
+}
+
+fn asset(media_type: &'static str, content: &'static str) -> Response {
+    let headers = [(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-cache")];
+    (headers, content).into_response()
+}

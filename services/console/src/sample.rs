@@ -1,0 +1,117 @@
+//! One look at everything that is cheap to look at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Probe, Queue};
+use database::Pool;
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::scrape::{Scraped, scrape};
+use crate::settings::{ScrapeSettings, Settings};
+use crate::statistics::{self, Database};
+
+/// A server that has not answered by then is away, as far as a live view is concerned.
+const ANSWER_WITHIN: Duration = Duration::from_millis(2000);
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub(crate) at: Instant,
+    pub(crate) time: Timestamp,
+    pub(crate) api: Scraped,
+    pub(crate) worker: Scraped,
+    pub(crate) notifier: Scraped,
+    /// Or why the database did not say.
+    pub(crate) database: Result<Database, String>,
+    /// Or why RabbitMQ did not say.
+    pub(crate) queues: Result<Depths, String>,
+}
+
+/// Deliveries that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Depths {
+    /// Envelopes for the Analytics workers.
+    pub(crate) engagement: u32,
+    /// What RabbitMQ has given up.
+    pub(crate) dead: u32,
+    /// Events of blogs for the Notification workers.
+    pub(crate) blogs: u32,
+}
+
+/// Takes samples; clones share the connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Sampler {
+    settings: ScrapeSettings,
+    broker: broker::Settings,
+    client: reqwest::Client,
+    pool: Pool,
+    probe: Arc<Mutex<Option<Probe>>>,
+}
+
+impl Sampler {
+    pub(crate) fn new(settings: &Settings, client: reqwest::Client, pool: Pool) -> Self {
+        Self {
+            settings: settings.scrape.clone(),
+            broker: settings.broker.clone(),
+            client,
+            pool,
+            probe: Arc::default(),
+        }
+    }
+
+    /// Looks at everything at once.
+    pub(crate) async fn take(&self) -> Sample {
+        let within = self.settings.timeout();
+        let (api, worker, notifier, database, queues) = tokio::join!(
+            scrape(&self.client, &self.settings.blogs_api, within),
+            scrape(&self.client, &self.settings.analytics_worker, within),
+            scrape(&self.client, &self.settings.notification_worker, within),
+            self.database(),
+            self.queues(),
+        );
+        Sample { at: Instant::now(), time: Timestamp::now(), api, worker, notifier, database, queues }
+    }
+
+    async fn database(&self) -> Result<Database, String> {
+        match timeout(ANSWER_WITHIN, statistics::database(&self.pool)).await {
+            Ok(looked) => looked.map_err(|error| reason(&error)),
+            Err(_) => Err("no answer".to_owned()),
+        }
+    }
+
+    async fn queues(&self) -> Result<Depths, String> {
+        let mut probe = self.probe.lock().await;
+        let looked = match timeout(ANSWER_WITHIN, depths(&mut probe, &self.broker)).await {
+            Ok(looked) => looked.map_err(|error| reason(&error)),
+            Err(_) => Err("no answer".to_owned()),
+        };
+        if looked.is_err() {
+            *probe = None;
+        }
+        looked
+    }
+}
+
+async fn depths(kept: &mut Option<Probe>, settings: &broker::Settings) -> Result<Depths, broker::Error> {
+    let probe = match kept {
+        Some(probe) => probe,
+        None => kept.insert(Probe::open(settings).await?),
+    };
+    Ok(Depths {
+        engagement: probe.depth(Queue::Engagement).await?,
+        dead: probe.depth(Queue::EngagementDead).await?,
+        blogs: probe.depth(Queue::Blogs).await?,
+    })
+}
+
+/// The first cause: what people recognise.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,95 @@
+//! The process: what is started, and how it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use database::Pool;
+use prometheus_client::registry::Registry;
+use runtime::health::{Health, ReadyRule};
+use runtime::metrics::operations_router;
+use runtime::shutdown::together;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::collect::{self, Findings};
+use crate::load::Load;
+use crate::picture::Picture;
+use crate::routes::{self, Console};
+use crate::sample::Sampler;
+use crate::settings::Settings;
+
+/// A console that is about to run.
+pub struct Service {
+    settings: Settings,
+    listener: TcpListener,
+    pool: Pool,
+}
+
+impl Service {
+    /// Checks the settings and takes the port. Nothing that it looks at needs to be there yet.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        settings.validate()?;
+        let pool = Pool::new(&settings.database, "console")?;
+        database::check_connections_at_start(&pool, &settings.database).await?;
+        let address = settings.http.address;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listening on {address} (http.address)"))?;
+        Ok(Self { settings, listener, pool })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// Never: a listener that is bound has an address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.settings.http.address)
+    }
+
+    /// Looks and shows until shutdown. A load that is running is stopped.
+    ///
+    /// # Errors
+    /// That a task of it panicked.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let Self { settings, listener, pool } = self;
+        let shutdown = shutdown.child_token();
+        let health = Health::new(ReadyRule::All);
+        health.report("looking", Err("not yet looked".to_owned()));
+        let client = reqwest::Client::builder().no_proxy().build().context("making an HTTP client")?;
+        let sampler = Sampler::new(&settings, client.clone(), pool.clone());
+        let loads = TaskTracker::new();
+        let load = Load::new(&settings.load, sampler.clone(), client, loads.clone(), shutdown.clone());
+        let (pictures, shown) = watch::channel(Arc::new(Picture::default()));
+        let findings = Findings::default();
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(collect::pictures(
+            settings.scrape.every(),
+            sampler,
+            findings.clone(),
+            load.clone(),
+            health.clone(),
+            pictures,
+            shutdown.clone(),
+        ));
+        tasks.spawn(collect::findings(pool, findings, shutdown.clone()));
+        let console = Console::new(settings.access, shown, load, shutdown.clone());
+        let router = routes::routes(console, settings.requests.body_bytes_max)
+            .merge(operations_router(health, Arc::new(Registry::default())));
+        let serving = shutdown.clone();
+        let serve = web::server::serve(listener, router, &settings.requests, serving);
+        let ((), ended) = tokio::join!(serve, together(tasks, &shutdown));
+        shutdown.cancel();
+        loads.close();
+        loads.wait().await;
+        ended.context("looking")
+    }
+}

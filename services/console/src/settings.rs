@@ -1,0 +1,198 @@
+//! The settings of the console and the bounds between them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::Url;
+use web::settings::RequestSettings;
+
+/// Fewest characters of a token: 128 bits in hexadecimal.
+const TOKEN_LENGTH_MIN: usize = 32;
+
+/// Everything the console can be told; the defaults and their reasons stand in `config/console.toml`. What all services
+/// share and this one has no use for may stand beside it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Settings {
+    /// Where it listens.
+    pub http: runtime::settings::HttpSettings,
+    /// What is logged, and how.
+    pub log: runtime::settings::LogSettings,
+    /// The shared database, under the role `console`.
+    pub database: database::Settings,
+    /// RabbitMQ, to ask how deep the queues are.
+    pub broker: broker::Settings,
+    /// What a request may cost.
+    pub requests: RequestSettings,
+    /// Who may look.
+    pub access: AccessSettings,
+    /// What is looked at.
+    pub scrape: ScrapeSettings,
+    /// The load that can be started.
+    pub load: LoadSettings,
+}
+
+/// The `[access]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessSettings {
+    /// Who knows it may look. Empty: browsers of this machine alone.
+    pub token: SecretString,
+    /// Whether the cookie travels over TLS alone.
+    pub secure_cookies: bool,
+}
+
+/// The `[scrape]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScrapeSettings {
+    /// How often to look, in milliseconds.
+    pub every_ms: u64,
+    /// How long a process may take to answer, in milliseconds.
+    pub timeout_ms: u64,
+    /// Base addresses of the Blogs APIs.
+    pub blogs_api: Vec<String>,
+    /// Base addresses of the Analytics workers.
+    pub analytics_worker: Vec<String>,
+    /// Base addresses of the Notification workers.
+    pub notification_worker: Vec<String>,
+}
+
+/// The `[load]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadSettings {
+    /// Whether a load can be started.
+    pub enabled: bool,
+    /// The Blogs API that it goes to.
+    pub api: String,
+    /// The blog that is viewed; 0 is the newest.
+    pub blog_id: i64,
+    /// Most seconds of a path.
+    pub seconds_max: u32,
+    /// Most requests at a time.
+    pub senders_max: u32,
+}
+
+impl Settings {
+    /// Checks every bound, and the bounds that depend on each other.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn validate(&self) -> Result<()> {
+        self.database.validate()?;
+        self.broker.validate()?;
+        self.requests.validate().map_err(anyhow::Error::msg)?;
+        ensure!(self.database.pool_max >= 2, "database.pool_max must be at least 2: one for what is costly");
+        self.access.validate(self.http.address.ip().is_loopback())?;
+        self.scrape.validate()?;
+        self.load.validate()
+    }
+}
+
+impl AccessSettings {
+    /// The token, where one is asked for.
+    pub(crate) fn token(&self) -> Option<&str> {
+        Some(self.token.expose_secret()).filter(|token| !token.is_empty())
+    }
+
+    fn validate(&self, is_loopback: bool) -> Result<()> {
+        match self.token() {
+            Some(token) => ensure!(
+                token.len() >= TOKEN_LENGTH_MIN && token.bytes().all(|byte| byte.is_ascii_graphic()),
+                "access.token must have {TOKEN_LENGTH_MIN} visible ASCII characters or more (openssl rand -hex 32)"
+            ),
+            None => ensure!(
+                is_loopback,
+                "http.address is not of this machine alone, so access.token must be set (openssl rand -hex 32), or \
+                 http.address be 127.0.0.1"
+            ),
+        }
+        Ok(())
+    }
+}
+
+impl ScrapeSettings {
+    /// How often to look.
+    pub(crate) fn every(&self) -> Duration {
+        Duration::from_millis(self.every_ms)
+    }
+
+    /// How long a process may take to answer.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    fn validate(&self) -> Result<()> {
+        ensure!((100..=60_000).contains(&self.every_ms), "scrape.every_ms must be from 100 to 60000");
+        ensure!((10..=60_000).contains(&self.timeout_ms), "scrape.timeout_ms must be from 10 to 60000");
+        for (key, targets) in [
+            ("blogs_api", &self.blogs_api),
+            ("analytics_worker", &self.analytics_worker),
+            ("notification_worker", &self.notification_worker),
+        ] {
+            ensure!(targets.len() <= 32, "scrape.{key} must be at most 32 addresses");
+            for target in targets {
+                base(&format!("scrape.{key}"), target)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LoadSettings {
+    fn validate(&self) -> Result<()> {
+        base("load.api", &self.api)?;
+        ensure!((1..=600).contains(&self.seconds_max), "load.seconds_max must be from 1 to 600");
+        ensure!((1..=1024).contains(&self.senders_max), "load.senders_max must be from 1 to 1024");
+        ensure!(self.blog_id >= 0, "load.blog_id must be a blog's id, or 0 for the newest");
+        Ok(())
+    }
+}
+
+/// An address of a process, without a path.
+fn base(key: &str, text: &str) -> Result<()> {
+    let sentence = || format!("{key}: {text:?} must be http://host:port");
+    let url = Url::parse(text).with_context(sentence)?;
+    ensure!(url.scheme() == "http" && url.host().is_some() && url.path() == "/", sentence());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::settings::Loader;
+
+    use super::*;
+
+    fn with(key: &'static str, value: &str) -> Result<()> {
+        let loader = Loader::new(crate::DEFAULTS).environment([]).set(key, value);
+        loader.load::<Settings>().unwrap().validate()
+    }
+
+    #[test]
+    fn the_defaults_hold() {
+        with("access.token", "").unwrap();
+    }
+
+    #[test]
+    fn another_address_than_this_machines_needs_a_token() {
+        let refused = with("http.address", "0.0.0.0:8082").unwrap_err().to_string();
+        assert!(refused.contains("access.token must be set"), "{refused}");
+        assert!(with("access.token", "short").is_err());
+        let settings = Loader::new(crate::DEFAULTS)
+            .environment([])
+            .set("http.address", "0.0.0.0:8082")
+            .set("access.token", "0123456789abcdef0123456789abcdef");
+        settings.load::<Settings>().unwrap().validate().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_by_its_key() {
+        for bad in ["", "example.org", "https://example.org", "http://example.org/path", "file:///etc/passwd"]
+        {
+            let refused = with("load.api", bad).unwrap_err().to_string();
+            assert!(refused.contains("load.api"), "{refused}");
+        }
+    }
+}

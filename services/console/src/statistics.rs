@@ -1,0 +1,161 @@
+//! What the database says, each statement with its types.
+
+use database::{Error, Pool, Statement, statement};
+use jiff::Timestamp;
+
+const ACTIVITY: Statement = statement!("activity.sql");
+const DATABASE: Statement = statement!("database.sql");
+const EQUATION: Statement = statement!("equation.sql");
+const FAN_OUTS: Statement = statement!("fan_outs.sql");
+const PARKED: Statement = statement!("parked.sql");
+
+/// Parked events that are looked at.
+pub(crate) const PARKED_MAX: i64 = 10_000;
+
+/// Counts since the database's statistics began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Database {
+    pub(crate) commits: i64,
+    pub(crate) wal_bytes: i64,
+    pub(crate) updates: i64,
+    pub(crate) hot_updates: i64,
+}
+
+/// Both sides of the equation of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Equation {
+    /// Events of the envelopes that the ledger holds.
+    pub(crate) ledger: i64,
+    /// Events of the days that have been dropped from it.
+    pub(crate) dropped_days: i64,
+    pub(crate) kinds: Vec<Kind>,
+}
+
+/// What became of the events of a kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) kind: String,
+    pub(crate) counted: i64,
+    pub(crate) repeat: i64,
+    pub(crate) discarded: i64,
+    pub(crate) parked: i64,
+}
+
+/// Parked events of one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parked {
+    pub(crate) kind: Option<String>,
+    pub(crate) reason: String,
+    pub(crate) sqlstate: Option<String>,
+    pub(crate) events: i64,
+    pub(crate) newest_at: Timestamp,
+}
+
+/// A fan-out and how far it has got.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FanOut {
+    pub(crate) blog_id: i64,
+    pub(crate) state: String,
+    pub(crate) total: i64,
+    pub(crate) looked_at: i64,
+    pub(crate) notified: i64,
+    pub(crate) per_s: f64,
+}
+
+/// What is costly to ask for, and asked for now and then.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Costly {
+    pub(crate) equation: Equation,
+    pub(crate) parked: Vec<Parked>,
+    /// How many parked events were looked at; at [`PARKED_MAX`] there may be more.
+    pub(crate) parked_events: i64,
+    pub(crate) fan_outs: Vec<FanOut>,
+}
+
+/// The cheap numbers.
+pub(crate) async fn database(pool: &Pool) -> Result<Database, Error> {
+    let client = pool.get().await?;
+    let row = DATABASE.query_one(&client, &[]).await?;
+    Ok(Database {
+        commits: row.get("commits"),
+        wal_bytes: row.get("wal_bytes"),
+        updates: row.get("updates"),
+        hot_updates: row.get("hot_updates"),
+    })
+}
+
+/// Roles that are executing something at this moment, and how many sessions of each.
+pub(crate) async fn activity(pool: &Pool) -> Result<Vec<(String, i64)>, Error> {
+    let client = pool.get().await?;
+    let rows = ACTIVITY.query(&client, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get("role"), row.get("sessions"))).collect())
+}
+
+/// The costly numbers.
+pub(crate) async fn costly(pool: &Pool) -> Result<Costly, Error> {
+    let client = pool.get().await?;
+    let mut equation = Equation::default();
+    for row in EQUATION.query(&client, &[]).await? {
+        (equation.ledger, equation.dropped_days) = (row.get("ledger"), row.get("dropped_days"));
+        if let Some(kind) = row.get("kind") {
+            equation.kinds.push(Kind {
+                kind,
+                counted: row.get("counted"),
+                repeat: row.get("repeat"),
+                discarded: row.get("discarded"),
+                parked: row.get("parked"),
+            });
+        }
+    }
+    let rows = PARKED.query(&client, &[&PARKED_MAX]).await?;
+    let parked_events = rows.first().map_or(0, |row| row.get("looked_at"));
+    let parked = rows.iter().map(|row| Parked {
+        kind: row.get("kind"),
+        reason: row.get("reason"),
+        sqlstate: row.get("sqlstate"),
+        events: row.get("events"),
+        newest_at: row.get("newest_at"),
+    });
+    let parked = parked.collect();
+    let rows = FAN_OUTS.query(&client, &[]).await?;
+    let fan_outs = rows.iter().map(|row| FanOut {
+        blog_id: row.get("blog_id"),
+        state: row.get("state"),
+        total: row.get("total"),
+        looked_at: row.get("looked_at"),
+        notified: row.get("notified"),
+        per_s: row.get("rows_per_s"),
+    });
+    Ok(Costly { equation, parked, parked_events, fan_outs: fan_outs.collect() })
+}
+
+impl Equation {
+    /// Events on the left side.
+    pub(crate) fn taken_in(&self) -> i64 {
+        self.ledger + self.dropped_days
+    }
+
+    /// The right side, kind by kind added up.
+    pub(crate) fn total(&self) -> Kind {
+        let mut total = Kind { kind: "all".to_owned(), ..Kind::default() };
+        for kind in &self.kinds {
+            total.counted += kind.counted;
+            total.repeat += kind.repeat;
+            total.discarded += kind.discarded;
+            total.parked += kind.parked;
+        }
+        total
+    }
+
+    /// Do both sides agree?
+    pub(crate) fn holds(&self) -> bool {
+        self.taken_in() == self.total().sum()
+    }
+}
+
+impl Kind {
+    /// Events of this kind, whatever became of them.
+    pub(crate) fn sum(&self) -> i64 {
+        self.counted + self.repeat + self.discarded + self.parked
+    }
+}

@@ -1,0 +1,19 @@
+-- The neighbours of the next $3 live blogs after $2, in generation $1, and the last of these blogs; null when there was none.
+-- $4: likers looked at, $5: likes of each, $6: neighbours kept. Locks the rows that it makes, which nobody sees yet.
+with blog as materialized (
+  select l.id from blogs.live_blog l where l.id > $2::bigint order by l.id limit $3::bigint),
+ranked as (
+  select p.blog_id, p.neighbour_id, p.similarity,
+         row_number() over (partition by p.blog_id order by p.similarity desc, p.neighbour_id) as place
+  from recommend.pairs_of(array(select b.id from blog b), $4::bigint, $5::bigint) p),
+made as (
+  insert into recommend.neighbour (generation, blog_id, neighbour_ids, similarities)
+  select $1::integer, r.blog_id,
+         array_agg(r.neighbour_id order by r.place), array_agg(r.similarity order by r.place)
+  from ranked r
+  where r.place <= $6::bigint
+  group by r.blog_id
+  order by r.blog_id
+  on conflict (generation, blog_id) do nothing
+  returning 1)
+select (select max(b.id) from blog b) as last_id, (select count(*) from blog b) as blogs, (select count(*) from made) as made

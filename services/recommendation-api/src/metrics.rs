@@ -1,0 +1,50 @@
+//! What the service tells of how it learns; requests are counted by the `web` crate.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// The metrics of one process; clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) learnt_blogs: Counter,
+    pub(crate) rebuilt_blogs: Counter,
+    pub(crate) rebuilds: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) chunk_seconds: Histogram,
+    pub(crate) age_s: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            learnt_blogs: Counter::default(),
+            rebuilt_blogs: Counter::default(),
+            rebuilds: Counter::default(),
+            failures: Counter::default(),
+            chunk_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            age_s: Gauge::default(),
+        };
+        let count = |registry: &mut Registry, name: &str, help: &str, counter: &Counter| {
+            registry.register(name, help, counter.clone());
+        };
+        count(registry, "learnt_blogs", "Blogs whose changed likes were learnt", &metrics.learnt_blogs);
+        count(registry, "rebuilt_blogs", "Blogs that rebuilds have been through", &metrics.rebuilt_blogs);
+        count(registry, "rebuilds", "Generations that were made whole and shown", &metrics.rebuilds);
+        count(
+            registry,
+            "learning_failures",
+            "Turns of learning that failed and are tried again",
+            &metrics.failures,
+        );
+        let chunk = metrics.chunk_seconds.clone();
+        registry.register_with_unit("rebuild_chunk", "Time of one chunk of a rebuild", Unit::Seconds, chunk);
+        registry.register(
+            "learnt_age_s",
+            "How old what readers are shown is, in seconds",
+            metrics.age_s.clone(),
+        );
+        metrics
+    }
+}

@@ -1,0 +1,148 @@
+//! The process: what is started, and how it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use database::Pool;
+use prometheus_client::registry::Registry;
+use runtime::health::{Health, ReadyRule};
+use runtime::shutdown::together;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use web::client_address::TrustedProxies;
+use web::frame::{Frame, HttpMetrics};
+use web::limits::Limits;
+use web::server;
+use web::settings::RequestSettings;
+use web::tokens::{Epochs, Tokens};
+
+use crate::answer::{self, AppState};
+use crate::freshness::Freshness;
+use crate::learn::Learn;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+
+const NAME: &str = "recommendation-api";
+/// Where answers are read from. Ready is who can answer; that nobody learns only degrades.
+const READS: &str = "reads";
+/// Longest wait for the tasks to end after the last request.
+const TASKS_MAX: Duration = Duration::from_secs(10);
+
+const DESCRIPTION: &str = "\
+What readers may like: by what they and others like, whom they follow, and what is popular. Times are RFC 3339 in UTC, and \
+every error is a problem document (RFC 9457). Tokens are those of the Blogs API.
+
+Every answer says of when it is (`as_of`), and whether that is longer ago than it should be (`stale`).";
+
+/// The service, ready to run.
+pub struct Service {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    requests: RequestSettings,
+    limits: Limits,
+    freshness: Freshness,
+    reads: Pool,
+    learn: Learn,
+    health: Health,
+    metrics: Metrics,
+}
+
+impl Service {
+    /// Checks the settings, binds the listener, and makes everything that needs no live server.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        settings.validate()?;
+        let listener = TcpListener::bind(settings.http.address)
+            .await
+            .with_context(|| format!("cannot listen on http.address = {}", settings.http.address))?;
+        let address = listener.local_addr().context("asking for the address that was bound")?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        // What learns has a connection of its own: however many readers wait for theirs, it goes on, and however long it
+        // takes, they do.
+        let learner = database::Settings { pool_max: 1, ..settings.database.clone() };
+        let pool = Pool::new(&learner, NAME)?;
+        let reads = match settings.replica() {
+            Some(replica) => Pool::new(&replica, NAME).context("recommendation.replica_url")?,
+            None => {
+                let rest = settings.database.pool_max - learner.pool_max;
+                Pool::new(&database::Settings { pool_max: rest, ..learner }, NAME)?
+            }
+        };
+        let epochs = Epochs::new(&settings.tokens, reads.clone(), &mut registry);
+        let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
+        let limits = Limits::new(&settings.limits()).map_err(anyhow::Error::msg)?;
+        let http = HttpMetrics::register(&mut registry);
+        let freshness = Freshness::new(settings.recommendation.staleness_max_s);
+        database::check_connections_at_start(&reads, &settings.database).await?;
+        let health = Health::new(ReadyRule::AnyOf(&[READS]));
+        let state = AppState {
+            pool: reads.clone(),
+            freshness: freshness.clone(),
+            tokens: Arc::new(tokens),
+            limits: limits.clone(),
+            trusted_proxies: TrustedProxies(settings.requests.trusted_proxies.as_slice().into()),
+        };
+        let document =
+            web::openapi::base("Commonplace Recommendation API", DESCRIPTION, "Answers can be read");
+        let (product, document) =
+            OpenApiRouter::with_openapi(document).merge(answer::routes(&state)).split_for_parts();
+        let frame = Frame { health: health.clone(), registry, metrics: http, cors: None };
+        let router = frame.around(product.with_state(state), document, &settings.requests);
+        let learn =
+            Learn { settings: settings.learning, pool, health: health.clone(), metrics: metrics.clone() };
+        let requests = settings.requests;
+        Ok(Self { listener, address, router, requests, limits, freshness, reads, learn, health, metrics })
+    }
+
+    /// Where it listens; the port that was given, if 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves and learns until `shutdown`, then finishes the requests under way and returns.
+    ///
+    /// # Errors
+    /// That a task behind the requests panicked; whatever else fails while running is retried or answered.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let Self { listener, address, router, requests, limits, freshness, reads, learn, health, metrics } =
+            self;
+        let (serving, stop) = (shutdown.child_token(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(learn.run(stop.clone()));
+        tasks.spawn(freshness.watch(READS, reads, health, metrics, stop.clone()));
+        tasks.spawn(limits.sweep(stop.clone()));
+        tracing::info!(%address, "listening");
+        let serve = async {
+            server::serve(listener, router, &requests, serving.clone()).await;
+            stop.cancel();
+        };
+        let work = async {
+            // What it waits for besides the tasks' end: a statement of theirs is dropped, and rolled back.
+            let ended = together(tasks, &stop).await;
+            serving.cancel();
+            ended
+        };
+        let both = async { tokio::join!(serve, work) };
+        let after_the_end = async {
+            stop.cancelled().await;
+            tokio::time::sleep(TASKS_MAX).await;
+        };
+        tokio::select! {
+            ((), ended) = both => ended.context("working behind the requests"),
+            () = after_the_end => {
+                tracing::warn!("tasks were still at work when the time to end was over");
+                Ok(())
+            }
+        }
+    }
+}

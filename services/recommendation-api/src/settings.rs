@@ -1,0 +1,177 @@
+//! The settings of the service and the bounds between them.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use runtime::settings::{HttpSettings, LogSettings};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use web::settings::RequestSettings;
+use web::tokens::TokenSettings;
+
+/// Everything that can be set; the defaults and their reasons stand in `config/recommendation-api.toml`. What all services
+/// share and this one has no use for (RabbitMQ, how views are counted) may stand beside it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Settings {
+    /// Where to listen.
+    pub http: HttpSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// The shared database, under the role `recommendation_api`.
+    pub database: database::Settings,
+    /// What a request may cost.
+    pub requests: RequestSettings,
+    /// Which tokens count.
+    pub tokens: TokenSettings,
+    /// How often a client may ask.
+    pub rate_limits: RateSettings,
+    /// Where answers come from.
+    pub recommendation: RecommendationSettings,
+    /// How it learns.
+    pub learning: LearningSettings,
+}
+
+/// The `[rate_limits]` section: here everything is a read.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateSettings {
+    /// Off: nothing is limited.
+    pub enabled: bool,
+    /// Requests a minute.
+    pub read_per_minute: u32,
+    /// Buckets that clients are counted in.
+    pub buckets_max: u32,
+}
+
+/// The `[recommendation]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecommendationSettings {
+    /// A replica that everything is read from, as `database.url`. Empty: there is none.
+    pub replica_url: SecretString,
+    /// Answers from what is older than this are marked as stale, in seconds.
+    pub staleness_max_s: u64,
+}
+
+/// The `[learning]` section.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearningSettings {
+    /// Time between two looks for changed likes, in milliseconds.
+    pub poll_ms: u64,
+    /// Most likes that one look takes in; those of one transaction are never parted.
+    pub changes_max: i64,
+    /// Most blogs that one statement learns.
+    pub blogs_max: usize,
+    /// Most likers of a blog that are looked at.
+    pub likers_max: i64,
+    /// Most likes of an account that are looked at.
+    pub likes_max: i64,
+    /// Neighbours that are kept of each blog.
+    pub neighbours_max: i64,
+    /// Time from one rebuild to the next, in seconds.
+    pub rebuild_interval_s: u64,
+    /// Fewest blogs of a chunk of a rebuild.
+    pub chunk_blogs_min: i64,
+    /// Most blogs of a chunk of a rebuild.
+    pub chunk_blogs_max: i64,
+    /// How long a chunk should take, in milliseconds.
+    pub chunk_target_ms: u64,
+    /// The pause after each chunk, as a share of the time that it took, in percent.
+    pub rest_percent: u32,
+}
+
+impl Settings {
+    /// Checks the bounds, and that they do not contradict each other.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn validate(&self) -> Result<()> {
+        self.database.validate()?;
+        ensure!(
+            self.database.pool_max >= 2,
+            "database.pool_max is {} and must be at least 2: what learns holds one connection, and readers need another",
+            self.database.pool_max
+        );
+        self.requests.validate().map_err(anyhow::Error::msg)?;
+        self.limits().validate().map_err(anyhow::Error::msg)?;
+        within("recommendation.staleness_max_s", self.recommendation.staleness_max_s, 1..=86_400)?;
+        self.learning.validate()
+    }
+
+    /// The limits as the `web` crate has them; nothing here signs in or writes.
+    pub(crate) fn limits(&self) -> web::limits::RateSettings {
+        let RateSettings { enabled, read_per_minute, buckets_max } = self.rate_limits;
+        web::limits::RateSettings {
+            enabled,
+            sign_in_per_minute: read_per_minute,
+            write_per_minute: read_per_minute,
+            read_per_minute,
+            engagement_per_minute: read_per_minute,
+            buckets_max,
+        }
+    }
+
+    /// The `[database]` section for the replica, if there is one.
+    pub(crate) fn replica(&self) -> Option<database::Settings> {
+        let url = self.recommendation.replica_url.clone();
+        (!url.expose_secret().is_empty()).then(|| database::Settings { url, ..self.database.clone() })
+    }
+}
+
+impl LearningSettings {
+    fn validate(self) -> Result<()> {
+        within("learning.poll_ms", self.poll_ms, 10..=60_000)?;
+        within("learning.changes_max", self.changes_max, 1..=100_000)?;
+        within("learning.blogs_max", self.blogs_max, 1..=10_000)?;
+        within("learning.likers_max", self.likers_max, 1..=100_000)?;
+        within("learning.likes_max", self.likes_max, 1..=1000)?;
+        within("learning.neighbours_max", self.neighbours_max, 1..=200)?;
+        within("learning.rebuild_interval_s", self.rebuild_interval_s, 60..=30 * 86_400)?;
+        within("learning.chunk_blogs_max", self.chunk_blogs_max, 1..=100_000)?;
+        within("learning.chunk_blogs_min", self.chunk_blogs_min, 1..=self.chunk_blogs_max)?;
+        // The role's statement_timeout is 10 s; a chunk must stay far from it, also when it suddenly takes ten times as long.
+        within("learning.chunk_target_ms", self.chunk_target_ms, 1..=1000)?;
+        within("learning.rest_percent", self.rest_percent, 0..=10_000)
+    }
+
+    pub(crate) fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
+    }
+}
+
+fn within<T: PartialOrd + Display + Copy>(name: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
+    let (low, high) = (range.start(), range.end());
+    ensure!(range.contains(&value), "{name} is {value} and must be between {low} and {high}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::settings::Loader;
+
+    use super::*;
+
+    #[test]
+    fn bounds_are_named() {
+        let settings = |key: &'static str, value: i64| -> Settings {
+            Loader::new(crate::DEFAULTS).environment([]).set(key, value).load().unwrap()
+        };
+        settings("learning.poll_ms", 1000).validate().unwrap();
+        for (key, value) in [
+            ("database.pool_max", 1),
+            ("requests.timeout_ms", 0),
+            ("rate_limits.read_per_minute", 0),
+            ("recommendation.staleness_max_s", 0),
+            ("learning.poll_ms", 0),
+            ("learning.neighbours_max", 201),
+            ("learning.chunk_blogs_min", 1_000_000),
+            ("learning.chunk_target_ms", 5000),
+        ] {
+            let said = settings(key, value).validate().unwrap_err().to_string();
+            assert!(said.contains(key), "{key} = {value}: {said}");
+        }
+    }
+}

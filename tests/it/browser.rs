@@ -1,0 +1,171 @@
+//! The pages as people get them: in a real browser without a screen. Every test ends by looking at what the browser
+//! complained of, and nothing waits for time: only for what should be there.
+
+mod console;
+mod readers;
+mod screenshots;
+mod security;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+
+use serde_json::{Value, json};
+use stack::Browser;
+use thirtyfour::LoggingPrefsLogLevel;
+use thirtyfour::common::capabilities::chromium::ChromiumLikeCapabilities;
+use thirtyfour::prelude::*;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::world::wait_until;
+
+static BROWSER: OnceLock<Mutex<Browser>> = OnceLock::new();
+/// One browser at a time: two cores have servers to run as well.
+static TURNS: Semaphore = Semaphore::const_new(1);
+
+/// A width of phones, a height that shows enough.
+const PHONE: [u32; 2] = [360, 780];
+const DESKTOP: [u32; 2] = [1280, 900];
+
+/// One window of a browser of its own.
+struct Window {
+    driver: WebDriver,
+    _turn: SemaphorePermit<'static>,
+}
+
+impl Window {
+    /// A new browser, as wide as a desk's, with scripts.
+    async fn open() -> Self {
+        let turn = TURNS.acquire().await.unwrap();
+        let (url, program) = tokio::task::spawn_blocking(|| {
+            let browser = BROWSER.get_or_init(|| {
+                let directory = PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/it"));
+                let started = Browser::start(&directory, &mut |step| eprintln!("{step}"));
+                Mutex::new(started.expect("a browser starts"))
+            });
+            let browser = browser.lock().unwrap();
+            (browser.url(), browser.program().to_owned())
+        })
+        .await
+        .unwrap();
+        let mut wanted = DesiredCapabilities::chrome();
+        wanted.set_binary(program.to_str().unwrap()).unwrap();
+        for argument in Browser::ARGUMENTS {
+            wanted.add_arg(argument).unwrap();
+        }
+        wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
+        let driver = WebDriver::new(&url, wanted).await.unwrap();
+        let window = Self { driver, _turn: turn };
+        window.size(DESKTOP).await;
+        window
+    }
+
+    /// The same without scripts.
+    async fn open_without_script() -> Self {
+        let window = Self::open().await;
+        window.cdp("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
+        window
+    }
+
+    async fn cdp(&self, method: &str, parameters: Value) -> Value {
+        self.driver.cdp().send_raw(method, parameters).await.unwrap()
+    }
+
+    /// How large the page's window is.
+    async fn size(&self, [width, height]: [u32; 2]) {
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// What the person prefers: `light` or `dark`.
+    async fn scheme(&self, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.cdp("Emulation.setEmulatedMedia", features).await;
+    }
+
+    async fn go(&self, url: &str) {
+        self.driver.goto(url).await.unwrap();
+    }
+
+    /// What an expression of the page's own language says.
+    async fn js(&self, expression: &str) -> Value {
+        let script = format!("return {expression}");
+        let said = self.driver.execute(script, Vec::new()).await;
+        said.unwrap_or_else(|error| panic!("{expression}: {error}")).json().clone()
+    }
+
+    /// Waits until an expression is true.
+    async fn until(&self, expression: &str) {
+        let is_so = wait_until(async || {
+            // A page that is just being left knows nothing.
+            let said = self.driver.execute(format!("return Boolean({expression})"), Vec::new()).await;
+            said.is_ok_and(|said| said.json() == &Value::Bool(true))
+        });
+        if !is_so.await {
+            panic!("not so: {expression}; the page says: {}", self.text("body").await);
+        }
+    }
+
+    /// The text of the first element.
+    async fn text(&self, css: &str) -> String {
+        let text = self.js(&format!("document.querySelector({css:?})?.innerText ?? ''")).await;
+        text.as_str().unwrap().to_owned()
+    }
+
+    /// A number as the page shows it, without the spaces between thousands.
+    async fn number(&self, css: &str) -> i64 {
+        let text = self.text(css).await;
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or_else(|_| panic!("{css} is no number: {text:?}"))
+    }
+
+    async fn element(&self, css: &str) -> WebElement {
+        let found = self.driver.find(By::Css(css)).await;
+        found.unwrap_or_else(|_| panic!("there is no {css}"))
+    }
+
+    async fn click(&self, css: &str) {
+        self.element(css).await.click().await.unwrap();
+    }
+
+    /// Presses a button whose form leads to another page, and waits for that.
+    async fn submit(&self, css: &str) {
+        let before = self.element("html").await;
+        self.click(css).await;
+        let left = wait_until(async || !before.is_present().await.unwrap_or(false));
+        assert!(left.await, "the page stays");
+        self.loaded().await;
+    }
+
+    /// Waits until the page is whole.
+    async fn loaded(&self) {
+        let whole = wait_until(async || {
+            let state = self.driver.execute("return document.readyState", Vec::new()).await;
+            state.is_ok_and(|state| state.json() == "complete")
+        });
+        assert!(whole.await, "the page does not load");
+    }
+
+    async fn write(&self, css: &str, text: &str) {
+        let element = self.element(css).await;
+        element.clear().await.unwrap();
+        element.send_keys(text).await.unwrap();
+    }
+
+    /// What the browser complained of since it was last asked, but for what `expected` says.
+    async fn complaints(&self, expected: &[&str]) -> Vec<String> {
+        let log = self.driver.browser_log().await.unwrap();
+        log.into_iter()
+            .filter(|entry| entry.level == "SEVERE" || entry.level == "WARNING")
+            .map(|entry| entry.message)
+            .filter(|message| !expected.iter().any(|words| message.contains(words)))
+            .collect()
+    }
+
+    /// Ends it. Nothing must have gone wrong in the browser but what is expected.
+    async fn close(self, expected: &[&str]) {
+        let complaints = self.complaints(expected).await;
+        assert!(complaints.is_empty(), "{complaints:?}");
+        self.driver.quit().await.unwrap();
+    }
+}

@@ -1,0 +1,382 @@
+//! Recommendations: who is told of what and why, how it is learnt, and what happens when that is broken off.
+
+use std::collections::BTreeMap;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::services::Running;
+use crate::world::{World, wait_until};
+
+impl World {
+    /// Sets likes, as (account, blog, liked).
+    async fn set_likes(&self, likes: &[(i64, i64, bool)]) {
+        let accounts: Vec<i64> = likes.iter().map(|like| like.0).collect();
+        let blogs: Vec<i64> = likes.iter().map(|like| like.1).collect();
+        let liked: Vec<bool> = likes.iter().map(|like| like.2).collect();
+        let sql = include_str!("sql/set_likes.sql");
+        self.client().execute(sql, &[&accounts, &blogs, &liked]).await.unwrap();
+    }
+
+    /// Waits until everything that was liked so far has been learnt.
+    async fn learnt(&self) {
+        let xid: i64 = self.value("select pg_current_xact_id()::text::bigint", &[]).await;
+        let learnt = format!("select generation > 0 and applied_xid > {xid} from recommend.progress");
+        self.until(&learnt, true).await;
+    }
+
+    /// Asks for a generation to be made anew, and waits until it is shown.
+    async fn rebuilt(&self) {
+        let before: i32 = self.value("select generation from recommend.progress", &[]).await;
+        self.run("update recommend.progress set wanted_since = now()").await;
+        self.until("select generation from recommend.progress", before + 1).await;
+    }
+
+    /// What readers are shown, by blog, without those that have nobody near them.
+    async fn neighbours(&self) -> BTreeMap<i64, Vec<(i64, f32)>> {
+        let sql = "select n.blog_id, n.neighbour_ids, n.similarities
+                   from recommend.neighbour n join recommend.progress p using (generation)
+                   where cardinality(n.neighbour_ids) > 0";
+        let rows = self.client().query(sql, &[]).await.unwrap();
+        let row = |row: &tokio_postgres::Row| {
+            let (ids, similarities): (Vec<i64>, Vec<f32>) = (row.get(1), row.get(2));
+            (row.get(0), ids.into_iter().zip(similarities).collect())
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// Addresses for blogs that were made without one.
+    async fn addressed(&self) {
+        self.run("insert into blogs.blog_slug (slug, blog_id, is_current) select 'blog-' || id, id, true from blogs.blog").await;
+    }
+}
+
+fn token(account: i64) -> String {
+    let keys = "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==";
+    let settings = web::tokens::TokenSettings {
+        signing_keys: web::tokens::SigningKeys::new(keys),
+        issuer: "commonplace".to_owned(),
+        lifetime_s: 3600,
+        epoch_age_max_s: 1,
+        epochs_max: 1,
+        epoch_wait_max_ms: 1,
+    };
+    let epochs = web::tokens::Epochs::without_database(&settings);
+    web::tokens::Tokens::new(&settings, epochs).unwrap().issue(account, 0, &[]).unwrap().token
+}
+
+async fn ask(service: &Running, path: &str, account: Option<i64>) -> Value {
+    let token = account.map(token);
+    let (status, answer) = service.send(Method::GET, path, token.as_deref(), Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+    answer
+}
+
+/// Blogs and why they are there.
+fn reasons(answer: &Value) -> Vec<(i64, String)> {
+    let item = |item: &Value| {
+        (item["blog"]["id"].as_i64().unwrap(), item["reason"]["kind"].as_str().unwrap().to_owned())
+    };
+    answer["items"].as_array().unwrap().iter().map(item).collect()
+}
+
+fn ids(answer: &Value) -> Vec<i64> {
+    reasons(answer).into_iter().map(|(id, _)| id).collect()
+}
+
+#[tokio::test]
+async fn who_likes_the_same_is_told_of_what_the_others_like() {
+    let world = World::new().await;
+    let (blogs, accounts) = (world.blogs(8).await, world.accounts(6).await);
+    world.addressed().await;
+    let [a, b, c, d, taken_back, own, x, y] = blogs[..] else { panic!("eight blogs") };
+    let [me, p, q, r, s, t] = accounts[..] else { panic!("six accounts") };
+    world.run(&format!("update blogs.blog set author_id = {me} where id = {own}")).await;
+    let mut likes = vec![(me, a, true), (me, b, true)];
+    for who in [p, q, r] {
+        likes.extend([a, b, c, taken_back, own].map(|blog| (who, blog, true)));
+    }
+    likes.extend([(p, d, true), (s, x, true), (t, x, true), (s, y, true), (t, y, true)]);
+    world.set_likes(&likes).await;
+    world.run(&format!("update blogs.blog set taken_down_at = now() where id = {taken_back}")).await;
+    let service = world.recommender_with(|loader| loader).await;
+    world.learnt().await;
+    service.ready().await;
+
+    let answer = ask(&service, "/v1/recommendations", Some(me)).await;
+    let together = |id| (id, "liked_together".to_owned());
+    assert_eq!(reasons(&answer), [together(c), together(d)], "{answer}");
+    let because = answer["items"][0]["reason"]["blog_id"].as_i64().unwrap();
+    assert!([a, b].contains(&because), "{answer}");
+    let fresh = wait_until(async || {
+        let answer = ask(&service, "/v1/recommendations", Some(me)).await;
+        answer["as_of"].is_string() && answer["stale"] == false
+    });
+    assert!(fresh.await, "{answer}");
+
+    // What is liked meanwhile is not told of any more, and pages join.
+    let first = ask(&service, "/v1/recommendations?limit=1", Some(me)).await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let rest = ask(&service, &format!("/v1/recommendations?limit=1&cursor={cursor}"), Some(me)).await;
+    assert_eq!((ids(&first), ids(&rest)), (vec![c], vec![d]));
+    assert!(rest["next_cursor"].is_null(), "{rest}");
+    world.set_likes(&[(me, c, true)]).await;
+    assert_eq!(ids(&ask(&service, "/v1/recommendations", Some(me)).await), [d]);
+
+    let similar = ask(&service, &format!("/v1/blogs/{x}/similar"), None).await;
+    assert_eq!(reasons(&similar), [together(y)]);
+    for (path, expected) in [
+        ("/v1/recommendations".to_owned(), 401),
+        (format!("/v1/blogs/{taken_back}/similar"), 404),
+        ("/v1/blogs/x/similar".to_owned(), 400),
+        ("/v1/trending?window=year".to_owned(), 400),
+        ("/v1/trending?limit=101".to_owned(), 400),
+        ("/v1/trending?cursor=x".to_owned(), 400),
+        ("/v1/trending?sort=x".to_owned(), 400),
+        ("/v1/nothing".to_owned(), 404),
+    ] {
+        let (status, problem) = service.send(Method::GET, &path, None, Value::Null).await;
+        assert_eq!(
+            (status.as_u16(), problem["status"].as_u64()),
+            (expected, Some(expected.into())),
+            "{path}"
+        );
+    }
+    // A token that was taken back does not count here, either.
+    world.run(&format!("update blogs.account set token_epoch = 1 where id = {q}")).await;
+    let (status, _) = service.send(Method::GET, "/v1/recommendations", Some(&token(q)), Value::Null).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_new_is_told_of_whom_they_follow_then_tags_then_what_is_popular() {
+    let world = World::new().await;
+    let (blogs, accounts) = (world.blogs(4).await, world.accounts(3).await);
+    world.addressed().await;
+    let [popular, tagged, new, of_tag] = blogs[..] else { panic!("four blogs") };
+    let [me, author, nobody] = accounts[..] else { panic!("three accounts") };
+    world
+        .run(&format!(
+            "update blogs.blog set author_id = {author} where id = {new};
+             insert into social.follow (followee_id, follower_id) values ({author}, {me});
+             insert into blogs.tag (name) values ('maps');
+             insert into blogs.blog_tag (tag_id, blog_id) select id, unnest(array[{new}, {tagged}, {of_tag}]) from blogs.tag;
+             insert into analytics.blog_hour (blog_id, hour, views) values
+               ({popular}, date_trunc('hour', now()), 100), ({tagged}, date_trunc('hour', now()), 50);
+             select analytics.refresh_popularity('0s')"
+        ))
+        .await;
+    let service = world.recommender_with(|loader| loader).await;
+    world.learnt().await;
+    let of = |id: i64, reason: &str| (id, reason.to_owned());
+    let mine = ask(&service, "/v1/recommendations", Some(me)).await;
+    assert_eq!(reasons(&mine), [of(new, "followed"), of(tagged, "tag"), of(popular, "popular")]);
+    let of_nobody = ask(&service, "/v1/recommendations", Some(nobody)).await;
+    assert_eq!(reasons(&of_nobody), [of(popular, "popular"), of(tagged, "popular")]);
+    let similar = ask(&service, &format!("/v1/blogs/{new}/similar"), None).await;
+    assert_eq!(reasons(&similar), [of(tagged, "tag")], "nobody likes it yet");
+    service.stop().await;
+}
+
+/// Likes by which nobody is a neighbour by chance alone; the same for the same seed.
+fn random_likes(accounts: &[i64], blogs: &[i64], count: usize, seed: u64) -> Vec<(i64, i64, bool)> {
+    let mut state = seed;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut likes = BTreeMap::new();
+    for _ in 0..count {
+        likes.insert((accounts[next(accounts.len())], blogs[next(blogs.len())]), next(4) > 0);
+    }
+    likes.into_iter().map(|((account, blog), liked)| (account, blog, liked)).collect()
+}
+
+#[tokio::test]
+async fn what_is_learnt_like_by_like_is_what_a_rebuild_makes() {
+    let world = World::new().await;
+    let (blogs, accounts) = (world.blogs(25).await, world.accounts(40).await);
+    // More neighbours than there are, so that none is forgotten for want of a place. Two processes, of whom one learns.
+    let start = || {
+        world.recommender_with(|loader| {
+            loader.set("learning.neighbours_max", 100).set("learning.changes_max", 7)
+        })
+    };
+    let (one, other) = (start().await, start().await);
+    world.learnt().await;
+    assert!(world.neighbours().await.is_empty());
+    for seed in 0..6 {
+        world.set_likes(&random_likes(&accounts, &blogs, 60, seed)).await;
+    }
+    world.learnt().await;
+    let learnt = world.neighbours().await;
+    assert!(learnt.len() > 20, "{}", learnt.len());
+    assert_eq!(
+        world.value::<i32>("select generation from recommend.progress", &[]).await,
+        1,
+        "by changes alone"
+    );
+
+    // Learning the same changes again changes nothing: not a row is written.
+    let stamp =
+        "select md5(string_agg(n::text || n.xmin::text, ',' order by n.blog_id)) from recommend.neighbour n";
+    let before: String = world.value(stamp, &[]).await;
+    world.run("update recommend.progress set applied_xid = 1").await;
+    world.learnt().await;
+    assert_eq!(world.value::<String>(stamp, &[]).await, before);
+
+    world.rebuilt().await;
+    world.learnt().await;
+    assert_eq!(world.neighbours().await, learnt, "a rebuild comes to the same");
+    world.until("select count(distinct generation) from recommend.neighbour", 1_i64).await;
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_that_is_killed_goes_on_and_is_shown_whole() {
+    let world = World::new().await;
+    let (blogs, accounts) = (world.blogs(30).await, world.accounts(30).await);
+    world.set_likes(&random_likes(&accounts, &blogs, 300, 7)).await;
+    let service = world.recommender_with(|loader| loader).await;
+    world.learnt().await;
+    let whole = world.neighbours().await;
+    service.stop().await;
+
+    // One blog at a time, with long rests in between.
+    world.run("update recommend.progress set wanted_since = now()").await;
+    let slowly = |loader: runtime::settings::Loader| {
+        loader
+            .set("learning.chunk_blogs_min", 1)
+            .set("learning.chunk_blogs_max", 1)
+            .set("learning.rest_percent", 10_000)
+    };
+    let service = world.recommender_with(slowly).await;
+    let third = format!("select coalesce(next_after_id, 0) >= {} from recommend.progress", blogs[2]);
+    world.until(&third, true).await;
+    // Without its end: what is under way is lost, as by a kill.
+    drop(service);
+    world.until("select count(*) from pg_stat_activity where usename = 'recommendation_api' and datname = current_database()", 0_i64).await;
+    let got_to: i64 = world.value("select next_after_id from recommend.progress", &[]).await;
+    assert!(got_to < blogs[29], "it was broken off half-way");
+    assert_eq!(world.neighbours().await, whole, "readers see the old one");
+    // Somebody likes something meanwhile, on the side that is done.
+    world.set_likes(&[(accounts[0], blogs[0], true), (accounts[0], blogs[29], true)]).await;
+
+    // What is made of a blog that is done is left alone by what goes on: a mark on it stays.
+    let marked = format!(
+        "update recommend.neighbour set similarities[1] = 42
+         where generation = 2 and blog_id = (select min(blog_id) from recommend.neighbour where generation = 2) and blog_id <= {got_to}"
+    );
+    world.run(&marked).await;
+    let service = world.recommender_with(|loader| loader.set("learning.poll_ms", 60_000)).await;
+    world.until("select generation from recommend.progress", 2_i32).await;
+    let shown = world.neighbours().await;
+    assert!(shown.values().any(|near| near[0].1 == 42.0), "it went on, and did not begin again");
+    drop(service);
+    world.until("select count(*) from pg_stat_activity where usename = 'recommendation_api' and datname = current_database()", 0_i64).await;
+
+    // And what changed since it was begun is learnt on top of it.
+    let service = world.recommender_with(|loader| loader).await;
+    world.learnt().await;
+    let near = world.neighbours().await;
+    assert!(near[&blogs[0]].iter().any(|(id, _)| *id == blogs[29]), "{near:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_like_that_was_counted_late_is_not_missed() {
+    let world = World::new().await;
+    let (blogs, accounts) = (world.blogs(2).await, world.accounts(2).await);
+    let service = world.recommender_with(|loader| loader).await;
+    world.learnt().await;
+    // A transaction that began long ago, and commits after later ones have been learnt.
+    let slow = world.another().await;
+    slow.client.batch_execute("begin").await.unwrap();
+    let like = |account: i64, blog: i64| {
+        format!("insert into analytics.blog_like (blog_id, account_id, liked, version_us, version_id, applied_xid)
+                 values ({blog}, {account}, true, 1, gen_random_uuid(), pg_current_xact_id()::text::bigint)")
+    };
+    slow.client.batch_execute(&like(accounts[0], blogs[0])).await.unwrap();
+    world.run(&like(accounts[0], blogs[1])).await;
+    slow.client.batch_execute("commit").await.unwrap();
+    world.learnt().await;
+    let near = world.neighbours().await;
+    assert_eq!(near[&blogs[0]][0].0, blogs[1], "{near:?}");
+    assert_eq!(near[&blogs[1]][0].0, blogs[0], "{near:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_reader_likes_through_the_api_is_learnt() {
+    let world = World::new().await;
+    let (api, service) = (world.api().await, world.recommender_with(|loader| loader).await);
+    let (_, author) = api.account("author").await;
+    let (a, b) = (api.blog(&author, "A").await, api.blog(&author, "B").await);
+    let mut readers = Vec::new();
+    for name in ["reader-1", "reader-2", "reader-3"] {
+        readers.push(api.account(name).await.1);
+    }
+    let like = async |reader: &str, blog: i64| {
+        let request = api.request(Method::PUT, &format!("/v1/blogs/{blog}/like"));
+        let response = request.bearer_auth(reader).header("x-write-path", "direct").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+    };
+    for reader in &readers[..2] {
+        like(reader, a).await;
+        like(reader, b).await;
+    }
+    like(&readers[2], a).await;
+    // The token is the Blogs API's own.
+    let told = wait_until(async || {
+        let (status, answer) =
+            service.send(Method::GET, "/v1/recommendations", Some(&readers[2]), Value::Null).await;
+        status == StatusCode::OK && reasons(&answer) == [(b, "liked_together".to_owned())]
+    });
+    assert!(told.await, "the third reader is told of what the others like");
+    api.stop().await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_is_behind_is_said_to_be_and_not_gone_round() {
+    let world = World::new().await;
+    let (blogs, accounts) = (world.blogs(3).await, world.accounts(3).await);
+    world.addressed().await;
+    let [a, b, c] = blogs[..] else { panic!("three blogs") };
+    world.set_likes(&[(accounts[0], a, true), (accounts[0], b, true), (accounts[1], a, true)]).await;
+    let service = world.recommender_with(|loader| loader).await;
+    world.learnt().await;
+    service.stop().await;
+    // A copy that gets no news any more is a replica that has stopped replaying.
+    let (world, replica) = world.twice().await;
+    let service = world
+        .recommender_with(|loader| {
+            loader
+                .set("recommendation.replica_url", replica.url("recommendation_api"))
+                .set("recommendation.staleness_max_s", 5)
+        })
+        .await;
+    service.ready().await;
+    world.set_likes(&[(accounts[0], c, true)]).await;
+    world.learnt().await;
+    let answer = ask(&service, "/v1/recommendations", Some(accounts[1])).await;
+    assert_eq!(ids(&answer), [b], "it reads the replica, which does not know of the newest");
+    let mut last = Value::Null;
+    let stale = wait_until(async || {
+        last = ask(&service, "/v1/recommendations", Some(accounts[1])).await;
+        last["stale"] == true
+    });
+    assert!(stale.await, "{last}");
+    assert_eq!(ids(&last), [b], "still the replica's");
+    // And away is away: the primary, which could answer, is not asked.
+    replica.close_database().await;
+    let refused = wait_until(async || {
+        service.send(Method::GET, "/v1/recommendations", Some(&token(accounts[1])), Value::Null).await.0
+            == 503
+    });
+    assert!(refused.await);
+    service.degraded("reads", "").await;
+    service.stop().await;
+}

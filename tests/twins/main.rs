@@ -1,0 +1,489 @@
+//! No rule is written twice: what a live blog is, who may act, how popular something is. Every SQL file is parsed, and the
+//! predicates and formulas of different owners are compared with aliases, operand order, casts and parentheses aside.
+//!
+//! A predicate is two or more tests of one row that stand together, each of a column against nothing, a constant or the
+//! clock; a formula is arithmetic of three or more steps with a constant in it that is not 0, 1 or 2. Two owners that have one
+//! in common have a twin: one of them must ask the other's view or function instead.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its output is its report"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use sqlparser::ast::{BinaryOperator, Expr, InTarget, Statement, UnaryOperator, Value, visit_expressions};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+/// Steps of arithmetic from which on it is a formula.
+const STEPS_MIN: usize = 3;
+
+/// A part of a rule as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    owner: String,
+    place: String,
+}
+
+/// What all files say.
+#[derive(Debug, Default)]
+struct Rules {
+    /// Each group of tests of one row.
+    predicates: Vec<(BTreeSet<String>, Found)>,
+    formulas: BTreeMap<String, BTreeSet<Found>>,
+    /// Statements that could not be parsed, with where.
+    unread: Vec<String>,
+    statements: usize,
+}
+
+impl Rules {
+    /// Takes in a file. Owners change where a migration says `set local role`.
+    fn read(&mut self, place: &str, owner: &str, text: &str) {
+        let mut owner = owner.to_owned();
+        for statement in split(text, &Token::SemiColon) {
+            let said = words(&statement);
+            if said.starts_with("set local role ") {
+                owner = said.trim_start_matches("set local role ").trim_end_matches("_owner").to_owned();
+            }
+            self.statement(&Found { owner: owner.clone(), place: place.to_owned() }, &statement);
+        }
+    }
+
+    fn statement(&mut self, found: &Found, tokens: &[Token]) {
+        let said = words(tokens);
+        // Neither a predicate nor a formula can stand in these, and the parser knows them in part.
+        let about_rights =
+            ["grant ", "revoke ", "alter default privileges", "set ", "reset ", "do ", "lock "];
+        if said.is_empty() || about_rights.iter().any(|start| said.starts_with(start)) {
+            return;
+        }
+        if said.starts_with("create function ") || said.starts_with("create or replace function ") {
+            return self.function(found, &said, tokens);
+        }
+        self.statements += 1;
+        match Parser::new(&DIALECT).with_tokens(tokens.to_vec()).parse_statement() {
+            Ok(statement) => self.take(found, &statement),
+            // Storage parameters, statistics and partitions of tables are Postgres's own.
+            Err(_)
+                if [
+                    "create table ",
+                    "create index ",
+                    "create unique index ",
+                    "alter table ",
+                    "alter index ",
+                    "create schema ",
+                    "create trigger ",
+                    "create view ",
+                    "create or replace view ",
+                ]
+                .iter()
+                .any(|start| said.starts_with(start))
+                    && !said.contains(" select ") => {}
+            Err(error) => self.unread.push(format!("{}: {error}: {said:.100}", found.place)),
+        }
+    }
+
+    /// The body of a function: one expression, statements, or statements between the words of a program.
+    fn function(&mut self, found: &Found, said: &str, tokens: &[Token]) {
+        let name = said.split(['(', ' ']).find(|word| word.contains('.')).unwrap_or_default();
+        // What is made again replaces what an older migration made.
+        let is_older = |found: &Found| found.place.ends_with(&format!(" {name}"));
+        self.predicates.retain(|(_, found)| !is_older(found));
+        for places in self.formulas.values_mut() {
+            places.retain(|found| !is_older(found));
+        }
+        let found = Found { owner: found.owner.clone(), place: format!("{} {name}", found.place) };
+        let body = tokens.iter().find_map(|token| match token {
+            Token::DollarQuotedString(quoted) => Some(quoted.value.clone()),
+            _ => None,
+        });
+        let Some(body) = body else {
+            let at = tokens.iter().position(|token| is_word(token, "return"));
+            let expression = tokens.get(at.map_or(tokens.len(), |at| at + 1)..).unwrap_or_default();
+            return self.expression(&found, expression);
+        };
+        if said.contains("language sql") {
+            return split(&body, &Token::SemiColon).iter().for_each(|one| self.statement(&found, one));
+        }
+        for chunk in split(&body, &Token::SemiColon) {
+            self.program(&found, &chunk);
+        }
+    }
+
+    /// Statements and conditions in a piece of a program.
+    fn program(&mut self, found: &Found, chunk: &[Token]) {
+        let mut depth = 0_i32;
+        for (index, token) in chunk.iter().enumerate() {
+            depth += i32::from(*token == Token::LParen) - i32::from(*token == Token::RParen);
+            if depth > 0 {
+                continue;
+            }
+            let rest = chunk.get(index + 1..).unwrap_or_default();
+            if is_word(token, "if") || is_word(token, "elsif") {
+                let end = rest.iter().position(|token| is_word(token, "then")).unwrap_or(rest.len());
+                self.expression(found, rest.get(..end).unwrap_or_default());
+                return self.program(found, rest.get(end..).unwrap_or_default());
+            }
+            if is_word(token, "perform") {
+                let select = Tokenizer::new(&DIALECT, "select").tokenize().unwrap();
+                return self.statement(found, &[select, rest.to_vec()].concat());
+            }
+            if ["select", "insert", "update", "delete", "with"].iter().any(|word| is_word(token, word)) {
+                return self.statement(found, chunk.get(index..).unwrap_or_default());
+            }
+            if *token == Token::Assignment {
+                return self.expression(found, rest);
+            }
+        }
+    }
+
+    fn expression(&mut self, found: &Found, tokens: &[Token]) {
+        if tokens.is_empty() {
+            return;
+        }
+        self.statements += 1;
+        match Parser::new(&DIALECT).with_tokens(tokens.to_vec()).parse_expr() {
+            Ok(expression) => {
+                let select = format!("select {expression}");
+                let statement = Parser::parse_sql(&DIALECT, &select).unwrap().remove(0);
+                self.take(found, &statement);
+            }
+            Err(error) => self.unread.push(format!("{}: {error}: {:.100}", found.place, words(tokens))),
+        }
+    }
+
+    fn take(&mut self, found: &Found, statement: &Statement) {
+        let _all = visit_expressions(statement, |expression| {
+            if matches!(expression, Expr::BinaryOp { op: BinaryOperator::And, .. }) {
+                let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+                for part in chain(expression, &BinaryOperator::And) {
+                    if let Some(row) = tested(part) {
+                        tests.entry(row).or_default().insert(canonical(part));
+                    }
+                }
+                let groups = tests.into_values().filter(|group| group.len() > 1);
+                self.predicates.extend(groups.map(|group| (group, found.clone())));
+            }
+            if steps(expression) >= STEPS_MIN && has_constant(expression) && is_arithmetic(expression) {
+                self.formulas.entry(canonical(expression)).or_default().insert(found.clone());
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+
+    /// Every rule that two owners have, as sentences.
+    fn twins(&self) -> BTreeSet<String> {
+        let mut twins = BTreeSet::new();
+        for (index, (group, found)) in self.predicates.iter().enumerate() {
+            for (other_group, other) in self.predicates.iter().skip(index + 1) {
+                let common: Vec<&String> = group.intersection(other_group).collect();
+                if common.len() > 1 && found.owner != other.owner {
+                    twins.insert(format!("{common:?} in {} and {}", found.place, other.place));
+                }
+            }
+        }
+        for (formula, places) in &self.formulas {
+            let owners: BTreeSet<&String> = places.iter().map(|found| &found.owner).collect();
+            if owners.len() > 1 {
+                let places: Vec<&String> = places.iter().map(|found| &found.place).collect();
+                twins.insert(format!("{formula} in {places:?}"));
+            }
+        }
+        twins
+    }
+}
+
+/// The tokens between these, without comments and white space.
+fn split(text: &str, at: &Token) -> Vec<Vec<Token>> {
+    let tokens =
+        Tokenizer::new(&DIALECT, text).tokenize().unwrap_or_else(|error| panic!("{error}: {text:.200}"));
+    let tokens = tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_)));
+    let mut tokens: Vec<Token> = tokens.collect();
+    // The parser knows `for update` and not Postgres's weaker form of it; neither is a rule.
+    while let Some(at) = tokens.windows(2).position(|two| is_word(&two[0], "no") && is_word(&two[1], "key")) {
+        tokens.drain(at..at + 2);
+    }
+    tokens.split(|token| token == at).map(<[Token]>::to_vec).filter(|part| !part.is_empty()).collect()
+}
+
+fn words(tokens: &[Token]) -> String {
+    let words: Vec<String> = tokens.iter().map(|token| token.to_string().to_lowercase()).collect();
+    words.join(" ").replace(" . ", ".")
+}
+
+fn is_word(token: &Token, word: &str) -> bool {
+    matches!(token, Token::Word(found) if found.value.eq_ignore_ascii_case(word))
+}
+
+/// `a op (b op c)` as a, b, c.
+fn chain<'a>(expression: &'a Expr, of: &BinaryOperator) -> Vec<&'a Expr> {
+    match expression {
+        Expr::Nested(inner) => chain(inner, of),
+        Expr::BinaryOp { left, op, right } if op == of => [chain(left, of), chain(right, of)].concat(),
+        other => vec![other],
+    }
+}
+
+/// The row that a test is of, if it tests a column against nothing, a constant or the clock.
+fn tested(expression: &Expr) -> Option<String> {
+    let row = |column: &Expr| match bare(column) {
+        Expr::CompoundIdentifier(parts) => {
+            parts.split_last().map(|(_, row)| row.iter().map(|part| part.value.to_lowercase()).collect())
+        }
+        Expr::Identifier(_) => Some(String::new()),
+        _ => None,
+    };
+    let fixed = |value: &Expr| match bare(value) {
+        Expr::Value(value) => !matches!(value.value, Value::Placeholder(_)),
+        Expr::Function(function) => function.to_string().to_lowercase().starts_with("now"),
+        Expr::Interval(_) => true,
+        _ => false,
+    };
+    match bare(expression) {
+        Expr::IsNull(column) | Expr::IsNotNull(column) => row(column),
+        Expr::BinaryOp { left, op, right } if is_comparison(op) => {
+            if fixed(right) {
+                row(left)
+            } else if fixed(left) {
+                row(right)
+            } else {
+                None
+            }
+        }
+        Expr::In { expr, target: InTarget::List(list), .. } if list.iter().all(fixed) => row(expr),
+        _ => None,
+    }
+}
+
+/// Without parentheses and casts.
+fn bare(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Nested(inner) => bare(inner),
+        Expr::Cast { expr, .. } => bare(expr),
+        other => other,
+    }
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+fn is_arithmetic(expression: &Expr) -> bool {
+    use BinaryOperator::{Divide, Minus, Multiply, Plus};
+    matches!(
+        bare(expression),
+        Expr::BinaryOp { op: Plus | Minus | Multiply | Divide, .. } | Expr::Function(_)
+    )
+}
+
+/// Operators of arithmetic and calls of functions in it.
+fn steps(expression: &Expr) -> usize {
+    let mut steps = 0;
+    let _all = visit_expressions(expression, |inner| {
+        steps += usize::from(!matches!(inner, Expr::Nested(_)) && is_arithmetic(inner));
+        ControlFlow::<()>::Continue(())
+    });
+    // A cast around a step is visited as well as the step.
+    steps - usize::from(steps > 0 && matches!(expression, Expr::Cast { .. }))
+}
+
+fn has_constant(expression: &Expr) -> bool {
+    let mut found = false;
+    let _all = visit_expressions(expression, |inner| {
+        if let Expr::Value(value) = inner
+            && let Value::Number(number, _) = &value.value
+        {
+            found |= !["0", "1", "2"].contains(&number.as_str());
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}
+
+/// The same text for the same meaning: no aliases, casts or parentheses, operands in order, `>` as `<`.
+fn canonical(expression: &Expr) -> String {
+    use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, Minus, Multiply, NotEq, Or, Plus};
+    match bare(expression) {
+        Expr::Identifier(name) => name.value.to_lowercase(),
+        Expr::CompoundIdentifier(parts) => {
+            parts.last().map_or_else(String::new, |name| name.value.to_lowercase())
+        }
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(_) => "?".to_owned(),
+            Value::Number(number, _) => number.trim_end_matches(".0").to_owned(),
+            other => other.to_string(),
+        },
+        Expr::BinaryOp { left: _, op: op @ (Plus | Multiply | And | Or), right: _ } => {
+            let mut parts: Vec<String> = chain(bare(expression), op).into_iter().map(canonical).collect();
+            parts.sort();
+            format!("({})", parts.join(&format!(" {op} ")))
+        }
+        Expr::BinaryOp { left, op: op @ (Eq | NotEq), right } => {
+            let mut parts = [canonical(left), canonical(right)];
+            parts.sort();
+            parts.join(&format!(" {op} "))
+        }
+        Expr::BinaryOp { left, op: Gt, right } => format!("{} {Lt} {}", canonical(right), canonical(left)),
+        Expr::BinaryOp { left, op: GtEq, right } => {
+            format!("{} {LtEq} {}", canonical(right), canonical(left))
+        }
+        Expr::BinaryOp { left, op, right } => format!("({} {op} {})", canonical(left), canonical(right)),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => format!("{Minus}{}", canonical(expr)),
+        Expr::UnaryOp { op, expr } => format!("{op} {}", canonical(expr)),
+        Expr::IsNull(inner) => format!("{} is null", canonical(inner)),
+        Expr::IsNotNull(inner) => format!("{} is not null", canonical(inner)),
+        Expr::In { expr, target: InTarget::List(list), negated, .. } => {
+            let mut list: Vec<String> = list.iter().map(canonical).collect();
+            list.sort();
+            format!("{}{} in {list:?}", if *negated { "not " } else { "" }, canonical(expr))
+        }
+        Expr::Function(function) => {
+            let name = function.name.0.last().map_or_else(String::new, ToString::to_string).to_lowercase();
+            let mut arguments = Vec::new();
+            if let sqlparser::ast::FunctionArguments::List(list) = &function.args {
+                for argument in &list.args {
+                    arguments.push(match argument {
+                        sqlparser::ast::FunctionArg::Unnamed(sqlparser::ast::FunctionArgExpr::Expr(
+                            inner,
+                        )) => canonical(inner),
+                        other => other.to_string().to_lowercase(),
+                    });
+                }
+            }
+            format!("{name}({})", arguments.join(", "))
+        }
+        Expr::Extract { field, expr, .. } => format!("extract({field} {})", canonical(expr)).to_lowercase(),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+/// Whose rules stand in the SQL of this folder.
+const FOLDERS: [(&str, &str); 7] = [
+    ("crates/engagement/sql", "analytics"),
+    ("crates/web/sql", "web"),
+    ("services/analytics-worker/sql", "analytics"),
+    ("services/blogs-api/sql", "blogs"),
+    ("services/notification-worker/sql", "notify"),
+    ("services/recommendation-api/sql", "recommend"),
+    ("cli/sql", "operators"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn sql_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sql_files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "sql") {
+            files.push(path);
+        }
+    }
+    // Migrations in the order of their numbers.
+    let version = |file: &Path| {
+        let name = file.file_name()?.to_str()?.strip_prefix('V')?.split_once("__")?.0;
+        name.parse::<u32>().ok()
+    };
+    files.sort_by_key(|file| (version(file), file.clone()));
+    files
+}
+
+fn everything() -> Rules {
+    let mut rules = Rules::default();
+    for (folder, owner) in FOLDERS.into_iter().chain([("migrations", "cluster")]) {
+        for file in sql_files(&root().join(folder)) {
+            let place = format!("{folder}/{}", file.file_name().unwrap().to_string_lossy());
+            rules.read(&place, owner, &std::fs::read_to_string(&file).unwrap());
+        }
+    }
+    rules
+}
+
+#[test]
+fn every_folder_of_sql_has_an_owner() {
+    for parent in ["services", "crates"] {
+        for entry in std::fs::read_dir(root().join(parent)).unwrap() {
+            let folder = entry.unwrap().path().join("sql");
+            let name =
+                format!("{parent}/{}/sql", folder.parent().unwrap().file_name().unwrap().to_string_lossy());
+            // Catalogs and roles; no rule of the product.
+            if folder.is_dir() && name != "crates/database/sql" {
+                assert!(FOLDERS.iter().any(|(known, _)| *known == name), "{name} has no owner here");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_rule_has_a_twin() {
+    let rules = everything();
+    println!(
+        "{} statements and expressions, {} groups of tests, {} formulas",
+        rules.statements,
+        rules.predicates.len(),
+        rules.formulas.len()
+    );
+    assert!(rules.unread.is_empty(), "not parsed: {:#?}", rules.unread);
+    assert!(rules.statements > 300 && rules.predicates.len() > 20 && rules.formulas.len() > 5, "{rules:?}");
+    let twins = rules.twins();
+    assert!(twins.is_empty(), "rules that stand in two owners' files: {twins:#?}");
+}
+
+/// What a person in a hurry would write.
+#[test]
+fn planted_twins_are_caught() {
+    for (owner, sql, of) in [
+        (
+            "notify",
+            "select x.id from blogs.blog as x join social.follow f on f.followee_id = x.author_id
+             where x.published_at is not null and (x.taken_down_at is null) and f.follower_id = $1::bigint and x.deleted_at is null",
+            "live_blog",
+        ),
+        (
+            "recommend",
+            "select acc.handle from blogs.account acc where not (acc.suspended_at is not null) and acc.suspended_at is null and acc.deleted_at is null",
+            "active_account",
+        ),
+        (
+            "blogs",
+            "select h.blog_id from analytics.blog_hour h group by 1
+             order by sum(h.shares * 8 + (h.views + h.likes * 4)) desc",
+            "popularity",
+        ),
+        (
+            "notify",
+            "select 1 / sqrt(((5 + greatest(n.likes, 1)) * (greatest(m.other_likes, 1)::double precision + 5))) from counted n, counted m",
+            "similarity",
+        ),
+    ] {
+        let mut rules = everything();
+        rules.read("planted.sql", owner, sql);
+        let twins: Vec<String> = rules.twins().into_iter().filter(|twin| twin.contains("planted.sql")).collect();
+        println!("{of}: {twins:#?}");
+        assert!(!twins.is_empty(), "the twin of {of} is not caught: {sql}");
+        // What asks instead of repeating has no twin.
+    }
+    let mut rules = everything();
+    rules.read(
+        "asks.sql",
+        "notify",
+        "select l.id from blogs.live_blog l where l.author_id = $1::bigint and l.id > 7",
+    );
+    rules.read(
+        "asks.sql",
+        "recommend",
+        "select analytics.popularity_at(p.rank, now(), '1 day') from analytics.blog_popularity p",
+    );
+    assert!(rules.twins().iter().all(|twin| !twin.contains("asks.sql")));
+}
