@@ -105,7 +105,7 @@ impl Service {
         settings: &[(&str, String)],
         directory: &Path,
     ) -> Result<Self, ServiceError> {
-        let address = free_address().map_err(|source| ServiceError::Start { name, source })?;
+        let address = free_address()?;
         Self::launch(address, executable, name, arguments, settings, directory)
     }
 

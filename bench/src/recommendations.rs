@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use web::tokens::{Epochs, SigningKeys, TokenSettings, Tokens};
 
 use crate::connection::Broken;
-use crate::paths::{blocking, url};
 use crate::process::{Service, ServiceError};
 use crate::report::DatabaseSettings;
+use crate::servers::{blocking, url};
 use crate::tables::Tables;
 
 pub use cost::{Cost, Neighbour};

@@ -1,12 +1,6 @@
 //! `commonplace bench contrast` as somebody runs it, in the smallest: it measures, writes its report in every form, and
 //! what was accepted was counted once by every path, also while Postgres was killed.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, also in the functions around it"
-)]
-
 use std::collections::BTreeSet;
 use std::process::Command;
 
