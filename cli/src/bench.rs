@@ -52,6 +52,7 @@ pub(crate) fn roles() -> anyhow::Result<RoleSettings> {
         .set("roles.analytics_worker_password", password())
         .set("roles.notification_worker_password", password())
         .set("roles.recommendation_api_password", password())
+        .set("roles.console_password", password())
         .set("roles.operator_password", password())
         .set("roles.direct_path", true)
         .load()?;

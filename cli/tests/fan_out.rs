@@ -82,7 +82,9 @@ async fn a_worker_that_is_killed_again_and_again_tells_everybody_once() {
     let stack = Stack::start(&options, &mut |step| eprintln!("{step}")).expect("private servers start");
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_commonplace"));
     migrate.arg("migrate").env("DATABASE_URL", stack.postgres_url());
-    for role in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "RECOMMENDATION_API", "OPERATOR"] {
+    for role in
+        ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "RECOMMENDATION_API", "OPERATOR", "CONSOLE"]
+    {
         migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), PASSWORD);
     }
     let migrated = migrate.output().unwrap();

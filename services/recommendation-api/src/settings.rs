@@ -96,6 +96,8 @@ impl Settings {
             self.database.pool_max
         );
         self.requests.validate().map_err(anyhow::Error::msg)?;
+        // Named as it is here: the limits are told of it under all of their names.
+        within("rate_limits.read_per_minute", self.rate_limits.read_per_minute, 1..=u32::MAX)?;
         self.limits().validate().map_err(anyhow::Error::msg)?;
         within("recommendation.staleness_max_s", self.recommendation.staleness_max_s, 1..=86_400)?;
         self.learning.validate()
