@@ -373,7 +373,7 @@ async fn settings_that_make_no_sense_stop_the_start() {
     let world = World::new().await;
     for (key, value, sentence) in [
         ("database.pool_max", 1, "database.pool_max is 1 and must be at least 2"),
-        ("fan_out.chunk_rows_min", 60_000, "fan_out.chunk_rows_min is 60000 and must be between 1 and 50000"),
+        ("fan_out.chunk_rows_min", 60_000, "fan_out.chunk_rows_min is 60000 and must be between 1 and 30000"),
         ("fan_out.chunk_target_ms", 5000, "fan_out.chunk_target_ms is 5000"),
         ("partitions.days_kept", 3, "partitions.days_kept is 3 and must be between 7 and 3650"),
         ("events.give_up_after_s", 1800, "events.give_up_after_s is 1800"),
