@@ -2,10 +2,10 @@
 
 set local role analytics_owner;
 
-create function analytics.is_waiting(p analytics.parked) returns boolean
-language sql stable parallel safe
-return p.redriven_at is null and p.dropped_at is null;
+create function analytics.is_waiting(redriven_at timestamptz, dropped_at timestamptz) returns boolean
+language sql immutable parallel safe
+return redriven_at is null and dropped_at is null;
 
-grant execute on function analytics.is_waiting(analytics.parked) to operator;
+grant execute on function analytics.is_waiting(timestamptz, timestamptz) to operator, console;
 
 reset role;

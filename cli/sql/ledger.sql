@@ -20,7 +20,7 @@ parked as (
 unknown as (
   select count(*) as n
   from analytics.parked p
-  where not p.in_ledger and analytics.is_waiting(p)),
+  where not p.in_ledger and analytics.is_waiting(p.redriven_at, p.dropped_at)),
 kind as (
   select coalesce(o.kind, p.kind) as kind,
          coalesce(o.counted, 0) as counted, coalesce(o.repeat, 0) as repeat,

@@ -1,7 +1,7 @@
 -- How many parked events match. Locks nothing.
 select count(*) as matching
 from analytics.parked p
-where ($1::boolean or analytics.is_waiting(p))
+where ($1::boolean or analytics.is_waiting(p.redriven_at, p.dropped_at))
   and ($2::text is null or position(lower($2::text) in lower(p.reason)) > 0)
   and ($3::text is null or p.sqlstate = $3::text)
   and ($4::timestamptz is null or p.first_seen_at >= $4::timestamptz)

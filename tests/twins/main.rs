@@ -366,11 +366,12 @@ fn canonical(expression: &Expr) -> String {
 }
 
 /// Whose rules stand in the SQL of this folder.
-const FOLDERS: [(&str, &str); 7] = [
+const FOLDERS: [(&str, &str); 8] = [
     ("crates/engagement/sql", "analytics"),
     ("crates/web/sql", "web"),
     ("services/analytics-worker/sql", "analytics"),
     ("services/blogs-api/sql", "blogs"),
+    ("services/console/sql", "console"),
     ("services/notification-worker/sql", "notify"),
     ("services/recommendation-api/sql", "recommend"),
     ("cli/sql", "operators"),

@@ -2,7 +2,7 @@
 with waiting as (
   select p.kind, p.reason, p.sqlstate, p.first_seen_at
   from analytics.parked p
-  where p.redriven_at is null and p.dropped_at is null
+  where analytics.is_waiting(p.redriven_at, p.dropped_at)
   order by p.first_seen_at desc
   limit $1::bigint)
 select w.kind, w.reason, w.sqlstate, count(*) as events, max(w.first_seen_at) as newest_at,
