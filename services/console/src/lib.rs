@@ -1,8 +1,8 @@
 //! The console: what operators look at, live.
 //!
 //! It looks and touches nothing: it reads the `/metrics` of every process (`scrape`, `openmetrics`), the depth of the
-//! queues, and Postgres's statistics with the few columns that its role may see (`statistics`). Each look is a [sample];
-//! the last two minutes of them are the history from which a [picture] is made: rates, percentiles, and what is away
+//! queues, and Postgres's statistics with the few columns that its role may see (`statistics`). Each look is a `sample`;
+//! the last two minutes of them are the history from which a `picture` is made: rates, percentiles, and what is away
 //! since when. A picture is drawn as a page, with plots in SVG (`page`, `plot`), and sent to every browser that looks, part
 //! by part as they change (`routes`). Without script the same page reloads itself. The one thing that it can start is a
 //! bounded load of ordinary requests to the Blogs API (`load`), where the settings allow that.
