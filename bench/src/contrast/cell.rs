@@ -150,7 +150,9 @@ impl Setting<'_> {
         measurement.figures.see(&sightings.freshness(&seen.probes.times, probed_before));
         let versions = RowVersions::read(&tables).await?;
         let stopped = matches!(planned.disturbance, Disturbance::PostgresAway(_));
-        measurement.figures.charge(&before, &after, (!stopped).then_some(versions), events(&seen));
+        let promised = measurement.accepted.promised as f64;
+        let versions = (!stopped).then_some((versions, promised));
+        measurement.figures.charge(&before, &after, versions, events(&seen));
         measurement.use_up(&usage, events(&seen));
         measurement.check();
         for sentence in &measurement.disagreements {

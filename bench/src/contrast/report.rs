@@ -127,16 +127,18 @@ impl Figures {
         &mut self,
         before: &Meters,
         after: &Meters,
-        versions: Option<RowVersions>,
+        // Of the whole cell, warm-up and all, as the rows are; and how many events that were.
+        versions: Option<(RowVersions, f64)>,
         events: f64,
     ) {
         let thousands = events / 1000.0;
         self.commits_per_1000 = Some((after.transactions - before.transactions) as f64 / thousands);
         self.wal_bytes_per_event = Some((after.wal_bytes - before.wal_bytes) as f64 / events);
-        self.dead_per_1000 = versions.map(|versions| versions.dead as f64 / thousands);
-        self.hot_percent = versions
-            .filter(|versions| versions.counter_updates > 0)
-            .map(|versions| 100.0 * versions.counter_hot_updates as f64 / versions.counter_updates as f64);
+        self.dead_per_1000 = versions.map(|(versions, of_all)| versions.dead as f64 / (of_all / 1000.0));
+        self.hot_percent =
+            versions.filter(|(versions, _)| versions.counter_updates > 0).map(|(versions, _)| {
+                100.0 * versions.counter_hot_updates as f64 / versions.counter_updates as f64
+            });
     }
 }
 

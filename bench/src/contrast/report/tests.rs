@@ -155,14 +155,14 @@ fn costs_are_divided_by_what_was_accepted() {
     let before = Meters { wal_bytes: 1000, transactions: 5 };
     let after = Meters { wal_bytes: 101_000, transactions: 9 };
     let versions = RowVersions { counter_updates: 50, counter_hot_updates: 49, dead: 100 };
-    measurement.figures.charge(&before, &after, Some(versions), 2000.0);
+    measurement.figures.charge(&before, &after, Some((versions, 4000.0)), 2000.0);
     let usage = |name, cpu_s| Usage { name, cpu_s, memory_peak_bytes: 3 << 20 };
     measurement.use_up(&[usage("API", 0.5), usage("Postgres", 0.25), usage("generator", 7.0)], 2000.0);
     let figures = &measurement.figures;
     assert_eq!(figures.wal_bytes_per_event, Some(50.0));
     assert_eq!(figures.commits_per_1000, Some(2.0));
     assert_eq!(figures.hot_percent, Some(98.0));
-    assert_eq!(figures.dead_per_1000, Some(50.0));
+    assert_eq!(figures.dead_per_1000, Some(25.0), "of what the warm-up left as well");
     assert_eq!(figures.cpu_us_per_event, Some(375.0), "the generator's is no cost of the system");
     assert_eq!(measurement.usage[1].memory_peak_mib, 3.0);
     assert_eq!(WritePath::Message.name(), measurement.cell.path.name());
