@@ -27,7 +27,10 @@ begin
   if not pg_try_advisory_xact_lock(hashtextextended(owner || '.days.' || parent, 0)) then
     return 'busy';
   end if;
-  if to_regclass(format('%I.%I', owner, child)) is not null then
+  -- Asked of the table: what a name means is remembered by the session, which need not have heard yet of what somebody else
+  -- committed before the lock was free.
+  if exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+             where n.nspname = owner and c.relname = child) then
     return 'there';
   end if;
   execute format('create table %I.%I (like %I.%I including all)', owner, child, owner, parent);
