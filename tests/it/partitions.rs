@@ -55,6 +55,28 @@ async fn set_floor(world: &World, floor: Date, raised: &str) {
         .await;
 }
 
+/// Whoever gets the lock just after somebody else has made the day must see it, though its session has looked before. (Where
+/// it does not, this meets the moment in one run of three.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_many_make_at_once_is_made_once() {
+    let world = World::new().await;
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(world.session("notification_worker").await);
+    }
+    // Every owner's days are made by the same function; of notifications there may be many.
+    for ago in 10..160 {
+        let wanted = day(Timestamp::now() - DAY * ago);
+        let make = "select notify.create_day($1)";
+        let made = sessions.iter().map(async |session| -> String {
+            session.client.query_one(make, &[&wanted]).await.unwrap().get(0)
+        });
+        let made = futures_util::future::join_all(made).await;
+        assert!(made.iter().any(|made| made == "there"), "{made:?}");
+        assert!(made.iter().all(|made| ["there", "busy"].contains(&made.as_str())), "{made:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_missing_day_is_made_and_the_batch_counts() {
     let world = World::new().await;
