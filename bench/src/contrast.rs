@@ -86,8 +86,13 @@ pub enum Error {
     #[error(transparent)]
     BrokerSettings(#[from] broker::SettingsError),
     /// An envelope was not confirmed.
-    #[error("filling the queue")]
-    Publish(#[from] broker::PublishError),
+    #[error("filling the queue (the publisher is {state})")]
+    Publish {
+        /// What its connection was doing then.
+        state: String,
+        /// Why.
+        source: broker::PublishError,
+    },
     /// A batch could not be applied.
     #[error("applying a batch from memory")]
     Engagement(#[from] engagement::Error),

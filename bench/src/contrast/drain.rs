@@ -309,7 +309,10 @@ async fn publish(place: &Place, envelopes: &[Envelope]) -> Result<(), Error> {
         });
     }
     while let Some(published) = publishing.join_next().await {
-        published??;
+        published?.map_err(|source| {
+            let state = publisher.state().borrow().clone();
+            Error::Publish { state: format!("{state:?}"), source }
+        })?;
     }
     shutdown.cancel();
     tasks.close();
