@@ -152,16 +152,17 @@ async fn who_likes_the_same_is_told_of_what_the_others_like() {
 #[tokio::test]
 async fn who_is_new_is_told_of_whom_they_follow_then_tags_then_what_is_popular() {
     let world = World::new().await;
-    let (blogs, accounts) = (world.blogs(4).await, world.accounts(3).await);
+    let (blogs, accounts) = (world.blogs(5).await, world.accounts(4).await);
     world.addressed().await;
-    let [popular, tagged, new, of_tag] = blogs[..] else { panic!("four blogs") };
-    let [me, author, nobody] = accounts[..] else { panic!("three accounts") };
+    let [popular, tagged, new, of_tag, own] = blogs[..] else { panic!("five blogs") };
+    let [me, author, writer, nobody] = accounts[..] else { panic!("four accounts") };
     world
         .run(&format!(
             "update blogs.blog set author_id = {author} where id = {new};
+             update blogs.blog set author_id = {writer} where id = {own};
              insert into social.follow (followee_id, follower_id) values ({author}, {me});
              insert into blogs.tag (name) values ('maps');
-             insert into blogs.blog_tag (tag_id, blog_id) select id, unnest(array[{new}, {tagged}, {of_tag}]) from blogs.tag;
+             insert into blogs.blog_tag (tag_id, blog_id) select id, unnest(array[{new}, {tagged}, {of_tag}, {own}]) from blogs.tag;
              insert into analytics.blog_hour (blog_id, hour, views) values
                ({popular}, date_trunc('hour', now()), 100), ({tagged}, date_trunc('hour', now()), 50);
              select analytics.refresh_popularity('0s')"
@@ -172,6 +173,8 @@ async fn who_is_new_is_told_of_whom_they_follow_then_tags_then_what_is_popular()
     let of = |id: i64, reason: &str| (id, reason.to_owned());
     let mine = ask(&service, "/v1/recommendations", Some(me)).await;
     assert_eq!(reasons(&mine), [of(new, "followed"), of(tagged, "tag"), of(popular, "popular")]);
+    let of_writer = ask(&service, "/v1/recommendations", Some(writer)).await;
+    assert_eq!(reasons(&of_writer), [of(tagged, "tag"), of(popular, "popular")], "tags of what it writes");
     let of_nobody = ask(&service, "/v1/recommendations", Some(nobody)).await;
     assert_eq!(reasons(&of_nobody), [of(popular, "popular"), of(tagged, "popular")]);
     let similar = ask(&service, &format!("/v1/blogs/{new}/similar"), None).await;

@@ -1,10 +1,10 @@
 -- A page of blogs for account $1, best first, after score $2 and blog $3, $4 of them; never its own, one that it likes, or one
 -- that readers do not see. Four sources, each with a score and a reason: neighbours of what it likes, where each third like
--- back counts half (below 3), new blogs of whom it follows (below 2), popular blogs with tags of what it likes (from 0.5 below
--- 1), popular blogs (below 0.5). A blog's score is the sum. Candidates are sorted first and looked into one by one, until the
--- page is full. Locks nothing.
+-- back counts half (below 3), new blogs of whom it follows (below 2), popular blogs with tags of what it likes, follows
+-- or writes itself (from 0.5 below 1), popular blogs (below 0.5). A blog's score is the sum. Candidates are sorted first and
+-- looked into one by one, until the page is full. Locks nothing.
 with liked as materialized (
-  select l.blog_id, 
+  select l.blog_id,
          power(2::double precision, (1 - row_number() over (order by l.version_us desc, l.blog_id desc)) / 3::double precision)
            as weight
   from analytics.blog_like l
@@ -29,6 +29,12 @@ followed as (
     where l.author_id = f.followee_id
     order by l.published_at desc, l.id desc
     limit 3) b),
+written as (
+  select l.id as blog_id
+  from blogs.live_blog l
+  where l.author_id = $1::bigint
+  order by l.published_at desc, l.id desc
+  limit 20),
 popular as materialized (
   select p.blog_id, row_number() over (order by p.rank desc, p.blog_id desc)::double precision as place
   from analytics.blog_popularity p
@@ -37,7 +43,7 @@ popular as materialized (
   limit 300),
 tag as materialized (
   select bt.tag_id
-  from (select l.blog_id from liked l union select f.blog_id from followed f) source
+  from (select l.blog_id from liked l union select f.blog_id from followed f union select w.blog_id from written w) source
   join blogs.blog_tag bt on bt.blog_id = source.blog_id
   group by bt.tag_id
   order by count(*) desc, bt.tag_id
