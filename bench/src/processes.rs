@@ -96,12 +96,16 @@ impl Usages {
         }
     }
 
-    /// Looks at all of them.
+    /// Looks at all of them. A process belongs to the nearest root above it: who starts a server does not pay for it.
     pub(crate) fn look(&mut self, is_first: bool) {
         let all: BTreeMap<u32, Stat> = everybody().collect();
+        let roots: BTreeMap<u32, &str> =
+            self.groups.iter().flat_map(|group| group.roots.iter().map(|&root| (root, group.name))).collect();
+        let owners: BTreeMap<u32, &str> =
+            all.keys().filter_map(|&pid| Some((pid, owner(&all, pid, &roots)?))).collect();
         for group in &mut self.groups {
             let (mut own, mut shared) = (0, 0);
-            for (&pid, stat) in all.iter().filter(|&(&pid, _)| is_below(&all, pid, &group.roots)) {
+            for (&pid, stat) in all.iter().filter(|(pid, _)| owners.get(pid) == Some(&group.name)) {
                 let first = if is_first { stat.own_s } else { 0.0 };
                 group.cpu_s.entry(pid).or_insert((first, 0.0)).1 = stat.own_s;
                 let memory = Memory::of(pid).unwrap_or_default();
@@ -124,10 +128,14 @@ impl Usages {
     }
 }
 
-/// Is it one of the roots, or did one of them start it?
-fn is_below(all: &BTreeMap<u32, Stat>, pid: u32, roots: &[u32]) -> bool {
+/// The name of the nearest of the roots, itself or above it.
+fn owner<'name>(
+    all: &BTreeMap<u32, Stat>,
+    pid: u32,
+    roots: &BTreeMap<u32, &'name str>,
+) -> Option<&'name str> {
     let parent = |pid: &u32| all.get(pid).map(|stat| stat.parent).filter(|&parent| parent > 1);
-    std::iter::successors(Some(pid), parent).any(|ancestor| roots.contains(&ancestor))
+    std::iter::successors(Some(pid), parent).find_map(|ancestor| roots.get(&ancestor).copied())
 }
 
 /// Resident memory of a process.
@@ -170,6 +178,22 @@ mod tests {
         let memory = Memory::parse("Name:\tx\nRssAnon:\t     2048 kB\nRssFile:\t 9 kB\nRssShmem:\t  1 kB\n");
         assert_eq!(memory, Memory { own_bytes: 2 << 20, shared_bytes: 1024 });
         assert!(Memory::of(std::process::id()).unwrap().own_bytes > 0);
+    }
+
+    #[test]
+    fn a_process_is_the_nearest_roots() {
+        let stat = |parent| Stat { parent, own_s: 0.0, children_s: 0.0 };
+        let all = BTreeMap::from([
+            (1, stat(0)),
+            (7, stat(1)),
+            (8, stat(7)),
+            (9, stat(8)),
+            (10, stat(7)),
+            (11, stat(1)),
+        ]);
+        let roots = BTreeMap::from([(7, "generator"), (8, "server")]);
+        let owners = [7, 8, 9, 10, 11].map(|pid| owner(&all, pid, &roots));
+        assert_eq!(owners, [Some("generator"), Some("server"), Some("server"), Some("generator"), None]);
     }
 
     #[test]

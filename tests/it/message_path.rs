@@ -160,6 +160,40 @@ async fn competing_workers_with_cut_connections_count_exactly_once() {
 }
 
 #[tokio::test]
+async fn what_arrives_soon_after_a_batch_shares_the_next() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let publisher = publisher(&world).await;
+    let slow = |loader: Loader| {
+        let loader = loader.set("worker.batch_envelopes_max", 3).set("worker.prefetch", 6);
+        loader.set("worker.batch_interval_ms", 60_000)
+    };
+    let worker = world.worker_with(slow).await;
+    let began = Instant::now();
+    let counted = "select coalesce(sum(total_views), 0)::bigint from blogs.blog_counter";
+    // The first after a quiet time waits for nothing.
+    publish(&publisher, &[view(blog, 1)]).await;
+    world.until(counted, 1_i64).await;
+    // Those after it wait for each other: three are a full batch, and the end of the worker is the end of waiting.
+    for visitor in 2..=4 {
+        publish(&publisher, &[view(blog, visitor)]).await;
+    }
+    world.until(counted, 4_i64).await;
+    assert_eq!(worker.metric("commonplace_worker_batch_envelopes_count").await, 2.0);
+    for visitor in 5..=6 {
+        publish(&publisher, &[view(blog, visitor)]).await;
+    }
+    let settings = broker_settings(&world).await;
+    let taken = async || broker::queue_depth(&settings, Queue::Engagement).await.unwrap() == 0;
+    assert!(wait_until(taken).await);
+    assert_eq!(world.value::<i64>(counted, &[]).await, 4);
+    worker.stop().await;
+    assert!(began.elapsed().as_secs() < 60, "a batch waited for its turn: {:?}", began.elapsed());
+    assert_eq!(world.value::<i64>(counted, &[]).await, 6);
+    world.assert_consistent().await;
+}
+
+#[tokio::test]
 async fn unreadable_messages_are_parked_and_their_neighbours_count() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];

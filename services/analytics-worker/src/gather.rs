@@ -1,8 +1,15 @@
-//! Batches from deliveries: what has arrived, up to the bounds, without waiting for more.
+//! Batches from deliveries: what has arrived, up to the bounds.
+//!
+//! What arrives after a quiet time is applied at once. Under load the next batch is waited for until
+//! `worker.batch_interval_ms` after the last, or until it is full: every commit costs the same for one event as for a
+//! thousand, and all of them share the database and its disk.
+
+use std::time::Duration;
 
 use broker::{Consumer, Delivery};
 use engagement::{Incoming, ParkedBody};
 use events::{EnvelopeId, WIRE_VERSION, codec};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::settings::{Settings, WorkerSettings};
@@ -52,6 +59,11 @@ pub(crate) struct Gather {
     envelopes_max: usize,
     events_max: usize,
     suspect_after: u32,
+    interval: Duration,
+    /// Until then a batch that is not full waits for more.
+    due: Instant,
+    /// What has been taken of the next batch.
+    batch: Batch,
     /// Read already, but too much for the batch before.
     carried: Option<(Delivery, Read)>,
 }
@@ -60,39 +72,65 @@ impl Gather {
     pub(crate) fn new(consumer: Consumer, settings: &Settings) -> Self {
         let WorkerSettings { batch_envelopes_max: envelopes_max, batch_events_max: events_max, .. } =
             settings.worker;
-        let suspect_after = settings.poison.suspect_after_deliveries;
-        Self { consumer, envelopes_max, events_max, suspect_after, carried: None }
+        Self {
+            consumer,
+            envelopes_max,
+            events_max,
+            suspect_after: settings.poison.suspect_after_deliveries,
+            interval: settings.worker.batch_interval(),
+            due: Instant::now(),
+            batch: Batch::default(),
+            carried: None,
+        }
     }
 
     pub(crate) fn consumer(&self) -> &Consumer {
         &self.consumer
     }
 
-    /// The next batch: at least one delivery, and with it whatever else has arrived by now. Nothing is lost when
-    /// this is dropped while it waits for the first.
+    /// The next batch: at least one delivery, and with it whatever else has arrived when it is due, or full, or the
+    /// stream ends. Nothing is lost when this is dropped while it waits.
     pub(crate) async fn next(&mut self) -> Result<Batch, End> {
-        let mut batch = Batch::default();
-        if self.carried.is_none() {
-            let delivery = self.consumer.next().await.ok_or(End::Stream)?.map_err(End::Broken)?;
-            fail::fail_point!("worker-after-receive");
-            let said = read(&delivery, self.suspect_after);
-            self.carried = Some((delivery, said));
+        while !self.fill()? {
+            let due = tokio::time::sleep_until(self.due);
+            let next = tokio::select! {
+                biased;
+                next = self.consumer.next() => next,
+                () = due, if !self.batch.deliveries.is_empty() => break,
+            };
+            match next {
+                Some(delivery) => {
+                    let delivery = delivery.map_err(End::Broken)?;
+                    fail::fail_point!("worker-after-receive");
+                    let said = read(&delivery, self.suspect_after);
+                    self.carried = Some((delivery, said));
+                }
+                None if self.batch.deliveries.is_empty() => return Err(End::Stream),
+                None => break,
+            }
         }
+        self.due = Instant::now() + self.interval;
+        Ok(std::mem::take(&mut self.batch))
+    }
+
+    /// Takes into the batch what has arrived. True when it takes nothing more.
+    fn fill(&mut self) -> Result<bool, End> {
         while let Some((delivery, said)) = self.carried.take().or_else(|| self.arrived()) {
-            if let Read::NewerWire(version) = said {
-                if batch.deliveries.is_empty() {
+            let is_newer = match said {
+                Read::NewerWire(version) if self.batch.deliveries.is_empty() => {
                     return Err(End::NewerWire(version));
                 }
+                Read::NewerWire(_) => true,
+                _ => false,
+            };
+            if is_newer || !self.batch.has_room(&said, self.envelopes_max, self.events_max) {
                 self.carried = Some((delivery, said));
-                break;
+                return Ok(true);
             }
-            if !batch.has_room(&said, self.envelopes_max, self.events_max) {
-                self.carried = Some((delivery, said));
-                break;
-            }
-            batch.take(delivery, said);
+            self.batch.take(delivery, said);
         }
-        Ok(batch)
+        let Batch { deliveries, events, suspect, .. } = &self.batch;
+        Ok(suspect.is_some() || deliveries.len() >= self.envelopes_max || *events >= self.events_max)
     }
 
     fn arrived(&mut self) -> Option<(Delivery, Read)> {

@@ -9,6 +9,9 @@ use serde::Deserialize;
 /// gives its channel up well before.
 const GIVE_UP_MAX_S: u64 = 20 * 60;
 
+/// Whoever has just viewed a blog wants to see it counted.
+const BATCH_INTERVAL_MAX_MS: u64 = 60_000;
+
 /// Everything a worker can be told; the defaults and their reasons stand in `config/analytics-worker.toml`. What all
 /// services share and this one has no use for (tokens) may stand beside it.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +46,8 @@ pub struct WorkerSettings {
     pub batch_envelopes_max: usize,
     /// Most events in a batch. One envelope is never split, however many it holds.
     pub batch_events_max: usize,
+    /// Time from one batch to the next that is not full, in milliseconds.
+    pub batch_interval_ms: u64,
     /// Most envelopes that RabbitMQ hands out before the first of them is acked.
     pub prefetch: u16,
     /// First pause after a batch could not be applied, in milliseconds; it doubles from there.
@@ -129,6 +134,11 @@ impl Settings {
             "worker.batch_events_max is {} and must be between 1 and 65536",
             worker.batch_events_max
         );
+        ensure!(
+            worker.batch_interval_ms <= BATCH_INTERVAL_MAX_MS,
+            "worker.batch_interval_ms is {} and must be at most {BATCH_INTERVAL_MAX_MS}: counters are so much older",
+            worker.batch_interval_ms
+        );
         let two_batches = worker.batch_envelopes_max.saturating_mul(2);
         ensure!(
             usize::from(worker.prefetch) >= two_batches,
@@ -159,6 +169,12 @@ impl Settings {
             self.popularity.interval_s
         );
         self.reconcile.validate()
+    }
+}
+
+impl WorkerSettings {
+    pub(crate) fn batch_interval(&self) -> Duration {
+        Duration::from_millis(self.batch_interval_ms)
     }
 }
 
@@ -258,6 +274,11 @@ mod tests {
     fn bounds_that_contradict_each_other_are_named() {
         settings("worker.prefetch", 128).validate().unwrap();
         for (key, value, names) in [
+            (
+                "worker.batch_interval_ms",
+                60_001,
+                "worker.batch_interval_ms is 60001 and must be at most 60000",
+            ),
             ("worker.prefetch", 127, "worker.batch_envelopes_max 64 times 2"),
             ("worker.batch_envelopes_max", 65, "worker.prefetch is 128"),
             ("worker.batch_events_max", 0, "worker.batch_events_max"),

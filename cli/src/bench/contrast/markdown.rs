@@ -246,7 +246,16 @@ fn usage(report: &Report, cells: &[Cell]) -> String {
 }
 
 fn drain(report: &Report) -> String {
-    let mut table = markdown(&["way", "events", "envelopes", "events/s", "lost", "double"]);
+    let mut table = markdown(&[
+        "way",
+        "events",
+        "envelopes",
+        "events/s",
+        "commits/1000",
+        "WAL B/event",
+        "lost",
+        "double",
+    ]);
     for way in Way::ALL {
         let of: Vec<_> = report.drained.iter().filter(|drained| drained.way == way).collect();
         let Some(first) = of.first() else { continue };
@@ -255,6 +264,8 @@ fn drain(report: &Report) -> String {
             first.events.to_string(),
             first.envelopes.to_string(),
             some(Median::of(of.iter().map(|drained| drained.events_per_s)), 0),
+            some(Median::of(of.iter().map(|drained| drained.commits_per_1000)), 2),
+            some(Median::of(of.iter().map(|drained| drained.wal_bytes_per_event)), 0),
             of.iter().map(|drained| drained.lost).sum::<u64>().to_string(),
             of.iter().map(|drained| drained.double).sum::<u64>().to_string(),
         ]);
