@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use runtime::health::Health;
 use runtime::metrics::operations_router;
 use tokio::sync::Semaphore;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa::openapi::OpenApi;
@@ -46,26 +47,31 @@ impl Frame {
     pub fn around(self, product: Router, document: OpenApi, requests: &RequestSettings) -> Router {
         let bounds =
             Bounds { places: Arc::new(Semaphore::new(requests.concurrent_max)), timeout: requests.timeout() };
-        let product = product
-            .layer(DefaultBodyLimit::max(requests.body_bytes_max))
-            .layer(from_fn_with_state(bounds, in_bounds));
+        // The router boxes what a call of `layer` adds, and every request clones the boxes: one call for all of them.
+        let product = product.layer(
+            ServiceBuilder::new()
+                .layer(from_fn_with_state(bounds, in_bounds))
+                .layer(DefaultBodyLimit::max(requests.body_bytes_max)),
+        );
         // Otherwise the page would have the document judged by a service on the internet.
         let page = utoipa_swagger_ui::Config::default().validator_url("none");
         let docs = SwaggerUi::new("/docs").url("/openapi.json", document).config(page);
-        let mut router = Router::new()
+        Router::new()
             .merge(product)
             .merge(docs)
             .merge(operations_router(self.health, Arc::new(self.registry)))
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
             .fallback(async || Problem::not_found("there is nothing at this path; /docs shows what there is"))
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn(headers));
-        if let Some(cors) = self.cors {
-            router = router.layer(cors);
-        }
-        router.layer(from_fn_with_state(self.metrics, observe::observe))
+            .layer(
+                ServiceBuilder::new()
+                    .layer(from_fn_with_state(self.metrics, observe::observe))
+                    .option_layer(self.cors)
+                    .layer(from_fn(headers))
+                    .layer(CatchPanicLayer::custom(panicked)),
+            )
     }
 }
+
 #[derive(Clone)]
 struct Bounds {
     places: Arc<Semaphore>,

@@ -32,7 +32,7 @@ use crate::live_blogs::LiveBlogs;
 use crate::outbox::Outbox;
 use crate::relay::Relay;
 use crate::settings::Settings;
-use crate::state::AppState;
+use crate::state::{AppState, Parts};
 use crate::{idempotency, readiness};
 
 const NAME: &str = "blogs-api";
@@ -92,18 +92,18 @@ impl Service {
         )?;
         let metrics = HttpMetrics::register(&mut registry);
         database::check_connections_at_start(&pool, &settings.database).await?;
-        let state = AppState {
+        let state = AppState::new(Parts {
             pool,
             trusted_proxies: TrustedProxies(settings.requests.trusted_proxies.as_slice().into()),
-            settings: Arc::new(settings),
+            settings,
             tokens: Arc::new(tokens),
             passwords,
             limits,
-            engagement: Arc::new(engagement),
+            engagement,
             live_blogs,
             outbox,
             tasks: tasks.clone(),
-        };
+        });
         let health = Health::new(readiness::RULE);
         let router = frame::router(&state, health.clone(), registry, metrics)?;
         Ok(Self { listener, address, router, state, health, publisher, relay, tasks, ending })

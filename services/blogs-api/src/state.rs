@@ -1,5 +1,6 @@
-//! What every handler can reach. Cheap to clone: everything inside is shared.
+//! What every handler can reach. A request clones it once for each layer that it passes, so all of it is behind one pointer.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
@@ -14,12 +15,15 @@ use crate::settings::Settings;
 use tokio_util::task::TaskTracker;
 
 /// The state of the API.
-#[derive(Clone, FromRef)]
-pub struct AppState {
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+/// The parts of the state.
+pub struct Parts {
     /// Connections under the role `blogs_api`.
     pub pool: database::Pool,
     /// Every setting, as it was checked at start.
-    pub settings: Arc<Settings>,
+    pub settings: Settings,
     /// Issues and verifies bearer tokens.
     pub tokens: Arc<Tokens>,
     /// Hashes and verifies passwords.
@@ -29,11 +33,43 @@ pub struct AppState {
     /// Rate limits.
     pub limits: Limits,
     /// The write paths of engagement.
-    pub engagement: Arc<EngagementState>,
+    pub engagement: EngagementState,
     /// Which blogs are live, as far as has been seen.
     pub live_blogs: LiveBlogs,
     /// Events of blogs, in the transaction that makes them true.
     pub outbox: Outbox,
     /// Work that goes on behind an answer; the end of the service waits for it.
     pub tasks: TaskTracker,
+}
+
+impl AppState {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl FromRef<AppState> for Arc<Tokens> {
+    fn from_ref(state: &AppState) -> Self {
+        Self::clone(&state.tokens)
+    }
+}
+
+impl FromRef<AppState> for TrustedProxies {
+    fn from_ref(state: &AppState) -> Self {
+        state.trusted_proxies.clone()
+    }
+}
+
+impl FromRef<AppState> for Limits {
+    fn from_ref(state: &AppState) -> Self {
+        state.limits.clone()
+    }
 }

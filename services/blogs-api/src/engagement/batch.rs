@@ -100,7 +100,7 @@ pub(super) async fn engage(
     caller: Caller,
     Json(elements): Json<Vec<Box<RawValue>>>,
 ) -> Result<(StatusCode, JsonAnswer<BatchAnswer>)> {
-    let engagement = &*state.engagement;
+    let engagement = &state.engagement;
     let deadline = engagement.deadline();
     let most = engagement.settings.batch_events_max;
     if elements.len() > most {
