@@ -15,6 +15,25 @@ use crate::world::{World, wait_until};
 const PAGE: &str = include_str!("../../docs/metrics.md");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yml");
 const ALERTS_TEST: &str = include_str!("../../deploy/prometheus/alerts_test.yml");
+/// Units that are not base units, or not written out.
+const OTHER_UNITS: [&str; 16] = [
+    "s",
+    "ms",
+    "us",
+    "ns",
+    "milliseconds",
+    "microseconds",
+    "nanoseconds",
+    "minutes",
+    "hours",
+    "days",
+    "weeks",
+    "kb",
+    "mb",
+    "gb",
+    "kib",
+    "percent",
+];
 const SERVICES: [&str; 5] =
     ["blogs-api", "analytics-worker", "notification-worker", "recommendation-api", "console"];
 
@@ -110,9 +129,7 @@ impl Family {
         if words.iter().any(|word| ["counter", "gauge", "histogram", "summary"].contains(word)) {
             return is("says its type");
         }
-        let other_units =
-            ["s", "ms", "us", "ns", "milliseconds", "microseconds", "minutes", "hours", "kb", "mb", "kib"];
-        if words.iter().any(|word| other_units.contains(word)) {
+        if words.iter().any(|word| OTHER_UNITS.contains(word)) {
             return is("is not in a base unit, or abbreviates it");
         }
         let named = words.iter().copied().find(|word| ["seconds", "bytes", "ratio"].contains(word));

@@ -1,4 +1,4 @@
-//! Logs, and [traces](crate::traces) where they are wanted. Logs go to stderr, so that stdout stays free for what a command
+//! Logs, and [`traces`] where they are wanted. Logs go to stderr, so that stdout stays free for what a command
 //! was asked for.
 
 use std::io::{self, IsTerminal};

@@ -106,8 +106,8 @@ impl Metrics {
         let clock = "How far this clock is ahead of the database's";
         registry.register_with_unit("clock_skew", clock, Unit::Seconds, metrics.clock_skew_seconds.clone());
         registry.register(
-            "partition_days_ahead",
-            "Days made ahead, of the table with fewest",
+            "partitions_ahead",
+            "Days that are made ahead, a partition each, of the table with fewest",
             metrics.days_ahead.clone(),
         );
         let drift = "How far counters are from what they count, as each blog was last looked at";

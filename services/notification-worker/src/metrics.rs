@@ -68,7 +68,11 @@ impl Metrics {
         gauge("fan_outs_running", "Fan-outs of all workers that are not done", &metrics.fan_outs);
         gauge("followers_waiting", "Followers that these have still to look at", &metrics.followers);
         gauge("chunk_rows", "Followers that the next chunk looks at", &metrics.chunk_rows);
-        gauge("partition_days_ahead", "Days made ahead", &metrics.days_ahead);
+        gauge(
+            "partitions_ahead",
+            "Days of notifications that are made ahead, a partition each",
+            &metrics.days_ahead,
+        );
         let pause = "The pause between chunks, above 0 under pressure";
         registry.register_with_unit("pause", pause, Unit::Seconds, metrics.pause_seconds.clone());
         let wait = "How long the running fan-out that has waited longest has waited for its next chunk";
