@@ -122,6 +122,7 @@ impl Consuming {
                     return end;
                 }
             };
+            // It ends with the commit.
             drop(span);
             fail::fail_point!("worker-after-commit");
             // Only now that it is committed may RabbitMQ forget it.
