@@ -60,28 +60,43 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.service {
         Service::BlogsApi => {
             let settings: blogs_api::Settings = load(blogs_api::DEFAULTS, file)?;
-            let shutdown = process::begin(&settings.log)?;
-            blogs_api::Service::start(settings).await?.run(shutdown).await
+            let (log, traces) = (settings.log.clone(), settings.traces.clone());
+            process::run("blogs-api", &log, &traces, async |shutdown| {
+                blogs_api::Service::start(settings).await?.run(shutdown).await
+            })
+            .await
         }
         Service::AnalyticsWorker => {
             let settings: analytics_worker::Settings = load(analytics_worker::DEFAULTS, file)?;
-            let shutdown = process::begin(&settings.log)?;
-            analytics_worker::Service::start(settings).await?.run(shutdown).await
+            let (log, traces) = (settings.log.clone(), settings.traces.clone());
+            process::run("analytics-worker", &log, &traces, async |shutdown| {
+                analytics_worker::Service::start(settings).await?.run(shutdown).await
+            })
+            .await
         }
         Service::NotificationWorker => {
             let settings: notification_worker::Settings = load(notification_worker::DEFAULTS, file)?;
-            let shutdown = process::begin(&settings.log)?;
-            notification_worker::Service::start(settings).await?.run(shutdown).await
+            let (log, traces) = (settings.log.clone(), settings.traces.clone());
+            process::run("notification-worker", &log, &traces, async |shutdown| {
+                notification_worker::Service::start(settings).await?.run(shutdown).await
+            })
+            .await
         }
         Service::RecommendationApi => {
             let settings: recommendation_api::Settings = load(recommendation_api::DEFAULTS, file)?;
-            let shutdown = process::begin(&settings.log)?;
-            recommendation_api::Service::start(settings).await?.run(shutdown).await
+            let (log, traces) = (settings.log.clone(), settings.traces.clone());
+            process::run("recommendation-api", &log, &traces, async |shutdown| {
+                recommendation_api::Service::start(settings).await?.run(shutdown).await
+            })
+            .await
         }
         Service::Console => {
             let settings: console::Settings = load(console::DEFAULTS, file)?;
-            let shutdown = process::begin(&settings.log)?;
-            console::Service::start(settings).await?.run(shutdown).await
+            let (log, traces) = (settings.log.clone(), settings.traces.clone());
+            process::run("console", &log, &traces, async |shutdown| {
+                console::Service::start(settings).await?.run(shutdown).await
+            })
+            .await
         }
     }
 }

@@ -15,7 +15,9 @@ use std::path::PathBuf;
 use std::pin::pin;
 
 use anyhow::{Context, bail};
+use runtime::process;
 use runtime::settings::{Loader, LogSettings};
+use runtime::traces::TraceSettings;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -73,6 +75,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Deserialize)]
 struct Settings {
     log: LogSettings,
+    traces: TraceSettings,
 }
 
 /// What the steps on the way up share.
@@ -85,8 +88,13 @@ struct Ascent {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings: Settings = Loader::new(DEFAULTS).neighbours(&serve::EVERY_DEFAULTS).load()?;
-    runtime::telemetry::init(&settings.log)?;
-    let shutdown = runtime::shutdown::on_signal();
+    process::run("commonplace", &settings.log, &settings.traces, async |shutdown| {
+        ascend(arguments, shutdown).await
+    })
+    .await
+}
+
+async fn ascend(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<()> {
     let directory = arguments.directory.clone().unwrap_or_else(default_directory);
     // Before `--fresh` forgets anything.
     check_port(arguments.port)?;

@@ -256,9 +256,9 @@ async fn slow_commits_hold_it_back_and_quick_ones_let_it_go_on() {
     notifier.ready().await;
     proxy.set(Mode::Late(LATE));
     begin(&world, blog).await;
-    let pause = async || notifier.metric("commonplace_notification_pause_milliseconds").await;
+    let pause = async || notifier.metric("commonplace_notification_pause_seconds").await;
     let rows = async || notifier.metric("commonplace_notification_chunk_rows").await;
-    assert!(wait_until(async || pause().await == 400.0).await);
+    assert!(wait_until(async || pause().await == 0.4).await);
     assert_eq!(rows().await, 10.0);
     proxy.set(Mode::Open);
     assert!(wait_until(async || pause().await == 0.0 && rows().await == 100.0).await);

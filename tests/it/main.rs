@@ -16,6 +16,7 @@ mod database_errors;
 mod fan_out;
 mod fan_out_events;
 mod message_path;
+mod metrics;
 mod operations_late;
 mod operations_reconcile;
 mod operations_redrive;

@@ -138,7 +138,7 @@ async fn a_look_that_takes_too_long_is_made_smaller_and_goes_on_behind_it() {
     let worker = world
         .worker_with(|loader| loader.set("reconcile.blogs_per_round", 8).set("reconcile.interval_s", 1))
         .await;
-    let drift = async || worker.metric("commonplace_worker_counter_drift").await;
+    let drift = async || worker.metric("commonplace_worker_drift").await;
     let shown = wait_until(async || (drift().await - 30.0).abs() < f64::EPSILON);
     assert!(shown.await, "before and behind the slow one: {}", drift().await);
     worker.stop().await;
@@ -152,7 +152,7 @@ async fn a_worker_shows_drift_until_it_is_mended() {
     let worker = world
         .worker_with(|loader| loader.set("reconcile.blogs_per_round", 2).set("reconcile.interval_s", 1))
         .await;
-    let drift = async || worker.metric("commonplace_worker_counter_drift").await;
+    let drift = async || worker.metric("commonplace_worker_drift").await;
     let all_looked_at = async || worker.metric("commonplace_worker_reconciled_blogs_total").await >= 5.0;
     assert!(wait_until(all_looked_at).await, "no look goes round");
     assert!(drift().await.abs() < f64::EPSILON);

@@ -128,6 +128,7 @@ impl World {
             .set("scrape.blogs_api", vec![format!("http://{api}")])
             .set("scrape.analytics_worker", vec![format!("http://{worker}")])
             .set("scrape.notification_worker", vec![format!("http://{worker}")])
+            .set("scrape.recommendation_api", vec![format!("http://{worker}")])
             .set("load.enabled", true)
             .set("load.api", format!("http://{api}"));
         let settings: console::Settings = change(loader).load().unwrap();

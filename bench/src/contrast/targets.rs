@@ -62,12 +62,9 @@ impl Report {
         let ratio = |cell: Option<Cell>, to, figure: fn(&Measurement) -> Option<f64>| {
             cell.and_then(|cell| self.ratio(cell, cell.by(to), figure))
         };
-        let median = |cell: Option<Cell>, figure| cell.and_then(|cell| self.median_of(cell, figure));
+        let median = |cell: Option<Cell>, figure| cell.and_then(|cell| self.median(cell, figure));
         let zipf = |connections| message(Name::Zipf, Some(connections));
         let hot = |connections| message(Name::Hot, Some(connections));
-        let saturated = |figure: fn(&Drained) -> f64| {
-            Median::of(self.drained.iter().filter(|one| one.way == Way::WorkerFull).map(figure))
-        };
         vec![
             target(
                 "accepted/s, message ÷ no-op, 256 connections",
@@ -107,12 +104,12 @@ impl Report {
             target(
                 "commits per 1000 events, worker saturated",
                 AtMost(0.3),
-                saturated(|one| one.commits_per_1000),
+                self.saturated(|one| one.commits_per_1000),
             ),
             target(
                 "WAL bytes per event, every view counts, worker saturated",
                 AtMost(70.0),
-                saturated(|one| one.wal_bytes_per_event),
+                self.saturated(|one| one.wal_bytes_per_event),
             ),
             target(
                 "HOT share of counter updates, %",
@@ -127,8 +124,9 @@ impl Report {
         ]
     }
 
-    fn median_of(&self, cell: Cell, figure: fn(&Measurement) -> Option<f64>) -> Option<Median> {
-        self.median(cell, figure)
+    /// Of a worker that has more to do than it can.
+    fn saturated(&self, figure: fn(&Drained) -> f64) -> Option<Median> {
+        Median::of(self.drained.iter().filter(|one| one.way == Way::WorkerFull).map(figure))
     }
 
     /// The median of the ratios of two ways to work off a queue, each round's to the same round's.

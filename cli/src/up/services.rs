@@ -86,8 +86,8 @@ impl Services {
         let api: blogs_api::Settings = api.load()?;
         let view_window_s = api.engagement.view_window_s;
         let api = blogs_api::Service::start(api).await.context("starting the blogs-api")?;
-        let console =
-            start_console(port, urls, [api.address(), worker.address(), notifier.address()]).await?;
+        let looked_at = [api.address(), worker.address(), notifier.address(), recommendation.address()];
+        let console = start_console(port, urls, looked_at).await?;
         Ok(Self {
             workers: [
                 Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
@@ -178,7 +178,7 @@ pub(super) fn ports_after(port: u16) -> [u16; 2] {
 async fn start_console(
     port: u16,
     urls: &Urls,
-    [api, worker, notifier]: [SocketAddr; 3],
+    [api, worker, notifier, recommendation]: [SocketAddr; 4],
 ) -> anyhow::Result<console::Service> {
     let url = |address: SocketAddr| format!("http://{address}");
     let [_recommendation, console_port] = ports_after(port);
@@ -191,6 +191,7 @@ async fn start_console(
         .set("scrape.blogs_api", vec![url(api)])
         .set("scrape.analytics_worker", vec![url(worker)])
         .set("scrape.notification_worker", vec![url(notifier)])
+        .set("scrape.recommendation_api", vec![url(recommendation)])
         .set("load.enabled", true)
         .set("load.api", url(api));
     let console: console::Settings = console.load()?;

@@ -26,4 +26,4 @@ pub use error::Error;
 pub use probe::{Probe, queue_depth};
 pub use publisher::{EncodedEvents, HandOver, Overdue, PublishError, Publisher, State};
 pub use settings::{Settings, SettingsError};
-pub use topology::Queue;
+pub use topology::{EVENTS as EXCHANGE, Queue};

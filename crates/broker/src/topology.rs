@@ -17,7 +17,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
 /// Where envelopes are published; the routing key says what they carry.
-pub(crate) const EVENTS: &str = "commonplace.events";
+pub const EVENTS: &str = "commonplace.events";
 /// Where the broker sends what it cannot deliver.
 const DEAD: &str = "commonplace.dead";
 

@@ -78,6 +78,10 @@ impl Pool {
         self.pool.get().await.map_err(Error::Pool)
     }
 
+    pub(crate) fn status(&self) -> deadpool_postgres::Status {
+        self.pool.status()
+    }
+
     /// Connections open at this moment.
     #[must_use]
     pub fn size(&self) -> usize {

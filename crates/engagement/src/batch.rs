@@ -42,6 +42,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::Counted, Self::Repeat, Self::Discarded, Self::Parked, Self::Refused, Self::Replayed];
+
     /// The name in `analytics.outcome` and in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -10,6 +10,7 @@ pub mod codec;
 mod engagement;
 mod envelope;
 mod lifecycle;
+pub mod traceparent;
 
 pub use codec::{Malformed, Unreadable};
 pub use engagement::{Action, Channel, EngagementEvent, EngagementKind, UnknownChannel, Visitor};

@@ -1,7 +1,7 @@
 //! The process, not the product: where its settings come from, how it logs, when it ends, and how it tells
 //! others how it is. Every service and the command line start with this crate; it knows none of them.
 //!
-//! Nothing here is global but the log subscriber: registries and health are passed in, since several services
+//! Nothing here is global but what listens to logs and traces: registries and health are passed in, since several services
 //! share one process under `commonplace up`. And the allocator, so that every binary runs with the one that is measured.
 
 pub mod health;
@@ -10,6 +10,7 @@ pub mod process;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod traces;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -13,6 +13,8 @@ use prometheus_client::registry::Registry;
 
 use crate::health::Health;
 
+/// Their paths, for what leaves them out.
+pub const OPERATIONS_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Media type of `/metrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

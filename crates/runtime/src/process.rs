@@ -18,6 +18,7 @@ use crate::metrics::operations_router;
 use crate::settings::{self, HttpSettings, LogSettings, SettingsError};
 use crate::shutdown::{self, Lost, together};
 use crate::telemetry::{self, TelemetryError};
+use crate::traces::TraceSettings;
 
 /// What a service's binary is called, as `--help` and `--version` show it.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,7 @@ struct Arguments {
 pub async fn main<S, E>(
     about: About,
     defaults: &'static str,
-    sections: impl FnOnce(&S) -> (&LogSettings, &HttpSettings),
+    sections: impl FnOnce(&S) -> (&LogSettings, &TraceSettings, &HttpSettings),
     run: impl AsyncFnOnce(S, CancellationToken) -> Result<(), E>,
 ) -> Result<(), E>
 where
@@ -62,25 +63,33 @@ where
     let command = Arguments::command().name(about.name).version(version).about(about.about);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let settings: S = settings::load(defaults, arguments.config.as_deref())?;
-    let (log, http) = sections(&settings);
+    let (log, traces, http) = sections(&settings);
     if arguments.healthcheck {
         return Ok(health::ask(http.address).await?);
     }
-    let shutdown = begin(log)?;
-    run(settings, shutdown).await
+    let (log, traces) = (log.clone(), traces.clone());
+    self::run(about.name, &log, &traces, async |shutdown| run(settings, shutdown).await).await
 }
 
-/// Logs begin, and signals are caught from here on. Memory is had in small pages: in huge ones, which Debian's kernel gives
-/// to everybody, a worker before a backlog takes half as much again (`commonplace bench memory`).
+/// Logs and traces begin, and signals are caught; then `work` until its end, and with it that of the traces. Memory is had
+/// in small pages: in huge ones, which Debian's kernel gives to everybody, a worker before a backlog takes half as much again
+/// (`commonplace bench memory`).
 ///
 /// # Errors
-/// When logging cannot begin.
-pub fn begin(log: &LogSettings) -> Result<CancellationToken, TelemetryError> {
-    telemetry::init(log)?;
+/// When logs or traces cannot begin, or what `work` failed with.
+pub async fn run<E: From<TelemetryError>>(
+    name: &'static str,
+    log: &LogSettings,
+    traces: &TraceSettings,
+    work: impl AsyncFnOnce(CancellationToken) -> Result<(), E>,
+) -> Result<(), E> {
+    let traces = telemetry::begin(name, log, traces)?;
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         info!(%error, "the system may give huge pages");
     }
-    Ok(shutdown::on_signal())
+    let ended = work(shutdown::on_signal()).await;
+    traces.end().await;
+    ended
 }
 
 /// Why a worker's process ended otherwise than asked to.

@@ -1,12 +1,16 @@
-//! Logs. They go to stderr, so that stdout stays free for what a command was asked for.
+//! Logs, and [`traces`] where they are wanted. Logs go to stderr, so that stdout stays free for what a command
+//! was asked for.
 
 use std::io::{self, IsTerminal};
 
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::settings::{LogFormat, LogSettings};
+use crate::traces::{self, Export, TraceSettings};
 
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +23,9 @@ pub enum TelemetryError {
         /// The filter as it was given.
         filter: String,
     },
+    /// The section `[traces]` makes no sense.
+    #[error("{0}")]
+    Traces(String),
     /// This process logs already.
     #[error("logging was started twice in one process")]
     Twice,
@@ -29,6 +36,53 @@ pub enum TelemetryError {
 /// # Errors
 /// When the filter cannot be read, or when logging has already been started.
 pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
+    tracing_subscriber::registry().with(logs(log)?).try_init().map_err(|_already| TelemetryError::Twice)
+}
+
+/// The traces of a process, from [`begin`] to the end.
+#[derive(Debug)]
+#[must_use = "what was traced last is exported at its end"]
+pub struct Traces(Option<Export>);
+
+impl Traces {
+    /// Exports what is left, within the time for it; at once where nothing is traced.
+    pub async fn end(self) {
+        if let Some(export) = self.0 {
+            export.end().await;
+        }
+    }
+}
+
+/// Starts logging, and traces under this name where they are wanted; where not, nothing of them is installed.
+///
+/// # Errors
+/// As [`init`], or when the section `[traces]` makes no sense.
+pub fn begin(
+    name: &'static str,
+    log: &LogSettings,
+    settings: &TraceSettings,
+) -> Result<Traces, TelemetryError> {
+    let Some(url) = settings.checked().map_err(TelemetryError::Traces)? else {
+        init(log)?;
+        return Ok(Traces(None));
+    };
+    let logs = logs(log)?;
+    let export = Export::start(name, url, settings).map_err(TelemetryError::Traces)?;
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(export.tracer())
+        // Whose child a span is, spans say themselves; and where in the source they are made, nobody asked.
+        .with_context_activation(false)
+        .with_location(false)
+        .with_tracked_inactivity(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_filter(Targets::new().with_target(traces::TARGET, LevelFilter::TRACE));
+    let subscriber = tracing_subscriber::registry().with(logs).with(spans);
+    subscriber.try_init().map_err(|_already| TelemetryError::Twice)?;
+    Ok(Traces(Some(export)))
+}
+
+fn logs(log: &LogSettings) -> Result<impl Layer<Registry> + Send + Sync + use<>, TelemetryError> {
     let filter = EnvFilter::try_new(&log.filter)
         .map_err(|_our_sentence_says_more| TelemetryError::Filter { filter: log.filter.clone() })?;
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
@@ -37,10 +91,7 @@ pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
             fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(io::stderr).boxed()
         }
     };
-    tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
-        .try_init()
-        .map_err(|_already| TelemetryError::Twice)
+    Ok(layer.with_filter(filter))
 }
 
 #[cfg(test)]

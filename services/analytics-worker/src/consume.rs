@@ -11,8 +11,10 @@ use engagement::{Engagement, OnBadEvent, Outcome, ParkedBody};
 use events::EnvelopeId;
 use jiff::Timestamp;
 use runtime::health::Health;
+use runtime::traces;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::gather::{self, Batch, End, Gather};
@@ -110,15 +112,18 @@ impl Consuming {
                     None => continue,
                 },
             };
-            let settled = match batch.suspect {
-                _ if queue == Queue::EngagementDead => self.park_dead(&batch).await,
-                Some(id) => self.try_suspect(&mut batch, id).await,
-                None => self.apply(&batch).await,
-            };
-            let parked = match settled {
+            let messages = batch.deliveries.iter();
+            let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
+            let span = traces::batch(queue.name(), messages);
+            let parked = match self.settle(&mut batch, queue).instrument(span.clone()).await {
                 Ok(parked) => parked,
-                Err(end) => return end,
+                Err(end) => {
+                    traces::failed(&span);
+                    return end;
+                }
             };
+            // It ends with the commit.
+            drop(span);
             fail::fail_point!("worker-after-commit");
             // Only now that it is committed may RabbitMQ forget it.
             if let Some(last) = batch.deliveries.last()
@@ -131,6 +136,15 @@ impl Consuming {
             if parked && let Some(reason) = self.verdict().await {
                 return EpochEnd::Stopped(reason);
             }
+        }
+    }
+
+    /// Sees a batch through to its commit. True when something of it was parked.
+    async fn settle(&self, batch: &mut Batch, queue: Queue) -> Result<bool, EpochEnd> {
+        match batch.suspect {
+            _ if queue == Queue::EngagementDead => self.park_dead(batch).await,
+            Some(id) => self.try_suspect(batch, id).await,
+            None => self.apply(batch).await,
         }
     }
 

@@ -1,8 +1,10 @@
 //! What a worker says of itself in numbers.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use engagement::{Applied, Outcome};
+use events::EngagementKind;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +14,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::gather::Batch;
+use crate::reconcile;
+
+/// The kind of an event that cannot be read.
+const UNREADABLE: &str = "unreadable";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OutcomeLabel {
@@ -31,7 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) acks_lost: Counter,
     pub(crate) retries: Counter,
     pub(crate) suspects: Counter,
-    pub(crate) clock_skew_ms: Gauge,
+    pub(crate) clock_skew_seconds: Gauge<f64, AtomicU64>,
     pub(crate) days_ahead: Gauge,
     pub(crate) counter_drift: Family<KindLabel, Gauge>,
     pub(crate) reconciled_blogs: Counter,
@@ -53,7 +59,7 @@ impl Metrics {
             acks_lost: Counter::default(),
             retries: Counter::default(),
             suspects: Counter::default(),
-            clock_skew_ms: Gauge::default(),
+            clock_skew_seconds: Gauge::default(),
             days_ahead: Gauge::default(),
             counter_drift: Family::default(),
             reconciled_blogs: Counter::default(),
@@ -66,6 +72,18 @@ impl Metrics {
             apply_seconds: seconds(),
             freshness_seconds: seconds(),
         };
+        // Every series is there from the start: an increase from nothing to the first parked event would be none.
+        let kinds = EngagementKind::ALL.map(EngagementKind::name);
+        for (kind, outcome) in kinds.iter().flat_map(|kind| Outcome::ALL.map(|outcome| (*kind, outcome))) {
+            if outcome != Outcome::Refused {
+                let _ = metrics.events.get_or_create(&OutcomeLabel { kind, outcome: outcome.name() });
+            }
+        }
+        let parked = OutcomeLabel { kind: UNREADABLE, outcome: Outcome::Parked.name() };
+        let _ = metrics.events.get_or_create(&parked);
+        for kind in reconcile::KINDS {
+            let _ = metrics.counter_drift.get_or_create(&KindLabel { kind });
+        }
         let registry = registry.sub_registry_with_prefix("commonplace_worker");
         let mut add =
             |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
@@ -85,15 +103,15 @@ impl Metrics {
         registry.register("events", "Events by kind and outcome", metrics.events.clone());
         registry.register("batch_events", "Events in a batch", metrics.batch_events.clone());
         registry.register("batch_envelopes", "Envelopes in a batch", metrics.batch_envelopes.clone());
-        let clock = "How far this clock is ahead of the database's, in milliseconds";
-        registry.register("clock_skew_milliseconds", clock, metrics.clock_skew_ms.clone());
+        let clock = "How far this clock is ahead of the database's";
+        registry.register_with_unit("clock_skew", clock, Unit::Seconds, metrics.clock_skew_seconds.clone());
         registry.register(
-            "partition_days_ahead",
-            "Days made ahead, of the table with fewest",
+            "partitions_ahead",
+            "Days that are made ahead, a partition each, of the table with fewest",
             metrics.days_ahead.clone(),
         );
         let drift = "How far counters are from what they count, as each blog was last looked at";
-        registry.register("counter_drift", drift, metrics.counter_drift.clone());
+        registry.register("drift", drift, metrics.counter_drift.clone());
         let apply = "Time to apply and commit a batch";
         registry.register_with_unit("apply", apply, Unit::Seconds, metrics.apply_seconds.clone());
         let freshness = "Time from the oldest envelope of a batch to its commit";
@@ -119,7 +137,7 @@ impl Metrics {
         let mut counts = std::collections::BTreeMap::new();
         for (envelope, outcomes) in batch.envelopes.iter().zip(&applied.outcomes) {
             for (event, outcome) in envelope.events.iter().zip(outcomes) {
-                let kind = event.as_ref().map_or("unreadable", |event| event.action.kind().name());
+                let kind = event.as_ref().map_or(UNREADABLE, |event| event.action.kind().name());
                 *counts.entry((kind, *outcome)).or_default() += 1;
             }
         }

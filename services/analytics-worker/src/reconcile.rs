@@ -20,7 +20,7 @@ const COUNTER_DRIFT: Statement = statement!("counter_drift.sql");
 const COUNTER_NEXT: Statement = statement!("counter_next.sql");
 /// SQLSTATE `query_canceled`: the statement timeout.
 const QUERY_CANCELED: &str = "57014";
-const KINDS: [&str; 3] = ["views", "likes", "shares"];
+pub(crate) const KINDS: [&str; 3] = ["views", "likes", "shares"];
 /// Most blogs that one warning names.
 const NAMED_MAX: usize = 20;
 

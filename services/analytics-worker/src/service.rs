@@ -61,6 +61,7 @@ impl Service {
         // Its own end, too: when one task fails the others drain.
         let shutdown = shutdown.child_token();
         let mut registry = Registry::default();
+        database::register_pools(&mut registry, [("all", &self.pool)]);
         let metrics = Metrics::register(&mut registry);
         let health = Health::new(ReadyRule::All);
         let consuming = Consuming {

@@ -20,6 +20,8 @@ pub struct Settings {
     pub http: runtime::settings::HttpSettings,
     /// What is logged, and how.
     pub log: runtime::settings::LogSettings,
+    /// Where traces go.
+    pub traces: runtime::traces::TraceSettings,
     /// The shared database, under this service's role.
     pub database: database::Settings,
     /// RabbitMQ.

@@ -22,7 +22,7 @@ pub(crate) async fn run(
     loop {
         match database::clock_skew(&pool).await {
             Ok(skew) => {
-                metrics.clock_skew_ms.set(i64::try_from(skew.as_millis()).unwrap_or(i64::MAX));
+                metrics.clock_skew_seconds.set(skew.as_secs_f64());
                 let skew = skew.unsigned_abs();
                 health.report(
                     "clock",

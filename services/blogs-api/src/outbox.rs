@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use database::{Error, Statement, statement};
 use deadpool_postgres::{Object, Transaction};
 use events::{BlogEvent, Envelope, FollowEvent, codec};
+use runtime::traces;
 use tokio::sync::Notify;
+use tracing::Span;
 use uuid::Uuid;
 
 const OUTBOX_PUT: Statement = statement!("outbox_put.sql");
@@ -109,7 +111,7 @@ impl Outbox {
     }
 }
 
-/// An envelope of one event, which has the event's id.
+/// An envelope of one event, which has the event's id, and the trace of the request that it comes of.
 async fn put(
     transaction: &Transaction<'_>,
     id: Uuid,
@@ -117,6 +119,7 @@ async fn put(
     encoded: &[u8],
 ) -> Result<(), Error> {
     let body = codec::join([encoded]);
-    OUTBOX_PUT.execute(transaction, &[&id, &routing_key, &1_i32, &body]).await?;
+    let traceparent = traces::traceparent(&Span::current());
+    OUTBOX_PUT.execute(transaction, &[&id, &routing_key, &1_i32, &body, &traceparent]).await?;
     Ok(())
 }

@@ -68,6 +68,7 @@ impl Service {
         let address = listener.local_addr().context("asking for the address that was bound")?;
         let mut registry = Registry::default();
         let pool = Pool::new(&settings.database, NAME)?;
+        database::register_pools(&mut registry, [("all", &pool)]);
         let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
         let epochs = Epochs::new(&settings.tokens, pool.clone(), &mut registry);
         let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;

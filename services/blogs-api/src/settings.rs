@@ -26,6 +26,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// What to log.
     pub log: LogSettings,
+    /// Where traces go.
+    pub traces: runtime::traces::TraceSettings,
     /// Postgres, under the role `blogs_api`.
     pub database: database::Settings,
     /// RabbitMQ.

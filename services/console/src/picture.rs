@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use runtime::metrics::OPERATIONS_PATHS;
 
 use crate::collect::Found;
 use crate::load;
+use crate::number::plain;
 use crate::openmetrics::{Histogram, Samples};
 use crate::sample::{Depths, Sample};
 use crate::scrape::Scraped;
@@ -43,7 +45,7 @@ pub(crate) struct Picture {
     pub(crate) load: load::Status,
 }
 
-/// What everything depends on: five things that can be away.
+/// What everything depends on: six things that can be away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) name: &'static str,
@@ -103,7 +105,9 @@ struct Known {
     look: fn(&Sample) -> Result<String, String>,
 }
 
-const SERVERS: [Known; 5] = [
+const RECOMMENDATION_API: &str = "Recommendation API";
+
+const SERVERS: [Known; 6] = [
     Known {
         name: "Postgres",
         meaning: "Views, likes and shares go on through RabbitMQ, which keeps them; whatever needs the database is refused.",
@@ -124,6 +128,11 @@ const SERVERS: [Known; 5] = [
         name: "Notification worker",
         meaning: "Followers are told of new blogs when a worker is back.",
         look: |sample| processes(&sample.notifier),
+    },
+    Known {
+        name: RECOMMENDATION_API,
+        meaning: "Readers are recommended nothing; everything else goes on.",
+        look: |sample| processes(&sample.recommender),
     },
 ];
 
@@ -160,11 +169,14 @@ impl Picture {
     /// What the history shows now.
     pub(crate) fn of(history: &History, found: &Found, load: load::Status) -> Self {
         let Some(newest) = history.samples.back() else { return Self { load, ..Self::default() } };
-        let servers = SERVERS.iter().zip(history.away_since).map(|(known, away_since)| Server {
-            name: known.name,
-            meaning: known.meaning,
-            away_since,
-            note: (known.look)(newest).unwrap_or_else(|reason| reason),
+        let servers = SERVERS.iter().zip(history.away_since).map(|(known, away_since)| {
+            let mut note = (known.look)(newest).unwrap_or_else(|reason| reason);
+            if known.name == RECOMMENDATION_API
+                && let Some(rate) = recommendations(history)
+            {
+                note += &format!(", {}/s", plain(rate));
+            }
+            Server { name: known.name, meaning: known.meaning, away_since, note }
         });
         Self {
             time: Some(newest.time),
@@ -244,6 +256,16 @@ impl Database {
     }
 }
 
+/// Requests that the Recommendation APIs answered in a second, without those of operators.
+fn recommendations(history: &History) -> Option<f64> {
+    let (before, now) = history.window()?;
+    let answered = |samples: &Samples| {
+        let of = |labels: &[(&str, &str)]| samples.sum("http_requests_total", labels);
+        of(&[]) - OPERATIONS_PATHS.map(|route| of(&[("route", route)])).iter().sum::<f64>()
+    };
+    per_second(before, now, &|before, now| grown(&before.recommender, &now.recommender, answered))
+}
+
 /// The transactions that a path made between two looks, by the events in them: those of the workers are the path of
 /// messages'.
 pub(crate) fn transactions(before: &Sample, now: &Sample, path: &str) -> Option<Histogram> {
@@ -317,6 +339,7 @@ mod tests {
             api,
             worker: Scraped::default(),
             notifier: Scraped::default(),
+            recommender: Scraped::default(),
             database: Err("away".to_owned()),
             queues,
         }
@@ -346,6 +369,21 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_operators_are_no_recommendations() {
+        let begun = Instant::now();
+        let mut history = History::default();
+        for (second, asked, scrapes) in [(0, 10, 7), (2, 14, 107)] {
+            let text = format!(
+                "http_requests_total{{route=\"/v1/trending\"}} {asked}\nhttp_requests_total{{route=\"/metrics\"}} {scrapes}"
+            );
+            let sample = sample(begun + Duration::from_secs(second), Scraped::default(), Err(String::new()));
+            history.push(Sample { recommender: scraped(&text), ..sample });
+        }
+        let picture = Picture::of(&history, &Found::default(), load::Status::default());
+        assert_eq!(picture.servers[5].note, format!("1 process, {}/s", plain(2.0)));
+    }
+
+    #[test]
     fn what_is_away_is_away_since_it_was_first_seen_so() {
         let mut history = history(&[Some(1)]);
         let since = history.samples[0].time;
@@ -361,6 +399,7 @@ mod tests {
             ("Blogs API", Some(second)),
             ("Analytics worker", Some(since)),
             ("Notification worker", Some(since)),
+            ("Recommendation API", Some(since)),
         ];
         assert_eq!(away(&picture(&history)), expected);
         assert_eq!(picture(&history).servers[1].note, "refused");

@@ -24,6 +24,7 @@ pub(crate) struct Sample {
     pub(crate) api: Scraped,
     pub(crate) worker: Scraped,
     pub(crate) notifier: Scraped,
+    pub(crate) recommender: Scraped,
     /// Or why the database did not say.
     pub(crate) database: Result<Database, String>,
     /// Or why RabbitMQ did not say.
@@ -65,14 +66,16 @@ impl Sampler {
     /// Looks at everything at once.
     pub(crate) async fn take(&self) -> Sample {
         let within = self.settings.timeout();
-        let (api, worker, notifier, database, queues) = tokio::join!(
+        let (api, worker, notifier, recommender, database, queues) = tokio::join!(
             scrape(&self.client, &self.settings.blogs_api, within),
             scrape(&self.client, &self.settings.analytics_worker, within),
             scrape(&self.client, &self.settings.notification_worker, within),
+            scrape(&self.client, &self.settings.recommendation_api, within),
             self.database(),
             self.queues(),
         );
-        Sample { at: Instant::now(), time: Timestamp::now(), api, worker, notifier, database, queues }
+        let (at, time) = (Instant::now(), Timestamp::now());
+        Sample { at, time, api, worker, notifier, recommender, database, queues }
     }
 
     async fn database(&self) -> Result<Database, String> {

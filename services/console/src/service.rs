@@ -60,6 +60,8 @@ impl Service {
     /// That a task of it panicked.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let Self { settings, listener, pool } = self;
+        let mut registry = Registry::default();
+        database::register_pools(&mut registry, [("all", &pool)]);
         let shutdown = shutdown.child_token();
         let health = Health::new(ReadyRule::All);
         health.report("looking", Err("not yet looked".to_owned()));
@@ -83,7 +85,7 @@ impl Service {
         tasks.spawn(collect::findings(pool, findings, shutdown.clone()));
         let console = Console::new(settings.access, shown, load, shutdown.clone());
         let router = routes::routes(console, settings.requests.body_bytes_max)
-            .merge(operations_router(health, Arc::new(Registry::default())));
+            .merge(operations_router(health, Arc::new(registry)));
         let serving = shutdown.clone();
         let serve = web::server::serve(listener, router, &settings.requests, serving);
         let ((), ended) = tokio::join!(serve, together(tasks, &shutdown));

@@ -19,6 +19,8 @@ pub struct Settings {
     pub http: runtime::settings::HttpSettings,
     /// What is logged, and how.
     pub log: runtime::settings::LogSettings,
+    /// Where traces go.
+    pub traces: runtime::traces::TraceSettings,
     /// The shared database, under the role `console`.
     pub database: database::Settings,
     /// RabbitMQ, to ask how deep the queues are.
@@ -57,6 +59,8 @@ pub struct ScrapeSettings {
     pub analytics_worker: Vec<String>,
     /// Base addresses of the Notification workers.
     pub notification_worker: Vec<String>,
+    /// Base addresses of the Recommendation APIs.
+    pub recommendation_api: Vec<String>,
 }
 
 /// The `[load]` section.
@@ -131,6 +135,7 @@ impl ScrapeSettings {
             ("blogs_api", &self.blogs_api),
             ("analytics_worker", &self.analytics_worker),
             ("notification_worker", &self.notification_worker),
+            ("recommendation_api", &self.recommendation_api),
         ] {
             ensure!(targets.len() <= 32, "scrape.{key} must be at most 32 addresses");
             for target in targets {

@@ -12,8 +12,10 @@ use broker::{Consumer, Delivery, Queue};
 use database::Pool;
 use events::{WIRE_VERSION, codec};
 use runtime::health::Health;
+use runtime::traces;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::metrics::Metrics;
 use crate::settings::EventSettings;
@@ -102,7 +104,11 @@ impl Consuming {
             };
             let mut arrived = vec![first];
             arrived.extend(std::iter::from_fn(|| consumer.try_next()));
-            if let Err(end) = self.work_off(&arrived).await {
+            let messages = arrived.iter();
+            let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
+            let span = traces::batch(Queue::Blogs.name(), messages);
+            if let Err(end) = self.work_off(&arrived).instrument(span.clone()).await {
+                traces::failed(&span);
                 return end;
             }
         }

@@ -1,5 +1,6 @@
 //! What a worker tells of itself.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -19,11 +20,12 @@ pub(crate) struct Metrics {
     pub(crate) days_ahead: Gauge,
     pub(crate) fan_outs: Gauge,
     pub(crate) followers: Gauge,
+    pub(crate) wait_seconds: Gauge<f64, AtomicU64>,
     looked_at: Counter,
     notified: Counter,
     done: Counter,
     chunk_rows: Gauge,
-    pause_ms: Gauge,
+    pause_seconds: Gauge<f64, AtomicU64>,
     chunk_seconds: Histogram,
     commit_seconds: Histogram,
 }
@@ -39,11 +41,12 @@ impl Metrics {
             days_ahead: Gauge::default(),
             fan_outs: Gauge::default(),
             followers: Gauge::default(),
+            wait_seconds: Gauge::default(),
             looked_at: Counter::default(),
             notified: Counter::default(),
             done: Counter::default(),
             chunk_rows: Gauge::default(),
-            pause_ms: Gauge::default(),
+            pause_seconds: Gauge::default(),
             chunk_seconds: seconds(),
             commit_seconds: seconds(),
         };
@@ -65,8 +68,15 @@ impl Metrics {
         gauge("fan_outs_running", "Fan-outs of all workers that are not done", &metrics.fan_outs);
         gauge("followers_waiting", "Followers that these have still to look at", &metrics.followers);
         gauge("chunk_rows", "Followers that the next chunk looks at", &metrics.chunk_rows);
-        gauge("pause_milliseconds", "The pause between chunks, above 0 under pressure", &metrics.pause_ms);
-        gauge("partition_days_ahead", "Days made ahead", &metrics.days_ahead);
+        gauge(
+            "partitions_ahead",
+            "Days of notifications that are made ahead, a partition each",
+            &metrics.days_ahead,
+        );
+        let pause = "The pause between chunks, above 0 under pressure";
+        registry.register_with_unit("pause", pause, Unit::Seconds, metrics.pause_seconds.clone());
+        let wait = "How long the running fan-out that has waited longest has waited for its next chunk";
+        registry.register_with_unit("fan_out_wait", wait, Unit::Seconds, metrics.wait_seconds.clone());
         let chunk = "Time of a chunk, with its commit";
         registry.register_with_unit("chunk", chunk, Unit::Seconds, metrics.chunk_seconds.clone());
         let commit = "Time of a chunk's commit: the sign of pressure";
@@ -86,6 +96,6 @@ impl Metrics {
     /// What the next chunk will be.
     pub(crate) fn pace(&self, rows: i64, pause: Duration) {
         self.chunk_rows.set(rows);
-        self.pause_ms.set(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+        self.pause_seconds.set(pause.as_secs_f64());
     }
 }

@@ -61,6 +61,7 @@ impl Service {
         let shutdown = shutdown.child_token();
         let ending = shutdown.clone();
         let mut registry = Registry::default();
+        database::register_pools(&mut registry, [("all", &pool)]);
         let metrics = Metrics::register(&mut registry);
         let health = Health::new(ReadyRule::All);
         // Until each part has said how it is, the whole is not ready.

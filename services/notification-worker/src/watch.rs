@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use database::{Error, Pool, Statement, statement};
 use runtime::health::Health;
+use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -17,9 +18,10 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) async fn run(pool: Pool, health: Health, metrics: Metrics, shutdown: CancellationToken) {
     loop {
         match look(&pool).await {
-            Ok((fan_outs, followers)) => {
-                metrics.fan_outs.set(fan_outs);
-                metrics.followers.set(followers);
+            Ok(waiting) => {
+                metrics.fan_outs.set(waiting.get("fan_outs"));
+                metrics.followers.set(waiting.get("followers"));
+                metrics.wait_seconds.set(waiting.get("wait_s"));
                 health.report("database", Ok(()));
             }
             Err(error) => health.report("database", Err(error.to_string())),
@@ -31,9 +33,8 @@ pub(crate) async fn run(pool: Pool, health: Health, metrics: Metrics, shutdown: 
     }
 }
 
-async fn look(pool: &Pool) -> Result<(i64, i64), Error> {
+async fn look(pool: &Pool) -> Result<Row, Error> {
     let client = pool.get().await?;
     FAN_OUTS_RESUME.execute(&client, &[]).await?;
-    let row = FAN_OUTS_WAITING.query_one(&client, &[]).await?;
-    Ok((row.get("fan_outs"), row.get("followers")))
+    FAN_OUTS_WAITING.query_one(&client, &[]).await
 }

@@ -90,7 +90,7 @@ impl Freshness {
             };
             health.report(part, looked);
             if let Some(age) = self.age() {
-                metrics.age_s.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+                metrics.age_seconds.set(age.as_secs_f64());
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,

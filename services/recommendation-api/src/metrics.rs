@@ -1,5 +1,7 @@
 //! What the service tells of how it learns; requests are counted by the `web` crate.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -13,7 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) rebuilds: Counter,
     pub(crate) failures: Counter,
     pub(crate) chunk_seconds: Histogram,
-    pub(crate) age_s: Gauge,
+    pub(crate) age_seconds: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -24,8 +26,9 @@ impl Metrics {
             rebuilds: Counter::default(),
             failures: Counter::default(),
             chunk_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
-            age_s: Gauge::default(),
+            age_seconds: Gauge::default(),
         };
+        let registry = registry.sub_registry_with_prefix("recommendation");
         let count = |registry: &mut Registry, name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
@@ -40,11 +43,8 @@ impl Metrics {
         );
         let chunk = metrics.chunk_seconds.clone();
         registry.register_with_unit("rebuild_chunk", "Time of one chunk of a rebuild", Unit::Seconds, chunk);
-        registry.register(
-            "learnt_age_s",
-            "How old what readers are shown is, in seconds",
-            metrics.age_s.clone(),
-        );
+        let age = "How old what readers are shown is";
+        registry.register_with_unit("learnt_age", age, Unit::Seconds, metrics.age_seconds.clone());
         metrics
     }
 }

@@ -77,6 +77,7 @@ impl Service {
                 Pool::new(&database::Settings { pool_max: rest, ..learner }, NAME)?
             }
         };
+        database::register_pools(&mut registry, [("learning", &pool), ("reads", &reads)]);
         let epochs = Epochs::new(&settings.tokens, reads.clone(), &mut registry);
         let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
         let limits = Limits::new(&settings.limits()).map_err(anyhow::Error::msg)?;

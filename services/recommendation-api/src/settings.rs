@@ -19,6 +19,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Where traces go.
+    pub traces: runtime::traces::TraceSettings,
     /// The shared database, under the role `recommendation_api`.
     pub database: database::Settings,
     /// What a request may cost.

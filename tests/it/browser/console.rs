@@ -116,7 +116,7 @@ async fn an_outage_of_either_server_is_plain_to_see() {
     let window = Window::open().await;
     window.go(&format!("http://{}/", console.address)).await;
     let all_there =
-        "document.querySelectorAll('.servers li').length === 5 && !document.querySelector('.outage, .away')";
+        "document.querySelectorAll('.servers li').length === 6 && !document.querySelector('.outage, .away')";
     window.until(all_there).await;
 
     between.set(Mode::Refuse);

@@ -115,6 +115,8 @@ fn a_queue_must_be_counted_to_the_last_event() {
         events_per_s: 9.0,
         lost: 0,
         double: 0,
+        commits_per_1000: 0.25,
+        wal_bytes_per_event: 44.0,
     };
     let drained =
         vec![whole, Drained { round: 2, lost: 1, ..whole }, Drained { round: 3, double: 2, ..whole }];

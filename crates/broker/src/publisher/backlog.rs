@@ -12,6 +12,7 @@ use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
+use events::traceparent::is_sampled;
 use events::{ENGAGEMENT, Envelope, EnvelopeId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -258,7 +259,11 @@ fn assemble(items: Vec<Item>) -> Outgoing {
         events += part.count();
     }
     body.push(b']');
-    let traceparent = parts.iter_mut().find_map(EncodedEvents::take_traceparent);
+    let mut contexts = parts.iter().filter_map(EncodedEvents::traceparent);
+    let first = contexts.next();
+    let traceparent =
+        first.filter(|text| is_sampled(text)).or_else(|| contexts.find(|text| is_sampled(text)));
+    let traceparent = traceparent.or(first).map(str::to_owned);
     let envelope = Envelope { id: EnvelopeId::now(), routing_key: ENGAGEMENT, events, body, traceparent };
     outgoing(envelope, waiters, overdue_at)
 }

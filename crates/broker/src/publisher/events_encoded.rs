@@ -43,7 +43,8 @@ impl EncodedEvents {
         true
     }
 
-    /// Adds the W3C trace context of whoever caused them. An envelope carries the first one that it meets.
+    /// Adds the W3C trace context of whoever caused them. An envelope has room for one: it carries the first that is
+    /// sampled, or else the first. Whoever traces a request whose events travel in another's envelope finds that by its id.
     #[must_use]
     pub fn with_traceparent(mut self, traceparent: Option<String>) -> Self {
         self.traceparent = traceparent;
@@ -62,8 +63,8 @@ impl EncodedEvents {
         &self.bytes
     }
 
-    pub(super) fn take_traceparent(&mut self) -> Option<String> {
-        self.traceparent.take()
+    pub(super) fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
     }
 }
 

@@ -132,7 +132,21 @@ async fn a_ready_envelope_goes_out_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_envelope_carries_the_first_trace_context() {
+async fn an_envelope_carries_the_first_trace_context_that_is_sampled_or_else_the_first() {
+    const SAMPLED: [&str; 2] = [
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
+    ];
+    for (contexts, carried) in [
+        (["first", "second", "third"], "first"),
+        (["first", SAMPLED[0], SAMPLED[1]], SAMPLED[0]),
+        (["first", "second", SAMPLED[1]], SAMPLED[1]),
+    ] {
+        carries(contexts, carried).await;
+    }
+}
+
+async fn carries([first, second, third]: [&str; 3], carried: &str) {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
@@ -140,13 +154,14 @@ async fn an_envelope_carries_the_first_trace_context() {
     let publisher = &publishing.publisher;
     let ids = tokio::join!(
         publisher.publish(event(1), late()),
-        publisher.publish(traced(2, "first"), late()),
-        publisher.publish(traced(3, "second"), late()),
+        publisher.publish(traced(2, first), late()),
+        publisher.publish(traced(3, second), late()),
+        publisher.publish(traced(4, third), late()),
         async { proxy.set(Mode::Open) },
     );
-    assert!(ids.0.is_ok() && ids.0 == ids.1 && ids.1 == ids.2);
+    assert!(ids.0.is_ok() && ids.0 == ids.1 && ids.1 == ids.2 && ids.2 == ids.3);
     let delivery = next(&mut consume(&settings, Queue::Engagement, 10).await).await;
-    assert_eq!(delivery.traceparent.as_deref(), Some("first"));
+    assert_eq!(delivery.traceparent.as_deref(), Some(carried));
     publishing.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! What is known of each request: an id, a line in the log, and numbers by route.
 //!
 //! The id is ours, never the client's, so that it can be trusted in the log. Neither queries nor headers are
-//! logged. Metrics go by the route's template, so that their number is bounded.
+//! logged. Metrics go by the route's template, so that their number is bounded. Where traces are exported a request that is
+//! the product's has a span for them, which goes on what the client's `traceparent` names; a span for the log is another.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -17,7 +18,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use tracing::Instrument;
+use runtime::metrics::OPERATIONS_PATHS;
+use runtime::traces;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 /// The id of a request, in its answer and in the log.
@@ -101,8 +105,13 @@ pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request
     let method = method_label(request.method());
     let route = route(&request);
     let span = tracing::info_span!("request", %id, method, route = &*route);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let traced = traced(&request, id, method, &route);
+    let mut response = next.run(request).instrument(traced.clone()).instrument(span.clone()).await;
     let status = response.status().as_u16();
+    traced.record("http.response.status_code", status);
+    if response.status().is_server_error() {
+        traces::failed(&traced);
+    }
     let elapsed = started.elapsed();
     let route = Route(route);
     metrics.duration.get_or_create(&Asked { method, route: route.clone() }).observe(elapsed.as_secs_f64());
@@ -112,6 +121,30 @@ pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// The span for whoever follows traces. What operators ask all the time is none of them.
+fn traced(request: &Request, id: Uuid, method: &str, route: &str) -> Span {
+    if OPERATIONS_PATHS.contains(&route) {
+        return Span::none();
+    }
+    let span = tracing::trace_span!(
+        target: traces::TARGET,
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        commonplace.request.id = %id,
+    );
+    if !span.is_disabled()
+        && let Some(traceparent) = request.headers().get("traceparent").and_then(|value| value.to_str().ok())
+    {
+        traces::continue_from(&span, traceparent);
+    }
+    span
 }
 
 fn route(request: &Request) -> Arc<str> {

@@ -1,14 +1,21 @@
 //! The message path: encode here, in the handler; one task fills the envelopes. What the broker does not confirm
 //! in time that task hands over to the [spill](super::spill).
+//!
+//! A traced request has a span here, from the hand-over to the confirm, which the envelope carries to the workers, if it
+//! carries no other's; and which names the envelope in any case.
 
-use broker::{EncodedEvents, PublishError, Publisher};
-use events::{EngagementEvent, codec};
+use broker::{EXCHANGE, EncodedEvents, PublishError, Publisher};
+use events::{EngagementEvent, EnvelopeId, codec};
 use futures_util::future::try_join_all;
+use runtime::traces;
 use tokio::time::Instant;
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::refusal::Refusal;
 
-/// Hands the events to the publisher. All of them are confirmed or kept, or nothing is promised.
+/// Hands the events to the publisher. All of them are confirmed or kept, or nothing is promised. `traceparent` is passed on
+/// where the request is not traced here.
 pub(super) async fn publish(
     publisher: &Publisher,
     events: &[EngagementEvent],
@@ -16,12 +23,44 @@ pub(super) async fn publish(
     deadline: Instant,
 ) -> Result<(), Refusal> {
     let parts = parts(events.iter().map(codec::encode_engagement))?;
-    let parts = parts.into_iter().map(|part| part.with_traceparent(traceparent.map(str::to_owned)));
+    let span = span(events.len());
+    let traceparent = traces::traceparent(&span).or_else(|| traceparent.map(str::to_owned));
+    let parts = parts.into_iter().map(|part| part.with_traceparent(traceparent.clone()));
     let several = parts.len() > 1;
     let published = try_join_all(parts.map(|part| publisher.publish(part, deadline))).await;
+    record(&span, &published);
     // Where one of several was not even sent, another may have been.
     published.map_err(|error| if several { PublishError::TimedOut } else { error })?;
     Ok(())
+}
+
+fn span(events: usize) -> Span {
+    tracing::trace_span!(
+        target: traces::TARGET,
+        "publish",
+        otel.name = format!("publish {EXCHANGE}"),
+        otel.kind = "producer",
+        otel.status_code = Empty,
+        messaging.system = "rabbitmq",
+        messaging.operation.name = "publish",
+        messaging.operation.type = "send",
+        messaging.destination.name = EXCHANGE,
+        messaging.message.id = Empty,
+        commonplace.events = events,
+    )
+}
+
+fn record(span: &Span, published: &Result<Vec<EnvelopeId>, PublishError>) {
+    if span.is_disabled() {
+        return;
+    }
+    match published {
+        Ok(ids) => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            span.record("messaging.message.id", ids.join(","));
+        }
+        Err(_) => traces::failed(span),
+    }
 }
 
 /// Splits encoded events into as few parts as fit into an envelope each, in their order.

@@ -1,0 +1,135 @@
+use std::time::Instant;
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use tracing_opentelemetry::SetParentError;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::*;
+use crate::settings::{LogFormat, LogSettings};
+use crate::telemetry;
+
+const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const NOT_SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+fn settings() -> TraceSettings {
+    TraceSettings {
+        otlp_endpoint: String::new(),
+        sample_ratio: 1.0,
+        queue_spans_max: 512,
+        export_timeout_ms: 500,
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_its_key() {
+    assert_eq!(settings().checked(), Ok(None));
+    for endpoint in ["http://127.0.0.1:4318", "http://collector:4318/"] {
+        let url =
+            TraceSettings { otlp_endpoint: endpoint.to_owned(), ..settings() }.checked().unwrap().unwrap();
+        assert!(url.ends_with(":4318/v1/traces"), "{url}");
+    }
+    for endpoint in
+        ["collector", "collector:4318", "https://collector:4318", "http://collector/v1/traces", "http://"]
+    {
+        let refused =
+            TraceSettings { otlp_endpoint: endpoint.to_owned(), ..settings() }.checked().unwrap_err();
+        assert!(refused.starts_with("traces.otlp_endpoint"), "{endpoint}: {refused}");
+    }
+    for (key, settings) in [
+        ("sample_ratio", TraceSettings { sample_ratio: 1.1, ..settings() }),
+        ("sample_ratio", TraceSettings { sample_ratio: -0.1, ..settings() }),
+        ("sample_ratio", TraceSettings { sample_ratio: f64::NAN, ..settings() }),
+        ("queue_spans_max", TraceSettings { queue_spans_max: 511, ..settings() }),
+        ("export_timeout_ms", TraceSettings { export_timeout_ms: 10_001, ..settings() }),
+    ] {
+        let refused = settings.checked().unwrap_err();
+        assert!(refused.starts_with(&format!("traces.{key} is ")), "{refused}");
+    }
+}
+
+/// The one test of this process that starts logging for all of it.
+#[tokio::test]
+async fn where_nothing_is_traced_nothing_is_installed() {
+    let log = LogSettings { filter: "info,lapin=off".to_owned(), format: LogFormat::Text };
+    let traces = telemetry::begin("test", &log, &settings()).unwrap();
+    let span = tracing::trace_span!(target: TARGET, "request");
+    assert!(span.is_disabled(), "no span is made for traces");
+    assert_eq!(traceparent(&span), None);
+    let logged = tracing::info_span!("request");
+    assert!(!logged.is_disabled(), "spans of the log are as before");
+    let layer = logged.set_parent(Context::new());
+    assert!(matches!(layer, Err(SetParentError::LayerNotFound)), "{layer:?}");
+    traces.end().await;
+}
+
+/// The spans that this makes.
+fn exported(make: impl FnOnce()) -> Vec<SpanData> {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let layer = layer.with_context_activation(false);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), make);
+    exporter.get_finished_spans().unwrap()
+}
+
+#[test]
+fn a_span_goes_on_what_a_client_names_and_says_so_to_others() {
+    let mut said = None;
+    let spans = exported(|| {
+        let span = tracing::trace_span!(target: TARGET, "request");
+        continue_from(&span, SAMPLED);
+        said = traceparent(&span);
+        let other = tracing::trace_span!(target: TARGET, "other");
+        continue_from(&other, "no traceparent");
+    });
+    let (other, request) = (&spans[0], &spans[1]);
+    assert_eq!(request.span_context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(request.parent_span_id.to_string(), "b7ad6b7169203331");
+    let own = request.span_context.span_id();
+    assert_eq!(said.unwrap(), format!("00-0af7651916cd43dd8448eb211c80319c-{own}-01"));
+    assert_eq!(other.parent_span_id.to_string(), "0000000000000000");
+}
+
+#[test]
+fn many_parents_are_one_and_links_within_their_bound() {
+    let spans = exported(|| {
+        let span = tracing::trace_span!(target: TARGET, "batch");
+        let numbered = |number: usize| format!("00-0af7651916cd43dd8448eb211c80319c-{:016x}-01", number + 1);
+        let sampled: Vec<String> = (0..200).map(numbered).collect();
+        let all = [NOT_SAMPLED, "nonsense"].into_iter().chain(sampled.iter().map(String::as_str));
+        continue_from_many(
+            &span,
+            all.enumerate().map(|(id, text)| (text, Some(Uuid::from_u128(id as u128)))),
+        );
+    });
+    let batch = &spans[0];
+    assert_eq!(batch.parent_span_id.to_string(), "0000000000000001");
+    assert_eq!(batch.links.links.len(), LINKS_MAX as usize);
+    assert_eq!(batch.links.links[0].span_context.span_id(), batch.parent_span_id);
+    assert_eq!(
+        batch.links.links[0].attributes[0],
+        KeyValue::new("messaging.message.id", Uuid::from_u128(2).to_string())
+    );
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_holds_up_nobody() {
+    // It takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1/traces", silent.local_addr().unwrap());
+    let export = Export::start("test", url, &settings()).unwrap();
+    let layer = tracing_opentelemetry::layer().with_tracer(export.tracer());
+    let began = Instant::now();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        for _ in 0..20_000 {
+            let _span = tracing::trace_span!(target: TARGET, "request").entered();
+        }
+    });
+    let made = began.elapsed();
+    export.end().await;
+    let ended = began.elapsed() - made;
+    // Each is far above what it takes, and far below what it would take to wait for 40 exports of half a second.
+    assert!(made.as_secs() < 8, "20,000 spans took {made:?}");
+    assert!(ended.as_secs() < 8, "the end took {ended:?}");
+}
