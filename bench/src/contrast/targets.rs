@@ -62,7 +62,9 @@ impl Report {
         let ratio = |cell: Option<Cell>, to, figure: fn(&Measurement) -> Option<f64>| {
             cell.and_then(|cell| self.ratio(cell, cell.by(to), figure))
         };
-        let median = |cell: Option<Cell>, figure| cell.and_then(|cell| self.median(cell, figure));
+        let median = |cell: Option<Cell>, figure: fn(&Measurement) -> Option<f64>| {
+            cell.and_then(|cell| self.median(cell, figure))
+        };
         let zipf = |connections| message(Name::Zipf, Some(connections));
         let hot = |connections| message(Name::Hot, Some(connections));
         vec![
