@@ -90,7 +90,10 @@ impl Setting<'_> {
         let per_s = calibration.per_s(planned.demand, planned.path);
         let measured = self.cell_in(&place, planned, round, per_s, progress).await;
         // Also after a failure; which is then the one to be told of.
-        let removed = self.remove(&place).await;
+        let removed = match planned.disturbance {
+            Disturbance::RabbitmqAway(_) => self.remove_database(&place).await,
+            _ => self.remove(&place).await,
+        };
         let measurement = measured?;
         removed?;
         Ok(measurement)
