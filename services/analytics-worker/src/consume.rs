@@ -97,7 +97,12 @@ impl Consuming {
             let mut batch = tokio::select! {
                 batch = gather.next() => match batch {
                     Ok(batch) => batch,
-                    Err(end) => return end.into(),
+                    Err(end) => {
+                        if matches!(end, End::Stream) {
+                            gather.close().await;
+                        }
+                        return end.into();
+                    }
                 },
                 // Ends the stream; what has arrived still comes out of `next`, and then `End::Stream`.
                 () = self.shutdown.cancelled(), if !cancelled => {

@@ -88,6 +88,13 @@ impl Gather {
         &self.consumer
     }
 
+    /// Ends the connection in order, so that the last ack arrives before its end.
+    pub(crate) async fn close(self) {
+        if let Err(error) = self.consumer.close().await {
+            tracing::info!(%error, "the connection ended without a goodbye; what was acked last may come again");
+        }
+    }
+
     /// The next batch: at least one delivery, and with it whatever else has arrived when it is due, or full, or the
     /// stream ends. Nothing is lost when this is dropped while it waits.
     pub(crate) async fn next(&mut self) -> Result<Batch, End> {

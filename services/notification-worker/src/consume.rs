@@ -91,7 +91,13 @@ impl Consuming {
                 delivery = consumer.next() => match delivery {
                     Some(Ok(delivery)) => delivery,
                     Some(Err(error)) => return error.into(),
-                    None => return EpochEnd::Stream,
+                    None => {
+                        // In order, so that the last ack arrives before the connection's end.
+                        if let Err(error) = consumer.close().await {
+                            tracing::info!(%error, "the connection ended without a goodbye; what was acked last may come again");
+                        }
+                        return EpochEnd::Stream;
+                    }
                 },
                 // Ends the stream; what has arrived still comes out of `next`, and then its end.
                 () = self.shutdown.cancelled(), if !cancelled => {
