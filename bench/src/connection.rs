@@ -67,6 +67,17 @@ impl Connection {
         Ok(Self { answer_bytes_max, ..Self::open(target).await? })
     }
 
+    /// True when the last answer, a refusal, leaves open whether what was asked is counted all the same. Of the Blogs API's
+    /// 503 only those are certain that promise nothing and do not warn of counting twice.
+    #[must_use]
+    pub fn leaves_open(&self, answer: Answer) -> bool {
+        if answer.status != 503 {
+            return false;
+        }
+        let said = String::from_utf8_lossy(self.body());
+        !said.contains("nothing was promised") || said.contains("it may count twice")
+    }
+
     /// The body of the last answer.
     #[must_use]
     pub fn body(&self) -> &[u8] {

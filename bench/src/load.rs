@@ -7,8 +7,8 @@
 //! it: what Gil Tene calls coordinated omission does not happen.
 //!
 //! At the end the last answers are waited for: no request is abandoned, so each is accepted (2xx), refused (any other
-//! answer) or unknown (the connection broke, or the answer did not come in time), and accepted can be held against the
-//! tables.
+//! answer) or unknown (the connection broke, the answer did not come in time, or it leaves open what was done), and accepted can
+//! be held against the tables.
 
 mod turns;
 
@@ -163,15 +163,15 @@ pub enum LoadError {
 pub struct Tally {
     /// Answers of 2xx.
     pub accepted: u64,
-    /// All other answers, by status.
+    /// All other answers that leave nothing open, by status.
     pub refused: BTreeMap<u16, u64>,
-    /// Requests without an answer; they may have been served or not.
+    /// Requests without an answer, or with one that leaves it open; they may have been served or not.
     pub unknown: u64,
     /// Connections that could not be opened.
     pub unopened: u64,
     /// Requests of an open loop that were due but were not sent long after the load's end.
     pub unsent: u64,
-    /// Why the last of the unknown requests had no answer.
+    /// Why the outcome of the last of the unknown requests is not known.
     pub broken: Option<String>,
     /// From the first request to the last answer.
     pub elapsed: Duration,
@@ -341,6 +341,9 @@ async fn connection(
         };
         let request = requests.next();
         let answer = match tokio::time::timeout(ANSWER_MAX, connection.exchange(request)).await {
+            Ok(Ok(answer)) if connection.leaves_open(answer) => {
+                Err(Broken::Unsupported("leaves open whether it is counted"))
+            }
             Ok(answer) => answer,
             Err(_) => Err(Broken::Unsupported("did not come in time")),
         };

@@ -88,9 +88,14 @@ impl World {
         &self.session.client
     }
 
+    /// Where Postgres listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.administrator.get_ports()[0]
+    }
+
     /// Its address for one of the roles.
     pub(crate) fn url(&self, role: &str) -> String {
-        let port = self.administrator.get_ports()[0];
+        let port = self.port();
         format!("postgres://{role}:{}@127.0.0.1:{port}/{}", PASSWORD.replace(' ', "%20"), self.name)
     }
 

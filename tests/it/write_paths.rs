@@ -1,6 +1,7 @@
 //! The three write paths: after the same input they leave the same rows.
 
 use events::{Action, Channel};
+use proxy::{Mode, Proxy};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -179,5 +180,59 @@ async fn the_direct_path_is_refused_where_it_is_not_enabled() {
         let view = api.request(Method::POST, &format!("/v1/blogs/{blog}/views")).header("X-Write-Path", path);
         let (status, problem) = crate::services::answer(view).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    }
+}
+
+/// Postgres goes away while a COMMIT is waited for, and commits all the same.
+#[tokio::test]
+async fn who_may_be_counted_is_told_so() {
+    for path in ["direct", "direct-batched"] {
+        let world = World::new().await;
+        let upstream = format!("127.0.0.1:{}", world.port()).parse().unwrap();
+        let proxy = Proxy::start(upstream, Mode::Open).await.unwrap();
+        let through = world.url("blogs_api").replace(&upstream.to_string(), &proxy.address().to_string());
+        let api = world
+            .api_with(|loader| {
+                loader
+                    .set("database.url", through)
+                    .set("database.connect_timeout_ms", 1000)
+                    .set("database.wait_timeout_ms", 1000)
+            })
+            .await;
+        let blog = world.blogs(1).await[0];
+        let share = |key: &str| {
+            let request = api.request(Method::POST, &format!("/v1/blogs/{blog}/shares"));
+            request
+                .header("X-Write-Path", path)
+                .header("Idempotency-Key", key)
+                .json(&json!({"channel": "link"}))
+        };
+        let (status, said) = crate::services::answer(share("first")).await;
+        assert_eq!(status, StatusCode::OK, "{said}");
+
+        // A COMMIT waits for what is held here.
+        world.run(include_str!("sql/hold_commits.sql")).await;
+        let cut = async {
+            let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted and database = \
+                         (select oid from pg_database where datname = current_database())";
+            world.until(waits, 1_i64).await;
+            proxy.set(Mode::Refuse);
+            proxy.cut();
+        };
+        let ((status, said), ()) = tokio::join!(crate::services::answer(share("second")), cut);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{said}");
+        assert!(said["detail"].as_str().unwrap().contains("it may count twice"), "{said}");
+        // Who comes now is refused for sure.
+        let (status, said) = crate::services::answer(share("third")).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{said}");
+        assert!(!said["detail"].as_str().unwrap().contains("it may count twice"), "{said}");
+
+        world.run("select pg_advisory_unlock_all()").await;
+        world.until("select total_shares from blogs.blog_counter", 2_i64).await;
+        proxy.set(Mode::Open);
+        api.ready().await;
+        let (status, said) = crate::services::answer(share("second")).await;
+        assert_eq!((status, &said["total_shares"]), (StatusCode::OK, &json!(2)), "{said}");
+        world.assert_consistent().await;
     }
 }

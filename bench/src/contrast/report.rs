@@ -53,7 +53,7 @@ impl Cell {
 pub struct Accepted {
     /// Answered with 2xx: each must be counted once. 0 where requests ask for nothing.
     pub promised: u64,
-    /// Without an answer: each may be counted once, or not.
+    /// Without an answer, or with one that leaves it open: each may be counted once, or not.
     pub unknown: u64,
 }
 
@@ -167,7 +167,7 @@ pub struct Measurement {
     pub accepted: Accepted,
     /// Requests answered otherwise than with 2xx, by status.
     pub refused: BTreeMap<u16, u64>,
-    /// Why the last of the unknown requests had no answer.
+    /// Why the outcome of the last of the unknown requests is not known.
     pub broken: Option<String>,
     /// Envelopes left in the queue after the services had ended.
     pub left_queue_envelopes: u32,

@@ -26,7 +26,7 @@ const COMMITS_MAX: u32 = 4;
 const DAY_TRIES_MAX: u32 = 60;
 const DAY_PAUSE_MS: u64 = 50;
 
-/// Why a batch was not applied. Nothing of it was.
+/// Why a batch was not applied. Nothing of it was, unless the error says that this is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database failed.
@@ -41,6 +41,9 @@ pub enum Error {
     /// Somebody else redrives the same parked event, or its envelope, or gives it up.
     #[error("somebody else is at the same parked event")]
     Changed,
+    /// The connection broke while a COMMIT was waited for, and the ledger could not be asked.
+    #[error("it is not known whether a batch was applied")]
+    OutcomeUnknown(#[source] Box<Error>),
 }
 
 impl Error {
@@ -55,6 +58,7 @@ impl Error {
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Database(error) => error.sqlstate(),
+            Self::OutcomeUnknown(error) => error.sqlstate(),
             Self::NoCounter | Self::DayBusy | Self::Changed => None,
         }
     }
@@ -81,11 +85,25 @@ impl Engagement {
     /// COMMIT is unknown the batch is run again: the ledger decides.
     ///
     /// # Errors
-    /// [`Error`] when nothing was applied, or when it is still not known after several tries; the same batch may be
-    /// given again at any time.
+    /// [`Error`] when nothing was applied; [`Error::OutcomeUnknown`] when that is still not known after several tries. The
+    /// same batch may be given again at any time.
     pub async fn apply(&self, batch: &[Incoming], on_bad: OnBadEvent) -> Result<Applied, Error> {
-        let mut selection = Selection::default();
         let mut commits = 0;
+        self.apply_as_known(batch, on_bad, &mut commits).await.map_err(|error| match commits {
+            0 => error,
+            // What went wrong afterwards says nothing of that COMMIT.
+            _ => Error::OutcomeUnknown(Box::new(error)),
+        })
+    }
+
+    /// [`Engagement::apply`], which counts in `commits` those of unknown outcome.
+    async fn apply_as_known(
+        &self,
+        batch: &[Incoming],
+        on_bad: OnBadEvent,
+        commits: &mut u32,
+    ) -> Result<Applied, Error> {
+        let mut selection = Selection::default();
         for _ in 0..ROUNDS_MAX {
             let error = match self.attempt(batch, &selection, on_bad, None, End::Commit).await {
                 Ok(applied) => return Ok(applied),
@@ -94,13 +112,13 @@ impl Engagement {
             match error.fault() {
                 Fault::MissingPartition => self.make_days(batch, &mut selection, on_bad, error).await?,
                 Fault::BadValue => self.find_bad(batch, &mut selection, on_bad, error).await?,
-                Fault::Unavailable if is_commit(&error) && commits < COMMITS_MAX => {
-                    commits += 1;
+                Fault::Unavailable if is_commit(&error) && *commits < COMMITS_MAX => {
+                    *commits += 1;
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "outcome of a commit unknown, asking the ledger"
                     );
-                    tokio::time::sleep(Duration::from_millis(25 << commits)).await;
+                    tokio::time::sleep(Duration::from_millis(25 << *commits)).await;
                 }
                 Fault::Unavailable | Fault::Broken => return Err(error),
             }

@@ -331,7 +331,7 @@ impl Error {
         match self {
             Self::Database(error) => error.fault(),
             Self::NoCounter => Fault::BadValue,
-            Self::DayBusy | Self::Changed => Fault::Unavailable,
+            Self::DayBusy | Self::Changed | Self::OutcomeUnknown(_) => Fault::Unavailable,
         }
     }
 }

@@ -162,7 +162,7 @@ impl Sender {
     }
 
     fn understand(&mut self, request: &Request, connection: Connection, answer: Answer) -> Fate {
-        let fate = request::fate(answer, connection.body(), request.events.len());
+        let fate = request::fate(answer, &connection, request.events.len());
         if !answer.last {
             self.connection = Some(connection);
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bench::Answer;
+use bench::{Answer, Connection};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
@@ -139,16 +139,13 @@ impl Requests {
     }
 }
 
-/// What an answer means for its events; or, what it said, where nothing explains it.
-pub(crate) fn fate(answer: Answer, body: &[u8], events: usize) -> Result<Fate, String> {
-    let said = String::from_utf8_lossy(body);
+/// What an answer, the last of this connection, means for its events; or, what it said, where nothing explains it.
+pub(crate) fn fate(answer: Answer, connection: &Connection, events: usize) -> Result<Fate, String> {
+    let said = String::from_utf8_lossy(connection.body());
     match answer.status {
         202 if events == 1 || said.contains(&format!("\"accepted\":{events},\"")) => Ok(Fate::Accepted),
-        // Not confirmed in time: it may have been sent.
-        503 if said.contains("it may count twice") => Ok(Fate::Unknown),
-        // Refused before anything was sent.
-        503 if said.contains("nothing was promised") => Ok(Fate::Refused),
-        503 => Ok(Fate::Unknown),
+        503 if connection.leaves_open(answer) => Ok(Fate::Unknown),
+        503 => Ok(Fate::Refused),
         status => Err(format!("{status} {}", said.chars().take(200).collect::<String>())),
     }
 }

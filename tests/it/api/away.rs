@@ -28,14 +28,20 @@ fn without_broker(loader: Loader, accept_timeout_ms: u32) -> Loader {
 #[tokio::test]
 async fn a_batch_of_which_a_part_may_have_left_says_that_it_may_count_twice() {
     let world = World::new().await;
-    let one_waits = |loader| without_broker(loader, 200_000).set("broker.waiting_max", 1);
+    let one_waits = |loader| {
+        without_broker(loader, 200_000)
+            .set("broker.waiting_max", 1)
+            .set("engagement.direct_batched.waiting_max", 1)
+    };
     let api = world.api_with(one_waits).await;
     let blog = world.blogs(1).await[0];
-    // Several envelopes' worth, of which the second finds the queue full.
+    // Several envelopes' or transactions' worth, of which the second finds the queue full.
     let share = json!({"type": "blog.shared", "blog_id": blog, "channel": "email"});
-    let batch = api.request(Method::POST, "/v1/engagement").json(&vec![share; 1000]);
-    let answer = Answer::to(batch).await.refused(503);
-    assert!(answer.detail().contains("it may count twice"), "{answer:?}");
+    for path in ["message", "direct-batched"] {
+        let batch = api.request(Method::POST, "/v1/engagement").header("X-Write-Path", path);
+        let answer = Answer::to(batch.json(&vec![share.clone(); 1000])).await.refused(503);
+        assert!(answer.detail().contains("it may count twice"), "{path}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! what is waiting when a transaction may begin goes into it, up to a bound. There is no timer: a request alone
 //! leaves at once, and under load batches fill by themselves.
 
+use std::slice::Chunks;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,14 +44,25 @@ impl Batched {
     }
 
     /// Waits for the events' transaction and says what each has done. More than fit into one transaction share
-    /// several; a failure of one is a failure of all.
+    /// several; a failure of one is a failure of all, of which nobody knows what became of the others.
     pub(super) async fn apply(
         &self,
         events: Vec<EngagementEvent>,
         deadline: Instant,
     ) -> Result<Vec<Effect>, Refusal> {
-        let mut answers = Vec::with_capacity(1);
-        for part in events.chunks(self.events_max.min(ENVELOPE_EVENTS_MAX)) {
+        let part_max = self.events_max.min(ENVELOPE_EVENTS_MAX);
+        let several = events.len() > part_max;
+        let effects = self.apply_parts(events.chunks(part_max), deadline).await;
+        effects.map_err(|refusal| if several { Refusal::OutcomeUnknown } else { refusal })
+    }
+
+    async fn apply_parts(
+        &self,
+        parts: Chunks<'_, EngagementEvent>,
+        deadline: Instant,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let mut answers = Vec::with_capacity(parts.len());
+        for part in parts {
             let (answer, answered) = oneshot::channel();
             self.waiting.try_send(Waiting { events: part.to_vec(), answer }).map_err(
                 |error| match error {

@@ -64,12 +64,16 @@ fn effect(outcome: Outcome, blog_id: i64, totals: &BTreeMap<i64, Totals>) -> Eff
 }
 
 fn refusal(error: Error) -> Refusal {
-    let (refusal, cause) = if error.is_unavailable() {
-        (Refusal::DatabaseAway, &error as &dyn std::error::Error)
-    } else {
-        (Refusal::DatabaseBroken, &error as &dyn std::error::Error)
+    let refusal = match &error {
+        Error::OutcomeUnknown(_) => Refusal::OutcomeUnknown,
+        error if error.is_unavailable() => Refusal::DatabaseAway,
+        _ => Refusal::DatabaseBroken,
     };
-    tracing::warn!(error = cause, reason = refusal.name(), "events could not be applied");
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        reason = refusal.name(),
+        "events could not be applied"
+    );
     refusal
 }
 

@@ -30,8 +30,7 @@ pub(super) async fn publish(
     let published = try_join_all(parts.map(|part| publisher.publish(part, deadline))).await;
     record(&span, &published);
     // Where one of several was not even sent, another may have been.
-    published.map_err(|error| if several { PublishError::TimedOut } else { error })?;
-    Ok(())
+    published.map(drop).map_err(|error| if several { Refusal::OutcomeUnknown } else { error.into() })
 }
 
 fn span(events: usize) -> Span {

@@ -11,6 +11,8 @@ pub(super) enum Refusal {
     Full,
     /// No confirm, or no commit, in time. They may be counted all the same.
     TimedOut,
+    /// The confirm or the commit was lost on the way, or came for a part of them only. They may be counted all the same.
+    OutcomeUnknown,
     /// The process is about to end.
     Closed,
     /// They do not fit into an envelope.
@@ -31,9 +33,10 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Full,
         Self::TimedOut,
+        Self::OutcomeUnknown,
         Self::Closed,
         Self::TooLarge,
         Self::DatabaseAway,
@@ -49,6 +52,7 @@ impl Refusal {
         match self {
             Self::Full => "full",
             Self::TimedOut => "timed_out",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::Closed => "closed",
             Self::TooLarge => "too_large",
             Self::DatabaseAway => "database_away",
@@ -67,6 +71,10 @@ impl Refusal {
             Self::TimedOut => {
                 "it could not be confirmed in time; nothing was promised, send it again (with the same key, or it \
                  may count twice)"
+            }
+            Self::OutcomeUnknown => {
+                "it is not known whether all of it was counted; nothing was promised, send it again (with the same \
+                 key, or it may count twice)"
             }
             Self::Closed => "this process is about to end; nothing was promised, send it again",
             Self::TooLarge => "the events do not fit into an envelope",
@@ -89,7 +97,7 @@ impl From<Refusal> for Problem {
         let sentence = refusal.sentence();
         match refusal {
             Refusal::Full | Refusal::TimedOut | Refusal::Closed => Self::unavailable(sentence, 1),
-            Refusal::DatabaseAway => Self::unavailable(sentence, 5),
+            Refusal::DatabaseAway | Refusal::OutcomeUnknown => Self::unavailable(sentence, 5),
             Refusal::DatabaseBroken => Self::unavailable(sentence, 60),
             Refusal::TooLarge => Self::too_large(sentence),
             Refusal::NotEnabled => Self::bad_request(sentence),

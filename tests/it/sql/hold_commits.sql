@@ -1,0 +1,14 @@
+-- Every COMMIT that has written to the ledger waits until this session lets go of the advisory lock 1.
+create function public.wait_at_commit() returns trigger language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(1);
+    return null;
+end
+$$;
+
+create constraint trigger wait_at_commit
+after insert on analytics.envelope_ledger
+deferrable initially deferred
+for each row execute function public.wait_at_commit();
+
+select pg_advisory_lock(1);
