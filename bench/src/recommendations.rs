@@ -121,7 +121,7 @@ pub enum Error {
 }
 
 impl Plan {
-    /// Measures. `progress` receives a line for each step that takes time.
+    /// Measures, unless `stop` comes: then the services end with it. `progress` receives a line for each step that takes time.
     ///
     /// # Errors
     /// When something cannot be measured, or `stop` comes.
@@ -131,6 +131,10 @@ impl Plan {
         stop: &CancellationToken,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Report, Error> {
+        stop.run_until_cancelled(self.measure(stack, progress)).await.unwrap_or(Err(Error::Stopped))
+    }
+
+    async fn measure(&self, stack: &Stack, progress: &mut (dyn FnMut(&str) + Send)) -> Result<Report, Error> {
         let administrator: Config = stack.postgres_url().parse().map_err(Error::Address)?;
         database::bootstrap::run(&administrator, &self.roles).await?;
         let mut report = Report::default();
@@ -139,7 +143,7 @@ impl Plan {
         report.database = Some(ground.tables.settings().await?);
         if self.likes > 0 {
             let ground = self.ground(stack, &administrator, "bench_recommendation_cost").await?;
-            report.cost = Some(ground.cost(stop, progress).await?);
+            report.cost = Some(ground.cost(progress).await?);
         }
         Ok(report)
     }

@@ -62,11 +62,7 @@ pub struct Neighbour {
 }
 
 impl Ground<'_> {
-    pub(super) async fn cost(
-        &self,
-        stop: &CancellationToken,
-        progress: &mut (dyn FnMut(&str) + Send),
-    ) -> Result<Cost, Error> {
+    pub(super) async fn cost(&self, progress: &mut (dyn FnMut(&str) + Send)) -> Result<Cost, Error> {
         let plan = self.plan;
         progress(&format!("making {} blogs and {} likes", plan.blogs, plan.likes));
         let (accounts, blogs, likes) = self.seed_site().await?;
@@ -116,9 +112,6 @@ impl Ground<'_> {
         for (situation, rebuild) in
             [("without a rebuild, again", false), ("beside a rebuild that nothing holds back", true)]
         {
-            if stop.is_cancelled() {
-                return Err(Error::Stopped);
-            }
             progress(&format!("the Blogs API {situation}"));
             neighbour.push(self.beside(&api, &blogs, situation, rebuild).await?);
         }

@@ -1,7 +1,13 @@
 -- The neighbours of the next $3 live blogs after $2, in generation $1, and the last of these blogs; null when there was none.
+-- Whether a blog is live is asked of one at a time, so that no more than these are looked at: the view cannot say that it is in order.
 -- $4: likers looked at, $5: likes of each, $6: neighbours kept. Locks the rows that it makes, which nobody sees yet.
 with blog as materialized (
-  select l.id from blogs.live_blog l where l.id > $2::bigint order by l.id limit $3::bigint),
+  select b.id
+  from blogs.blog b
+  cross join lateral (select from blogs.live_blog l where l.id = b.id offset 0) live
+  where b.id > $2::bigint
+  order by b.id
+  limit $3::bigint),
 ranked as (
   select p.blog_id, p.neighbour_id, p.similarity,
          row_number() over (partition by p.blog_id order by p.similarity desc, p.neighbour_id) as place
