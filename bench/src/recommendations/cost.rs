@@ -16,6 +16,7 @@ use super::{Error, Ground, Service, get};
 const RECOMMEND_SIZE: Statement = statement!("recommend_size.sql");
 const RECOMMEND_UNGUARDED: Statement = statement!("recommend_unguarded.sql");
 const SEED_ACCOUNTS: Statement = statement!("seed_accounts.sql");
+const SEED_AUTHORS: Statement = statement!("seed_authors.sql");
 const SEED_FOLLOWS: Statement = statement!("seed_follows.sql");
 const SEED_TAGS: Statement = statement!("seed_tags.sql");
 const SEED_TASTE: Statement = statement!("seed_taste.sql");
@@ -141,11 +142,13 @@ impl Ground<'_> {
         let (account, blog) = (before(&accounts), before(&blogs));
         // Some are drawn twice.
         let drawn = plan.likes / 10 * 12;
-        let seeds: [(Statement, &[&(dyn ToSql + Sync)]); 4] = [
+        let seeds: [(Statement, &[&(dyn ToSql + Sync)]); 5] = [
             (SEED_TASTE, &[&drawn, &plan.accounts, &account, &plan.blogs, &blog]),
             (SEED_TASTE_COUNTERS, &[]),
             (SEED_FOLLOWS, &[&account, &plan.accounts, &FOLLOWS_EACH]),
             (SEED_TAGS, &[&TAGS]),
+            // What one author had written would be read in another way than what many have.
+            (SEED_AUTHORS, &[&account, &plan.accounts]),
         ];
         let mut likes = 0;
         for (index, (statement, parameters)) in seeds.into_iter().enumerate() {

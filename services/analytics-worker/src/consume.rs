@@ -120,7 +120,8 @@ impl Consuming {
             let messages = batch.deliveries.iter();
             let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
             let span = traces::batch(queue.name(), messages);
-            let parked = match self.settle(&mut batch, queue).instrument(span.clone()).await {
+            let settled = self.settle(&mut batch, queue).instrument(span.clone());
+            let parked = match gather.beside(settled).await {
                 Ok(parked) => parked,
                 Err(end) => {
                     traces::failed(&span);
