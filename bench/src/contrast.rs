@@ -155,6 +155,7 @@ impl Plan {
         let tables = Tables::open(&template).await?;
         // One more, for the probes.
         let blogs = tables.seed_blogs(self.blogs + 1).await?;
+        tables.analyze().await?;
         let settings = tables.settings().await?;
         drop(tables);
 

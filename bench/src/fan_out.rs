@@ -35,7 +35,6 @@ pub use cost::Cost;
 pub use middleman::PAGE_MAX;
 pub use report::{Kills, Latency, Measured, Report, Told, UnderLoad, Way};
 
-const ANALYZE: Statement = statement!("analyze.sql");
 const SEED_FOLLOWERS: Statement = statement!("seed_followers.sql");
 
 const DATABASE: &str = "bench_fan_out";
@@ -145,7 +144,7 @@ impl Plan {
         for (author, followers) in [(&star, self.followers), (&sample, self.sample), (&small, FEW)] {
             tables.execute(SEED_FOLLOWERS, &[&author.id, &followers]).await?;
         }
-        tables.session.run(ANALYZE.file, ANALYZE.sql).await?;
+        tables.analyze().await?;
 
         let ground = Ground { plan: self, database, amqp_url, tables, star, sample, small, stop };
         let measured = ground.measure(progress).await;

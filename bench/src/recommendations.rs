@@ -34,7 +34,6 @@ pub use interactions::{Interaction, read as read_interactions};
 pub use quality::{Figures, Quality};
 pub use rate::Latency;
 
-const ANALYZE: Statement = statement!("analyze.sql");
 const RECOMMEND_PROGRESS: Statement = statement!("recommend_progress.sql");
 const RECOMMEND_WANT: Statement = statement!("recommend_want.sql");
 const REBUILT_WITHIN: Duration = Duration::from_secs(600);
@@ -234,7 +233,7 @@ impl Ground<'_> {
     }
 
     async fn analyze(&self) -> Result<(), Error> {
-        self.tables.session.run(ANALYZE.file, ANALYZE.sql).await?;
+        self.tables.analyze().await?;
         Ok(self.tables.checkpoint().await?)
     }
 }

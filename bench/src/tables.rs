@@ -11,6 +11,7 @@ use crate::report::DatabaseSettings;
 const CREATE_DATABASE: Statement = database::statement!("create_database.sql");
 const CLONE_DATABASE: Statement = database::statement!("clone_database.sql");
 const DROP_DATABASE: Statement = database::statement!("drop_database.sql");
+const ANALYZE: Statement = database::statement!("analyze.sql");
 const CHECKPOINT: Statement = database::statement!("checkpoint.sql");
 const SEED_BLOGS: Statement = database::statement!("seed_blogs.sql");
 const BLOG_VIEWS: Statement = database::statement!("blog_views.sql");
@@ -57,6 +58,15 @@ impl Tables {
     pub async fn drop_database(&self, name: &str) -> Result<(), database::Error> {
         let statement: String = self.query_one(DROP_DATABASE, &[&name]).await?.get(0);
         self.session.run(DROP_DATABASE.file, &statement).await
+    }
+
+    /// Lets the planner know what was made, as it does by itself after a minute: without that it guesses, and reads small
+    /// tables whole.
+    ///
+    /// # Errors
+    /// What Postgres said.
+    pub(crate) async fn analyze(&self) -> Result<(), database::Error> {
+        self.session.run(ANALYZE.file, ANALYZE.sql).await
     }
 
     /// Writes out what is dirty.
