@@ -1,10 +1,9 @@
 -- The newest likes of an account, in order and from the index alone: a rebuild of who is near whom reads them for every like
--- there is, and each page of recommendations once. Owner: Analytics, and Recommendation for its function. Takes the place of the
--- index by account; locks likes against writes while the new one is made.
+-- there is, and each page of recommendations once. Owner: Analytics, and Recommendation for its function. Locks likes
+-- against writes while the index is made.
 set local role analytics_owner;
 
 create index blog_like_newest on analytics.blog_like (account_id, version_us, blog_id) include (liked);
-drop index analytics.blog_like_by_account;
 
 reset role;
 

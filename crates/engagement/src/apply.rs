@@ -112,6 +112,11 @@ impl Engagement {
             match error.fault() {
                 Fault::MissingPartition => self.make_days(batch, &mut selection, on_bad, error).await?,
                 Fault::BadValue => self.find_bad(batch, &mut selection, on_bad, error).await?,
+                // Somebody who mends it may find it committed.
+                Fault::Broken if is_commit(&error) => {
+                    *commits += 1;
+                    return Err(error);
+                }
                 Fault::Unavailable if is_commit(&error) && *commits < COMMITS_MAX => {
                     *commits += 1;
                     tracing::warn!(
@@ -123,7 +128,8 @@ impl Engagement {
                 Fault::Unavailable | Fault::Broken => return Err(error),
             }
         }
-        self.attempt(batch, &selection, on_bad, None, End::Commit).await
+        let last = self.attempt(batch, &selection, on_bad, None, End::Commit).await;
+        last.inspect_err(|error| *commits += u32::from(is_commit(error)))
     }
 
     /// Sets whole messages aside that hold no event that could be told apart. The ledger knows nothing of them.

@@ -330,8 +330,9 @@ impl Error {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Database(error) => error.fault(),
+            Self::OutcomeUnknown(error) => error.fault(),
             Self::NoCounter => Fault::BadValue,
-            Self::DayBusy | Self::Changed | Self::OutcomeUnknown(_) => Fault::Unavailable,
+            Self::DayBusy | Self::Changed => Fault::Unavailable,
         }
     }
 }

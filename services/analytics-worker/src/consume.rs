@@ -120,8 +120,7 @@ impl Consuming {
             let messages = batch.deliveries.iter();
             let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
             let span = traces::batch(queue.name(), messages);
-            let settled = self.settle(&mut batch, queue).instrument(span.clone());
-            let parked = match gather.beside(settled).await {
+            let parked = match self.settle(&mut batch, queue).instrument(span.clone()).await {
                 Ok(parked) => parked,
                 Err(end) => {
                     traces::failed(&span);

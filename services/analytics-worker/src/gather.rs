@@ -3,17 +3,12 @@
 //! What arrives after a quiet time is applied at once. Under load the next batch is waited for until
 //! `worker.batch_interval_ms` after the last, or until it is full: every commit costs the same for one event as for a
 //! thousand, and all of them share the database and its disk.
-//!
-//! While a batch is applied the bodies of the next are read, envelope by envelope, whenever the database is waited for.
 
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use broker::{Consumer, Delivery};
 use engagement::{Incoming, ParkedBody};
 use events::{EnvelopeId, WIRE_VERSION, codec};
-use futures_util::poll;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -125,36 +120,6 @@ impl Gather {
         Ok(std::mem::take(&mut self.batch))
     }
 
-    /// Does `work` and meanwhile reads what has arrived, as far as it is for the next batch.
-    pub(crate) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        loop {
-            if let Poll::Ready(done) = poll!(&mut work) {
-                return done;
-            }
-            if !self.take_one() {
-                return work.await;
-            }
-        }
-    }
-
-    /// Takes one envelope that has arrived into the next batch. False when there is none, or none that it takes: what is no
-    /// envelope, or too much, is left for [`Gather::fill`].
-    fn take_one(&mut self) -> bool {
-        if self.carried.is_some() || self.is_full() {
-            return false;
-        }
-        let Some((delivery, said)) = self.arrived() else { return false };
-        let is_taken = matches!(said, Read::Envelope(_))
-            && self.batch.has_room(&said, self.envelopes_max, self.events_max);
-        if is_taken {
-            self.batch.take(delivery, said);
-        } else {
-            self.carried = Some((delivery, said));
-        }
-        is_taken
-    }
-
     /// Takes into the batch what has arrived. True when it takes nothing more.
     fn fill(&mut self) -> Result<bool, End> {
         while let Some((delivery, said)) = self.carried.take().or_else(|| self.arrived()) {
@@ -171,12 +136,8 @@ impl Gather {
             }
             self.batch.take(delivery, said);
         }
-        Ok(self.is_full())
-    }
-
-    fn is_full(&self) -> bool {
         let Batch { deliveries, events, suspect, .. } = &self.batch;
-        suspect.is_some() || deliveries.len() >= self.envelopes_max || *events >= self.events_max
+        Ok(suspect.is_some() || deliveries.len() >= self.envelopes_max || *events >= self.events_max)
     }
 
     fn arrived(&mut self) -> Option<(Delivery, Read)> {

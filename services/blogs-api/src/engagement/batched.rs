@@ -70,7 +70,7 @@ impl Batched {
                     TrySendError::Closed(_) => Refusal::Closed,
                 },
             )?;
-            answers.push(async { answered.await.unwrap_or(Err(Refusal::Closed)) });
+            answers.push(async { answered.await.unwrap_or(Err(Refusal::OutcomeUnknown)) });
         }
         let effects = timeout_at(deadline, try_join_all(answers)).await.map_err(|_| Refusal::TimedOut)??;
         Ok(effects.into_iter().flatten().collect())
