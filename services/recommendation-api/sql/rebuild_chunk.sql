@@ -1,5 +1,5 @@
 -- The neighbours of the next $3 live blogs after $2, in generation $1, and the last of these blogs; null when there was none.
--- Whether a blog is live is asked of one at a time, so that no more than these are looked at: the view cannot say that it is in order.
+-- Whether a blog is live is asked of one at a time, in order of id, and no further than the last of these: the view cannot say that it is in order.
 -- $4: likers looked at, $5: likes of each, $6: neighbours kept. Locks the rows that it makes, which nobody sees yet.
 with blog as materialized (
   select b.id
