@@ -120,7 +120,14 @@ impl Consuming {
             let messages = batch.deliveries.iter();
             let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
             let span = traces::batch(queue.name(), messages);
-            let parked = match self.settle(&mut batch, queue).instrument(span.clone()).await {
+            // While one is tried that may be what ends workers nothing else is read: it alone is to be blamed.
+            let is_tried_alone = batch.suspect.is_some();
+            let settled = tokio::select! {
+                biased;
+                settled = self.settle(&mut batch, queue).instrument(span.clone()) => settled,
+                never = gather.read_ahead(), if !is_tried_alone => match never {},
+            };
+            let parked = match settled {
                 Ok(parked) => parked,
                 Err(end) => {
                     traces::failed(&span);

@@ -4,6 +4,8 @@
 //! `worker.batch_interval_ms` after the last, or until it is full: every commit costs the same for one event as for a
 //! thousand, and all of them share the database and its disk.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
 use broker::{Consumer, Delivery};
@@ -51,6 +53,13 @@ pub(crate) enum Read {
     Suspect(EnvelopeId),
     Unreadable(ParkedBody),
     NewerWire(i32),
+}
+
+/// What became of trying to take one more delivery into the batch.
+enum Step {
+    Taken,
+    Full,
+    NoneArrived,
 }
 
 /// Reads batches off one consumer.
@@ -108,7 +117,6 @@ impl Gather {
             match next {
                 Some(delivery) => {
                     let delivery = delivery.map_err(End::Broken)?;
-                    fail::fail_point!("worker-after-receive");
                     let said = read(&delivery, self.suspect_after);
                     self.carried = Some((delivery, said));
                 }
@@ -120,24 +128,46 @@ impl Gather {
         Ok(std::mem::take(&mut self.batch))
     }
 
+    /// Reads what has arrived into the next batch, one delivery after the other, for as long as it is polled: so the batch is
+    /// decoded while the database applies the one before. Nothing is lost when this is dropped; what else there is
+    /// to say of the consumer is left for [`Gather::next`].
+    pub(crate) async fn read_ahead(&mut self) -> Infallible {
+        while let Ok(Step::Taken) = self.step() {
+            tokio::task::yield_now().await;
+        }
+        pending().await
+    }
+
     /// Takes into the batch what has arrived. True when it takes nothing more.
     fn fill(&mut self) -> Result<bool, End> {
-        while let Some((delivery, said)) = self.carried.take().or_else(|| self.arrived()) {
-            let is_newer = match said {
-                Read::NewerWire(version) if self.batch.deliveries.is_empty() => {
-                    return Err(End::NewerWire(version));
-                }
-                Read::NewerWire(_) => true,
-                _ => false,
-            };
-            if is_newer || !self.batch.has_room(&said, self.envelopes_max, self.events_max) {
-                self.carried = Some((delivery, said));
-                return Ok(true);
+        loop {
+            match self.step()? {
+                Step::Taken => {}
+                Step::Full => return Ok(true),
+                Step::NoneArrived => return Ok(false),
             }
-            self.batch.take(delivery, said);
         }
+    }
+
+    /// Takes one delivery into the batch. One that has no place in it is kept for the next.
+    fn step(&mut self) -> Result<Step, End> {
         let Batch { deliveries, events, suspect, .. } = &self.batch;
-        Ok(suspect.is_some() || deliveries.len() >= self.envelopes_max || *events >= self.events_max)
+        if suspect.is_some() || deliveries.len() >= self.envelopes_max || *events >= self.events_max {
+            return Ok(Step::Full);
+        }
+        let Some((delivery, said)) = self.carried.take().or_else(|| self.arrived()) else {
+            return Ok(Step::NoneArrived);
+        };
+        let newer = if let Read::NewerWire(version) = said { Some(version) } else { None };
+        if newer.is_some() || !self.batch.has_room(&said, self.envelopes_max, self.events_max) {
+            self.carried = Some((delivery, said));
+            return match newer.filter(|_| self.batch.deliveries.is_empty()) {
+                Some(version) => Err(End::NewerWire(version)),
+                None => Ok(Step::Full),
+            };
+        }
+        self.batch.take(delivery, said);
+        Ok(Step::Taken)
     }
 
     fn arrived(&mut self) -> Option<(Delivery, Read)> {
@@ -190,6 +220,7 @@ impl Batch {
 }
 
 fn read(delivery: &Delivery, suspect_after: u32) -> Read {
+    fail::fail_point!("worker-after-receive");
     if let Some(version) = delivery.wire_version.filter(|version| *version > WIRE_VERSION) {
         return Read::NewerWire(version);
     }
