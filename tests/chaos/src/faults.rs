@@ -183,7 +183,10 @@ impl Faults {
             Target::Postgres => System::with(&self.system.postgres, Postgres::restart).await??,
             Target::Api(_) | Target::Worker(_) => {
                 let mut slot = self.system.slot_of(target).context("no such service")?.lock().await;
-                slot.start(None).await?;
+                // The other track may have found it dead and started it.
+                if !slot.runs() {
+                    slot.start(None).await?;
+                }
             }
         }
         Ok(())

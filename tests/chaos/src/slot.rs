@@ -40,13 +40,21 @@ impl Slot {
         self.up().await
     }
 
-    /// Starts the process.
+    /// Starts the process. There has to be none: a second one would find its address taken, by the first.
     pub(crate) fn spawn(&mut self, fail_point: Option<&str>) -> anyhow::Result<()> {
+        if self.runs() {
+            bail!("{} runs already", self.name);
+        }
         let mut settings = self.settings.clone();
         settings.extend(fail_point.map(|name| (FAIL_POINT, name.to_owned())));
         let (executable, name, directory) = (&self.executable, self.service_name, &self.directory);
         self.service = Some(Service::start_on(self.address, executable, name, &settings, directory)?);
         Ok(())
+    }
+
+    /// Whether there is a process, as far as is known.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.service.as_mut().is_some_and(|service| service.check().is_ok())
     }
 
     /// Waits until it answers anything.

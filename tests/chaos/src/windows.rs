@@ -136,7 +136,10 @@ async fn hit(faults: &Faults, name: &'static str, target: Target, when: When) ->
         Ok(status) => {
             faults.differs(format!("{target} ended in the window {name}, but not by it: {status:?}"));
         }
-        Err(_) => faults.differs(format!("{target} never came to {name}")),
+        Err(_) => {
+            faults.differs(format!("{target} never came to {name}"));
+            slot.kill_9().await?;
+        }
     }
     Ok(())
 }
