@@ -1,32 +1,38 @@
 //! What surrounds every request: an id, the log and the metrics, the limits, and an answer whatever happens.
-//! From the outside in: observe, cross-origin rules, headers, panics; and around the product's own paths
-//! (not those of operations) the number of requests at a time, their time, and the length of their bodies.
+//!
+//! All of it is one layer and one function, `surround`, because of what a layer costs: the router puts each into a box of
+//! its own, with the request and the answer to come, and while a thousand requests wait for a confirm those boxes
+//! are what the processor's caches no longer hold. From the outside in: cross-origin rules, which answer a browser that asks
+//! for leave by themselves; what is observed; headers; panics; and, but for the endpoints of operations, the number
+//! of requests at a time and their time.
 
 mod observe;
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
 use runtime::metrics::operations_router;
 use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
-pub use observe::{HttpMetrics, REQUEST_ID};
+use self::observe::Observed;
+pub use self::observe::{HttpMetrics, REQUEST_ID};
 
-use crate::problem::{Problem, Result};
+use crate::problem::Problem;
 use crate::settings::RequestSettings;
 
 /// What the frame is made of.
@@ -39,23 +45,28 @@ pub struct Frame {
     pub metrics: HttpMetrics,
     /// Cross-origin rules; none, and no such header is ever sent.
     pub cors: Option<CorsLayer>,
+    /// How problems are shown to people, if the service has pages.
+    pub pages: Option<AsPage>,
 }
+
+/// Looks at a request before it is worked on. What it gives back, if anything, is done to the answer, last of all.
+pub type AsPage = fn(&Request) -> Option<ShowPage>;
+/// Makes a page of a problem.
+pub type ShowPage = Box<dyn FnOnce(Response) -> Response + Send>;
 
 impl Frame {
     /// Puts everything around the product's own routes: their bounds, the documentation, the endpoints of operations, and
     /// what every answer has.
     pub fn around(self, product: Router, document: OpenApi, requests: &RequestSettings) -> Router {
-        let bounds =
-            Bounds { places: Arc::new(Semaphore::new(requests.concurrent_max)), timeout: requests.timeout() };
-        // The router boxes what a call of `layer` adds, and every request clones the boxes: one call for all of them.
-        let product = product.layer(
-            ServiceBuilder::new()
-                .layer(from_fn_with_state(bounds, in_bounds))
-                .layer(DefaultBodyLimit::max(requests.body_bytes_max)),
-        );
         // Otherwise the page would have the document judged by a service on the internet.
         let page = utoipa_swagger_ui::Config::default().validator_url("none");
         let docs = SwaggerUi::new("/docs").url("/openapi.json", document).config(page);
+        let surroundings = Surroundings {
+            metrics: self.metrics,
+            places: Semaphore::new(requests.concurrent_max),
+            timeout: requests.timeout(),
+            pages: self.pages,
+        };
         Router::new()
             .merge(product)
             .merge(docs)
@@ -64,28 +75,48 @@ impl Frame {
             .fallback(async || Problem::not_found("there is nothing at this path; /docs shows what there is"))
             .layer(
                 ServiceBuilder::new()
-                    .layer(from_fn_with_state(self.metrics, observe::observe))
                     .option_layer(self.cors)
-                    .layer(from_fn(headers))
-                    .layer(CatchPanicLayer::custom(panicked)),
+                    .layer(from_fn_with_state(Arc::new(surroundings), surround))
+                    .layer(DefaultBodyLimit::max(requests.body_bytes_max)),
             )
     }
 }
 
-#[derive(Clone)]
-struct Bounds {
-    places: Arc<Semaphore>,
+struct Surroundings {
+    metrics: HttpMetrics,
+    places: Semaphore,
     timeout: Duration,
+    pages: Option<AsPage>,
 }
 
-/// So many requests at a time, each within its time.
-async fn in_bounds(State(bounds): State<Bounds>, request: Request, next: Next) -> Result<Response> {
+/// As middleware: once around every route, and around what has none.
+async fn surround(State(surroundings): State<Arc<Surroundings>>, request: Request, next: Next) -> Response {
+    // Of what does not say by itself what it needs, the documentation alone has scripts and styles.
+    let policy = if request.uri().path().starts_with("/docs") { DOCS_POLICY } else { POLICY };
+    let show = surroundings.pages.and_then(|as_page| as_page(&request));
+    let observed = Observed::start(&surroundings.metrics, &request);
+    let bounds = (!observed.is_of_operations()).then_some(&*surroundings);
+    let answer = AssertUnwindSafe(within(bounds, next.run(request))).catch_unwind();
+    let mut response = observed.spans(answer.map(|answer| answer.unwrap_or_else(panicked))).await;
+    add_headers(response.headers_mut(), policy);
+    observed.end(&mut response);
+    match show {
+        Some(show) => show(response),
+        None => response,
+    }
+}
+
+/// The answer, if there is a place for the request and it comes in time.
+async fn within(bounds: Option<&Surroundings>, answer: impl Future<Output = Response>) -> Response {
+    let Some(bounds) = bounds else { return answer.await };
     let Ok(_place) = bounds.places.try_acquire() else {
-        return Err(Problem::unavailable("too many requests are under way", 1));
+        return Problem::unavailable("too many requests are under way; nothing was promised", 1)
+            .into_response();
     };
-    match tokio::time::timeout(bounds.timeout, next.run(request)).await {
-        Ok(response) => Ok(response),
-        Err(_) => Err(Problem::unavailable("the request took too long; whether it was done is not known", 1)),
+    match tokio::time::timeout(bounds.timeout, answer).await {
+        Ok(response) => response,
+        Err(_) => Problem::unavailable("the request took too long; whether it was done is not known", 1)
+            .into_response(),
     }
 }
 
@@ -97,17 +128,11 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 }
 
 /// Headers that keep a browser from making more of an answer than it is.
-async fn headers(request: Request, next: Next) -> Response {
-    // Of what does not say by itself what it needs, the documentation alone has scripts and styles.
-    let is_docs = request.uri().path().starts_with("/docs");
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+fn add_headers(headers: &mut HeaderMap, policy: &'static str) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
-    let policy = HeaderValue::from_static(if is_docs { DOCS_POLICY } else { POLICY });
-    headers.entry(CONTENT_SECURITY_POLICY).or_insert(policy);
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";

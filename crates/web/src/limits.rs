@@ -198,8 +198,18 @@ where
     Arc<Tokens>: FromRef<S>,
     TrustedProxies: FromRef<S>,
 {
+    let limits = Limits::from_ref(&state);
+    if limits.on.is_none() {
+        return Ok(next.run(request).await);
+    }
     let class = if request.method().is_safe() { Class::Read } else { Class::Write };
-    limited(class, &state, request, next).await
+    let (mut parts, body) = request.into_parts();
+    let client = match Option::<Signed>::from_request_parts(&mut parts, &state).await? {
+        Some(signed) => Client::Account(signed.account_id),
+        None => Client::Address(ClientAddress::from_request_parts(&mut parts, &state).await?.0),
+    };
+    limits.take(class, client, 1)?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
 /// As middleware for sign-ups and sign-ins: by address alone, since the account is what is being tried.
@@ -215,41 +225,6 @@ where
     let (mut parts, body) = request.into_parts();
     let ClientAddress(address) = ClientAddress::from_request_parts(&mut parts, &state).await?;
     Limits::from_ref(&state).take(Class::SignIn, Client::Address(address), 1)?;
-    Ok(next.run(Request::from_parts(parts, body)).await)
-}
-
-/// As middleware for views, likes and shares.
-///
-/// # Errors
-/// 429, and 401 for a token that does not count.
-pub async fn engagement<S>(State(state): State<S>, request: Request, next: Next) -> Result<Response>
-where
-    S: Clone + Send + Sync + 'static,
-    Limits: FromRef<S>,
-    Arc<Tokens>: FromRef<S>,
-    TrustedProxies: FromRef<S>,
-{
-    let class = if request.method().is_safe() { Class::Read } else { Class::Engagement };
-    limited(class, &state, request, next).await
-}
-
-async fn limited<S>(class: Class, state: &S, request: Request, next: Next) -> Result<Response>
-where
-    S: Send + Sync,
-    Limits: FromRef<S>,
-    Arc<Tokens>: FromRef<S>,
-    TrustedProxies: FromRef<S>,
-{
-    let limits = Limits::from_ref(state);
-    if limits.on.is_none() {
-        return Ok(next.run(request).await);
-    }
-    let (mut parts, body) = request.into_parts();
-    let client = match Option::<Signed>::from_request_parts(&mut parts, state).await? {
-        Some(signed) => Client::Account(signed.account_id),
-        None => Client::Address(ClientAddress::from_request_parts(&mut parts, state).await?.0),
-    };
-    limits.take(class, client, 1)?;
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::engagement::Engagement;
+use axum::middleware::from_fn_with_state;
 use broker::Publisher;
 use database::Pool;
 use events::EngagementEvent;
@@ -53,17 +54,21 @@ use self::direct::Effect;
 use self::identity::Secrets;
 use self::metrics::Metrics;
 use self::refusal::Refusal;
+use crate::limits;
 use crate::problem::Result;
 use crate::state::AppState;
 
-/// The endpoints of engagement.
-pub fn routes() -> OpenApiRouter<AppState> {
+/// The endpoints of engagement. What comes in is limited where its [`Caller`] is known, without a layer of its own.
+pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+    let reading = OpenApiRouter::new()
+        .routes(routes!(stats::stats))
+        .layer(from_fn_with_state(state.clone(), limits::requests::<AppState>));
     OpenApiRouter::new()
         .routes(routes!(single::view))
         .routes(routes!(single::like, single::unlike))
         .routes(routes!(single::share))
         .routes(routes!(batch::engage))
-        .routes(routes!(stats::stats))
+        .merge(reading)
 }
 
 /// The write paths, and what turns requests into events.
@@ -165,7 +170,8 @@ impl EngagementState {
                 return Ok(Accepted::Published);
             }
             (WritePath::Direct, Some(direct)) => {
-                let applied = direct::apply(&direct.engagement, path, events, &self.metrics);
+                // In a box: what a transaction needs is not to be carried along by requests that make none.
+                let applied = Box::pin(direct::apply(&direct.engagement, path, events, &self.metrics));
                 timeout_at(deadline, applied).await.map_err(|_| Refusal::TimedOut)??
             }
             (WritePath::DirectBatched, Some(direct)) => direct.batched.apply(events, deadline).await?,

@@ -6,7 +6,6 @@ mod tests;
 use axum::Router;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::{from_fn, from_fn_with_state};
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
 use tower_http::cors::CorsLayer;
@@ -14,9 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use web::frame::{Frame, HttpMetrics, REQUEST_ID};
 
 use crate::state::AppState;
-use crate::{
-    accounts, blogs, engagement, follows, idempotency, limits, notifications, openapi, pages, sessions,
-};
+use crate::{accounts, blogs, engagement, follows, idempotency, notifications, openapi, pages, sessions};
 
 /// Everything that the service answers.
 ///
@@ -28,19 +25,18 @@ pub(crate) fn router(
     registry: Registry,
     metrics: HttpMetrics,
 ) -> anyhow::Result<Router> {
-    let by_engagement = from_fn_with_state(state.clone(), limits::engagement::<AppState>);
     let (product, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(accounts::routes(state))
         .merge(sessions::routes(state))
         .merge(blogs::routes(state))
         .merge(follows::routes(state))
         .merge(notifications::routes(state))
-        .merge(engagement::routes().layer(by_engagement))
+        .merge(engagement::routes(state))
         .split_for_parts();
     let cors = cors(state.settings.cors.origins()?);
-    let frame = Frame { health, registry, metrics, cors };
+    let frame = Frame { health, registry, metrics, cors, pages: Some(pages::as_page) };
     let product = product.merge(pages::routes(state)).with_state(state.clone());
-    Ok(frame.around(product, document, &state.settings.requests).layer(from_fn(pages::problems)))
+    Ok(frame.around(product, document, &state.settings.requests))
 }
 
 fn cors(origins: Vec<HeaderValue>) -> Option<CorsLayer> {

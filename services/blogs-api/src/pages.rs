@@ -1,7 +1,7 @@
 //! What readers see: plain pages, made here, that work without script and a little better with it.
 //!
 //! A page asks the same functions as the API, so that there is one rule of who sees and may do what, and engagement goes
-//! through the same door. What goes wrong is the API's own [`Problem`], shown to a person by `problems`. A text by an
+//! through the same door. What goes wrong is the API's own [`Problem`], shown to a person by [`as_page`]. A text by an
 //! author is Markdown in which HTML is text (`markdown`); the policy that is sent along lets a browser run and load
 //! nothing but what this service serves under `/assets`. Who reads stands in a cookie (`session`). Forms are answered
 //! by a redirect, so that reloading a page sends nothing twice.
@@ -24,11 +24,13 @@ use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
     WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
+use web::frame::ShowPage;
 
 use self::layout::Frame;
 use self::session::Reader;
@@ -71,8 +73,7 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     let engaging = Router::new()
         .route("/b/{slug}/like", post(act::like))
         .route("/b/{slug}/unlike", post(act::unlike))
-        .route("/b/{slug}/share", post(act::share))
-        .layer(from_fn_with_state(state.clone(), limits::engagement::<AppState>));
+        .route("/b/{slug}/share", post(act::share));
     let signing = Router::new()
         .route("/sign-in", post(sign::sign_in))
         .route("/sign-up", post(sign::sign_up))
@@ -81,12 +82,12 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
         .merge(engaging)
         .merge(signing)
         .layer(from_fn_with_state(state.clone(), session::of_cookie))
-        .layer(from_fn(as_page))
+        .layer(from_fn(with_headers))
         .merge(assets::routes())
 }
 
 /// What is said to the browser of every page.
-async fn as_page(request: Request, next: Next) -> Response {
+async fn with_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     page_headers(response.headers_mut());
     response
@@ -99,23 +100,25 @@ fn page_headers(headers: &mut HeaderMap) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
 }
 
-/// As middleware around everything: shows a problem to a person, where a browser asked for a page. Whoever must sign in
-/// first is led there and back.
-pub(crate) async fn problems(request: Request, next: Next) -> Response {
-    let is_page = !is_of_the_api(request.uri().path()) && accepts_pages(request.headers());
-    let asked = request.uri().clone();
-    let is_reading = request.method().is_safe();
-    let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<Problem>().filter(|_| is_page) else {
-        return response;
-    };
+/// Shows a problem to a person, where a browser asks for a page. Whoever must sign in first is led there and back.
+pub(crate) fn as_page(request: &Request) -> Option<ShowPage> {
+    if is_of_the_api(request.uri().path()) || !accepts_pages(request.headers()) {
+        return None;
+    }
+    // What was being read can be asked for again.
+    let back = if request.method().is_safe() { request.uri().path_and_query().cloned() } else { None };
+    Some(Box::new(move |response| show_problem(response, back.as_ref().map_or("/", PathAndQuery::as_str))))
+}
+
+fn show_problem(mut response: Response, back: &str) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let (mut parts, _) = response.into_parts();
     for name in [CONTENT_TYPE, CONTENT_LENGTH, WWW_AUTHENTICATE] {
         parts.headers.remove(name);
     }
     if problem.status() == StatusCode::UNAUTHORIZED {
         parts.status = StatusCode::SEE_OTHER;
-        let location = HeaderValue::try_from(sign::address(if is_reading { back(&asked) } else { "/" }));
+        let location = HeaderValue::try_from(sign::address(back));
         parts.headers.insert(LOCATION, location.unwrap_or(HeaderValue::from_static("/sign-in")));
         return Response::from_parts(parts, axum::body::Body::empty());
     }
@@ -124,10 +127,6 @@ pub(crate) async fn problems(request: Request, next: Next) -> Response {
     let (page_parts, body) = page.into_parts();
     parts.headers.extend(page_parts.headers);
     Response::from_parts(parts, body)
-}
-
-fn back(asked: &Uri) -> &str {
-    asked.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str)
 }
 
 fn is_of_the_api(path: &str) -> bool {

@@ -8,9 +8,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::Next;
 use axum::response::Response;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -87,40 +86,71 @@ impl HttpMetrics {
     }
 }
 
-/// A request that is under way, for as long as this lives: a client that goes away ends it too.
-struct UnderWay<'a>(&'a Gauge);
+/// One request, from its head to that of its answer.
+pub(super) struct Observed<'a> {
+    started: Instant,
+    id: Uuid,
+    method: &'static str,
+    route: Arc<str>,
+    log: Span,
+    trace: Span,
+    metrics: UnderWay<'a>,
+}
 
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
+impl<'a> Observed<'a> {
+    pub(super) fn start(metrics: &'a HttpMetrics, request: &Request) -> Self {
+        let (started, metrics) = (Instant::now(), UnderWay::new(metrics));
+        let id = Uuid::now_v7();
+        let method = method_label(request.method());
+        let route = route(request);
+        let log = tracing::info_span!("request", %id, method, route = &*route);
+        let trace = traced(request, id, method, &route);
+        Self { started, id, method, route, log, trace, metrics }
+    }
+
+    pub(super) fn is_of_operations(&self) -> bool {
+        OPERATIONS_PATHS.contains(&&*self.route)
+    }
+
+    /// The work on the request, in its spans.
+    pub(super) fn spans<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        work.instrument(self.trace.clone()).instrument(self.log.clone())
+    }
+
+    /// The head of the answer is known.
+    pub(super) fn end(self, response: &mut Response) {
+        let status = response.status().as_u16();
+        self.trace.record("http.response.status_code", status);
+        if response.status().is_server_error() {
+            traces::failed(&self.trace);
+        }
+        let elapsed = self.started.elapsed();
+        let UnderWay(metrics) = &self.metrics;
+        let (method, route) = (self.method, Route(Arc::clone(&self.route)));
+        let asked = Asked { method, route: route.clone() };
+        metrics.duration.get_or_create(&asked).observe(elapsed.as_secs_f64());
+        metrics.requests.get_or_create(&Answered { method, route, status }).inc();
+        tracing::debug!(parent: &self.log, status, elapsed_us = elapsed.as_micros(), "answered");
+        if let Ok(id) = HeaderValue::try_from(self.id.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
     }
 }
 
-/// As middleware: around everything.
-pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    metrics.under_way.inc();
-    let _under_way = UnderWay(&metrics.under_way);
-    let id = Uuid::now_v7();
-    let method = method_label(request.method());
-    let route = route(&request);
-    let span = tracing::info_span!("request", %id, method, route = &*route);
-    let traced = traced(&request, id, method, &route);
-    let mut response = next.run(request).instrument(traced.clone()).instrument(span.clone()).await;
-    let status = response.status().as_u16();
-    traced.record("http.response.status_code", status);
-    if response.status().is_server_error() {
-        traces::failed(&traced);
+/// Counts a request that is under way, for as long as this lives: a client that goes away ends it too.
+struct UnderWay<'a>(&'a HttpMetrics);
+
+impl<'a> UnderWay<'a> {
+    fn new(metrics: &'a HttpMetrics) -> Self {
+        metrics.under_way.inc();
+        Self(metrics)
     }
-    let elapsed = started.elapsed();
-    let route = Route(route);
-    metrics.duration.get_or_create(&Asked { method, route: route.clone() }).observe(elapsed.as_secs_f64());
-    metrics.requests.get_or_create(&Answered { method, route, status }).inc();
-    tracing::debug!(parent: &span, status, elapsed_us = elapsed.as_micros(), "answered");
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
-        response.headers_mut().insert(REQUEST_ID, id);
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.dec();
     }
-    response
 }
 
 /// The span for whoever follows traces. What operators ask all the time is none of them.

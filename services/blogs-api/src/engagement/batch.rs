@@ -109,9 +109,9 @@ pub(super) async fn engage(
             format!("must hold at most {most} events, and holds {}", elements.len()),
         ));
     }
-    // The request itself has been counted where every request is.
+    // One was taken when the caller became known.
     let others = u32::try_from(elements.len().saturating_sub(1)).unwrap_or(u32::MAX);
-    state.limits.take(Class::Engagement, caller.client(), others)?;
+    state.limits.take(Class::Engagement, caller.client, others)?;
 
     let reader =
         Reader { caller: &caller, secrets: &engagement.secrets, accepted_at: &engagement.accepted_at };

@@ -12,7 +12,7 @@ use super::identity::Identity;
 use super::write_path::{self, WritePath};
 use crate::auth::{SCOPE_IMPORT, Signed};
 use crate::client_address::ClientAddress;
-use crate::limits::Client;
+use crate::limits::{Class, Client};
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 
@@ -21,10 +21,12 @@ const KEY_BYTES_MAX: usize = 128;
 /// Longest name of a visitor, in bytes.
 const VISITOR_BYTES_MAX: usize = 128;
 
-/// Who sends events, and how.
+/// Who sends events, and how. That it is known means that the client may send one more, by the rate limits.
 #[derive(Debug)]
 pub(crate) struct Caller {
     signed: Option<Signed>,
+    /// Whose rate is limited.
+    pub(super) client: Client,
     address: IpAddr,
     agent: Option<HeaderValue>,
     /// The `Idempotency-Key` of the request.
@@ -41,11 +43,14 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let signed = <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
         let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
+        let client =
+            signed.as_ref().map_or(Client::Address(address), |signed| Client::Account(signed.account_id));
+        state.limits.take(Class::Engagement, client, 1)?;
         let agent = parts.headers.get(USER_AGENT).cloned();
         let key = idempotency_key(&parts.headers)?;
         let path = write_path::choose(&state.settings.engagement, &parts.headers)?;
         let traceparent = traceparent(&parts.headers);
-        Ok(Self { signed, address, agent, key, path, traceparent })
+        Ok(Self { signed, client, address, agent, key, path, traceparent })
     }
 }
 
@@ -70,11 +75,6 @@ impl Caller {
                 Identity::Address(self.address, agent)
             }
         }
-    }
-
-    /// Whose rate is limited.
-    pub(super) fn client(&self) -> Client {
-        self.account_id().map_or(Client::Address(self.address), Client::Account)
     }
 }
 
@@ -113,6 +113,7 @@ impl Caller {
         let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
         Self {
             signed: account_id.map(|account_id| Signed { account_id, scopes }),
+            client: Client::Address(IpAddr::from([192, 0, 2, 1])),
             address: IpAddr::from([192, 0, 2, 1]),
             agent: None,
             key: None,

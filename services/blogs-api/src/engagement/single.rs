@@ -105,8 +105,8 @@ impl IntoResponse for Answer {
 )]
 pub(crate) async fn view(
     State(state): State<AppState>,
-    Path(blog_id): Path<i64>,
     caller: Caller,
+    Path(blog_id): Path<i64>,
     MaybeJson(body): MaybeJson<ViewBody>,
 ) -> Result<Answer> {
     if let Some(visitor) = &body.visitor {
@@ -141,8 +141,8 @@ pub(crate) async fn view(
 )]
 pub(crate) async fn like(
     State(state): State<AppState>,
-    Path(blog_id): Path<i64>,
     caller: Caller,
+    Path(blog_id): Path<i64>,
 ) -> Result<Answer> {
     decide(&state, &caller, blog_id, |account_id| Action::Liked { account_id }).await
 }
@@ -170,8 +170,8 @@ pub(crate) async fn like(
 )]
 pub(crate) async fn unlike(
     State(state): State<AppState>,
-    Path(blog_id): Path<i64>,
     caller: Caller,
+    Path(blog_id): Path<i64>,
 ) -> Result<Answer> {
     decide(&state, &caller, blog_id, |account_id| Action::Unliked { account_id }).await
 }
@@ -198,8 +198,8 @@ pub(crate) async fn unlike(
 )]
 pub(crate) async fn share(
     State(state): State<AppState>,
-    Path(blog_id): Path<i64>,
     caller: Caller,
+    Path(blog_id): Path<i64>,
     Json(body): Json<ShareBody>,
 ) -> Result<Answer> {
     let channel: Channel = body

@@ -26,7 +26,7 @@ pub(super) async fn like(
     let caller: Caller = request.extract_parts_with_state(&state).await?;
     let id = blog_id(&state, &reader, &slug).await?;
     account(&reader)?;
-    engagement::like(State(state), Path(id), caller).await?;
+    engagement::like(State(state), caller, Path(id)).await?;
     Ok(show::back(&slug, "liked"))
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn unlike(
     let caller: Caller = request.extract_parts_with_state(&state).await?;
     let id = blog_id(&state, &reader, &slug).await?;
     account(&reader)?;
-    engagement::unlike(State(state), Path(id), caller).await?;
+    engagement::unlike(State(state), caller, Path(id)).await?;
     Ok(show::back(&slug, "unliked"))
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn share(
     Form(ShareForm { channel }): Form<ShareForm>,
 ) -> Result<Response> {
     let id = blog_id(&state, &reader, &slug).await?;
-    engagement::share(State(state), Path(id), caller, Json(ShareBody { channel })).await?;
+    engagement::share(State(state), caller, Path(id), Json(ShareBody { channel })).await?;
     Ok(show::back(&slug, "shared"))
 }
 
