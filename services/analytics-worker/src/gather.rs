@@ -128,9 +128,9 @@ impl Gather {
         Ok(std::mem::take(&mut self.batch))
     }
 
-    /// Reads what has arrived into the next batch, one delivery after the other, for as long as it is polled: so the batch is
-    /// decoded while the database applies the one before. Nothing is lost when this is dropped; what else there is
-    /// to say of the consumer is left for [`Gather::next`].
+    /// Reads what has arrived into the next batch, one delivery after the other, until there is nothing more or the batch is
+    /// full; and never ends: so the batch is decoded while the database applies the one before. Nothing is lost when
+    /// this is dropped; what else there is to say of the consumer is left for [`Gather::next`].
     pub(crate) async fn read_ahead(&mut self) -> Infallible {
         while let Ok(Step::Taken) = self.step() {
             tokio::task::yield_now().await;

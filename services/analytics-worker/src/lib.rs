@@ -3,9 +3,11 @@
 //! Any number of workers compete for one queue; nothing is partitioned by hand, because the ledger makes it
 //! harmless that two hold the same envelope. A worker takes what has arrived (`gather`), applies it in one
 //! transaction ([`engagement::Engagement::apply`]), and acks it after the commit with one multi-ack (`consume`).
-//! While one batch commits, the next gathers in the prefetch window. Beside that a worker keeps the days of the
-//! ledger and of the views (`partitions`), sees to it that no message and no bad release ends everything (`poison`), watches the database's clock (`watch`), and compares counters with what they
-//! count (`reconcile`), and the lists of what is popular (`popularity`).
+//! While the database applies one batch, the next is read out of the prefetch window.
+//!
+//! Beside that a worker keeps the days of the ledger and of the views (`partitions`), sees to it that no message and no
+//! bad release ends everything (`poison`), watches the database's clock (`watch`), compares counters with what
+//! they count (`reconcile`), and makes the lists of what is popular (`popularity`).
 
 mod consume;
 mod gather;

@@ -3,6 +3,7 @@
 //! The id is ours, never the client's, so that it can be trusted in the log. Neither queries nor headers are
 //! logged. Metrics go by the route's template, so that their number is bounded. Where traces are exported a request that is
 //! the product's has a span for them, which goes on what the client's `traceparent` names; a span for the log is another.
+//! Where cross-origin rules are on, they answer `OPTIONS` before it comes here.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -70,7 +71,11 @@ impl HttpMetrics {
             duration: Family::new_with_constructor(|| Histogram::new(BUCKETS_S)),
             under_way: Gauge::default(),
         };
-        registry.register("http_requests", "Requests by what came of them", metrics.requests.clone());
+        registry.register(
+            "http_requests",
+            "Requests by what came of them; preflights of cross-origin rules are none",
+            metrics.requests.clone(),
+        );
         registry.register_with_unit(
             "http_request_duration",
             "Time until the head of the answer",

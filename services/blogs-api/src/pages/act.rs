@@ -1,7 +1,7 @@
-//! What readers do with a button: like, share, follow. Each goes the way of the API's own request.
+//! What readers do with a button: like, share, follow. Each goes the way of the API's own request. Whoever sends too much is
+//! refused before anything is looked up, so the caller comes first.
 
-use axum::RequestExt;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -19,11 +19,10 @@ use crate::state::AppState;
 /// Likes a blog.
 pub(super) async fn like(
     State(state): State<AppState>,
+    caller: Caller,
     reader: Reader,
     Path(slug): Path<String>,
-    mut request: Request,
 ) -> Result<Response> {
-    let caller: Caller = request.extract_parts_with_state(&state).await?;
     let id = blog_id(&state, &reader, &slug).await?;
     account(&reader)?;
     engagement::like(State(state), caller, Path(id)).await?;
@@ -33,11 +32,10 @@ pub(super) async fn like(
 /// Takes a like back.
 pub(super) async fn unlike(
     State(state): State<AppState>,
+    caller: Caller,
     reader: Reader,
     Path(slug): Path<String>,
-    mut request: Request,
 ) -> Result<Response> {
-    let caller: Caller = request.extract_parts_with_state(&state).await?;
     let id = blog_id(&state, &reader, &slug).await?;
     account(&reader)?;
     engagement::unlike(State(state), caller, Path(id)).await?;
@@ -53,9 +51,9 @@ pub(super) struct ShareForm {
 /// Tells that a blog is passed on.
 pub(super) async fn share(
     State(state): State<AppState>,
+    caller: Caller,
     reader: Reader,
     Path(slug): Path<String>,
-    caller: Caller,
     Form(ShareForm { channel }): Form<ShareForm>,
 ) -> Result<Response> {
     let id = blog_id(&state, &reader, &slug).await?;
