@@ -58,7 +58,7 @@ use crate::limits;
 use crate::problem::Result;
 use crate::state::AppState;
 
-/// The endpoints of engagement. What comes in is limited where its [`Caller`] is known, without a layer of its own.
+/// The endpoints of engagement. What comes in is limited where its `Caller` is known, without a layer of its own.
 pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     let reading = OpenApiRouter::new()
         .routes(routes!(stats::stats))

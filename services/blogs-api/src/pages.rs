@@ -1,7 +1,7 @@
 //! What readers see: plain pages, made here, that work without script and a little better with it.
 //!
 //! A page asks the same functions as the API, so that there is one rule of who sees and may do what, and engagement goes
-//! through the same door. What goes wrong is the API's own [`Problem`], shown to a person by [`as_page`]. A text by an
+//! through the same door. What goes wrong is the API's own [`Problem`], shown to a person by `as_page`. A text by an
 //! author is Markdown in which HTML is text (`markdown`); the policy that is sent along lets a browser run and load
 //! nothing but what this service serves under `/assets`. Who reads stands in a cookie (`session`). Forms are answered
 //! by a redirect, so that reloading a page sends nothing twice.
