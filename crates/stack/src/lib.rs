@@ -50,7 +50,7 @@ pub struct Options {
     /// this directory (only as root), a directory under `/var/lib/commonplace` stands in for it.
     pub directory: PathBuf,
     /// Whether what Postgres commits survives a power cut. Switch it off only in tests: it sets `fsync`,
-    /// `synchronous_commit` and `full_page_writes`.
+    /// `synchronous_commit` and `full_page_writes`, and keeps the log short.
     pub durable: bool,
     /// Deletes the data of earlier runs first.
     pub fresh: bool,
