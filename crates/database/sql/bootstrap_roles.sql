@@ -1,4 +1,4 @@
--- The roles of the system and their defaults. Locks their rows in the catalogs.
+-- The roles of the system and their defaults, and that the database is no place for others. Locks their rows in the catalogs.
 do $$
 declare
   role text;
@@ -57,6 +57,8 @@ begin
   exception when insufficient_privilege then
     raise notice 'the console will not see which roles are busy: pg_read_all_stats cannot be granted to it';
   end;
+  -- Nobody makes tables of their own here. The first migration says so, too; a dump that is restored does not.
+  execute format('revoke temporary, create on database %I from public', current_database());
   -- Migrations run as whoever bootstraps, in the owners' names.
   if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
     execute format('grant blogs_owner, analytics_owner, notify_owner, recommend_owner to %I', current_user);
