@@ -80,6 +80,23 @@ async fn blogs_of_one_title_have_addresses_of_their_own() {
     }
 }
 
+/// Each lets go of an address and asks for the one that the other lets go of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blogs_that_exchange_their_titles_do_not_wait_for_one_another() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("ada").await;
+    for n in 0..20 {
+        let titles = [format!("This {n}"), format!("That {n}")];
+        let this = write(&api, &token, &titles[0]).await.id();
+        let that = write(&api, &token, &titles[1]).await.id();
+        let slugs =
+            tokio::join!(rename(&api, &token, this, &titles[1]), rename(&api, &token, that, &titles[0]));
+        assert_eq!(slugs, (format!("that-{n}-{this}"), format!("this-{n}-{that}")));
+    }
+    assert_eq!(world.deadlocks().await, 0);
+}
+
 #[tokio::test]
 async fn a_former_address_leads_to_the_present_one() {
     let world = World::new().await;

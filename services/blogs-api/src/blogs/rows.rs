@@ -27,6 +27,7 @@ const BLOG_PAGE_TRENDING_AUTHOR: Statement = statement!("blog_page_trending_auth
 const BLOG_PAGE_TRENDING_TAG: Statement = statement!("blog_page_trending_tag.sql");
 const BLOG_PUBLISH: Statement = statement!("blog_publish.sql");
 const BLOG_SLUG_CREATE: Statement = statement!("blog_slug_create.sql");
+const BLOG_SLUG_LOCK: Statement = statement!("blog_slug_lock.sql");
 const BLOG_SLUG_RETIRE: Statement = statement!("blog_slug_retire.sql");
 const BLOG_SLUG_REUSE: Statement = statement!("blog_slug_reuse.sql");
 const BLOG_STANDING: Statement = statement!("blog_standing.sql");
@@ -172,6 +173,7 @@ pub(super) async fn change(
     }
     if let Some(title) = &change.title {
         let slugs = slug::candidates(title, id, rand::random());
+        BLOG_SLUG_LOCK.execute(transaction, &[&id, &slugs.as_slice()]).await?;
         if BLOG_SLUG_RETIRE.execute(transaction, &[&id, &slugs.as_slice()]).await? > 0 {
             give_address(transaction, id, &slugs).await?;
         }
