@@ -7,7 +7,7 @@ select
   (select count(*) from analytics.envelope_ledger) as ledger_envelopes,
   (select coalesce(sum(n) filter (where outcome = 'counted'), 0)::bigint from analytics.outcome) as counted,
   (select coalesce(sum(n) filter (where outcome = 'repeat'), 0)::bigint from analytics.outcome) as repeat,
-  (select coalesce(sum(n) filter (where outcome like 'discarded%'), 0)::bigint from analytics.outcome) as discarded,
+  (select coalesce(sum(n) filter (where outcome = 'discarded'), 0)::bigint from analytics.outcome) as discarded,
   (select coalesce(sum(n) filter (where outcome = 'parked'), 0)::bigint from analytics.outcome) as parked,
   (select coalesce(sum(n), 0)::bigint from analytics.outcome) as outcomes,
   (select count(*) from blogs.outbox) as outbox_envelopes

@@ -17,6 +17,7 @@ mod fan_out;
 mod fan_out_events;
 mod message_path;
 mod metrics;
+mod old_days;
 mod operations_late;
 mod operations_reconcile;
 mod operations_redrive;

@@ -12,12 +12,12 @@ use crate::world::World;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-fn engagement(world: &World) -> Engagement {
+pub(crate) fn engagement(world: &World) -> Engagement {
     Engagement::new(world.pool("analytics_worker"), &Settings { view_window_s: 1800 }).unwrap()
 }
 
 /// An envelope that was made at a time, with one view of that time.
-fn envelope(at: Timestamp, blog_id: i64) -> Incoming {
+pub(crate) fn envelope(at: Timestamp, blog_id: i64) -> Incoming {
     let millis = u128::try_from(at.as_millisecond()).unwrap();
     let random = u128::from(rand::random::<u64>()) & 0x3fff_ffff_ffff_ffff;
     let id = Uuid::from_u128(millis << 80 | 0x7000 << 64 | 0x8000_0000_0000_0000 | random);
@@ -32,21 +32,21 @@ fn envelope(at: Timestamp, blog_id: i64) -> Incoming {
     Incoming { id: EnvelopeId::try_from(id).unwrap(), traceparent: None, events: vec![Ok(view)] }
 }
 
-fn day(at: Timestamp) -> Date {
+pub(crate) fn day(at: Timestamp) -> Date {
     at.to_zoned(TimeZone::UTC).date()
 }
 
-async fn apply(engagement: &Engagement, envelope: &Incoming) -> Outcome {
+pub(crate) async fn apply(engagement: &Engagement, envelope: &Incoming) -> Outcome {
     engagement.apply(std::slice::from_ref(envelope), OnBadEvent::Park).await.unwrap().outcomes[0][0]
 }
 
-async fn drop_day(world: &World, table: &str, day: Date) -> bool {
+pub(crate) async fn drop_day(world: &World, table: &str, day: Date) -> bool {
     let session = world.session("analytics_worker").await;
     session.client.query_one("select analytics.drop_day($1, $2)", &[&table, &day]).await.unwrap().get(0)
 }
 
 /// The floor, as if it had been raised to a day some time ago.
-async fn set_floor(world: &World, floor: Date, raised: &str) {
+pub(crate) async fn set_floor(world: &World, floor: Date, raised: &str) {
     world
         .run(&format!(
             "update analytics.ledger_floor set day = '{floor}', settled_day = '2000-01-01', candidate_day = '{floor}',

@@ -35,7 +35,7 @@ pub(crate) async fn run(
 ) {
     loop {
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-        if let Err(error) = round(&settings, &pool, &engagement, &metrics, today).await {
+        if let Err(error) = round(&settings, &pool, &engagement, &metrics, today, &shutdown).await {
             tracing::warn!(error = &*error, "a round of partition maintenance failed, the next one goes on");
         }
         tokio::select! {
@@ -51,6 +51,7 @@ async fn round(
     engagement: &Engagement,
     metrics: &Metrics,
     today: Date,
+    shutdown: &CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // From yesterday: an envelope made just before midnight is applied just after it.
     for day in today.yesterday()?.series(1.day()).take(usize::from(settings.partitions.days_ahead) + 2) {
@@ -59,11 +60,7 @@ async fn round(
     }
 
     let client = pool.get().await?;
-    let most = settings.partitions.forget_keys_max;
-    let forgotten: i64 = FORGET_EVENT_KEYS.query_one(&client, &[&most]).await?.get(0);
-    if forgotten > 0 {
-        tracing::info!(forgotten, "expired event keys are forgotten");
-    }
+    forget_event_keys(&client, settings.partitions.forget_keys_max, shutdown).await?;
 
     let floor = today.checked_sub(i32::from(settings.partitions.ledger_days).days())?;
     let floor: Date = RAISE_FLOOR.query_one(&client, &[&floor]).await?.get(0);
@@ -72,6 +69,26 @@ async fn round(
         for table in TABLES {
             drop_below(&client, table, floor).await?;
         }
+    }
+    Ok(())
+}
+
+/// So many at a time, each its own short transaction, until none is left: however many come in, they do not pile up.
+async fn forget_event_keys(
+    client: &deadpool_postgres::Object,
+    most: i32,
+    shutdown: &CancellationToken,
+) -> Result<(), database::Error> {
+    let mut forgotten = 0;
+    while !shutdown.is_cancelled() {
+        let now: i64 = FORGET_EVENT_KEYS.query_one(client, &[&most]).await?.get(0);
+        forgotten += now;
+        if now < i64::from(most) {
+            break;
+        }
+    }
+    if forgotten > 0 {
+        tracing::info!(forgotten, "expired event keys are forgotten");
     }
     Ok(())
 }

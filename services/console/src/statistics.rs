@@ -39,6 +39,8 @@ pub(crate) struct Kind {
     pub(crate) repeat: i64,
     pub(crate) discarded: i64,
     pub(crate) parked: i64,
+    /// Rows that are parked, which must be as many as are accounted for as parked.
+    pub(crate) parked_rows: i64,
 }
 
 /// Parked events of one reason.
@@ -104,6 +106,7 @@ pub(crate) async fn costly(pool: &Pool) -> Result<Costly, Error> {
                 repeat: row.get("repeat"),
                 discarded: row.get("discarded"),
                 parked: row.get("parked"),
+                parked_rows: row.get("parked_rows"),
             });
         }
     }
@@ -143,13 +146,14 @@ impl Equation {
             total.repeat += kind.repeat;
             total.discarded += kind.discarded;
             total.parked += kind.parked;
+            total.parked_rows += kind.parked_rows;
         }
         total
     }
 
-    /// Do both sides agree?
+    /// Do both sides agree, and is what is accounted for as parked there?
     pub(crate) fn holds(&self) -> bool {
-        self.taken_in() == self.total().sum()
+        self.taken_in() == self.total().sum() && self.kinds.iter().all(|kind| kind.parked == kind.parked_rows)
     }
 }
 

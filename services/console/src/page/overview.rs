@@ -75,7 +75,10 @@ pub(super) fn equation(picture: &Picture) -> Markup {
         }
         p.verdict.broken[!equation.holds()] {
             @if equation.holds() { "It holds, to the event." }
-            @else { "It does not hold: " (count(equation.taken_in() - total.sum())) " events are not accounted for." }
+            @else {
+                "It does not hold: " (count(equation.taken_in() - total.sum())) " events are not accounted for, and of "
+                (count(total.parked)) " that are accounted for as parked " (count(total.parked_rows)) " are there."
+            }
         }
         div.scroll tabindex="0" role="group" aria-label="By kind" {
             table {
