@@ -105,6 +105,11 @@ impl Publisher {
         Self::start_with(settings, app_id, None, metrics, tasks, shutdown)
     }
 
+    /// Returns when the publishing task has ended: after a shutdown, or because it is lost.
+    pub async fn ended(&self) {
+        self.items.closed().await;
+    }
+
     /// Like [`Publisher::start`], and hands over what is overdue. The task drops its end of the hand-over when it
     /// ends.
     ///

@@ -130,6 +130,18 @@ impl EngagementState {
         })
     }
 
+    /// Returns when a task of a path has ended, which none does as long as it is well: the publisher's, or that of
+    /// `direct-batched`.
+    pub async fn ended(&self) {
+        match &self.direct {
+            Some(direct) => tokio::select! {
+                () = self.publisher.ended() => {}
+                () = direct.batched.ended() => {}
+            },
+            None => self.publisher.ended().await,
+        }
+    }
+
     /// The deadline of a request that has just been read.
     fn deadline(&self) -> Instant {
         Instant::now() + Duration::from_millis(self.settings.accept_timeout_ms)

@@ -33,7 +33,7 @@ pub struct Settings {
     /// How long an id is remembered, in milliseconds; a blog that another process took back is still accepted
     /// for so long.
     pub ttl_ms: u64,
-    /// Longest wait for a lookup, in milliseconds.
+    /// Longest wait of a request for a lookup, and of a lookup for the database, in milliseconds.
     pub lookup_timeout_ms: u64,
     /// After a failed lookup nobody asks again for so long, in milliseconds.
     pub away_ms: u64,
@@ -70,6 +70,7 @@ pub enum Presence {
 pub struct LiveBlogs {
     known: Cache<i64, ()>,
     lookups: mpsc::Sender<Lookup>,
+    lookup_timeout: Duration,
     metrics: Metrics,
 }
 
@@ -91,10 +92,11 @@ impl LiveBlogs {
             .build();
         let (lookups, waiting) = mpsc::channel(settings.waiting_max);
         let metrics = Metrics::register(registry);
+        let lookup_timeout = Duration::from_millis(settings.lookup_timeout_ms);
         let task =
             LookupTask { settings: settings.clone(), pool, known: known.clone(), waiting, away_until: None };
         tasks.spawn(task.run());
-        Ok(Self { known, lookups, metrics })
+        Ok(Self { known, lookups, lookup_timeout, metrics })
     }
 
     /// Is the blog live?
@@ -131,10 +133,18 @@ impl LiveBlogs {
         self.known.invalidate(&blog_id).await;
     }
 
+    /// Returns when the task that looks ids up has ended, which it does not as long as it is well.
+    pub async fn ended(&self) {
+        self.lookups.closed().await;
+    }
+
     async fn look_up(&self, blog_ids: BTreeSet<i64>) -> Found {
+        let deadline = Instant::now() + self.lookup_timeout;
         let (answer, answered) = oneshot::channel();
         let asked = self.lookups.try_send(Lookup { blog_ids, answer });
-        let live = if asked.is_ok() { answered.await.ok().flatten() } else { None };
+        // The time in the queue counts, too: it is the request that waits.
+        let answered = if asked.is_ok() { timeout_at(deadline, answered).await.ok() } else { None };
+        let live = answered.and_then(Result::ok).flatten();
         if let Some(live) = live {
             self.metrics.database.inc();
             Found { live, rest: Presence::Absent }
@@ -176,15 +186,7 @@ struct LookupTask {
 
 impl LookupTask {
     async fn run(mut self) {
-        while let Some(first) = self.waiting.recv().await {
-            let mut blog_ids = first.blog_ids.clone();
-            let mut lookups = vec![first];
-            while blog_ids.len() < self.settings.lookup_ids_max
-                && let Ok(next) = self.waiting.try_recv()
-            {
-                blog_ids.extend(&next.blog_ids);
-                lookups.push(next);
-            }
+        while let Some((lookups, blog_ids)) = self.next().await {
             let live = self.ask(blog_ids.into_iter().collect()).await;
             for id in live.iter().flatten() {
                 self.known.insert(*id, ()).await;
@@ -194,6 +196,24 @@ impl LookupTask {
                 let _ = answer.send(live.as_ref().map(|live| &blog_ids & live));
             }
         }
+    }
+
+    /// The lookups of one statement and their ids: what is waiting, as far as it takes them, but for those of requests
+    /// that have given up. `None` when there will be none any more.
+    async fn next(&mut self) -> Option<(Vec<Lookup>, BTreeSet<i64>)> {
+        let (mut lookups, mut blog_ids) = (Vec::new(), BTreeSet::new());
+        while blog_ids.len() < self.settings.lookup_ids_max {
+            let next = match self.waiting.try_recv() {
+                Ok(next) => next,
+                Err(_) if !lookups.is_empty() => break,
+                Err(_) => self.waiting.recv().await?,
+            };
+            if !next.answer.is_closed() {
+                blog_ids.extend(&next.blog_ids);
+                lookups.push(next);
+            }
+        }
+        Some((lookups, blog_ids))
     }
 
     /// The live ones among these, or `None` while the database is away.
@@ -253,10 +273,32 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     /// Lookups of a database that refuses connections: nothing listens on port 1.
     fn away(waiting_max: usize) -> (LiveBlogs, TaskTracker) {
+        let tasks = TaskTracker::new();
+        let (settings, pool) = settings(waiting_max);
+        (LiveBlogs::start(&settings, pool, &mut Registry::default(), &tasks).unwrap(), tasks)
+    }
+
+    /// The same without the task, which the caller has.
+    fn unattended(waiting_max: usize) -> (LiveBlogs, LookupTask) {
+        let (settings, pool) = settings(waiting_max);
+        let known = Cache::new(settings.ids_max);
+        let (lookups, waiting) = mpsc::channel(waiting_max);
+        let live_blogs = LiveBlogs {
+            known: known.clone(),
+            lookups,
+            lookup_timeout: Duration::from_millis(settings.lookup_timeout_ms),
+            metrics: Metrics::register(&mut Registry::default()),
+        };
+        (live_blogs, LookupTask { settings, pool, known, waiting, away_until: None })
+    }
+
+    fn settings(waiting_max: usize) -> (Settings, Pool) {
         let database = database::Settings {
             url: "postgres://blogs_api@127.0.0.1:1/commonplace".into(),
             pool_max: 1,
@@ -272,9 +314,7 @@ mod tests {
             waiting_max,
             lookup_ids_max: 10,
         };
-        let tasks = TaskTracker::new();
-        let pool = Pool::new(&database, "test").unwrap();
-        (LiveBlogs::start(&settings, pool, &mut Registry::default(), &tasks).unwrap(), tasks)
+        (settings, Pool::new(&database, "test").unwrap())
     }
 
     #[tokio::test]
@@ -300,10 +340,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_finds_no_room_to_wait_is_let_through() {
-        let (live_blogs, _tasks) = away(1);
-        // The task has had no turn yet: this takes the only place.
+        let (live_blogs, _task) = unattended(1);
         let (answer, _answered) = oneshot::channel();
         live_blogs.lookups.try_send(Lookup { blog_ids: BTreeSet::from([1]), answer }).unwrap();
-        assert_eq!(live_blogs.is_live(2).await, Presence::Unknown);
+        assert_eq!(live_blogs.is_live(2).now_or_never(), Some(Presence::Unknown), "at once");
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_no_longer_than_it_may() {
+        let (mut live_blogs, mut task) = unattended(2);
+        live_blogs.lookup_timeout = Duration::from_millis(20);
+        let began = Instant::now();
+        assert_eq!(live_blogs.is_live(1).await, Presence::Unknown);
+        assert!(began.elapsed() >= live_blogs.lookup_timeout);
+
+        // Nobody asks for it any more.
+        let (answer, _answered) = oneshot::channel();
+        live_blogs.lookups.try_send(Lookup { blog_ids: BTreeSet::from([2]), answer }).unwrap();
+        let (lookups, blog_ids) = task.next().await.unwrap();
+        assert_eq!((lookups.len(), blog_ids), (1, BTreeSet::from([2])));
+        drop(live_blogs);
+        assert!(task.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_lost_is_noticed() {
+        let (live_blogs, task) = unattended(1);
+        assert_eq!(live_blogs.ended().now_or_never(), None);
+        drop(task);
+        live_blogs.ended().await;
+        assert_eq!(live_blogs.is_live(1).now_or_never(), Some(Presence::Unknown));
     }
 }

@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use runtime::health::Health;
 use runtime::shutdown::together;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +48,7 @@ pub struct Service {
     state: AppState,
     health: Health,
     publisher: Publisher,
+    spill: JoinHandle<()>,
     relay: Relay,
     /// Behind the requests: they end when the state and the publisher do.
     tasks: TaskTracker,
@@ -79,7 +80,7 @@ impl Service {
         let (broker, ends) = (&settings.broker, ending.clone());
         let publisher = Publisher::start_handing_over(broker, NAME, hand_over, &mut registry, &tasks, ends)?;
         let spill = Spill::new(&settings.engagement, pool.clone(), outbox.clone(), overdue, &mut registry);
-        tasks.spawn(spill.run());
+        let spill = tasks.spawn(spill.run());
         let relay =
             Relay::new(&settings.relay, pool.clone(), publisher.clone(), outbox.clone(), &mut registry)?;
         let live_blogs =
@@ -107,7 +108,7 @@ impl Service {
         });
         let health = Health::new(readiness::RULE);
         let router = frame::router(&state, health.clone(), registry, metrics)?;
-        Ok(Self { listener, address, router, state, health, publisher, relay, tasks, ending })
+        Ok(Self { listener, address, router, state, health, publisher, spill, relay, tasks, ending })
     }
 
     /// Where it listens; the port that was given, if 0 was asked for.
@@ -131,7 +132,7 @@ impl Service {
     /// # Errors
     /// That a task behind the requests panicked; whatever else fails while running is retried or answered.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, address, router, state, health, publisher, relay, tasks, ending } = self;
+        let Self { listener, address, router, state, health, publisher, spill, relay, tasks, ending } = self;
         let mut background = JoinSet::new();
         let (serving, stop) = (shutdown.child_token(), CancellationToken::new());
         background.spawn(relay.run(stop.clone()));
@@ -139,6 +140,7 @@ impl Service {
         background.spawn(idempotency::forget_old(state.pool.clone(), stop.clone()));
         let (pool, outbox) = (state.pool.clone(), state.outbox.clone());
         background.spawn(readiness::watch(health, pool, outbox, publisher.state(), stop.clone()));
+        background.spawn(any_lost(state.clone(), spill, stop.clone()));
         tracing::info!(%address, "listening");
         let serve = async {
             server::serve(listener, router, &state.settings.requests, serving.clone()).await;
@@ -166,8 +168,47 @@ impl Service {
     }
 }
 
+/// Returns when a task that requests wait for has ended before `stop`: without it they would be refused for ever, and
+/// nothing else would show it.
+async fn any_lost(state: AppState, spill: JoinHandle<()>, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = state.engagement.ended() => {}
+        () = state.live_blogs.ended() => {}
+        // That it panicked has been printed where it did.
+        _ = spill => {}
+    }
+}
+
 /// So long after a token was cancelled.
 async fn after(time: Duration, cancelled: &CancellationToken) {
     cancelled.cancelled().await;
     sleep(time).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::frame::tests::service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_behind_the_requests_that_is_lost_ends_the_service() {
+        let mut service = service().await;
+        service.spill = service.tasks.spawn(async { panic!("as the test wants it") });
+        let shutdown = CancellationToken::new();
+        let ended = timeout(Duration::from_secs(60), service.run(shutdown.clone())).await.unwrap();
+        assert!(ended.is_err() && !shutdown.is_cancelled(), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_service_that_lacks_nothing_runs_until_it_is_told_to_end() {
+        let service = service().await;
+        let shutdown = CancellationToken::new();
+        let run = service.run(shutdown.clone());
+        tokio::pin!(run);
+        assert!(timeout(Duration::from_millis(200), &mut run).await.is_err());
+        shutdown.cancel();
+        timeout(Duration::from_secs(60), run).await.unwrap().unwrap();
+    }
 }

@@ -2,13 +2,15 @@
 //! others are accepted, all of them or none.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use axum::Json as JsonAnswer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use events::{Action, Channel, EngagementEvent, EngagementKind};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -19,6 +21,7 @@ use super::caller::{Caller, check_key, check_visitor};
 use super::direct::Effect;
 use super::identity::{ClientKey, Identity, Secrets};
 use super::refusal::Refusal;
+use super::settings::BATCH_EVENTS_MAX;
 use super::write_path::WritePath;
 use crate::extract::{Json, parse};
 use crate::limits::Class;
@@ -98,16 +101,13 @@ pub(super) struct Rejected {
 pub(super) async fn engage(
     State(state): State<AppState>,
     caller: Caller,
-    Json(elements): Json<Vec<Box<RawValue>>>,
+    Json(Elements { elements, sent }): Json<Elements>,
 ) -> Result<(StatusCode, JsonAnswer<BatchAnswer>)> {
     let engagement = &state.engagement;
     let deadline = engagement.deadline();
     let most = engagement.settings.batch_events_max;
-    if elements.len() > most {
-        return Err(Problem::invalid(
-            "body",
-            format!("must hold at most {most} events, and holds {}", elements.len()),
-        ));
+    if sent > most {
+        return Err(Problem::invalid("body", format!("must hold at most {most} events, and holds {sent}")));
     }
     // One was taken when the caller became known.
     let others = u32::try_from(elements.len().saturating_sub(1)).unwrap_or(u32::MAX);
@@ -147,6 +147,44 @@ pub(super) async fn engage(
     verdicts.rejected.sort_unstable_by_key(|rejected| rejected.index);
     answer.rejected = verdicts.rejected;
     Ok((status, JsonAnswer(answer)))
+}
+
+/// The elements of a batch, not yet read. What lies beyond the largest batch that can be allowed is only counted: a body
+/// of a million `1`s would take many times its own size in boxes.
+#[derive(Debug)]
+pub(super) struct Elements {
+    elements: Vec<Box<RawValue>>,
+    sent: usize,
+}
+
+impl<'de> Deserialize<'de> for Elements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Elements;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of events")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Elements, A::Error> {
+                let mut elements = Vec::new();
+                while elements.len() < BATCH_EVENTS_MAX
+                    && let Some(element) = list.next_element()?
+                {
+                    elements.push(element);
+                }
+                let mut sent = elements.len();
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    sent += 1;
+                }
+                Ok(Elements { elements, sent })
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
 }
 
 /// The events that nothing speaks against so far, with their places, and the others.

@@ -43,6 +43,11 @@ impl Batched {
         Self { waiting: sender, events_max: settings.events_max }
     }
 
+    /// Returns when the task has ended, which it does not as long as it is well.
+    pub(super) async fn ended(&self) {
+        self.waiting.closed().await;
+    }
+
     /// Waits for the events' transaction and says what each has done. More than fit into one transaction share
     /// several; a failure of one is a failure of all, of which nobody knows what became of the others.
     pub(super) async fn apply(

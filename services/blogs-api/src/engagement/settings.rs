@@ -12,6 +12,9 @@ use crate::settings::within;
 /// Fewest bytes of a secret that nobody guesses.
 const SECRET_BYTES_MIN: usize = 32;
 
+/// The most that [`Settings::batch_events_max`] may be.
+pub(super) const BATCH_EVENTS_MAX: usize = 100_000;
+
 /// How engagement is accepted.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +73,7 @@ impl Settings {
         within("engagement.direct_batched.events_max", batched.events_max, 1..=events::ENVELOPE_EVENTS_MAX)?;
         within("engagement.direct_batched.waiting_max", batched.waiting_max, 1..=1_000_000)?;
         within("engagement.direct_batched.transactions_max", batched.transactions_max, 1..=500)?;
-        within("engagement.batch_events_max", self.batch_events_max, 1..=100_000)?;
+        within("engagement.batch_events_max", self.batch_events_max, 1..=BATCH_EVENTS_MAX)?;
         within("engagement.series_buckets_max", self.series_buckets_max, 1..=1_000_000)
     }
 }

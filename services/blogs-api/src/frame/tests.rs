@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::{DEFAULTS, Service, Settings};
 
 /// A service whose Postgres and RabbitMQ are away.
-async fn service() -> Service {
+pub(crate) async fn service() -> Service {
     let settings: Settings = Loader::new(DEFAULTS)
         .environment([])
         .set("http.address", "127.0.0.1:0")

@@ -120,3 +120,15 @@ proptest! {
         let _ = read_as(&importer(), 0, &json.to_string());
     }
 }
+
+#[test]
+fn beyond_the_largest_batch_elements_are_only_counted() {
+    let body = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
+    let Elements { elements, sent } = parse(body(3).as_bytes()).unwrap();
+    assert_eq!((elements.len(), sent), (3, 3));
+    let Elements { elements, sent } = parse(body(BATCH_EVENTS_MAX + 7).as_bytes()).unwrap();
+    assert_eq!((elements.len(), sent), (BATCH_EVENTS_MAX, BATCH_EVENTS_MAX + 7));
+    for bad in ["{}", "1", "[1,", "[1]]"] {
+        assert!(parse::<Elements>(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
