@@ -13,6 +13,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Output;
 
+use database::Session;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use stack::{Options, Stack};
@@ -53,8 +54,18 @@ fn up_starts_refuses_a_second_ends_and_goes_on() {
     second.end(Signal::SIGINT);
 }
 
-#[test]
-fn servers_that_are_given_are_used_and_left_alone() {
+/// The rights of everybody on the database, which a dump does not carry: may anybody make temporary tables?
+async fn is_open(database: &str, give: bool) -> bool {
+    let session = Session::open(&database.parse().unwrap()).await.unwrap();
+    if give {
+        session.client.batch_execute("grant temporary on database given to public").await.unwrap();
+    }
+    let asked = "select has_database_privilege('console', current_database(), 'temporary')";
+    session.client.query_one(asked, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_are_given_are_used_and_left_alone() {
     let mut options = Options::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("given"));
     (options.durable, options.fresh) = (false, true);
     let given = Stack::start(&options, &mut |_step| ()).unwrap();
@@ -68,9 +79,11 @@ fn servers_that_are_given_are_used_and_left_alone() {
     assert_eq!(first.processes(), [], "it starts no server of its own");
     first.end_process(Signal::SIGINT);
 
+    assert!(is_open(&database, true).await, "as after a restore");
     // `--fresh` is for private servers.
     let second = Up::start(NAME_ON_GIVEN_SERVERS, &["--fresh"], &servers);
     assert_eq!(totals(&second), counted, "what is on given servers stays");
+    assert!(!is_open(&database, false).await, "it is nobody else's place");
     second.end_process(Signal::SIGTERM);
     TcpStream::connect(("127.0.0.1", given.postgres().port())).unwrap();
     given.create_vhost("still-there").unwrap();
