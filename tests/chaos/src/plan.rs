@@ -90,28 +90,40 @@ pub struct Plan {
     pub services: Vec<Step>,
 }
 
-/// Bags of each track: enough for any duration.
-const BAGS: usize = 40;
-
 impl Plan {
-    /// The plan of a seed. It is longer than any run.
+    /// The plan of a seed for a run of this duration: on each track the pauses alone last longer. What the plan of a shorter
+    /// run of the same seed has, this one begins with.
     #[must_use]
-    pub fn of(seed: u64) -> Self {
+    pub fn of(seed: u64, duration: Duration) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
-        let mut servers = Vec::new();
-        let mut services = Vec::new();
-        for _ in 0..BAGS {
-            let mut bag = servers_bag(&mut random);
-            bag.shuffle(&mut random);
-            servers
-                .extend(bag.into_iter().map(|fault| Step { pause: between(&mut random, 300, 1500), fault }));
-            let mut bag = services_bag(&mut random);
-            bag.shuffle(&mut random);
-            services
-                .extend(bag.into_iter().map(|fault| Step { pause: between(&mut random, 200, 1200), fault }));
+        let (mut servers, mut services) = (Vec::new(), Vec::new());
+        let mut lasts = Duration::ZERO;
+        while lasts <= duration {
+            let bag = servers_bag(&mut random);
+            let on_servers = empty(bag, &mut servers, &mut random, (300, 1500));
+            let bag = services_bag(&mut random);
+            let on_services = empty(bag, &mut services, &mut random, (200, 1200));
+            lasts += on_servers.min(on_services);
         }
         Self { servers, services }
     }
+}
+
+/// Draws a bag empty, in random order. Returns how long the pauses between its faults are together.
+fn empty(
+    mut bag: Vec<Fault>,
+    steps: &mut Vec<Step>,
+    random: &mut SmallRng,
+    (least_ms, most_ms): (u64, u64),
+) -> Duration {
+    bag.shuffle(random);
+    let mut pauses = Duration::ZERO;
+    for fault in bag {
+        let pause = between(random, least_ms, most_ms);
+        pauses += pause;
+        steps.push(Step { pause, fault });
+    }
+    pauses
 }
 
 fn servers_bag(random: &mut SmallRng) -> Vec<Fault> {
@@ -232,14 +244,28 @@ impl fmt::Display for Fault {
 mod tests {
     use super::*;
 
+    fn lines(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(|step| format!("{:?} {}", step.pause, step.fault)).collect()
+    }
+
     #[test]
     fn a_seed_says_everything() {
         let lines = |seed| {
-            let Plan { servers, services } = Plan::of(seed);
-            let line = |step: Step| format!("{:?} {}", step.pause, step.fault);
-            servers.into_iter().chain(services).map(line).collect::<Vec<_>>()
+            let Plan { servers, services } = Plan::of(seed, Duration::from_secs(60));
+            [lines(&servers), lines(&services)]
         };
         assert_eq!(lines(7), lines(7));
         assert_ne!(lines(7), lines(8));
+    }
+
+    #[test]
+    fn a_plan_outlasts_its_run_and_a_longer_one_begins_alike() {
+        let (minute, day) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
+        let (short, long) = (Plan::of(7, minute), Plan::of(7, day));
+        for (short, long) in [(&short.servers, &long.servers), (&short.services, &long.services)] {
+            assert!(short.iter().map(|step| step.pause).sum::<Duration>() > minute);
+            assert!(long.iter().map(|step| step.pause).sum::<Duration>() > day);
+            assert_eq!(lines(short), lines(&long[..short.len()]));
+        }
     }
 }

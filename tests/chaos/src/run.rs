@@ -151,7 +151,7 @@ async fn break_it(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> anyhow::Result<Resumed> {
     let resumed = calm::run(faults, options.calm_rounds, progress).await?;
-    let plan = Plan::of(options.seed);
+    let plan = Plan::of(options.seed, options.duration);
     let until = Instant::now() + options.duration;
     progress(&format!("the plan of seed {} begins, for {} s", options.seed, options.duration.as_secs()));
     let (lines, mut said) = tokio::sync::mpsc::channel(64);
