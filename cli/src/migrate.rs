@@ -75,6 +75,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operator;
 
     /// The defaults alone, whatever the environment of the tests is.
     fn defaults<T: serde::de::DeserializeOwned>(service_defaults: &'static str) -> T {
@@ -89,12 +90,14 @@ mod tests {
         let notifier: notification_worker::Settings = defaults(notification_worker::DEFAULTS);
         let recommendation: recommendation_api::Settings = defaults(recommendation_api::DEFAULTS);
         let console: console::Settings = defaults(console::DEFAULTS);
+        let operator: operator::Settings = defaults(operator::DEFAULTS);
         for (pool, share) in [
             (api.database, roles.blogs_api_connections),
             (worker.database, roles.analytics_worker_connections),
             (notifier.database, roles.notification_worker_connections),
             (recommendation.database, roles.recommendation_api_connections),
             (console.database, roles.console_connections),
+            (operator.database, roles.operator_connections),
         ] {
             let wanted = pool.pool_max * pool.instances_max;
             assert!(wanted <= usize::try_from(share).unwrap(), "{wanted} connections of {share}");
