@@ -132,6 +132,9 @@ fn variables_take_the_type_of_their_key() {
     assert_eq!(settings.shop.doors, ["front", "back"]);
     assert_eq!(settings.shop.ports, [80, 443]);
     assert_eq!(settings.labels["team"], "blue");
+
+    let settings: Settings = loader(&[("COMMONPLACE__SHOP__DOORS", "")]).load().unwrap();
+    assert!(settings.shop.doors.is_empty(), "an empty variable is an empty list: nothing passes for an item");
 }
 
 #[test]
