@@ -39,7 +39,7 @@ Ctrl-C ends it and keeps the data; the next `up` goes on with them.
 
 With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
 administrator's: the roles blogs_api, analytics_worker, notification_worker, recommendation_api, console and operator are \
-made there, or get new passwords.";
+made there, or get new passwords, and the Blogs API may write engagement itself (the direct path).";
 
 const EXAMPLES: &str = "\
 Examples:

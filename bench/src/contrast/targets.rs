@@ -51,7 +51,7 @@ impl std::fmt::Display for Bound {
 }
 
 impl Report {
-    /// Every target, in the order of the design.
+    /// Every target.
     #[must_use]
     pub fn targets(&self) -> Vec<Target> {
         let message = |scenario, connections| {

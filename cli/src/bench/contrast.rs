@@ -23,7 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   commonplace bench contrast
   commonplace bench contrast --quick
-  commonplace bench contrast --scenario hot,drain --rounds 5 --seconds 10 --directory /tmp/contrast
+  commonplace bench contrast --scenario hot,drain --rounds 5 --seconds 10 --directory contrast-results
 
 Exit codes: 0 measured, and the tables agree with what was accepted; 1 they do not, or it failed; 2 wrong usage.";
 

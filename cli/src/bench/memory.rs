@@ -33,7 +33,7 @@ Exit codes: 0 measured, and within bounds; 1 a bound is passed, or it failed; 2 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Events of the small backlog, which the kills happen on as well
+    /// Events of the small backlog; the kills happen on three times as many
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     few: u64,
     /// Events of the large backlog

@@ -31,7 +31,7 @@ pub enum Outcome {
     Counted,
     /// It had been counted already, by its key or by what it says.
     Repeat,
-    /// Its blog is unknown or not live.
+    /// Its blog is unknown or not live, or its account may not act.
     Discarded,
     /// Set aside with a reason.
     Parked,

@@ -1,9 +1,9 @@
 //! One batch, one transaction: what the database is asked and told, in table order.
 //!
 //! Statements that do not need each other's answers leave together; a batch is five round trips whatever its
-//! size. When one of them fails, those behind it are only told that the transaction is aborted, and may be heard
-//! first: so all answers are awaited, and the first in order is the error. Everything that is locked on the way (new
-//! ledger rows first, shared outcome rows last) is locked in key order.
+//! size, and one more where an event has a key. When a statement fails, those behind it are only told that the
+//! transaction is aborted, and may be heard first: so all answers are awaited, and the first in order is the error.
+//! Everything that is locked on the way (new ledger rows first, shared outcome rows last) is locked in key order.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;

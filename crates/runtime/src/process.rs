@@ -72,8 +72,8 @@ where
 }
 
 /// Logs and traces begin, and signals are caught; then `work` until its end, and with it that of the traces. Memory is had
-/// in small pages: in huge ones, which Debian's kernel gives to everybody, a worker before a backlog takes half as much again
-/// (`commonplace bench memory`).
+/// in small pages: in huge ones, which Debian's kernel gives to everybody, a worker before a backlog takes about a third
+/// more (`commonplace bench memory`).
 ///
 /// # Errors
 /// When logs or traces cannot begin, or what `work` failed with.

@@ -1,10 +1,11 @@
 //! What surrounds every request: an id, the log and the metrics, the limits, and an answer whatever happens.
 //!
-//! All of it is one layer and one function, `surround`, because of what a layer costs: the router puts each into a box of
-//! its own, with the request and the answer to come, and while a thousand requests wait for a confirm those boxes
-//! are what the processor's caches no longer hold. From the outside in: cross-origin rules, which answer a browser that asks
-//! for leave by themselves; what is observed; headers; panics; and, but for the endpoints of operations, the number
-//! of requests at a time and their time.
+//! But for cross-origin rules and the bound of a body, which are layers of their own, it is one layer and one function,
+//! `surround`, because of what a layer costs: the router puts each into a box of its own, with the request and the
+//! answer to come, and while a thousand requests wait for a confirm those boxes are what the processor's caches no
+//! longer hold. From the outside in: cross-origin rules, which answer a browser that asks for leave by themselves; what
+//! is observed; headers; panics; and, but for the endpoints of operations, the number of requests at a time and their
+//! time.
 
 mod observe;
 

@@ -34,7 +34,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 pub struct RateSettings {
     /// Off: nothing is limited.
     pub enabled: bool,
-    /// Sign-ups and sign-ins a minute, by network address.
+    /// Sign-ups, sign-ins and changes of password a minute, by network address.
     pub sign_in_per_minute: u32,
     /// Requests a minute that change accounts and blogs.
     pub write_per_minute: u32,
@@ -72,7 +72,7 @@ impl RateSettings {
 /// What is limited apart from the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Sign-ups and sign-ins.
+    /// Sign-ups, sign-ins and changes of password.
     SignIn,
     /// Changes of accounts and blogs.
     Write,

@@ -1,6 +1,6 @@
 -- A page of blogs for account $1, best first, after score $2 and blog $3, $4 of them; never its own, one that it likes, or one
--- that readers do not see. Four sources, each with a score and a reason: neighbours of what it likes, where each third like
--- back counts half (below 3), new blogs of whom it follows (below 2), popular blogs with tags of what it likes, follows
+-- that readers do not see. Four sources, each with a score and a reason: neighbours of what it likes, where a like's
+-- weight halves with every three newer likes (below 3), new blogs of whom it follows (below 2), popular blogs with tags of what it likes, follows
 -- or writes itself (from 0.5 below 1), popular blogs (below 0.5). A blog's score is the sum. Candidates are sorted first and
 -- looked into one by one, until the page is full. Locks nothing.
 with liked as materialized (
