@@ -156,19 +156,16 @@ async fn find(client: &Object, blog_id: i64) -> anyhow::Result<FanOut> {
 
 impl From<&Row> for FanOut {
     fn from(row: &Row) -> Self {
-        let (total, done): (i64, i64) = (row.get("total"), row.get("looked_at"));
-        let (state, per_second): (String, f64) = (row.get("state"), row.get("rows_per_s"));
-        let is_moving = state == "running" && per_second > 0.0;
         Self {
             blog_id: row.get("blog_id"),
             title: row.get("title"),
-            state,
+            state: row.get("state"),
             published_at: row.get("published_at"),
-            total,
-            done,
+            total: row.get("total"),
+            done: row.get("looked_at"),
             notified: row.get("notified"),
-            per_second,
-            seconds_left: is_moving.then(|| (total - done).max(0) as f64 / per_second),
+            per_second: row.get("rows_per_s"),
+            seconds_left: row.get("seconds_left"),
             begun_at: row.get("created_at"),
             ended_at: row.get("ended_at"),
         }

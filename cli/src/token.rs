@@ -1,10 +1,11 @@
 //! `commonplace token`: a bearer token for an account, with scopes that signing in never gives.
 
 use anyhow::{Context, anyhow};
-use blogs_api::auth::{Epochs, SCOPE_IMPORT, TokenSettings, Tokens};
+use blogs_api::SCOPE_IMPORT;
 use database::Pool;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use web::tokens::{Epochs, TokenSettings, Tokens};
 
 use crate::account::{self, Name};
 use crate::operator::Place;

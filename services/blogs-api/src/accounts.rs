@@ -30,7 +30,7 @@ const HANDLE_LENGTH_MAX: usize = 30;
 const EMAIL_LENGTH_MAX: usize = 254;
 
 /// The endpoints of accounts.
-pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins::<AppState>);
     let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>);
     let guessable =
@@ -41,7 +41,7 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 /// Who wants an account.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub struct NewAccount {
+pub(crate) struct NewAccount {
     /// 2 to 30 of a-z and 0-9, with single hyphens between them and at least one letter. Never changes.
     #[schema(example = "ada")]
     pub(crate) handle: String,
@@ -55,7 +55,7 @@ pub struct NewAccount {
 
 /// An account, as others see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Account {
+pub(crate) struct Account {
     /// Its id.
     pub id: i64,
     /// Its name in addresses.
@@ -66,7 +66,7 @@ pub struct Account {
 /// A change of password.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub struct PasswordChange {
+pub(crate) struct PasswordChange {
     /// The present one.
     #[schema(value_type = String, format = Password)]
     password: SecretString,
@@ -182,7 +182,7 @@ impl NewAccount {
 
 /// Can there be an account of this handle? A handle of digits alone would read as an id where either may stand.
 #[must_use]
-pub fn is_handle(text: &str) -> bool {
+pub(crate) fn is_handle(text: &str) -> bool {
     let letters_and_digits = text.bytes().filter(|&byte| byte != b'-').count();
     (HANDLE_LENGTH_MIN..=HANDLE_LENGTH_MAX).contains(&letters_and_digits)
         && text.split('-').all(|part| {

@@ -3,10 +3,10 @@
 
 mod passwords;
 
-pub use passwords::{
+pub(crate) use passwords::{
     LENGTH_MAX as PASSWORD_LENGTH_MAX, LENGTH_MIN as PASSWORD_LENGTH_MIN, PasswordSettings, Passwords,
 };
-pub use web::tokens::{Epochs, Issued, Known, Signed, SigningKeys, TokenSettings, Tokens};
+pub(crate) use web::tokens::{Epochs, Issued, Known, Signed, TokenSettings, Tokens};
 
 /// The scope of a token that may bring in events of the past.
 pub const SCOPE_IMPORT: &str = "import";

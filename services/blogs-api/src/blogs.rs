@@ -27,10 +27,10 @@ use crate::limits;
 use crate::state::AppState;
 
 /// Most bytes of a blog's body, as Markdown.
-pub const BODY_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// The endpoints of blogs.
-pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(write::create, read::list))
         .routes(routes!(read::get, write::change, write::delete))
@@ -43,7 +43,7 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 
 /// A blog, with what readers did with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Blog {
+pub(crate) struct Blog {
     /// What lists show too.
     #[serde(flatten)]
     pub summary: BlogSummary,
@@ -53,7 +53,7 @@ pub struct Blog {
 
 /// A blog without its body, as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct BlogSummary {
+pub(crate) struct BlogSummary {
     /// Its id.
     pub id: i64,
     /// Its address for people. Former ones redirect here.

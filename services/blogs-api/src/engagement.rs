@@ -41,9 +41,9 @@ use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use self::settings::{BatchedSettings, Settings};
-pub use self::spill::{Spill, SpillSettings};
-pub use self::write_path::{UnknownWritePath, WritePath};
+pub(crate) use self::settings::Settings;
+pub(crate) use self::spill::Spill;
+pub(crate) use self::write_path::WritePath;
 
 pub(crate) use self::caller::Caller;
 pub(crate) use self::single::{MaybeJson, ShareBody, ViewBody, like, share, unlike, view};
@@ -59,7 +59,7 @@ use crate::problem::Result;
 use crate::state::AppState;
 
 /// The endpoints of engagement. What comes in is limited where its `Caller` is known, without a layer of its own.
-pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     let reading = OpenApiRouter::new()
         .routes(routes!(stats::stats))
         .layer(from_fn_with_state(state.clone(), limits::requests::<AppState>));

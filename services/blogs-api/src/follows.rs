@@ -34,7 +34,7 @@ const FOLLOW_PAGE_FOLLOWERS: Statement = statement!("follow_page_followers.sql")
 const FOLLOW_PAGE_FOLLOWING: Statement = statement!("follow_page_following.sql");
 
 /// The endpoints of follows.
-pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(follow, unfollow))
         .routes(routes!(followers))

@@ -23,7 +23,7 @@ const IDEMPOTENCY_FIND: Statement = statement!("idempotency_find.sql");
 const IDEMPOTENCY_FORGET: Statement = statement!("idempotency_forget.sql");
 
 /// Says that an answer was given before.
-pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 const HEADER: &str = "idempotency-key";
 const KEY_LENGTH_MAX: usize = 128;
@@ -34,7 +34,7 @@ const FORGET_MOST: i64 = 1000;
 
 /// A client's key, with what it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub(crate) struct Key {
     account_id: i64,
     key: String,
     request_hash: Vec<u8>,
@@ -42,7 +42,7 @@ pub struct Key {
 
 /// An answer that was given before.
 #[derive(Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     /// Its status.
     pub status: StatusCode,
     /// Its body, as it was then: a later release answers what the earlier one did.
@@ -54,7 +54,7 @@ impl Key {
     ///
     /// # Errors
     /// 400 when it is not a key.
-    pub fn of(
+    pub(crate) fn of(
         headers: &HeaderMap,
         account_id: i64,
         request: &str,
@@ -82,7 +82,7 @@ impl Key {
 ///
 /// # Errors
 /// 422 when the key was used for another request.
-pub async fn find(client: &impl GenericClient, key: &Key) -> Result<Option<Replay>> {
+pub(crate) async fn find(client: &impl GenericClient, key: &Key) -> Result<Option<Replay>> {
     let Some(row) = IDEMPOTENCY_FIND.query_opt(client, &[&key.account_id, &key.key]).await? else {
         return Ok(None);
     };
@@ -99,7 +99,7 @@ pub async fn find(client: &impl GenericClient, key: &Key) -> Result<Option<Repla
 ///
 /// # Errors
 /// That of the database.
-pub async fn keep(
+pub(crate) async fn keep(
     transaction: &impl GenericClient,
     key: &Key,
     status: StatusCode,
@@ -114,7 +114,7 @@ pub async fn keep(
 }
 
 /// Forgets what is older than a day, now and then, until `shutdown`.
-pub async fn forget_old(pool: Pool, shutdown: CancellationToken) {
+pub(crate) async fn forget_old(pool: Pool, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(FORGET_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {

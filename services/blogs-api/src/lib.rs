@@ -5,26 +5,27 @@
 //! is what the client reads; the cause is logged and never sent. Engagement ([`engagement`]) is accepted here
 //! and counted elsewhere; what authors do is written here, and told to others through the [`outbox`].
 
-pub mod accounts;
+mod accounts;
 mod acting;
-pub mod auth;
-pub mod blogs;
-pub mod engagement;
-pub mod follows;
+mod auth;
+mod blogs;
+mod engagement;
+mod follows;
 mod frame;
-pub mod idempotency;
-pub mod live_blogs;
-pub mod notifications;
-pub mod openapi;
-pub mod outbox;
-pub mod pages;
+mod idempotency;
+mod live_blogs;
+mod notifications;
+mod openapi;
+mod outbox;
+mod pages;
 mod readiness;
-pub mod relay;
-pub mod service;
-pub mod sessions;
-pub mod settings;
-pub mod state;
+mod relay;
+mod service;
+mod sessions;
+mod settings;
+mod state;
 
+pub use auth::SCOPE_IMPORT;
 pub use service::Service;
 pub use settings::{DEFAULTS, Settings};
 pub(crate) use web::{client_address, extract, limits, page, problem};

@@ -37,7 +37,7 @@ const READ_MAX: usize = 1000;
 const READ_AT_ONCE: i64 = 1000;
 
 /// The endpoints of notifications.
-pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(inbox))
         .routes(routes!(mark_read))
@@ -243,17 +243,14 @@ fn notification(row: &Row) -> Notification {
 /// Nothing when the fan-out has not begun.
 fn progress(row: &Row) -> Option<FanOut> {
     let state: String = row.get::<_, Option<String>>("state")?;
-    let (total, done): (i64, i64) = (row.get("total"), row.get("looked_at"));
-    let per_second: f64 = row.get("rows_per_s");
-    let is_moving = state == "running" && per_second > 0.0;
     Some(FanOut {
-        seconds_left: is_moving.then(|| (total - done).max(0) as f64 / per_second),
+        seconds_left: row.get("seconds_left"),
         state,
         published_at: row.get("published_at"),
-        total,
-        done,
+        total: row.get("total"),
+        done: row.get("looked_at"),
         notified: row.get("notified"),
-        per_second,
+        per_second: row.get("rows_per_s"),
         begun_at: row.get("created_at"),
         ended_at: row.get("ended_at"),
     })

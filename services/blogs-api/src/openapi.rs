@@ -6,12 +6,14 @@ use utoipa::IntoResponses;
 use utoipa::openapi::{OpenApi, RefOr, Response};
 
 use web::openapi::problems;
-pub use web::openapi::{AuthProblems, BodyProblems, CommonProblems, ParameterProblems, UntypedBodyProblems};
+pub(crate) use web::openapi::{
+    AuthProblems, BodyProblems, CommonProblems, ParameterProblems, UntypedBodyProblems,
+};
 
 /// What can go wrong with a blog that is somebody's: 403, 404.
-pub struct OwnedProblems;
+pub(crate) struct OwnedProblems;
 /// What can go wrong with a blog that readers engage with: 404.
-pub struct LiveBlogProblems;
+pub(crate) struct LiveBlogProblems;
 
 impl IntoResponses for OwnedProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
@@ -30,7 +32,7 @@ impl IntoResponses for LiveBlogProblems {
 
 /// What the document begins with; the routers add their paths.
 #[must_use]
-pub fn base() -> OpenApi {
+pub(crate) fn base() -> OpenApi {
     web::openapi::base("Commonplace Blogs API", DESCRIPTION, "RabbitMQ or Postgres works")
 }
 

@@ -77,7 +77,7 @@ impl Settings {
 }
 
 /// The task, ready to run.
-pub struct Relay {
+pub(crate) struct Relay {
     settings: Settings,
     pool: Pool,
     publisher: Publisher,
@@ -91,7 +91,7 @@ impl Relay {
     ///
     /// # Errors
     /// A sentence that says which setting to change.
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
         pool: Pool,
         publisher: Publisher,
@@ -104,7 +104,7 @@ impl Relay {
     }
 
     /// Relays until `shutdown`; the turn in hand is finished.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut failures = 0_u32;
         loop {
             // In this order: a backlog makes every next turn due at once.

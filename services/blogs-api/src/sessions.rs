@@ -26,7 +26,7 @@ const ACCOUNT_RAISE_EPOCH: Statement = statement!("account_raise_epoch.sql");
 const ACCOUNT_SIGN_IN: Statement = statement!("account_sign_in.sql");
 
 /// The endpoints of sessions.
-pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins::<AppState>);
     let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>);
     let sign_in = OpenApiRouter::new().routes(routes!(create)).layer(by_address);
@@ -36,7 +36,7 @@ pub fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 /// Who signs in.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The account's handle.
     #[schema(example = "ada")]
     pub(crate) handle: String,
@@ -47,7 +47,7 @@ pub struct Credentials {
 
 /// A session.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Session {
+pub(crate) struct Session {
     /// To be sent as `Authorization: Bearer <token>`.
     token: String,
     /// Until when the token is good.

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, anyhow};
 use bench::{Tables, free_address};
-use blogs_api::auth::{Epochs, TokenSettings, Tokens};
 use database::bootstrap::RoleSettings;
 use database::{Session, Statement, statement};
 use proxy::{Mode, Proxy};
 use secrecy::{ExposeSecret, SecretString};
 use stack::{Postgres, RabbitMq, Stack};
 use tokio_postgres::{Config, Row};
+use web::tokens::{Epochs, TokenSettings, Tokens};
 
 use crate::account::Totals;
 use crate::plan::Target;

@@ -2,10 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use blogs_api::auth::{Epochs, SigningKeys, TokenSettings, Tokens};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Method;
 use serde_json::{Value, json};
+use web::tokens::{Epochs, SigningKeys, TokenSettings, Tokens};
 
 use super::Answer;
 use crate::services::Running;

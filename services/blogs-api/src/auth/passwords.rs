@@ -14,9 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::problem::{Problem, Result};
 
 /// Fewest bytes of a password.
-pub const LENGTH_MIN: usize = 10;
+pub(crate) const LENGTH_MIN: usize = 10;
 /// Most bytes of a password.
-pub const LENGTH_MAX: usize = 128;
+pub(crate) const LENGTH_MAX: usize = 128;
 
 /// When everything is busy, come again after this many seconds.
 const RETRY_S: u64 = 2;

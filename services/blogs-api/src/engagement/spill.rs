@@ -63,7 +63,7 @@ impl SpillSettings {
 }
 
 /// The task, ready to run.
-pub struct Spill {
+pub(crate) struct Spill {
     settings: SpillSettings,
     insert_timeout: Duration,
     pool: Pool,
@@ -75,7 +75,7 @@ pub struct Spill {
 impl Spill {
     /// Registers the metrics. `overdue` is what [`SpillSettings::open`] made.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
         pool: Pool,
         outbox: Outbox,
@@ -89,7 +89,7 @@ impl Spill {
     }
 
     /// Keeps what is handed over until the publisher has ended and nothing of it is left.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut waiting = Vec::new();
         let mut failing = false;
         while self.gather(&mut waiting).await {
