@@ -1,0 +1,82 @@
+use tokio::time::Instant;
+
+use super::*;
+
+fn scraped(text: &str) -> Scraped {
+    Scraped { samples: Some(Samples::parse(text)), answered: 1, silent: 0 }
+}
+
+fn sample(at: Instant, api: Scraped, queues: Result<Depths, String>) -> Sample {
+    Sample {
+        at,
+        time: Timestamp::now(),
+        api,
+        worker: Scraped::default(),
+        notifier: Scraped::default(),
+        recommender: Scraped::default(),
+        database: Err("away".to_owned()),
+        queues,
+    }
+}
+
+fn history(accepted: &[Option<u32>]) -> History {
+    let begun = Instant::now();
+    let mut history = History::default();
+    for (second, accepted) in (0_u64..).zip(accepted) {
+        let api = accepted.map_or_else(Scraped::default, |n| {
+            scraped(&format!("engagement_accepted_total{{path=\"message\"}} {n}"))
+        });
+        let depths = Depths { engagement: 7, dead: 0, blogs: 0 };
+        history.push(sample(begun + Duration::from_secs(second), api, Ok(depths)));
+    }
+    history
+}
+
+#[test]
+fn a_rate_is_known_between_two_looks_at_the_same_processes() {
+    let history = history(&[Some(5), Some(15), Some(15), None, Some(20), Some(3), Some(4)]);
+    let picture = Picture::of(&history, &Found::default(), load::Status::default());
+    let known = [Some(10.0), Some(0.0), None, None, None, Some(1.0)];
+    assert_eq!(picture.paths[0].accepted, known);
+    assert_eq!(picture.paths[1].accepted[0], Some(0.0), "a path that nobody took is not unknown");
+    assert_eq!(picture.message.depths.unwrap().engagement, 7);
+}
+
+#[test]
+fn requests_of_operators_are_no_recommendations() {
+    let begun = Instant::now();
+    let mut history = History::default();
+    for (second, asked, scrapes) in [(0, 10, 7), (2, 14, 107)] {
+        let text = format!(
+            "http_requests_total{{route=\"/v1/trending\"}} {asked}\nhttp_requests_total{{route=\"/metrics\"}} {scrapes}"
+        );
+        let sample = sample(begun + Duration::from_secs(second), Scraped::default(), Err(String::new()));
+        history.push(Sample { recommender: scraped(&text), ..sample });
+    }
+    let picture = Picture::of(&history, &Found::default(), load::Status::default());
+    assert_eq!(picture.servers[5].note, format!("1 process, {}/s", plain(2.0)));
+}
+
+#[test]
+fn what_is_away_is_away_since_it_was_first_seen_so() {
+    let mut history = history(&[Some(1)]);
+    let since = history.samples[0].time;
+    let picture = |history: &History| Picture::of(history, &Found::default(), load::Status::default());
+    let away = |picture: &Picture| -> Vec<(&'static str, Option<Timestamp>)> {
+        picture.servers.iter().map(|server| (server.name, server.away_since)).collect()
+    };
+    history.push(sample(Instant::now(), Scraped::default(), Err("refused".to_owned())));
+    let second = history.samples[1].time;
+    let expected = [
+        ("Postgres", Some(since)),
+        ("RabbitMQ", Some(second)),
+        ("Blogs API", Some(second)),
+        ("Analytics worker", Some(since)),
+        ("Notification worker", Some(since)),
+        ("Recommendation API", Some(since)),
+    ];
+    assert_eq!(away(&picture(&history)), expected);
+    assert_eq!(picture(&history).servers[1].note, "refused");
+    history.push(sample(Instant::now(), scraped(""), Ok(Depths { engagement: 0, dead: 0, blogs: 0 })));
+    assert_eq!(away(&picture(&history))[1..3], [("RabbitMQ", None), ("Blogs API", None)]);
+}
