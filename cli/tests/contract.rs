@@ -9,10 +9,14 @@
 )]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use stack::{Options, Postgres};
+
+/// How long a service may take to look at its settings and its database. Generous: two cores run all tests at once.
+const REFUSED_WITHIN: Duration = Duration::from_secs(60);
 
 static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 
@@ -46,6 +50,18 @@ fn commonplace(arguments: &[&str], database_url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_commonplace"));
     command.args(arguments).env("DATABASE_URL", database_url);
     command
+}
+
+/// What a command says that should end by itself. One that goes on is ended after so long, without an exit code, so that
+/// its test fails and does not hang.
+fn output_within(command: &mut Command, most: Duration) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + most;
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ended_already = child.kill();
+    child.wait_with_output().unwrap()
 }
 
 /// Checks the migrations of this build with one more.
@@ -232,7 +248,7 @@ fn roles_that_ask_for_more_connections_than_there_are_are_refused() {
         "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==",
     );
     serve.env("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", "for tests on this machine only, and long enough");
-    let refused = serve.output().unwrap();
+    let refused = output_within(&mut serve, REFUSED_WITHIN);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("lower one of them or raise the role's limit"), "{said}");

@@ -6,9 +6,10 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use runtime::settings::Loader;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, wait_until};
+use crate::world::{DEADLINE, World, wait_until};
 
 /// A service that runs until it is stopped, or until the test ends.
 pub(crate) struct Running {
@@ -150,12 +151,13 @@ impl Running {
         Self { address, shutdown, task, client }
     }
 
-    /// Ends it in order, and asserts that it ended well.
+    /// Ends it in order, and asserts that it ended well, and in time.
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        self.task
-            .join_next()
+        // Longer than any of them may drain: a service that never ends fails its test, and does not hang it.
+        timeout(2 * DEADLINE, self.task.join_next())
             .await
+            .expect("the service ends in time once it is told to")
             .expect("the service is running")
             .expect("it does not panic")
             .expect("it ends well");

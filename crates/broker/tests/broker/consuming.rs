@@ -76,7 +76,8 @@ async fn what_has_arrived_is_there_without_waiting() {
     publish(&settings, 5).await;
     let mut consumer = consume(&settings, Queue::Engagement, 100).await;
     let mut deliveries = vec![next(&mut consumer).await];
-    while consumer.queue_depth(Queue::Engagement).await.unwrap() > 0 {}
+    let all_arrive = async { while consumer.queue_depth(Queue::Engagement).await.unwrap() > 0 {} };
+    timeout(PATIENCE, all_arrive).await.expect("all of them arrive");
     while let Some(delivery) = consumer.try_next() {
         deliveries.push(delivery);
     }
