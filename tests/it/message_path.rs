@@ -169,7 +169,6 @@ async fn what_arrives_soon_after_a_batch_shares_the_next() {
         loader.set("worker.batch_interval_ms", 60_000)
     };
     let worker = world.worker_with(slow).await;
-    let began = Instant::now();
     let counted = "select coalesce(sum(total_views), 0)::bigint from blogs.blog_counter";
     // The first after a quiet time waits for nothing.
     publish(&publisher, &[view(blog, 1)]).await;
@@ -187,8 +186,10 @@ async fn what_arrives_soon_after_a_batch_shares_the_next() {
     let taken = async || broker::queue_depth(&settings, Queue::Engagement).await.unwrap() == 0;
     assert!(wait_until(taken).await);
     assert_eq!(world.value::<i64>(counted, &[]).await, 4);
+    // Its turn comes a minute after the batch before, which was just now.
+    let stopping = Instant::now();
     worker.stop().await;
-    assert!(began.elapsed().as_secs() < 60, "a batch waited for its turn: {:?}", began.elapsed());
+    assert!(stopping.elapsed() < DEADLINE / 2, "a batch waited for its turn: {:?}", stopping.elapsed());
     assert_eq!(world.value::<i64>(counted, &[]).await, 6);
     world.assert_consistent().await;
 }
@@ -287,23 +288,58 @@ async fn what_the_broker_gives_up_ends_among_the_parked() {
     worker.stop().await;
 }
 
+/// What has left the queue is the worker's to apply, also what it has not looked at yet.
 #[tokio::test]
 async fn shutdown_applies_what_has_arrived() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
-    let worker = world.worker_with(|loader| loader.set("engagement.view_window_s", 0)).await;
+    // Many batches, and room for all of them at the worker.
+    let small = |loader: Loader| loader.set("worker.batch_envelopes_max", 4).set("worker.prefetch", 100);
+    let worker = world.worker_with(|loader| small(loader).set("engagement.view_window_s", 0)).await;
     worker.ready().await;
+    // The first batch waits for this row, and the others wait for it.
+    world.run("begin; select from blogs.blog_counter for update").await;
     for _ in 0..50 {
         publish(&publisher, &vec![view(blog, 1); 20]).await;
     }
-    worker.stop().await;
+    let settings = broker_settings(&world).await;
+    let waiting = async || broker::queue_depth(&settings, Queue::Engagement).await.unwrap();
+    assert!(wait_until(async || waiting().await == 0).await, "all of it arrives");
+    // Told to end first, and only then able to apply anything.
+    let ((), ()) = tokio::join!(biased; worker.stop(), world.run("commit"));
+    assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 1000);
+    assert_eq!(waiting().await, 0, "nothing goes back");
+    world.assert_consistent().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_while_more_arrives_neither_loses_nor_counts_twice() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let publisher = publisher(&world).await;
+    let worker = world.worker_with(|loader| loader.set("engagement.view_window_s", 0)).await;
+    let counted = async || world.value::<i64>("select total_views from blogs.blog_counter", &[]).await;
+    let publish_some = async || {
+        for _ in 0..50 {
+            publish(&publisher, &vec![view(blog, 1); 20]).await;
+        }
+    };
+    publish_some().await;
+    assert!(wait_until(async || counted().await > 0).await, "it is at work");
+    tokio::join!(publish_some(), worker.stop());
     // Whatever it acked it had applied, and what it had not is still in the queue.
     let settings = broker_settings(&world).await;
     let total = async || {
         let waiting = broker::queue_depth(&settings, Queue::Engagement).await.unwrap();
-        world.value::<i64>("select total_views from blogs.blog_counter", &[]).await + i64::from(waiting) * 20
+        counted().await + i64::from(waiting) * 20
     };
-    assert!(wait_until(async || total().await == 1000).await, "{} of 1000", total().await);
+    assert!(wait_until(async || total().await == 2000).await, "{} of 2000", total().await);
+    world.assert_consistent().await;
+    // And the next worker applies that.
+    let next = world.worker_with(|loader| loader.set("engagement.view_window_s", 0)).await;
+    assert!(wait_until(async || counted().await == 2000).await, "{} of 2000", counted().await);
+    next.stop().await;
+    assert_eq!(counted().await, 2000);
     world.assert_consistent().await;
 }
