@@ -1,16 +1,19 @@
 //! Days that come and go: made when they are missing, dropped only when nothing can come of it, and never made
 //! again below the floor.
 
+use broker::Queue;
 use engagement::{Engagement, Incoming, OnBadEvent, Outcome, Settings};
 use events::{Action, EngagementEvent, EnvelopeId, Visitor};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
+use runtime::settings::Loader;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use crate::world::{DEADLINE, World, wait_until};
+use crate::message_path::{broker_settings, publish, publisher, view};
+use crate::world::{DEADLINE, World, away_from_midnight, wait_until};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -267,6 +270,65 @@ async fn days_leave_although_the_floor_rises_every_day() {
         let left: Option<Date> = world.value(&format!("select analytics.oldest_day('{table}')"), &[]).await;
         assert_eq!(left, None, "{table}");
     }
+}
+
+/// The days that a table has, in order.
+async fn days_of(world: &World, table: &str) -> Vec<Date> {
+    let days = "select array_agg(to_date(right(c.relname, 8), 'YYYYMMDD') order by c.relname)
+                from pg_inherits i join pg_class c on c.oid = i.inhrelid
+                where i.inhparent = to_regclass('analytics.' || $1::text)";
+    world.value(days, &[&table]).await
+}
+
+/// Waits until a round of maintenance is over that began after this call: each raises the floor, which writes that row
+/// whatever comes of it, and then looks at the queue and drops.
+async fn a_whole_round(world: &World) {
+    let raised = async || world.value::<String>("select xmin::text from analytics.ledger_floor", &[]).await;
+    for _ in 0..3 {
+        let before = raised().await;
+        assert!(wait_until(async || raised().await != before).await, "the floor is raised again");
+    }
+}
+
+/// What happens when a bad release has stopped the workers for long: they still look after the days, and the queue may hold
+/// envelopes of any of these.
+#[tokio::test]
+async fn a_worker_makes_days_ahead_and_drops_none_while_anything_waits_in_the_queue() {
+    away_from_midnight().await;
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let today = day(Timestamp::now());
+    let old = today.checked_sub(25.days()).unwrap();
+    set_floor(&world, old, "2 days").await;
+    engagement(&world).ensure_day(old).await.unwrap();
+    set_floor(&world, today.checked_sub(20.days()).unwrap(), "2 days").await;
+    // The ledger knows nothing of it: it stops the workers and holds no day.
+    let parked = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger)
+                  values (gen_random_uuid(), -1, 'unreadable', '', false)";
+    world.run(parked).await;
+    publish(&publisher(&world).await, &[view(blog, 1)]).await;
+    let stopped = |loader: Loader| loader.set("poison.stop_in_a_row", 1).set("poison.check_interval_ms", 100);
+    let worker = world.worker_with(|loader| stopped(loader).set("partitions.interval_s", 1)).await;
+    a_whole_round(&world).await;
+
+    let ahead: Vec<Date> = today.yesterday().unwrap().series(1.day()).take(10).collect();
+    let with_old = [&[old], &ahead[..]].concat();
+    worker.degraded("parking", "nothing is consumed").await;
+    let settings = broker_settings(&world).await;
+    assert_eq!(broker::queue_depth(&settings, Queue::Engagement).await.unwrap(), 1);
+    for table in ["envelope_ledger", "blog_view"] {
+        assert_eq!(days_of(&world, table).await, with_old, "{table}");
+    }
+    assert_eq!(worker.metric("commonplace_worker_partitions_ahead").await, 8.0);
+
+    world.run("update analytics.parked set redriven_at = now()").await;
+    world.until("select total_views from blogs.blog_counter", 1_i64).await;
+    for table in ["envelope_ledger", "blog_view"] {
+        let dropped = wait_until(async || days_of(&world, table).await == ahead).await;
+        assert!(dropped, "{table}: {:?}", days_of(&world, table).await);
+    }
+    worker.stop().await;
+    world.assert_consistent().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
