@@ -336,13 +336,15 @@ mod tests {
             jsonwebtoken::encode(&header, claims, &key).unwrap()
         };
         assert!(tokens.verify(&with(Algorithm::HS256, Some("new"), &claims)).await.is_ok());
+        let (no_kid, other_algorithm) =
+            (with(Algorithm::HS256, None, &claims), with(Algorithm::HS512, Some("new"), &claims));
         let other_issuer = Claims { iss: "else".to_owned(), ..claims };
         let (head, rest) = good.split_once('.').unwrap();
         let unsigned = format!("eyJhbGciOiJub25lIiwia2lkIjoibmV3In0.{}.", rest.split_once('.').unwrap().0);
         for bad in [
-            with(Algorithm::HS256, None, &other_issuer),
+            no_kid,
+            other_algorithm,
             with(Algorithm::HS256, Some("new"), &other_issuer),
-            with(Algorithm::HS512, Some("new"), &other_issuer),
             format!("{head}.{}", rest.replace('.', "A.")),
             good[..good.len() - 4].to_owned(),
             unsigned,
@@ -352,16 +354,5 @@ mod tests {
         ] {
             assert_eq!(tokens.verify(&bad).await.unwrap_err().status(), 401, "{bad}");
         }
-    }
-
-    #[tokio::test]
-    async fn another_algorithm_is_refused_even_with_the_right_key() {
-        let tokens = tokens(&[NEW]);
-        let secret = keys_of(&[NEW]).read().unwrap()[0].secret.clone();
-        let claims = tokens.read(&tokens.issue(7, 0, &[]).unwrap().token).unwrap();
-        let header = Header { kid: Some("new".to_owned()), ..Header::new(Algorithm::HS512) };
-        let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret.expose_secret()))
-            .unwrap();
-        assert_eq!(tokens.verify(&token).await.unwrap_err().status(), 401);
     }
 }
