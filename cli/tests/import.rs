@@ -38,7 +38,9 @@ const EVERYTHING: [&str; 9] = [
     "/projects/",
 ];
 /// How long the workers may take for what they were sent.
-const COUNTED_WITHIN: Duration = Duration::from_secs(30);
+const COUNTED_WITHIN: Duration = Duration::from_secs(120);
+/// Between two looks at what they have counted: they need the cores that this waits on.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Views by source path.
 type Views = BTreeMap<String, i64>;
@@ -201,7 +203,9 @@ async fn what_is_in_a_log_is_counted_once() {
     );
     let expected_by_message = world.expected("sent", 1800).await;
     let deadline = Instant::now() + COUNTED_WITHIN;
-    while sum(&world.views("sent").await) < sum(&expected_by_message) && Instant::now() < deadline {}
+    while sum(&world.views("sent").await) < sum(&expected_by_message) && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
     assert_eq!(world.views("sent").await, expected_by_message);
 
     let without_robots = world.imported(&[&EVERYTHING[1..], &["--create", "--site", "readers"]].concat());
@@ -230,6 +234,7 @@ async fn an_import_that_was_killed_goes_on_where_it_stopped() {
     let mut slow = slow.spawn().unwrap();
     while sum(&world.views("all").await) < 100 {
         assert_eq!(slow.try_wait().unwrap(), None, "it is killed before it ends");
+        tokio::time::sleep(LOOK_EVERY).await;
     }
     slow.kill().unwrap();
     assert_eq!(slow.wait().unwrap().code(), None);
