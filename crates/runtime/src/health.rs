@@ -14,8 +14,8 @@ pub use probe::{NotReady, ask};
 /// When a process is ready.
 #[derive(Debug, Clone, Copy)]
 pub enum ReadyRule {
-    /// While every part that has reported works, and at least one has reported.
-    All,
+    /// While every part works: these, which do not before they have reported, and whichever else has reported.
+    All(&'static [&'static str]),
     /// While one of these parts works. The others, and the rest of these, only degrade.
     AnyOf(&'static [&'static str]),
 }
@@ -52,10 +52,15 @@ impl Health {
     /// The whole, now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let ReadyRule::All(expected) = self.rule {
+            for part in expected {
+                parts.entry(part).or_insert_with(|| Err("has not reported yet".to_owned()));
+            }
+        }
         let works = |part: &&str| parts.get(*part).is_some_and(Result::is_ok);
         let ready = match self.rule {
-            ReadyRule::All => !parts.is_empty() && parts.values().all(Result::is_ok),
+            ReadyRule::All(_) => parts.values().all(Result::is_ok),
             ReadyRule::AnyOf(any) => any.iter().any(works),
         };
         let parts: BTreeMap<_, _> =
@@ -72,7 +77,7 @@ pub struct Status {
     pub ready: bool,
     /// The parts that do not work.
     pub degraded: Vec<&'static str>,
-    /// Every part that has reported.
+    /// Every part that has reported, or should have.
     pub parts: BTreeMap<&'static str, PartStatus>,
 }
 
@@ -97,18 +102,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_ready_only_when_everything_that_reported_works() {
-        let health = Health::new(ReadyRule::All);
-        assert!(!health.status().ready, "nothing has reported yet");
+    fn all_is_ready_only_when_every_part_has_reported_that_it_works() {
+        let health = Health::new(ReadyRule::All(&["broker", "database"]));
         health.report("database", Ok(()));
-        assert!(health.status().ready);
-        health.report("broker", Err("connection refused".to_owned()));
         let status = health.status();
-        assert!(!status.ready);
+        assert!(!status.ready, "the broker has not reported yet");
         assert_eq!(status.degraded, ["broker"]);
-        assert_eq!(status.parts["broker"].reason.as_deref(), Some("connection refused"));
+        assert_eq!(status.parts["broker"].reason.as_deref(), Some("has not reported yet"));
         health.report("broker", Ok(()));
         assert!(health.status().ready);
+        health.report("wire", Err("a newer one".to_owned()));
+        assert!(!health.status().ready, "a part that nobody waits for counts once it has reported");
     }
 
     #[test]

@@ -65,7 +65,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_three_endpoints_answer() {
-        let health = Health::new(ReadyRule::All);
+        let health = Health::new(ReadyRule::All(&["database"]));
         let mut registry = Registry::default();
         let turns: Counter = Counter::default();
         turns.inc_by(3);

@@ -63,7 +63,7 @@ impl Service {
         let mut registry = Registry::default();
         database::register_pools(&mut registry, [("all", &self.pool)]);
         let metrics = Metrics::register(&mut registry);
-        let health = Health::new(ReadyRule::All);
+        let health = Health::new(ReadyRule::All(&["clock", "database", "rabbitmq", "rabbitmq-dead-letters"]));
         let consuming = Consuming {
             settings: self.settings.clone(),
             engagement: self.engagement.clone(),

@@ -63,8 +63,7 @@ impl Service {
         let mut registry = Registry::default();
         database::register_pools(&mut registry, [("all", &pool)]);
         let shutdown = shutdown.child_token();
-        let health = Health::new(ReadyRule::All);
-        health.report("looking", Err("not yet looked".to_owned()));
+        let health = Health::new(ReadyRule::All(&["looking"]));
         let client = reqwest::Client::builder().no_proxy().build().context("making an HTTP client")?;
         let sampler = Sampler::new(&settings, client.clone(), pool.clone());
         let loads = TaskTracker::new();

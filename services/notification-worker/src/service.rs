@@ -63,11 +63,7 @@ impl Service {
         let mut registry = Registry::default();
         database::register_pools(&mut registry, [("all", &pool)]);
         let metrics = Metrics::register(&mut registry);
-        let health = Health::new(ReadyRule::All);
-        // Until each part has said how it is, the whole is not ready.
-        for part in ["database", "fan-outs", "rabbitmq"] {
-            health.report(part, Err("not yet asked".to_owned()));
-        }
+        let health = Health::new(ReadyRule::All(&["database", "fan-outs", "rabbitmq"]));
         let bell = Arc::new(Notify::new());
 
         let mut tasks = JoinSet::new();

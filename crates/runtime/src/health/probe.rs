@@ -69,7 +69,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_answer_is_that_of_readyz() {
-        let health = Health::new(ReadyRule::All);
+        let health = Health::new(ReadyRule::All(&["broker"]));
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = crate::metrics::operations_router(health.clone(), Arc::new(Registry::default()));
