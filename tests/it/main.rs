@@ -15,6 +15,7 @@ mod counting;
 mod database_errors;
 mod fan_out;
 mod fan_out_events;
+mod frozen;
 mod message_path;
 mod metrics;
 mod old_days;

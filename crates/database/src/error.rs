@@ -1,5 +1,7 @@
 //! Errors of the database, and the one table that says what each SQLSTATE calls for.
 
+use std::time::Duration;
+
 use tokio_postgres::error::SqlState;
 
 /// What went wrong, and in which statement. The message never holds a parameter's value.
@@ -11,6 +13,9 @@ pub enum Error {
     /// No connection could be had in time.
     #[error("getting a database connection")]
     Pool(#[source] deadpool_postgres::PoolError),
+    /// What was asked of the database was not done in time. Whether it will be, or was, is not known.
+    #[error("no answer from the database within {} s", .0.as_secs())]
+    NoAnswer(Duration),
     /// A connection could not be made.
     #[error("connecting to the database")]
     Connect(#[source] Cause),
@@ -111,7 +116,11 @@ impl Error {
             Self::Connect(Cause(source))
             | Self::Statement { source: Cause(source), .. }
             | Self::Transaction { source: Cause(source), .. } => Some(source),
-            Self::Pool(_) | Self::Settings(_) | Self::Migration(_) | Self::ConnectionLimit { .. } => None,
+            Self::Pool(_)
+            | Self::NoAnswer(_)
+            | Self::Settings(_)
+            | Self::Migration(_)
+            | Self::ConnectionLimit { .. } => None,
         }
     }
 
@@ -120,7 +129,7 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match (self, self.cause()) {
             (_, Some(cause)) => fault(cause),
-            (Self::Pool(_), None) => Fault::Unavailable,
+            (Self::Pool(_) | Self::NoAnswer(_), None) => Fault::Unavailable,
             (_, None) => Fault::Broken,
         }
     }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod, Runtime,
+};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 use tokio_postgres::NoTls;
@@ -15,6 +17,14 @@ const SERVER_CLOCK: Statement = crate::statement!("server_clock.sql");
 
 /// How long a connection may be silent, or have data unacknowledged, before it is looked into.
 const SILENCE: Duration = Duration::from_secs(30);
+/// A connection that was handed out longer ago is asked whether it answers before it is handed out again: since then it
+/// was idle, and may have died unnoticed, or somebody waited in vain and left it in the middle of something. In a busy
+/// pool this asks nothing.
+const UNASKED_MAX: Duration = Duration::from_secs(1);
+/// One that takes longer to answer is dropped: a new connection takes no longer.
+const ASKED_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for what the database answers at once when it is well.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Longest look at the database while starting.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
@@ -65,6 +75,9 @@ impl Pool {
             .wait_timeout(Some(settings.wait_timeout()))
             .create_timeout(Some(settings.connect_timeout()))
             .runtime(Runtime::Tokio1)
+            .pre_recycle(Hook::async_fn(|client, metrics| {
+                Box::pin(still_answers(client, metrics.last_used()))
+            }))
             .build()
             .map_err(|error| Error::Settings(format!("the database pool cannot be built: {error}")))?;
         Ok(Self { pool })
@@ -86,6 +99,17 @@ impl Pool {
     #[must_use]
     pub fn size(&self) -> usize {
         self.pool.status().size
+    }
+}
+
+async fn still_answers(client: &ClientWrapper, handed_out_ago: Duration) -> Result<(), HookError> {
+    if handed_out_ago < UNASKED_MAX {
+        return Ok(());
+    }
+    match tokio::time::timeout(ASKED_MAX, client.simple_query("")).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(HookError::Backend(error)),
+        Err(_) => Err(HookError::message("a connection does not answer")),
     }
 }
 
@@ -132,11 +156,29 @@ pub async fn check_connections_at_start(pool: &Pool, settings: &Settings) -> Res
 /// How far this machine's clock is ahead of the database's, to the precision of a round trip.
 ///
 /// # Errors
-/// That of asking.
+/// That of asking; [`Error::NoAnswer`] after three seconds.
 pub async fn clock_skew(pool: &Pool) -> Result<SignedDuration, Error> {
-    let client = pool.get().await?;
-    let asked = Timestamp::now();
-    let server: Timestamp = SERVER_CLOCK.query_one(&client, &[]).await?.get("now");
-    let answered = Timestamp::now();
-    Ok(asked.duration_since(server) + answered.duration_since(asked) / 2)
+    within(ANSWER_MAX, async {
+        let client = pool.get().await?;
+        let asked = Timestamp::now();
+        let server: Timestamp = SERVER_CLOCK.query_one(&client, &[]).await?.get("now");
+        let answered = Timestamp::now();
+        Ok(asked.duration_since(server) + answered.duration_since(asked) / 2)
+    })
+    .await
+}
+
+/// What the work comes to, if that takes no longer. A server that hangs keeps its connections open, so nothing but a limit
+/// on this side ends the wait for it.
+///
+/// Work that is cut short may have been committed, or may still be. Only what may be done twice should be cut. Its
+/// connection is not trusted again before it has answered.
+///
+/// # Errors
+/// That of the work, or [`Error::NoAnswer`].
+pub async fn within<T, E: From<Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(Error::NoAnswer(limit).into()))
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use prometheus_client::registry::Registry;
@@ -101,10 +102,14 @@ pub enum WorkError {
     /// A task was lost.
     #[error("working")]
     Working(#[source] Lost),
+    /// Tasks were still at it when their time to drain was over, and are no more.
+    #[error("what was under way did not end within {} s of the shutdown, and was left", .0.as_secs())]
+    Late(Duration),
 }
 
 /// Waits for tasks that work until `shutdown`, as [`together`], and serves health and metrics meanwhile. They are served to
-/// the last: whoever asks while the tasks drain is told.
+/// the last: whoever asks while the tasks drain is told. A task that waits for a server that hangs would drain for ever, so
+/// all of them end `drain_max` after the shutdown.
 ///
 /// # Errors
 /// [`WorkError`].
@@ -114,15 +119,24 @@ pub async fn work(
     registry: Registry,
     tasks: JoinSet<()>,
     shutdown: &CancellationToken,
+    drain_max: Duration,
 ) -> Result<(), WorkError> {
     let drained = CancellationToken::new();
     let operations = operations_router(health, Arc::new(registry));
     let served = axum::serve(listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(drain_max).await;
+    };
     let wait = async {
-        let ended = together(tasks, shutdown).await;
+        let ended = tokio::select! {
+            biased;
+            ended = together(tasks, shutdown) => ended.map_err(WorkError::Working),
+            () = late => Err(WorkError::Late(drain_max)),
+        };
         drained.cancel();
         ended
     };
     let (served, ended) = tokio::join!(served, wait);
-    served.map_err(WorkError::Serving).and(ended.map_err(WorkError::Working))
+    served.map_err(WorkError::Serving).and(ended)
 }

@@ -22,6 +22,12 @@ use crate::metrics::Metrics;
 use crate::poison::{Poison, Suspect};
 use crate::settings::Settings;
 
+/// How long the first try to apply a batch may go without an end: no statement of it is given more than half of that by
+/// Postgres. A server that hangs keeps connections open and ends nothing.
+const TRY_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for what nothing depends on: a look at what was parked lately, a try that is to be forgotten.
+const LOOK_MAX: Duration = Duration::from_secs(3);
+
 /// What a consuming task needs.
 #[derive(Clone)]
 pub(crate) struct Consuming {
@@ -202,7 +208,7 @@ impl Consuming {
         if settled.is_ok() {
             // Before the ack, after which nobody would come to forget it.
             self.again_and_again(async || Ok(self.poison.end(id).await?)).await?;
-        } else if let Err(error) = self.poison.end(id).await {
+        } else if let Err(error) = database::within(LOOK_MAX, self.poison.end(id)).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, %id, "the try of an envelope that came back often could not be forgotten");
         }
@@ -222,21 +228,37 @@ impl Consuming {
         Ok(true)
     }
 
+    /// Tries until it is done, or until there is no more time for it. A try that is cut short may have been committed: then
+    /// the next one, here or by whoever gets the deliveries next, finds that in the tables.
     async fn again_and_again<F, T>(&self, attempt: impl Fn() -> F) -> Result<T, EpochEnd>
     where
         F: Future<Output = Result<T, engagement::Error>>,
     {
-        let began = Instant::now();
-        let mut stopping: Option<Instant> = None;
+        tokio::select! {
+            biased;
+            done = self.until_done(attempt) => Ok(done),
+            end = self.out_of_time() => Err(end),
+        }
+    }
+
+    async fn until_done<F, T>(&self, attempt: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Result<T, engagement::Error>>,
+    {
         let mut pause = self.first_pause();
+        let mut limit = TRY_MAX;
         loop {
-            let error = match attempt().await {
+            let error = match database::within(limit, attempt()).await {
                 Ok(done) => {
                     self.health.report("batches", Ok(()));
-                    return Ok(done);
+                    return done;
                 }
                 Err(error) => error,
             };
+            if let engagement::Error::Database(database::Error::NoAnswer(_)) = error {
+                // Finding the bad among thousands of events takes many statements; such a batch must end some day.
+                limit *= 2;
+            }
             self.metrics.retries.inc();
             // Logged when it begins; afterwards the health says it, and each try would say the same.
             if self.health.status().parts.get("batches").is_none_or(|part| part.works) {
@@ -246,23 +268,29 @@ impl Consuming {
                 );
             }
             self.health.report("batches", Err(format!("a batch cannot be applied: {error}")));
-            if began.elapsed() >= Duration::from_secs(self.settings.worker.give_up_after_s) {
-                return Err(EpochEnd::GaveUp(self.settings.worker.give_up_after_s));
-            }
-            if self.shutdown.is_cancelled() {
-                let since = *stopping.get_or_insert_with(Instant::now);
-                if since.elapsed() >= Duration::from_secs(self.settings.worker.drain_timeout_s) {
-                    return Err(EpochEnd::Drained);
-                }
-            }
             tokio::time::sleep(jittered(pause)).await;
             pause = self.next_pause(pause);
         }
     }
 
+    /// Waits until what is being tried must be given up.
+    async fn out_of_time(&self) -> EpochEnd {
+        let worker = &self.settings.worker;
+        let drained = async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(worker.drain_timeout_s)).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(worker.give_up_after_s)) => {
+                EpochEnd::GaveUp(worker.give_up_after_s)
+            }
+            () = drained => EpochEnd::Drained,
+        }
+    }
+
     /// Why nothing should be consumed, if nothing should. A database that does not answer has its own ways to show.
     async fn verdict(&self) -> Option<String> {
-        let verdict = match self.poison.verdict().await {
+        let verdict = match database::within(LOOK_MAX, self.poison.verdict()).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;

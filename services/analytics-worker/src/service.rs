@@ -1,6 +1,7 @@
 //! The process: what is started, and how it ends.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use broker::Queue;
@@ -18,6 +19,9 @@ use crate::metrics::Metrics;
 use crate::poison::Poison;
 use crate::settings::Settings;
 use crate::{partitions, popularity, reconcile, watch};
+
+/// Time for connections to end in order after the last batches had theirs.
+const AFTER_DRAIN: Duration = Duration::from_secs(1);
 
 /// A worker that is about to run.
 pub struct Service {
@@ -98,6 +102,7 @@ impl Service {
         let skew_max_s = self.settings.worker.clock_skew_max_s;
         tasks.spawn(watch::run(self.pool, skew_max_s, health.clone(), metrics, shutdown.clone()));
 
-        Ok(process::work(self.listener, health, registry, tasks, &shutdown).await?)
+        let drain_max = Duration::from_secs(self.settings.worker.drain_timeout_s) + AFTER_DRAIN;
+        Ok(process::work(self.listener, health, registry, tasks, &shutdown, drain_max).await?)
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::metrics::Metrics;
-use crate::settings::EventSettings;
+use crate::settings::{EventSettings, TRY_MAX};
 use crate::settle::settle;
 
 /// What the consuming task needs.
@@ -153,7 +153,7 @@ impl Consuming {
         let began = Instant::now();
         let mut pause = self.settings.first_pause();
         loop {
-            let Err(error) = settle(&self.pool, blog_id).await else {
+            let Err(error) = database::within(TRY_MAX, settle(&self.pool, blog_id)).await else {
                 self.metrics.settled.inc();
                 self.health.report("events", Ok(()));
                 return Ok(());

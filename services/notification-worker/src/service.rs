@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use database::Pool;
@@ -18,6 +19,9 @@ use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::work::Work;
 use crate::{partitions, watch};
+
+/// Longest time for what is in hand at shutdown. Orchestrators kill after 10 s.
+const DRAIN_MAX: Duration = Duration::from_secs(9);
 
 /// A worker that is about to run.
 pub struct Service {
@@ -82,6 +86,6 @@ impl Service {
         let work = Work { settings, pool, bell, health: health.clone(), metrics, shutdown };
         tasks.spawn(work.run());
 
-        Ok(process::work(listener, health, registry, tasks, &ending).await?)
+        Ok(process::work(listener, health, registry, tasks, &ending, DRAIN_MAX).await?)
     }
 }

@@ -11,6 +11,11 @@ use serde::Deserialize;
 /// gives its channel up well before.
 const GIVE_UP_MAX_S: u64 = 20 * 60;
 
+/// How long a try to settle an event or to take a chunk may go without an end: no statement of it is given more than half
+/// of that by Postgres. A server that hangs keeps connections open and ends nothing. What was cut short may have been
+/// committed; the tables say so to the next try.
+pub(crate) const TRY_MAX: Duration = Duration::from_secs(60);
+
 /// Everything a worker can be told; the defaults and their reasons stand in `config/notification-worker.toml`. What all
 /// services share and this one has no use for (how views are counted) may stand beside it.
 #[derive(Debug, Clone, Deserialize)]

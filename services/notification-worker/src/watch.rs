@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Looks until shutdown.
 pub(crate) async fn run(pool: Pool, health: Health, metrics: Metrics, shutdown: CancellationToken) {
     loop {
-        match look(&pool).await {
+        match database::within(INTERVAL, look(&pool)).await {
             Ok(waiting) => {
                 metrics.fan_outs.set(waiting.get("fan_outs"));
                 metrics.followers.set(waiting.get("followers"));

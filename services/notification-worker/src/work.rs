@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chunk::{self, Chunk, Turn};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use crate::settings::Settings;
+use crate::settings::{Settings, TRY_MAX};
 
 /// What the task that takes chunks needs.
 pub(crate) struct Work {
@@ -30,7 +30,8 @@ impl Work {
         let mut pace = Pace::new(self.settings.fan_out);
         let mut failure_pause = self.settings.events.first_pause();
         while !self.shutdown.is_cancelled() {
-            let turn = chunk::take(&self.pool, pace.rows(), self.settings.partitions.days_kept).await;
+            let chunk = chunk::take(&self.pool, pace.rows(), self.settings.partitions.days_kept);
+            let turn = database::within(TRY_MAX, chunk).await;
             if turn.is_ok() {
                 self.health.report("fan-outs", Ok(()));
                 failure_pause = self.settings.events.first_pause();
