@@ -26,6 +26,7 @@ mod partitions;
 mod poison;
 mod popularity;
 mod recommendations;
+mod replica_tokens;
 mod roles;
 mod services;
 mod world;

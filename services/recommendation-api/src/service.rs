@@ -70,20 +70,21 @@ impl Service {
         // takes, they do.
         let learner = database::Settings { pool_max: 1, ..settings.database.clone() };
         let pool = Pool::new(&learner, NAME)?;
-        let reads = match settings.replica() {
-            Some(replica) => Pool::new(&replica, NAME).context("recommendation.replica_url")?,
-            None => {
-                let rest = settings.database.pool_max - learner.pool_max;
-                Pool::new(&database::Settings { pool_max: rest, ..learner }, NAME)?
-            }
-        };
-        database::register_pools(&mut registry, [("learning", &pool), ("reads", &reads)]);
-        let epochs = Epochs::new(&settings.tokens, reads.clone(), &mut registry);
+        let rest = settings.database.pool_max - learner.pool_max;
+        let primary = Pool::new(&database::Settings { pool_max: rest, ..learner }, NAME)?;
+        let replica = settings.replica().map(|replica| Pool::new(&replica, NAME));
+        let replica = replica.transpose().context("recommendation.replica_url")?;
+        let use_of_primary = if replica.is_some() { "tokens" } else { "reads" };
+        let pools = [("learning", &pool), (use_of_primary, &primary)].into_iter();
+        database::register_pools(&mut registry, pools.chain(replica.iter().map(|reads| ("reads", reads))));
+        let reads = replica.unwrap_or_else(|| primary.clone());
+        // A replica that is behind would refuse the token of a new account, and take one that was taken back.
+        let epochs = Epochs::new(&settings.tokens, primary.clone(), &mut registry);
         let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
         let limits = Limits::new(&settings.limits()).map_err(anyhow::Error::msg)?;
         let http = HttpMetrics::register(&mut registry);
         let freshness = Freshness::new(settings.recommendation.staleness_max_s);
-        database::check_connections_at_start(&reads, &settings.database).await?;
+        database::check_connections_at_start(&primary, &settings.database).await?;
         let health = Health::new(ReadyRule::AnyOf(&[READS]));
         let state = AppState {
             pool: reads.clone(),
