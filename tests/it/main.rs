@@ -11,6 +11,7 @@
 
 mod api;
 mod browser;
+mod console_bounds;
 mod counting;
 mod database_errors;
 mod fan_out;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -17,8 +18,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use futures_util::Stream;
 use maud::Markup;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use web::settings::RequestSettings;
 
 use crate::load::{Load, Order};
 use crate::picture::Picture;
@@ -57,8 +60,17 @@ impl Console {
     }
 }
 
+/// What requests may take together and each for itself.
+#[derive(Debug, Clone)]
+struct Bounds {
+    places: Arc<Semaphore>,
+    timeout: Duration,
+}
+
 /// The routes, but for those of operations.
-pub(crate) fn routes(console: Console, body_bytes_max: usize) -> Router {
+pub(crate) fn routes(console: Console, requests: &RequestSettings) -> Router {
+    let bounds =
+        Bounds { places: Arc::new(Semaphore::new(requests.concurrent_max)), timeout: requests.timeout() };
     Router::new()
         .route("/", get(show))
         .route("/events", get(events))
@@ -69,10 +81,23 @@ pub(crate) fn routes(console: Console, body_bytes_max: usize) -> Router {
         .route("/assets/console.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/assets/icon.svg", get(async || asset("image/svg+xml", ICON)))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / is the console\n"))
-        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(DefaultBodyLimit::max(requests.body_bytes_max))
         .layer(from_fn_with_state(console.clone(), access::check))
+        .layer(from_fn_with_state(bounds, within))
         .layer(from_fn(headers))
         .with_state(console)
+}
+
+/// As middleware: the answer, if there is a place for the request and it comes in time. A stream has its answer with its
+/// head, and what follows takes neither.
+async fn within(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
+    let Ok(_place) = bounds.places.try_acquire() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way\n").into_response();
+    };
+    match timeout(bounds.timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the request took too long\n").into_response(),
+    }
 }
 
 async fn headers(request: Request, next: Next) -> Response {

@@ -83,8 +83,8 @@ impl Service {
         ));
         tasks.spawn(collect::findings(pool, findings, shutdown.clone()));
         let console = Console::new(settings.access, shown, load, shutdown.clone());
-        let router = routes::routes(console, settings.requests.body_bytes_max)
-            .merge(operations_router(health, Arc::new(registry)));
+        let router =
+            routes::routes(console, &settings.requests).merge(operations_router(health, Arc::new(registry)));
         let serving = shutdown.clone();
         let serve = web::server::serve(listener, router, &settings.requests, serving);
         let ((), ended) = tokio::join!(serve, together(tasks, &shutdown));

@@ -1,0 +1,42 @@
+//! What a request to the console may cost.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use runtime::settings::Loader;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::world::{DEADLINE, World, wait_until};
+
+#[tokio::test]
+async fn a_form_that_never_ends_holds_a_place_for_a_time_and_streams_hold_none() {
+    let world = World::new().await;
+    let nobody = ([127, 0, 0, 1], 9).into();
+    let narrow = |loader: Loader| loader.set("requests.concurrent_max", 1).set("requests.timeout_ms", 3000);
+    let console = world.console_with(nobody, nobody, narrow).await;
+    let get = async |path: &str| console.request(Method::GET, path).send().await.unwrap();
+    let mut changes = get("/events").await;
+    assert_eq!(get("/").await.status(), StatusCode::OK, "beside a stream there is a place");
+
+    let mut slow = TcpStream::connect(console.address).await.unwrap();
+    let head = format!(
+        "POST /sign-in HTTP/1.1\r\nhost: {}\r\nsec-fetch-site: same-origin\r\ncontent-length: 100\r\n\r\ntoken=",
+        console.address
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let full = wait_until(async || get("/").await.status() == StatusCode::SERVICE_UNAVAILABLE);
+    assert!(full.await, "the form takes the only place");
+    let mut answer = String::new();
+    let ended = timeout(DEADLINE, slow.read_to_string(&mut answer)).await;
+    ended.expect("the connection of the form is closed").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("took too long"), "{answer}");
+
+    assert_eq!(get("/").await.status(), StatusCode::OK, "the place is free again");
+    // The stream is older than a request may become. What it had sent meanwhile does not count.
+    while let Ok(Ok(Some(_))) = timeout(Duration::from_millis(50), changes.chunk()).await {}
+    let news = timeout(DEADLINE, changes.chunk()).await.expect("there is news").unwrap();
+    assert!(news.is_some(), "the stream goes on");
+    console.stop().await;
+}
