@@ -94,12 +94,6 @@ impl Pool {
     pub(crate) fn status(&self) -> deadpool_postgres::Status {
         self.pool.status()
     }
-
-    /// Connections open at this moment.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.pool.status().size
-    }
 }
 
 async fn still_answers(client: &ClientWrapper, handed_out_ago: Duration) -> Result<(), HookError> {
@@ -119,12 +113,8 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// Refuses settings under which the processes of a service could together ask for more connections than their
-/// role may hold. Roles without a limit pass.
-///
-/// # Errors
-/// [`Error::ConnectionLimit`], or that of asking.
-pub async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<(), Error> {
+/// Fails also when the role cannot be asked for. Roles without a limit pass.
+async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<(), Error> {
     let client = pool.get().await?;
     let row = ROLE_LIMIT.query_one(&client, &[]).await?;
     let (role, limit): (String, i32) = (row.get("role"), row.get("connection_limit"));
@@ -136,8 +126,9 @@ pub async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<
     Ok(())
 }
 
-/// [`check_connection_limit`] for a service that starts: a contradiction of bounds stops it; a database that is away, or does
-/// not answer within two seconds, does not.
+/// Refuses settings under which the processes of a service could together ask for more connections than their role may hold.
+/// A contradiction of bounds stops a service that starts; a database that is away, or does not answer within two seconds,
+/// does not.
 ///
 /// # Errors
 /// [`Error::ConnectionLimit`].

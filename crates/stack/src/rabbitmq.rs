@@ -109,11 +109,6 @@ impl RabbitMq {
         self.ports.amqp
     }
 
-    /// The management port on 127.0.0.1.
-    pub fn management_port(&self) -> u16 {
-        self.ports.management
-    }
-
     /// The broker's version, for example `3.10.8`.
     pub fn version(&self) -> &str {
         &self.version
