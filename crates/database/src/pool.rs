@@ -159,6 +159,21 @@ pub async fn clock_skew(pool: &Pool) -> Result<SignedDuration, Error> {
     .await
 }
 
+/// Whether a skew of clocks may be borne: days, windows and versions come from both.
+///
+/// # Errors
+/// A sentence that says by how much they differ.
+pub fn in_step(skew: SignedDuration, max: Duration) -> Result<(), String> {
+    let skew = skew.unsigned_abs();
+    if skew > max {
+        return Err(format!(
+            "this clock and the database's differ by {} ms: mend the clocks",
+            skew.as_millis()
+        ));
+    }
+    Ok(())
+}
+
 /// What the work comes to, if that takes no longer. A server that hangs keeps its connections open, so nothing but a limit
 /// on this side ends the wait for it.
 ///
@@ -172,4 +187,20 @@ pub async fn within<T, E: From<Error>>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(Error::NoAnswer(limit).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_may_differ_by_so_much_in_either_direction() {
+        let max = Duration::from_secs(5);
+        for seconds in [-5, 0, 5] {
+            assert_eq!(in_step(SignedDuration::from_secs(seconds), max), Ok(()));
+        }
+        for seconds in [-7, 7] {
+            assert!(in_step(SignedDuration::from_secs(seconds), max).unwrap_err().contains("7000 ms"));
+        }
+    }
 }

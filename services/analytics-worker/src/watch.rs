@@ -23,18 +23,7 @@ pub(crate) async fn run(
         match database::clock_skew(&pool).await {
             Ok(skew) => {
                 metrics.clock_skew_seconds.set(skew.as_secs_f64());
-                let skew = skew.unsigned_abs();
-                health.report(
-                    "clock",
-                    if skew > Duration::from_secs(skew_max_s) {
-                        Err(format!(
-                            "this clock and the database's differ by {} ms: mend the clocks",
-                            skew.as_millis()
-                        ))
-                    } else {
-                        Ok(())
-                    },
-                );
+                health.report("clock", database::in_step(skew, Duration::from_secs(skew_max_s)));
                 health.report("database", Ok(()));
             }
             Err(error) => health.report("database", Err(error.to_string())),

@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use broker::State;
 use database::Pool;
-use jiff::SignedDuration;
 use runtime::health::{Health, ReadyRule};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::outbox::Outbox;
 
 const EVERY: Duration = Duration::from_secs(2);
-const ANSWER_MAX: Duration = Duration::from_secs(3);
-const SKEW_MAX: SignedDuration = SignedDuration::from_secs(5);
+const SKEW_MAX: Duration = Duration::from_secs(5);
 
 const ENDED: &str = "the publisher has ended";
 const BROKER: &str = "broker";
@@ -42,8 +40,8 @@ pub(crate) async fn watch(
             // An error means that the publisher has ended: then the ticks go on alone, and say so.
             Ok(()) = broker.changed() => {}
             _ = ticks.tick() => {
-                let database = look(&pool).await;
-                skewed = database.as_ref().ok().and_then(|skew| out_of_step(*skew));
+                let database = database::clock_skew(&pool).await.map_err(|error| error.to_string());
+                skewed = database.as_ref().ok().and_then(|skew| database::in_step(*skew, SKEW_MAX).err());
                 // Asked once: while nothing is spilled the database is believed again, or nobody would ever
                 // come to find out that it has recovered.
                 let trouble = skewed.clone().or(outbox.take_trouble());
@@ -56,34 +54,10 @@ pub(crate) async fn watch(
     }
 }
 
-async fn look(pool: &Pool) -> Result<SignedDuration, String> {
-    match timeout(ANSWER_MAX, database::clock_skew(pool)).await {
-        Ok(Ok(skew)) => Ok(skew),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("no answer in time".to_owned()),
-    }
-}
-
 fn works(state: &State) -> Result<(), String> {
     match state {
         State::Connected => Ok(()),
         State::Blocked(reason) => Err(format!("blocked: {reason}")),
         State::Disconnected(reason) => Err(reason.clone()),
-    }
-}
-
-fn out_of_step(skew: SignedDuration) -> Option<String> {
-    (skew.abs() > SKEW_MAX)
-        .then(|| format!("this clock and the database's are {} s apart", skew.abs().as_secs()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_may_be_off_by_five_seconds() {
-        assert_eq!(out_of_step(SignedDuration::from_secs(-5)), None);
-        assert!(out_of_step(SignedDuration::from_secs(-7)).unwrap().contains("7 s apart"));
     }
 }
