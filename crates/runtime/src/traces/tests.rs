@@ -1,3 +1,4 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use opentelemetry::trace::TracerProvider;
@@ -11,6 +12,13 @@ use crate::telemetry;
 
 const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const NOT_SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+/// Whether a span is made at all depends on every subscriber of the process, those of other threads included. So tests that
+/// have one take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn settings() -> TraceSettings {
     TraceSettings {
@@ -49,8 +57,9 @@ fn what_makes_no_sense_is_refused_by_its_key() {
 }
 
 /// The one test of this process that starts logging for all of it.
-#[tokio::test]
-async fn where_nothing_is_traced_nothing_is_installed() {
+#[test]
+fn where_nothing_is_traced_nothing_is_installed() {
+    let _alone = alone();
     let log = LogSettings { filter: "info,lapin=off".to_owned(), format: LogFormat::Text };
     let traces = telemetry::begin("test", &log, &settings()).unwrap();
     let span = tracing::trace_span!(target: TARGET, "request");
@@ -60,7 +69,7 @@ async fn where_nothing_is_traced_nothing_is_installed() {
     assert!(!logged.is_disabled(), "spans of the log are as before");
     let layer = logged.set_parent(Context::new());
     assert!(matches!(layer, Err(SetParentError::LayerNotFound)), "{layer:?}");
-    traces.end().await;
+    tokio::runtime::Runtime::new().unwrap().block_on(traces.end());
 }
 
 /// The spans that this makes.
@@ -69,6 +78,7 @@ fn exported(make: impl FnOnce()) -> Vec<SpanData> {
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let layer = layer.with_context_activation(false);
+    let _alone = alone();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), make);
     exporter.get_finished_spans().unwrap()
 }
@@ -121,11 +131,14 @@ async fn a_collector_that_is_away_holds_up_nobody() {
     let export = Export::start("test", url, &settings()).unwrap();
     let layer = tracing_opentelemetry::layer().with_tracer(export.tracer());
     let began = Instant::now();
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-        for _ in 0..20_000 {
-            let _span = tracing::trace_span!(target: TARGET, "request").entered();
-        }
-    });
+    {
+        let _alone = alone();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            for _ in 0..20_000 {
+                let _span = tracing::trace_span!(target: TARGET, "request").entered();
+            }
+        });
+    }
     let made = began.elapsed();
     export.end().await;
     let ended = began.elapsed() - made;
