@@ -2,8 +2,8 @@
 //!
 //! Handlers are thin: an extractor checks the form of a request, a plain function checks its meaning, and a
 //! typed function beside a statement in `sql/` does the work. What goes wrong is a [`web::problem::Problem`], which
-//! is what the client reads; the cause is logged and never sent. Engagement ([`engagement`]) is accepted here
-//! and counted elsewhere; what authors do is written here, and told to others through the [`outbox`].
+//! is what the client reads; the cause is logged and never sent. Engagement (`engagement`) is accepted here
+//! and counted elsewhere; what authors do is written here, and told to others through the `outbox`.
 
 mod accounts;
 mod acting;
