@@ -142,9 +142,10 @@ impl EngagementState {
         }
     }
 
-    /// The deadline of a request that has just been read.
-    fn deadline(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.settings.accept_timeout_ms)
+    /// The deadline of a request that has just been read. What it took to know its caller is part of its time.
+    fn deadline(&self, caller: &Caller) -> Instant {
+        let time_max = Duration::from_millis(self.settings.accept_timeout_ms);
+        Instant::now() + time_max.saturating_sub(caller.known_after)
     }
 
     /// Sees the events through on the caller's path, by the deadline of the request.

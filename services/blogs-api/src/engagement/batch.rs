@@ -104,7 +104,7 @@ pub(super) async fn engage(
     Json(Elements { elements, sent }): Json<Elements>,
 ) -> Result<(StatusCode, JsonAnswer<BatchAnswer>)> {
     let engagement = &state.engagement;
-    let deadline = engagement.deadline();
+    let deadline = engagement.deadline(&caller);
     let most = engagement.settings.batch_events_max;
     if sent > most {
         return Err(Problem::invalid("body", format!("must hold at most {most} events, and holds {sent}")));

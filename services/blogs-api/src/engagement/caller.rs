@@ -1,6 +1,7 @@
 //! What the head of a request says about its events: who sends them, the client's key, and the write path.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::header::USER_AGENT;
@@ -35,12 +36,15 @@ pub(crate) struct Caller {
     pub(super) path: WritePath,
     /// The trace that the client says the request belongs to.
     pub(super) traceparent: Option<String>,
+    /// How long it took to know this. A database that hangs is waited for, to hear whether a token still counts.
+    pub(super) known_after: Duration,
 }
 
 impl FromRequestParts<AppState> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let began = Instant::now();
         let signed = <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
         let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
         let client =
@@ -50,7 +54,8 @@ impl FromRequestParts<AppState> for Caller {
         let key = idempotency_key(&parts.headers)?;
         let path = write_path::choose(&state.settings.engagement, &parts.headers)?;
         let traceparent = traceparent(&parts.headers);
-        Ok(Self { signed, client, address, agent, key, path, traceparent })
+        let known_after = began.elapsed();
+        Ok(Self { signed, client, address, agent, key, path, traceparent, known_after })
     }
 }
 
@@ -119,6 +124,7 @@ impl Caller {
             key: None,
             path: WritePath::Message,
             traceparent: None,
+            known_after: Duration::ZERO,
         }
     }
 }
@@ -126,6 +132,19 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_time_that_a_token_took_is_part_of_the_requests() {
+        let service = crate::frame::tests::service().await;
+        let engagement = &service.state().engagement;
+        let time_max = Duration::from_millis(engagement.settings.accept_timeout_ms);
+        let known_after = time_max / 4;
+        let caller = Caller { known_after, ..Caller::test(Some(7), &[]) };
+        let deadline = engagement.deadline(&caller);
+        assert!(deadline <= tokio::time::Instant::now() + time_max - known_after);
+        let caller = Caller { known_after: 2 * time_max, ..caller };
+        assert!(engagement.deadline(&caller) <= tokio::time::Instant::now());
+    }
 
     #[test]
     fn the_account_comes_first_then_the_name_then_the_address() {

@@ -232,7 +232,7 @@ async fn accept(
     action: Action,
 ) -> Result<Answer> {
     let engagement: &EngagementState = &state.engagement;
-    let deadline = engagement.deadline();
+    let deadline = engagement.deadline(caller);
     if state.live_blogs.is_live(blog_id).await == Presence::Absent {
         engagement.metrics.refused(Refusal::NoSuchBlog, 1);
         return Err(Refusal::NoSuchBlog.into());
