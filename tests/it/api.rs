@@ -4,6 +4,7 @@ mod accounts;
 mod away;
 mod batches;
 mod blogs;
+mod clocks;
 mod document;
 mod engagement;
 mod follows;

@@ -2,7 +2,8 @@
 //! and nothing unreadable stops the rest.
 
 use broker::{EncodedEvents, Publisher, Queue};
-use events::{Action, EngagementEvent, EnvelopeId, Visitor, codec};
+use engagement::Incoming;
+use events::{Action, EngagementEvent, Envelope, EnvelopeId, Visitor, codec};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use reqwest::{Method, StatusCode};
@@ -59,6 +60,20 @@ pub(crate) async fn publish_traced(
     assert!(encoded.all(|event| item.try_push(&event)), "the events fit into one envelope");
     let item = item.with_traceparent(traceparent.map(str::to_owned));
     publisher.publish(item, Instant::now() + DEADLINE).await.unwrap()
+}
+
+/// An envelope as it is, under its own id.
+pub(crate) async fn publish_incoming(publisher: &Publisher, incoming: &Incoming) {
+    let events: Vec<Vec<u8>> =
+        incoming.events.iter().map(|event| codec::encode_engagement(event.as_ref().unwrap())).collect();
+    let envelope = Envelope {
+        id: incoming.id,
+        routing_key: events::ENGAGEMENT,
+        events: events.len(),
+        body: codec::join(events.iter().map(Vec::as_slice)),
+        traceparent: None,
+    };
+    publisher.publish_envelope(envelope, Instant::now() + DEADLINE).await.unwrap();
 }
 
 /// A raw message through the management API: what no publisher of ours would send.

@@ -137,7 +137,7 @@ async fn an_event_far_from_its_envelope_is_parked_alone() {
     let engagement = engagement(&world);
     let now = Timestamp::now();
     let mut mixed = envelope(now, blog);
-    mixed.events.extend(envelope(now + DAY * 400, blog).events);
+    mixed.events.extend(envelope(now - DAY * 400, blog).events);
     let outcomes = engagement.apply(&[mixed], OnBadEvent::Park).await.unwrap().outcomes;
     assert_eq!(outcomes, [[Outcome::Counted, Outcome::Parked]]);
     world.assert_consistent().await;

@@ -13,7 +13,8 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const BLOGS_TABLES: [&str; 8] =
     ["account", "blog", "blog_slug", "tag", "blog_tag", "blog_counter", "outbox", "idempotency_key"];
 /// Tables that the Blogs API does not own.
-const ANALYTICS_TABLES: [&str; 14] = [
+const ANALYTICS_TABLES: [&str; 15] = [
+    "envelope_ahead",
     "ledger_floor",
     "envelope_ledger",
     "event_key",
@@ -92,6 +93,8 @@ fn refusals(role: &str) -> Vec<String> {
         "set session authorization postgres",
         "drop function analytics.drop_day(text, date)",
         "update analytics.ledger_floor set day = '2000-01-01'",
+        "insert into analytics.envelope_ahead values (gen_random_uuid(), '2000-01-01')",
+        "delete from analytics.envelope_ahead",
         "select pg_read_file('/etc/passwd')",
         "copy blogs.blog to program 'cat'",
     ];

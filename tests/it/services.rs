@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use events::Clock;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use runtime::settings::Loader;
 use serde_json::{Value, json};
@@ -23,6 +24,15 @@ impl World {
     /// A Blogs API with the direct paths on, rate limits off, and passwords that cost little; `change` has the last
     /// word on the settings.
     pub(crate) async fn api_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+        self.api_with_clock(Clock::system(), change).await
+    }
+
+    /// [`World::api_with`] and this clock.
+    pub(crate) async fn api_with_clock(
+        &self,
+        clock: Clock,
+        change: impl FnOnce(Loader) -> Loader,
+    ) -> Running {
         let loader = Loader::new(blogs_api::DEFAULTS)
             .environment([])
             .set("http.address", "127.0.0.1:0")
@@ -46,7 +56,7 @@ impl World {
             .set("passwords.passes", 1)
             .set("rate_limits.enabled", false);
         let settings: blogs_api::Settings = change(loader).load().unwrap();
-        let service = blogs_api::Service::start(settings).await.unwrap();
+        let service = blogs_api::Service::start_with_clock(settings, clock).await.unwrap();
         Running::new(service.address(), |shutdown| service.run(shutdown))
     }
 

@@ -34,7 +34,7 @@ mod task;
 
 use std::sync::Arc;
 
-use events::{ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX, Envelope, EnvelopeId};
+use events::{Clock, ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX, Envelope, EnvelopeId};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -42,11 +42,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::backlog::{Item, Load};
+use self::backlog::{Backlog, Item, Load};
 pub use self::events_encoded::EncodedEvents;
 use self::metrics::Metrics;
-use self::overdue::Waiter;
 pub use self::overdue::{HandOver, Overdue};
+use self::overdue::{Lender, Waiter};
 use crate::{Settings, SettingsError};
 
 /// A handle to the publishing task. Clones share it.
@@ -102,7 +102,7 @@ impl Publisher {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Self, SettingsError> {
-        Self::start_with(settings, app_id, None, metrics, tasks, shutdown)
+        Self::start_with(settings, app_id, (None, Clock::system()), metrics, tasks, shutdown)
     }
 
     /// Returns when the publishing task has ended: after a shutdown, or because it is lost.
@@ -111,7 +111,7 @@ impl Publisher {
     }
 
     /// Like [`Publisher::start`], and hands over what is overdue. The task drops its end of the hand-over when it
-    /// ends.
+    /// ends. The ids of envelopes come from `clock`.
     ///
     /// # Errors
     /// A setting makes no sense.
@@ -119,17 +119,18 @@ impl Publisher {
         settings: &Settings,
         app_id: &'static str,
         hand_over: HandOver,
+        clock: Clock,
         metrics: &mut Registry,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Self, SettingsError> {
-        Self::start_with(settings, app_id, Some(hand_over), metrics, tasks, shutdown)
+        Self::start_with(settings, app_id, (Some(hand_over), clock), metrics, tasks, shutdown)
     }
 
     fn start_with(
         settings: &Settings,
         app_id: &'static str,
-        hand_over: Option<HandOver>,
+        (hand_over, clock): (Option<HandOver>, Clock),
         metrics: &mut Registry,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
@@ -138,7 +139,9 @@ impl Publisher {
         let (items, queue) = mpsc::channel(settings.waiting_max);
         let metrics = Metrics::register(metrics);
         let waiting = metrics.waiting.clone();
-        let (task, state) = task::Task::new(settings.clone(), app_id, queue, hand_over, metrics, shutdown);
+        let lender = hand_over.map(|hand_over| Lender::new(hand_over, metrics.handed_over.clone()));
+        let backlog = Backlog::new(queue, lender, clock, shutdown);
+        let (task, state) = task::Task::new(settings.clone(), app_id, backlog, metrics);
         tasks.spawn(task.run());
         Ok(Self { items, room: Arc::new(Semaphore::new(settings.waiting_bytes_max)), state, waiting })
     }

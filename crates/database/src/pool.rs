@@ -1,7 +1,7 @@
 //! Connections under the service's own role. A pool makes no connection before the first is asked for, so that
 //! a service starts while the database is away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
     ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod, Runtime,
@@ -144,17 +144,29 @@ pub async fn check_connections_at_start(pool: &Pool, settings: &Settings) -> Res
     Ok(())
 }
 
-/// How far this machine's clock is ahead of the database's, to the precision of a round trip.
+/// One comparison of a clock with the database's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockSkew {
+    /// How far the clock is ahead of the database's, give or take half the round trip.
+    pub ahead: SignedDuration,
+    /// How long the database took to answer.
+    pub round_trip: Duration,
+}
+
+/// Compares a clock with the database's.
 ///
 /// # Errors
 /// That of asking; [`Error::NoAnswer`] after three seconds.
-pub async fn clock_skew(pool: &Pool) -> Result<SignedDuration, Error> {
+pub async fn clock_skew(pool: &Pool, time_of_day: impl Fn() -> Timestamp) -> Result<ClockSkew, Error> {
     within(ANSWER_MAX, async {
         let client = pool.get().await?;
-        let asked = Timestamp::now();
+        // Prepared first, so that the round trip is one.
+        SERVER_CLOCK.prepare(&client).await?;
+        let (asked, began) = (time_of_day(), Instant::now());
         let server: Timestamp = SERVER_CLOCK.query_one(&client, &[]).await?.get("now");
-        let answered = Timestamp::now();
-        Ok(asked.duration_since(server) + answered.duration_since(asked) / 2)
+        let round_trip = began.elapsed();
+        let half = SignedDuration::try_from(round_trip / 2).unwrap_or(SignedDuration::MAX);
+        Ok(ClockSkew { ahead: asked.duration_since(server).saturating_add(half), round_trip })
     })
     .await
 }

@@ -1,8 +1,10 @@
--- Marks envelopes as applied and returns the ids that were not. Locks the new rows in key order; waits for whoever
--- is inserting the same id.
+-- Marks envelopes as applied; returns the ids that were not yet, and the time of this transaction. An id from far ahead
+-- is held under the day on which it first arrived. Locks the new rows in key order; waits for a transaction that is
+-- inserting the same id.
 insert into analytics.envelope_ledger (day, id, n)
-select e.day, e.id, e.n
+select coalesce(a.day, e.day), e.id, e.n
 from unnest($1::date[], $2::uuid[], $3::integer[]) as e (day, id, n)
-order by e.day, e.id
+left join analytics.envelope_ahead a on a.id = e.id
+order by coalesce(a.day, e.day), e.id
 on conflict (day, id) do nothing
-returning id
+returning id, now() as now

@@ -1,4 +1,4 @@
--- Says of the late events of an envelope that the ledger holds them now, and returns their kinds. Locks their rows in
+-- Says of the late events of an envelope that the ledger holds them now, and returns their kinds and when they were parked. Locks their rows in
 -- key order before it updates them.
 with late as materialized (
   select p.envelope_id, p.index
@@ -10,4 +10,4 @@ update analytics.parked as p
 set in_ledger = true
 from late
 where p.envelope_id = late.envelope_id and p.index = late.index
-returning p.kind
+returning p.kind, p.first_seen_at

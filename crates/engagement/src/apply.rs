@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use database::{Fault, Pool};
 use deadpool_postgres::Object;
-use events::Action;
+use events::{Action, EngagementEvent, EnvelopeId};
+use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::rows::{self, Day, Parked};
@@ -163,7 +165,7 @@ impl Engagement {
     ///
     /// # Errors
     /// [`Error::DayBusy`] when somebody else is at it for too long, or what the database said.
-    pub async fn ensure_day(&self, day: jiff::civil::Date) -> Result<bool, Error> {
+    pub async fn ensure_day(&self, day: Date) -> Result<bool, Error> {
         let client = self.pool.get().await?;
         let ledger = ask_for_day(&client, LEDGER, day).await?;
         Ok(ask_for_day(&client, VIEWS, day).await? && ledger)
@@ -192,12 +194,18 @@ impl Engagement {
         error: Error,
     ) -> Result<(), Error> {
         let client = self.pool.get().await?;
+        let now = rows::now(&client).await?;
+        let placed = rows::envelopes_ahead(&client, batch.iter().map(|envelope| envelope.id)).await?;
         let mut position = 0;
         let mut known = std::collections::BTreeMap::new();
         for (index, envelope) in batch.iter().enumerate() {
-            let mut days = vec![(LEDGER, envelope.id.day(), None)];
+            let day = match placed.get(&envelope.id.as_uuid()) {
+                Some(day) => *day,
+                None => ledger_day(&client, envelope.id, now).await?,
+            };
+            let mut days = vec![(LEDGER, day, None)];
             for event in &envelope.events {
-                if let Some(day) = event.as_ref().ok().and_then(|event| self.view_day(event)) {
+                if let Some(day) = event.as_ref().ok().and_then(|event| self.view_day(event, now)) {
                     days.push((VIEWS, day, Some(position)));
                 }
                 position += 1;
@@ -228,10 +236,10 @@ impl Engagement {
     }
 
     /// The day of the partition that a view goes to, if it goes to one.
-    fn view_day(&self, event: &events::EngagementEvent) -> Option<jiff::civil::Date> {
+    fn view_day(&self, event: &EngagementEvent, now: Timestamp) -> Option<Date> {
         let counts_once =
             self.view_window_s > 0 && !event.imported && matches!(event.action, Action::Viewed(_));
-        let start = window::start(event.time, self.view_window_s.max(1));
+        let start = window::start(window::clamped(event.time, now), self.view_window_s.max(1));
         counts_once.then(|| start.to_zoned(TimeZone::UTC).date())
     }
 
@@ -303,7 +311,7 @@ impl Engagement {
 pub(crate) const LEDGER: &str = "envelope_ledger";
 const VIEWS: &str = "blog_view";
 
-pub(crate) async fn ask_for_day(client: &Object, table: &str, day: jiff::civil::Date) -> Result<bool, Error> {
+pub(crate) async fn ask_for_day(client: &Object, table: &str, day: Date) -> Result<bool, Error> {
     for _ in 0..DAY_TRIES_MAX {
         match rows::create_day(client, table, day).await {
             Ok(Day::There) => return Ok(true),
@@ -318,6 +326,23 @@ pub(crate) async fn ask_for_day(client: &Object, table: &str, day: jiff::civil::
         tokio::time::sleep(Duration::from_millis(DAY_PAUSE_MS)).await;
     }
     Err(Error::DayBusy)
+}
+
+/// Can the ledger hold this envelope? Makes its day if it is missing.
+pub(crate) async fn ledger_day_is_there(client: &Object, id: EnvelopeId) -> Result<bool, Error> {
+    let placed = rows::envelopes_ahead(client, std::iter::once(id)).await?;
+    let day = match placed.get(&id.as_uuid()) {
+        Some(day) => *day,
+        None => ledger_day(client, id, rows::now(client).await?).await?,
+    };
+    ask_for_day(client, LEDGER, day).await
+}
+
+/// The day under which the ledger holds an envelope that has not been placed yet: that of its id, unless that is too far
+/// ahead to have a partition.
+async fn ledger_day(client: &Object, id: EnvelopeId, now: Timestamp) -> Result<Date, Error> {
+    let placed = if id.made_at() > now { rows::place_ahead(client, id).await? } else { None };
+    Ok(placed.unwrap_or(id.day()))
 }
 
 /// A range in two, the first half last; one of a single event as it is.

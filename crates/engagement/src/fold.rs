@@ -52,14 +52,16 @@ pub(crate) struct Deltas {
 /// Events on their way to an outcome.
 pub(crate) struct Fold<'batch> {
     view_window_s: u32,
+    /// The database's clock when the transaction began.
+    now: Timestamp,
     events: Vec<&'batch EngagementEvent>,
     outcomes: Vec<Option<Outcome>>,
 }
 
 impl<'batch> Fold<'batch> {
-    pub(crate) fn new(view_window_s: u32, events: Vec<&'batch EngagementEvent>) -> Self {
+    pub(crate) fn new(view_window_s: u32, now: Timestamp, events: Vec<&'batch EngagementEvent>) -> Self {
         let outcomes = vec![None; events.len()];
-        Self { view_window_s, events, outcomes }
+        Self { view_window_s, now, events, outcomes }
     }
 
     /// Events of blogs that are not live are discarded.
@@ -84,7 +86,7 @@ impl<'batch> Fold<'batch> {
     pub(crate) fn keys(&self) -> BTreeMap<Uuid, Option<Timestamp>> {
         let remembered = |event: &EngagementEvent| {
             let hours = jiff::SignedDuration::from_hours(KEY_REMEMBERED_HOURS);
-            (!event.imported).then(|| event.time.saturating_add(hours).unwrap_or(Timestamp::MAX))
+            (!event.imported).then(|| self.time(event).saturating_add(hours).unwrap_or(Timestamp::MAX))
         };
         self.undecided().filter_map(|(_, event)| Some((event.key?, remembered(event)))).collect()
     }
@@ -132,7 +134,7 @@ impl<'batch> Fold<'batch> {
         self.like_chains()
             .into_iter()
             .filter_map(|(key, chain)| Some((key, *chain.last()?)))
-            .map(newest)
+            .map(|(key, (_, event))| self.newest(key, event))
             .collect()
     }
 
@@ -159,7 +161,7 @@ impl<'batch> Fold<'batch> {
     pub(crate) fn finish(self) -> (Deltas, Vec<Outcome>) {
         let mut deltas = Deltas::default();
         for (_, event) in self.undecided() {
-            deltas.add(event);
+            deltas.add(event, self.time(event));
         }
         let outcomes = self.outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Counted)).collect();
         (deltas, outcomes)
@@ -181,10 +183,25 @@ impl<'batch> Fold<'batch> {
     fn view(&self, event: &EngagementEvent) -> Option<View> {
         match event.action {
             Action::Viewed(visitor) if self.view_window_s > 0 => {
-                Some((window::start(event.time, self.view_window_s), event.blog_id, visitor.to_i64()))
+                Some((window::start(self.time(event), self.view_window_s), event.blog_id, visitor.to_i64()))
             }
             _ => None,
         }
+    }
+
+    /// When the event counts.
+    fn time(&self, event: &EngagementEvent) -> Timestamp {
+        window::clamped(event.time, self.now)
+    }
+
+    /// The version of a like: when it was accepted, then its id.
+    fn version(&self, event: &EngagementEvent) -> (i64, Uuid) {
+        (self.time(event).as_microsecond(), event.id)
+    }
+
+    fn newest(&self, (blog_id, account_id): (i64, i64), event: &EngagementEvent) -> Like {
+        let (version_us, version_id) = self.version(event);
+        Like { blog_id, account_id, liked: is_like(event), version_us, version_id }
     }
 
     /// Undecided likes and unlikes by blog and account, each chain in the order of versions.
@@ -196,15 +213,15 @@ impl<'batch> Fold<'batch> {
             }
         }
         for chain in chains.values_mut() {
-            chain.sort_by_key(|(_, event)| version(event));
+            chain.sort_by_key(|(_, event)| self.version(event));
         }
         chains
     }
 }
 
 impl Deltas {
-    fn add(&mut self, event: &EngagementEvent) {
-        let hour = self.hours.entry((event.blog_id, window::hour(event.time))).or_default();
+    fn add(&mut self, event: &EngagementEvent, time: Timestamp) {
+        let hour = self.hours.entry((event.blog_id, window::hour(time))).or_default();
         let (views, likes, shares) = self.counters.entry(event.blog_id).or_default();
         match event.action.kind() {
             EngagementKind::View => (hour.views, *views) = (hour.views + 1, *views + 1),
@@ -226,18 +243,8 @@ pub(crate) fn account(event: &EngagementEvent) -> Option<i64> {
     }
 }
 
-/// The version of a like: when it was accepted, then its id.
-fn version(event: &EngagementEvent) -> (i64, Uuid) {
-    (event.time.as_microsecond(), event.id)
-}
-
 fn is_like(event: &EngagementEvent) -> bool {
     matches!(event.action, Action::Liked { .. })
-}
-
-fn newest(((blog_id, account_id), (_, event)): ((i64, i64), (usize, &EngagementEvent))) -> Like {
-    let (version_us, version_id) = version(event);
-    Like { blog_id, account_id, liked: is_like(event), version_us, version_id }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use events::{EngagementEvent, EngagementKind, EnvelopeId, Malformed, codec};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::apply::{LEDGER, ROUNDS_MAX, ask_for_day, bad};
+use crate::apply::{ROUNDS_MAX, bad, ledger_day_is_there};
 use crate::rows::{self, Waiting};
 use crate::transaction::{Bad, End, Redriving, Selection, UNREADABLE};
 use crate::{Engagement, Error, Incoming, OnBadEvent, Outcome, window};
@@ -104,7 +104,9 @@ impl Engagement {
             Err(reason) => return self.refused_again(row, Bad { reason, sqlstate: None }).await,
         };
         let (id, parked_as) = match self.standing(row).await? {
-            Standing::Accounted(id) => (id, Some((window::hour(id.made_at()), kind(row.kind.as_deref())))),
+            Standing::Accounted(id) => {
+                (id, Some((accounted_at(id, row.first_seen_at), kind(row.kind.as_deref()))))
+            }
             Standing::WillTell(id) => (id, None),
             Standing::CannotTell(_) if in_doubt == InDoubt::Count => (EnvelopeId::now(), None),
             Standing::CannotTell(reason) => return Ok(Some(Redriven::Doubtful { reason })),
@@ -168,7 +170,7 @@ impl Engagement {
             return Ok(Standing::Accounted(id));
         }
         let client = self.pool.get().await?;
-        let is_there = ask_for_day(&client, LEDGER, id.day()).await?;
+        let is_there = ledger_day_is_there(&client, id).await?;
         drop(client);
         if !is_there {
             let reason = format!(
@@ -196,7 +198,8 @@ impl Engagement {
         let mut client = self.pool.get().await?;
         let transaction = client.transaction().await.map_err(database::Error::transaction("beginning"))?;
         let late = rows::late_count(&transaction, id).await?;
-        if late > 0 && rows::ledger_insert(&transaction, &BTreeMap::from([(id, late)])).await?.is_empty() {
+        if late > 0 && rows::ledger_insert(&transaction, &BTreeMap::from([(id, late)])).await?.ids.is_empty()
+        {
             return Ok(false);
         }
         let adopted = rows::adopt(&transaction, id).await?;
@@ -205,8 +208,8 @@ impl Engagement {
             return Ok(true);
         }
         let mut outcomes = BTreeMap::new();
-        for of in &adopted {
-            let account = (window::hour(id.made_at()), kind(of.as_deref()), Outcome::Parked);
+        for (of, parked_at) in &adopted {
+            let account = (accounted_at(id, *parked_at), kind(of.as_deref()), Outcome::Parked);
             *outcomes.entry(account).or_default() += 1;
         }
         rows::outcomes_add(&transaction, &outcomes).await?;
@@ -247,6 +250,11 @@ impl Waiting {
         let event = codec::decode_one(text).map_err(|malformed| malformed.reason)?;
         Ok(vec![Ok(event)])
     }
+}
+
+/// The hour in which an event is accounted for as parked: that of its envelope, by a clock that did not run ahead.
+fn accounted_at(id: EnvelopeId, parked_at: Timestamp) -> Timestamp {
+    window::hour(window::clamped(id.made_at(), parked_at))
 }
 
 /// The kind under which a parked row is accounted for.

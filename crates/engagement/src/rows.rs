@@ -34,6 +34,9 @@ const BLOG_COUNTER_TOTALS: Statement = statement!("blog_counter_totals.sql");
 const INTAKE_ADD: Statement = statement!("intake_add.sql");
 const OUTCOME_ADD: Statement = statement!("outcome_add.sql");
 const CREATE_DAY: Statement = statement!("create_day.sql");
+const ENVELOPES_AHEAD: Statement = statement!("envelopes_ahead.sql");
+const PLACE_AHEAD: Statement = statement!("place_ahead.sql");
+const NOW: Statement = statement!("now.sql");
 
 /// Prepares on this connection what is not prepared yet; costs nothing afterwards.
 pub(crate) async fn prepare(client: &Object) -> Result<(), Error> {
@@ -62,16 +65,25 @@ async fn prepare_all(client: &Object, statements: &[Statement]) -> Result<(), Er
     Ok(())
 }
 
+/// Envelopes that are new to the ledger.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) ids: HashSet<Uuid>,
+    /// The time of the transaction by the database's clock; unknown when no envelope is new.
+    pub(crate) now: Option<Timestamp>,
+}
+
 /// Inserts envelopes and returns those that are new.
 pub(crate) async fn ledger_insert(
     transaction: &Transaction<'_>,
     envelopes: &BTreeMap<EnvelopeId, i32>,
-) -> Result<HashSet<Uuid>, Error> {
+) -> Result<Fresh, Error> {
     let days: Vec<_> = envelopes.keys().map(|id| id.day()).collect();
     let ids: Vec<_> = envelopes.keys().map(|id| id.as_uuid()).collect();
     let counts: Vec<_> = envelopes.values().copied().collect();
     let rows = LEDGER_INSERT.query(transaction, &[&days, &ids, &counts]).await?;
-    Ok(rows.iter().map(|row| row.get("id")).collect())
+    let ids = rows.iter().map(|row| row.get("id")).collect();
+    Ok(Fresh { ids, now: rows.first().map(|row| row.get("now")) })
 }
 
 /// Which of the blogs are live.
@@ -268,4 +280,25 @@ pub(crate) async fn create_day(client: &Object, table: &str, day: jiff::civil::D
         "outside" => Day::Outside,
         _ => Day::Busy,
     })
+}
+
+/// The database's clock.
+pub(crate) async fn now(client: &Object) -> Result<Timestamp, Error> {
+    Ok(NOW.query_one(client, &[]).await?.get("now"))
+}
+
+/// The days under which the ledger holds those of these envelopes whose ids come from far ahead.
+pub(crate) async fn envelopes_ahead(
+    client: &Object,
+    envelopes: impl Iterator<Item = EnvelopeId>,
+) -> Result<BTreeMap<Uuid, jiff::civil::Date>, Error> {
+    let ids: Vec<Uuid> = envelopes.map(EnvelopeId::as_uuid).collect();
+    let rows = ENVELOPES_AHEAD.query(client, &[&ids]).await?;
+    Ok(rows.iter().map(|row| (row.get("id"), row.get("day"))).collect())
+}
+
+/// Decides under which day the ledger holds an envelope from far ahead, in a transaction of its own. None if its id is
+/// not from far ahead.
+pub(crate) async fn place_ahead(client: &Object, id: EnvelopeId) -> Result<Option<jiff::civil::Date>, Error> {
+    Ok(PLACE_AHEAD.query_one(client, &[&id.as_uuid()]).await?.get("day"))
 }

@@ -102,8 +102,11 @@ impl<'batch> Attempt<'batch> {
         );
         let (fresh, live, active) = (fresh?, live?, active?);
 
+        let rows::Fresh { ids: fresh, now } = fresh;
+        // Nothing is counted where no envelope is new.
+        let now = now.unwrap_or(Timestamp::MAX);
         let (places, events) = self.fresh_events(fresh.clone());
-        let mut fold = Fold::new(self.view_window_s, events);
+        let mut fold = Fold::new(self.view_window_s, now, events);
         fold.only_live(&live);
         fold.only_active(&active);
         let keys = fold.keys();
@@ -127,7 +130,7 @@ impl<'batch> Attempt<'batch> {
             }
         }
         fail::fail_point!("worker-mid-batch");
-        let totals = self.write_deltas(transaction, &deltas, &outcomes, &blogs).await?;
+        let totals = self.write_deltas(transaction, now, &deltas, &outcomes, &blogs).await?;
         Ok(Applied { outcomes, totals })
     }
 
@@ -135,11 +138,12 @@ impl<'batch> Attempt<'batch> {
     async fn write_deltas(
         &self,
         transaction: &Transaction<'_>,
+        now: Timestamp,
         deltas: &Deltas,
         outcomes: &[Vec<Outcome>],
         blogs: &BTreeSet<i64>,
     ) -> Result<BTreeMap<i64, crate::Totals>, Error> {
-        let (parked, accounts) = (self.parked(outcomes), self.accounts(outcomes));
+        let (parked, accounts) = (self.parked(outcomes, now), self.accounts(outcomes, now));
         let nothing = BTreeSet::new();
         let asked = if self.on_bad == OnBadEvent::Refuse { blogs } else { &nothing };
         let (taken_in, some_good) = self.taken_in(outcomes);
@@ -172,12 +176,12 @@ impl<'batch> Attempt<'batch> {
         &self,
         transaction: &Transaction<'_>,
         envelopes: &BTreeMap<events::EnvelopeId, i32>,
-    ) -> Result<HashSet<Uuid>, database::Error> {
+    ) -> Result<rows::Fresh, database::Error> {
         if self.redriving.is_none_or(|row| row.parked_as.is_none()) {
             return rows::ledger_insert(transaction, envelopes).await;
         }
-        rows::take_transaction_id(transaction).await?;
-        Ok(envelopes.keys().map(|id| id.as_uuid()).collect())
+        let now = rows::take_transaction_id(transaction).await?;
+        Ok(rows::Fresh { ids: envelopes.keys().map(|id| id.as_uuid()).collect(), now: Some(now) })
     }
 
     /// The envelopes for the ledger, each id once, with the number of events it accounts for.
@@ -258,7 +262,7 @@ impl<'batch> Attempt<'batch> {
     }
 
     /// The rows of `parked`: what was set aside of new envelopes.
-    fn parked(&self, outcomes: &[Vec<Outcome>]) -> Vec<Parked<'batch>> {
+    fn parked(&self, outcomes: &[Vec<Outcome>], now: Timestamp) -> Vec<Parked<'batch>> {
         let is_parked = |envelope: usize, index: usize| {
             outcomes.get(envelope).and_then(|of| of.get(index)) == Some(&Outcome::Parked)
         };
@@ -271,7 +275,9 @@ impl<'batch> Attempt<'batch> {
                 let bad = self.selection.bad.get(&position);
                 let (kind, body, unreadable) = match event {
                     Ok(event) => {
-                        (Some(event.action.kind().name()), events::codec::encode_engagement(event), None)
+                        let time = window::clamped(event.time, now);
+                        let event = EngagementEvent { time, ..event.clone() };
+                        (Some(event.action.kind().name()), events::codec::encode_engagement(&event), None)
                     }
                     Err(malformed) => (None, malformed.body.clone().into_bytes(), Some(&malformed.reason)),
                 };
@@ -306,7 +312,11 @@ impl<'batch> Attempt<'batch> {
     }
 
     /// Outcomes by the hour of the envelope, for everything that the ledger accounts for.
-    fn accounts(&self, outcomes: &[Vec<Outcome>]) -> BTreeMap<(Timestamp, &'static str, Outcome), i64> {
+    fn accounts(
+        &self,
+        outcomes: &[Vec<Outcome>],
+        now: Timestamp,
+    ) -> BTreeMap<(Timestamp, &'static str, Outcome), i64> {
         let mut accounts = BTreeMap::new();
         for ((_, envelope, index), event) in self.places() {
             let outcome = outcomes.get(envelope).and_then(|of| of.get(index)).copied();
@@ -316,7 +326,8 @@ impl<'batch> Attempt<'batch> {
                 continue;
             }
             let kind = event.as_ref().map_or(UNREADABLE, |event| event.action.kind().name());
-            *accounts.entry((window::hour(incoming.id.made_at()), kind, outcome)).or_default() += 1;
+            let hour = window::hour(window::clamped(incoming.id.made_at(), now));
+            *accounts.entry((hour, kind, outcome)).or_default() += 1;
         }
         if let Some((hour, kind)) = self.redriving.and_then(|row| row.parked_as) {
             *accounts.entry((hour, kind, Outcome::Parked)).or_default() -= 1;

@@ -1,9 +1,17 @@
-//! Times cut to windows and hours, aligned to UTC midnight. A day of the POSIX scale has 86,400 seconds, so cutting
+//! Times clamped to the database's clock, and cut to windows and hours, aligned to UTC midnight. A day of the POSIX scale has 86,400 seconds, so cutting
 //! seconds since 1970 by a divisor of that is cutting each day.
 
+use events::clock::SKEW_MAX;
 use jiff::Timestamp;
 
 const HOUR_S: u32 = 3600;
+
+/// The time at which an event or an envelope counts. One that is stamped further ahead of the database's clock than
+/// processes may be comes from a clock that ran ahead; it counts as of the transaction that applies it.
+pub(crate) fn clamped(time: Timestamp, now: Timestamp) -> Timestamp {
+    let ahead = time.duration_since(now);
+    if ahead.is_positive() && ahead.unsigned_abs() > SKEW_MAX { now } else { time }
+}
 
 /// The start of the window that a time falls into.
 pub(crate) fn start(time: Timestamp, window_s: u32) -> Timestamp {
@@ -34,6 +42,19 @@ mod tests {
                 prop_assert_eq!(start.as_second().rem_euclid(i64::from(window_s)), 0);
             }
         }
+    }
+
+    #[test]
+    fn only_a_time_beyond_the_skew_limit_is_clamped() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let at = |ahead_s| now + jiff::SignedDuration::from_secs(ahead_s);
+        for ahead_s in [-86_400, 0, 5] {
+            assert_eq!(clamped(at(ahead_s), now), at(ahead_s));
+        }
+        for ahead_s in [6, 3600, 70 * 86_400] {
+            assert_eq!(clamped(at(ahead_s), now), now);
+        }
+        assert_eq!(clamped(Timestamp::MAX, Timestamp::MIN), Timestamp::MIN);
     }
 
     #[test]

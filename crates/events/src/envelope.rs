@@ -1,9 +1,13 @@
 //! One AMQP message: its id and its events, still encoded.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use uuid::{Uuid, Version};
+
+use crate::Clock;
 
 /// The id of an envelope: a `UUIDv7`, so that the id itself says on which UTC day the envelope was made. The
 /// ledger is partitioned by that day, never by the clock of whoever applies it: a redelivery after midnight
@@ -17,10 +21,16 @@ pub struct EnvelopeId(Uuid);
 pub struct NotTimeOrdered(pub Uuid);
 
 impl EnvelopeId {
-    /// A new id, of this moment.
+    /// A new id of this moment, by the clock of this machine.
     #[must_use]
     pub fn now() -> Self {
-        Self(Uuid::now_v7())
+        static SYSTEM: LazyLock<Clock> = LazyLock::new(Clock::system);
+        SYSTEM.envelope_id()
+    }
+
+    /// The id that a clock has just made.
+    pub(crate) fn from_clock(id: Uuid) -> Self {
+        Self(id)
     }
 
     /// The id as it stands on the wire and in the ledger.

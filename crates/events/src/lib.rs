@@ -6,12 +6,14 @@
 //! neither the rows of the database nor the bodies of the HTTP API, and each of those converts at its border.
 //! This crate does no IO.
 
+pub mod clock;
 pub mod codec;
 mod engagement;
 mod envelope;
 mod lifecycle;
 pub mod traceparent;
 
+pub use clock::Clock;
 pub use codec::{Malformed, Unreadable};
 pub use engagement::{Action, Channel, EngagementEvent, EngagementKind, UnknownChannel, Visitor};
 pub use envelope::{Envelope, EnvelopeId, NotTimeOrdered};

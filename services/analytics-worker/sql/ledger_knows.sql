@@ -1,2 +1,6 @@
 -- Has this envelope been applied? Locks nothing.
-select exists (select from analytics.envelope_ledger l where l.day = $1::date and l.id = $2::uuid) as known
+select exists (
+  select
+  from analytics.envelope_ledger l
+  where l.day = coalesce((select a.day from analytics.envelope_ahead a where a.id = $2::uuid), $1::date)
+    and l.id = $2::uuid) as known

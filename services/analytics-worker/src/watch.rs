@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use database::Pool;
+use jiff::Timestamp;
 use runtime::health::Health;
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +21,10 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     loop {
-        match database::clock_skew(&pool).await {
+        match database::clock_skew(&pool, Timestamp::now).await {
             Ok(skew) => {
-                metrics.clock_skew_seconds.set(skew.as_secs_f64());
-                health.report("clock", database::in_step(skew, Duration::from_secs(skew_max_s)));
+                metrics.clock_skew_seconds.set(skew.ahead.as_secs_f64());
+                health.report("clock", database::in_step(skew.ahead, Duration::from_secs(skew_max_s)));
                 health.report("database", Ok(()));
             }
             Err(error) => health.report("database", Err(error.to_string())),

@@ -12,7 +12,6 @@
 //! sends again, with the same key if it needs to know that nothing counts twice. The rows and the rules are the
 //! `engagement` crate's on all three paths.
 
-mod accepted_at;
 mod batch;
 mod batched;
 mod caller;
@@ -34,7 +33,7 @@ use ::engagement::Engagement;
 use axum::middleware::from_fn_with_state;
 use broker::Publisher;
 use database::Pool;
-use events::EngagementEvent;
+use events::{Clock, EngagementEvent};
 use prometheus_client::registry::Registry;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -48,12 +47,12 @@ pub(crate) use self::write_path::WritePath;
 pub(crate) use self::caller::Caller;
 pub(crate) use self::single::{MaybeJson, ShareBody, ViewBody, like, share, unlike, view};
 
-use self::accepted_at::AcceptedAt;
 use self::batched::Batched;
 use self::direct::Effect;
 use self::identity::Secrets;
 use self::metrics::Metrics;
 use self::refusal::Refusal;
+use crate::clock_check::ClockCheck;
 use crate::limits;
 use crate::problem::Result;
 use crate::state::AppState;
@@ -75,7 +74,7 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 pub struct EngagementState {
     settings: Settings,
     secrets: Secrets,
-    accepted_at: AcceptedAt,
+    clock: ClockCheck,
     publisher: Publisher,
     direct: Option<Direct>,
     metrics: Metrics,
@@ -107,6 +106,7 @@ impl EngagementState {
         settings: &Settings,
         pool: Pool,
         publisher: Publisher,
+        clock: ClockCheck,
         registry: &mut Registry,
         tasks: &TaskTracker,
     ) -> anyhow::Result<Self> {
@@ -115,7 +115,8 @@ impl EngagementState {
         let direct = if settings.direct_path {
             let rules = ::engagement::Settings { view_window_s: settings.view_window_s };
             let engagement = Arc::new(Engagement::new(pool, &rules)?);
-            let batched = Batched::start(settings, Arc::clone(&engagement), metrics.clone(), tasks);
+            let stamps = clock.clock().clone();
+            let batched = Batched::start(settings, Arc::clone(&engagement), stamps, metrics.clone(), tasks);
             Some(Direct { engagement, batched })
         } else {
             None
@@ -123,7 +124,7 @@ impl EngagementState {
         Ok(Self {
             settings: settings.clone(),
             secrets: Secrets::new(&settings.visitor_secret),
-            accepted_at: AcceptedAt::default(),
+            clock,
             publisher,
             direct,
             metrics,
@@ -140,6 +141,11 @@ impl EngagementState {
             },
             None => self.publisher.ended().await,
         }
+    }
+
+    /// The clock that stamps events and envelopes.
+    fn clock(&self) -> &Clock {
+        self.clock.clock()
     }
 
     /// The deadline of a request that has just been read. What it took to know its caller is part of its time.
@@ -175,6 +181,9 @@ impl EngagementState {
         events: Vec<EngagementEvent>,
         deadline: Instant,
     ) -> std::result::Result<Accepted, Refusal> {
+        if self.clock.is_refusing() {
+            return Err(Refusal::ClockSkew);
+        }
         let path = caller.path;
         let effects = match (path, &self.direct) {
             (WritePath::Message, _) => {
@@ -184,7 +193,8 @@ impl EngagementState {
             }
             (WritePath::Direct, Some(direct)) => {
                 // In a box: what a transaction needs is not to be carried along by requests that make none.
-                let applied = Box::pin(direct::apply(&direct.engagement, path, events, &self.metrics));
+                let applied =
+                    Box::pin(direct::apply(&direct.engagement, self.clock(), path, events, &self.metrics));
                 timeout_at(deadline, applied).await.map_err(|_| Refusal::TimedOut)??
             }
             (WritePath::DirectBatched, Some(direct)) => direct.batched.apply(events, deadline).await?,

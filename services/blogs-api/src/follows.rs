@@ -10,12 +10,10 @@ use axum::http::StatusCode;
 use database::{Statement, statement};
 use deadpool_postgres::Transaction;
 use events::{FollowEvent, FollowEventKind};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use crate::accounts::Account;
 use crate::acting::{begin, commit};
@@ -198,7 +196,8 @@ async fn tell(
     kind: FollowEventKind,
 ) -> Result<()> {
     let follower_id = signed.account_id;
-    let event = FollowEvent { id: Uuid::now_v7(), followee_id, follower_id, time: Timestamp::now(), kind };
+    let clock = state.clock.clock();
+    let event = FollowEvent { id: clock.id(), followee_id, follower_id, time: clock.now(), kind };
     Ok(state.outbox.put_follow(transaction, &event).await?)
 }
 

@@ -9,6 +9,7 @@ mod accounts;
 mod acting;
 mod auth;
 mod blogs;
+mod clock_check;
 mod engagement;
 mod follows;
 mod frame;

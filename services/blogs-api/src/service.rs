@@ -12,6 +12,7 @@ use anyhow::Context;
 use axum::Router;
 use broker::Publisher;
 use database::Pool;
+use events::Clock;
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
 use runtime::shutdown::together;
@@ -25,6 +26,7 @@ use web::server;
 
 use crate::auth::{Epochs, Passwords, Tokens};
 use crate::client_address::TrustedProxies;
+use crate::clock_check::ClockCheck;
 use crate::engagement::{EngagementState, Spill};
 use crate::frame;
 use crate::limits::Limits;
@@ -62,6 +64,14 @@ impl Service {
     /// # Errors
     /// A sentence that says what to change.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        Self::start_with_clock(settings, Clock::system()).await
+    }
+
+    /// [`Service::start`] with a clock other than this machine's.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub async fn start_with_clock(settings: Settings, clock: Clock) -> anyhow::Result<Self> {
         settings.validate()?;
         let listener = TcpListener::bind(settings.http.address)
             .await
@@ -78,7 +88,10 @@ impl Service {
         let outbox = Outbox::new(settings.engagement.spill.outbox_envelopes_max);
         let (hand_over, overdue) = settings.engagement.spill.open()?;
         let (broker, ends) = (&settings.broker, ending.clone());
-        let publisher = Publisher::start_handing_over(broker, NAME, hand_over, &mut registry, &tasks, ends)?;
+        let clock = ClockCheck::register(clock, settings.engagement.refuse_on_clock_skew, &mut registry);
+        let stamps = clock.clock().clone();
+        let publisher =
+            Publisher::start_handing_over(broker, NAME, hand_over, stamps, &mut registry, &tasks, ends)?;
         let spill = Spill::new(&settings.engagement, pool.clone(), outbox.clone(), overdue, &mut registry);
         let spill = tasks.spawn(spill.run());
         let relay =
@@ -89,6 +102,7 @@ impl Service {
             &settings.engagement,
             pool.clone(),
             publisher.clone(),
+            clock.clone(),
             &mut registry,
             &tasks,
         )?;
@@ -104,6 +118,7 @@ impl Service {
             engagement,
             live_blogs,
             outbox,
+            clock,
             tasks: tasks.clone(),
         });
         let health = Health::new(readiness::RULE);
@@ -138,8 +153,8 @@ impl Service {
         background.spawn(relay.run(stop.clone()));
         background.spawn(state.limits.clone().sweep(stop.clone()));
         background.spawn(idempotency::forget_old(state.pool.clone(), stop.clone()));
-        let (pool, outbox) = (state.pool.clone(), state.outbox.clone());
-        background.spawn(readiness::watch(health, pool, outbox, publisher.state(), stop.clone()));
+        let (pool, outbox, clock) = (state.pool.clone(), state.outbox.clone(), state.clock.clone());
+        background.spawn(readiness::watch(health, pool, outbox, clock, publisher.state(), stop.clone()));
         background.spawn(any_lost(state.clone(), spill, stop.clone()));
         tracing::info!(%address, "listening");
         let serve = async {

@@ -7,6 +7,7 @@ use axum::extract::FromRef;
 
 use crate::auth::{Passwords, Tokens};
 use crate::client_address::TrustedProxies;
+use crate::clock_check::ClockCheck;
 use crate::engagement::EngagementState;
 use crate::limits::Limits;
 use crate::live_blogs::LiveBlogs;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub live_blogs: LiveBlogs,
     /// Events of blogs, in the transaction that makes them true.
     pub outbox: Outbox,
+    /// The clock that stamps events, and how it compares with the database's.
+    pub clock: ClockCheck,
     /// Work that goes on behind an answer; the end of the service waits for it.
     pub tasks: TaskTracker,
 }

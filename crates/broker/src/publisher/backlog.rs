@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use events::traceparent::is_sampled;
-use events::{ENGAGEMENT, Envelope, EnvelopeId};
+use events::{Clock, ENGAGEMENT, Envelope};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +71,7 @@ pub(super) struct Backlog {
     queue: mpsc::Receiver<Item>,
     shutdown: CancellationToken,
     lender: Option<Lender>,
+    clock: Clock,
     unresolved: VecDeque<Outgoing>,
     /// Taken out of the queue, but not yet part of an envelope.
     head: Option<Item>,
@@ -86,12 +87,14 @@ impl Backlog {
     pub(super) fn new(
         queue: mpsc::Receiver<Item>,
         lender: Option<Lender>,
+        clock: Clock,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             queue,
             shutdown,
             lender,
+            clock,
             unresolved: VecDeque::new(),
             head: None,
             shut_since: Some(Instant::now()),
@@ -107,7 +110,7 @@ impl Backlog {
                 return Some(outgoing);
             }
         }
-        fill(&mut self.queue, &mut self.head)
+        fill(&mut self.queue, &mut self.head, &self.clock)
     }
 
     /// Puts back what an epoch left unresolved; in its order, and before everything else.
@@ -141,7 +144,7 @@ impl Backlog {
             }
         }
         while lender.has_room()
-            && let Some(mut outgoing) = fill(&mut self.queue, &mut self.head)
+            && let Some(mut outgoing) = fill(&mut self.queue, &mut self.head, &self.clock)
         {
             lender.lend(&mut outgoing);
             self.unresolved.push_back(outgoing);
@@ -159,7 +162,7 @@ impl Backlog {
     pub(super) async fn changed(&mut self, in_flight_overdue_at: Option<Instant>) {
         // A ready envelope waits for nothing here, and must not hide what is behind it.
         if let Some(ready) = self.head.take_if(|head| matches!(head.load, Load::Envelope(_))) {
-            self.unresolved.push_back(assemble(vec![ready]));
+            self.unresolved.push_back(assemble(vec![ready], &self.clock));
         }
         let overdue_at = self.overdue_at().into_iter().chain(in_flight_overdue_at).min();
         let room = self.head.is_none() && !self.ended;
@@ -222,7 +225,7 @@ async fn idle_after(lender: Option<&Lender>, moment: Option<Instant>) {
 }
 
 /// Makes an envelope of the items that wait, if there are any.
-fn fill(queue: &mut mpsc::Receiver<Item>, head: &mut Option<Item>) -> Option<Outgoing> {
+fn fill(queue: &mut mpsc::Receiver<Item>, head: &mut Option<Item>, clock: &Clock) -> Option<Outgoing> {
     let mut waited_for = || loop {
         let item = queue.try_recv().ok()?;
         if item.is_waited_for() {
@@ -232,11 +235,11 @@ fn fill(queue: &mut mpsc::Receiver<Item>, head: &mut Option<Item>) -> Option<Out
     let first = head.take().filter(Item::is_waited_for).or_else(&mut waited_for)?;
     let (items, left) = gather(first, waited_for, Item::size);
     *head = left;
-    Some(assemble(items))
+    Some(assemble(items, clock))
 }
 
 /// Makes the envelope: its bytes are copied once, into a body of the right size.
-fn assemble(items: Vec<Item>) -> Outgoing {
+fn assemble(items: Vec<Item>, clock: &Clock) -> Outgoing {
     let overdue_at = items.iter().filter_map(|item| item.overdue_at).min();
     let mut waiters = Vec::with_capacity(items.len());
     let mut parts = Vec::with_capacity(items.len());
@@ -264,7 +267,7 @@ fn assemble(items: Vec<Item>) -> Outgoing {
     let traceparent =
         first.filter(|text| is_sampled(text)).or_else(|| contexts.find(|text| is_sampled(text)));
     let traceparent = traceparent.or(first).map(str::to_owned);
-    let envelope = Envelope { id: EnvelopeId::now(), routing_key: ENGAGEMENT, events, body, traceparent };
+    let envelope = Envelope { id: clock.envelope_id(), routing_key: ENGAGEMENT, events, body, traceparent };
     outgoing(envelope, waiters, overdue_at)
 }
 

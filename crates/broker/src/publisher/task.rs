@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::State;
-use super::backlog::{Backlog, Item};
+use super::backlog::Backlog;
 use super::epoch::{End, Epoch};
 use super::metrics::Metrics;
-use super::overdue::{HandOver, Lender};
 use crate::Settings;
 
 pub(super) struct Task {
@@ -26,14 +24,10 @@ impl Task {
     pub(super) fn new(
         settings: Settings,
         app_id: &'static str,
-        queue: mpsc::Receiver<Item>,
-        hand_over: Option<HandOver>,
+        backlog: Backlog,
         metrics: Metrics,
-        shutdown: CancellationToken,
     ) -> (Self, watch::Receiver<State>) {
         let (state, watched) = watch::channel(State::Disconnected("not connected yet".to_owned()));
-        let lender = hand_over.map(|hand_over| Lender::new(hand_over, metrics.handed_over.clone()));
-        let backlog = Backlog::new(queue, lender, shutdown);
         (Self { settings, app_id, backlog, metrics, state }, watched)
     }
 

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use broker::{Consumer, Delivery, EncodedEvents, HandOver, Overdue, Publisher, Queue, Settings, State};
+use events::Clock;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
@@ -96,9 +97,10 @@ impl Publishing {
         let (mut registry, tasks, shutdown) =
             (Registry::default(), TaskTracker::new(), CancellationToken::new());
         let (to, overdue) = mpsc::channel(room);
-        let (hand_over, ends) = (HandOver { to, away_after }, shutdown.clone());
+        let (hand_over, ends, clock) = (HandOver { to, away_after }, shutdown.clone(), Clock::system());
         let publisher =
-            Publisher::start_handing_over(settings, "test", hand_over, &mut registry, &tasks, ends).unwrap();
+            Publisher::start_handing_over(settings, "test", hand_over, clock, &mut registry, &tasks, ends)
+                .unwrap();
         (Self { publisher, shutdown, tasks, registry }, overdue)
     }
 

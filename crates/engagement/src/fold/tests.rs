@@ -27,7 +27,7 @@ const ACTIVE: [i64; 2] = [0, 1];
 
 impl Tables {
     fn apply(&mut self, batch: &[EngagementEvent]) -> Vec<Outcome> {
-        let mut fold = Fold::new(1800, batch.iter().collect());
+        let mut fold = Fold::new(1800, Timestamp::MAX, batch.iter().collect());
         fold.only_live(&LIVE.into());
         fold.only_active(&ACTIVE.into());
         let free = fold.keys().into_keys().filter(|key| self.keys.insert(*key)).collect();
@@ -165,7 +165,7 @@ fn without_a_window_every_view_counts_and_leaves_no_row() {
         imported: false,
     };
     let events = [event(1), event(2)];
-    let mut fold = Fold::new(0, events.iter().collect());
+    let mut fold = Fold::new(0, Timestamp::MAX, events.iter().collect());
     fold.only_live(&LIVE.into());
     assert_eq!(fold.views(), Default::default());
     fold.only_views(HashSet::new(), HashSet::new());

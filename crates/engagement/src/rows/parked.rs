@@ -3,6 +3,7 @@
 use database::{Error, Statement, statement};
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use events::EnvelopeId;
+use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -57,6 +58,7 @@ pub(crate) struct Waiting {
     pub(crate) envelope_id: Uuid,
     pub(crate) index: i32,
     pub(crate) kind: Option<String>,
+    pub(crate) first_seen_at: Timestamp,
     pub(crate) body: Vec<u8>,
     pub(crate) traceparent: Option<String>,
     pub(crate) in_ledger: bool,
@@ -73,6 +75,7 @@ pub(crate) async fn waiting(
         envelope_id,
         index,
         kind: row.get("kind"),
+        first_seen_at: row.get("first_seen_at"),
         body: row.get("body"),
         traceparent: row.get("traceparent"),
         in_ledger: row.get("in_ledger"),
@@ -84,10 +87,9 @@ pub(crate) async fn prepare_redrive(client: &Object) -> Result<(), Error> {
     prepare_all(client, &[TRANSACTION_ID, PARKED_REDRIVEN]).await
 }
 
-/// Gives the transaction its id.
-pub(crate) async fn take_transaction_id(transaction: &Transaction<'_>) -> Result<(), Error> {
-    TRANSACTION_ID.query_one(transaction, &[]).await?;
-    Ok(())
+/// Gives the transaction its id, and returns its time by the database's clock.
+pub(crate) async fn take_transaction_id(transaction: &Transaction<'_>) -> Result<Timestamp, Error> {
+    Ok(TRANSACTION_ID.query_one(transaction, &[]).await?.get("now"))
 }
 
 /// Marks the row that is redriven, if one is. False when it no longer waits as it was read.
@@ -116,13 +118,14 @@ pub(crate) async fn late_count(transaction: &Transaction<'_>, id: EnvelopeId) ->
     Ok(PARKED_LATE_COUNT.query_one(transaction, &[&id.as_uuid()]).await?.get("late"))
 }
 
-/// Says of the late events of an envelope that the ledger holds them now, and returns their kinds.
+/// Says of the late events of an envelope that the ledger holds them now. Returns the kind of each, and when it was
+/// parked.
 pub(crate) async fn adopt(
     transaction: &Transaction<'_>,
     id: EnvelopeId,
-) -> Result<Vec<Option<String>>, Error> {
+) -> Result<Vec<(Option<String>, Timestamp)>, Error> {
     let rows = PARKED_ADOPT.query(transaction, &[&id.as_uuid()]).await?;
-    Ok(rows.iter().map(|row| row.get("kind")).collect())
+    Ok(rows.iter().map(|row| (row.get("kind"), row.get("first_seen_at"))).collect())
 }
 
 /// A text column holds everything but NUL, and a reason may quote what was sent.

@@ -7,8 +7,6 @@ use axum::response::{IntoResponse, Response};
 use database::Error;
 use deadpool_postgres::{GenericClient, Transaction};
 use events::{BlogEvent, BlogEventKind};
-use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::draft::{BlogChange, NewBlog};
 use super::etag::{self, Condition};
@@ -273,7 +271,8 @@ async fn put_event(
     author_id: i64,
     kind: BlogEventKind,
 ) -> Result<()> {
-    let event = BlogEvent { id: Uuid::now_v7(), blog_id, author_id, time: Timestamp::now(), kind };
+    let clock = state.clock.clock();
+    let event = BlogEvent { id: clock.id(), blog_id, author_id, time: clock.now(), kind };
     Ok(state.outbox.put_blog(transaction, &event).await?)
 }
 

@@ -7,16 +7,14 @@ use std::fmt;
 use axum::Json as JsonAnswer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use events::{Action, Channel, EngagementEvent, EngagementKind};
+use events::{Action, Channel, Clock, EngagementEvent, EngagementKind};
 use jiff::Timestamp;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::Accepted;
-use super::accepted_at::AcceptedAt;
 use super::caller::{Caller, check_key, check_visitor};
 use super::direct::Effect;
 use super::identity::{ClientKey, Identity, Secrets};
@@ -113,8 +111,7 @@ pub(super) async fn engage(
     let others = u32::try_from(elements.len().saturating_sub(1)).unwrap_or(u32::MAX);
     state.limits.take(Class::Engagement, caller.client, others)?;
 
-    let reader =
-        Reader { caller: &caller, secrets: &engagement.secrets, accepted_at: &engagement.accepted_at };
+    let reader = Reader { caller: &caller, secrets: &engagement.secrets, clock: engagement.clock() };
     let mut verdicts = Verdicts::default();
     for (index, element) in elements.iter().enumerate() {
         match reader.read(index, element) {
@@ -234,7 +231,7 @@ fn reason(refusal: Refusal) -> String {
 struct Reader<'a> {
     caller: &'a Caller,
     secrets: &'a Secrets,
-    accepted_at: &'a AcceptedAt,
+    clock: &'a Clock,
 }
 
 impl Reader<'_> {
@@ -262,15 +259,15 @@ impl Reader<'_> {
             (None, None) => None,
         };
         let key = key.map(|key| self.secrets.event_key(identity, kind, element.blog_id, key));
-        Ok(EngagementEvent { id: Uuid::now_v7(), blog_id: element.blog_id, time, action, key, imported })
+        Ok(EngagementEvent { id: self.clock.id(), blog_id: element.blog_id, time, action, key, imported })
     }
 
     fn time(&self, occurred_at: Option<Timestamp>) -> std::result::Result<Timestamp, String> {
-        let Some(time) = occurred_at else { return Ok(self.accepted_at.next()) };
+        let Some(time) = occurred_at else { return Ok(self.clock.stamp()) };
         if !self.caller.may_import() {
             return Err("occurred_at: needs a token with the scope import".to_owned());
         }
-        if time > Timestamp::now() {
+        if time > self.clock.now() {
             return Err("occurred_at: must not be in the future".to_owned());
         }
         if time < Timestamp::UNIX_EPOCH {

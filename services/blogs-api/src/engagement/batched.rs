@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::engagement::Engagement;
-use events::{ENVELOPE_EVENTS_MAX, EngagementEvent};
+use events::{Clock, ENVELOPE_EVENTS_MAX, EngagementEvent};
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -32,13 +32,14 @@ impl Batched {
     pub(super) fn start(
         settings: &Settings,
         engagement: Arc<Engagement>,
+        clock: Clock,
         metrics: Metrics,
         tasks: &TaskTracker,
     ) -> Self {
         let time_max = Duration::from_millis(settings.accept_timeout_ms);
         let settings = &settings.direct_batched;
         let (sender, waiting) = mpsc::channel(settings.waiting_max);
-        let transaction = Transaction { engagement, metrics, time_max };
+        let transaction = Transaction { engagement, clock, metrics, time_max };
         tasks.spawn(run(settings.clone(), transaction, waiting));
         Self { waiting: sender, events_max: settings.events_max }
     }
@@ -93,6 +94,7 @@ struct Waiting {
 #[derive(Debug, Clone)]
 struct Transaction {
     engagement: Arc<Engagement>,
+    clock: Clock,
     metrics: Metrics,
     time_max: Duration,
 }
@@ -153,7 +155,8 @@ impl Transaction {
             return;
         }
         // After so long everybody whom this is for has given up.
-        let applied = direct::apply(&self.engagement, WritePath::DirectBatched, events, &self.metrics);
+        let applied =
+            direct::apply(&self.engagement, &self.clock, WritePath::DirectBatched, events, &self.metrics);
         match timeout(self.time_max, applied).await.unwrap_or(Err(Refusal::TimedOut)) {
             Ok(effects) => {
                 let mut effects = effects.into_iter();

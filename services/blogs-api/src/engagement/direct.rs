@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ::engagement::{Engagement, Error, Incoming, OnBadEvent, Outcome, Totals};
-use events::{ENVELOPE_EVENTS_MAX, EngagementEvent, EngagementKind, EnvelopeId};
+use events::{Clock, ENVELOPE_EVENTS_MAX, EngagementEvent, EngagementKind};
 
 use super::metrics::Metrics;
 use super::refusal::Refusal;
@@ -25,13 +25,14 @@ pub(super) enum Effect {
 /// so that an unknown outcome of the commit can be asked about.
 pub(super) async fn apply(
     engagement: &Engagement,
+    clock: &Clock,
     path: WritePath,
     events: Vec<EngagementEvent>,
     metrics: &Metrics,
 ) -> Result<Vec<Effect>, Refusal> {
     let about: Vec<(EngagementKind, i64)> =
         events.iter().map(|event| (event.action.kind(), event.blog_id)).collect();
-    let applied = engagement.apply(&envelopes(events), OnBadEvent::Refuse).await.map_err(refusal)?;
+    let applied = engagement.apply(&envelopes(events, clock), OnBadEvent::Refuse).await.map_err(refusal)?;
     metrics.committed(path, about.len());
     let outcomes = applied.outcomes.into_iter().flatten();
     let effects: Vec<Effect> = about
@@ -44,12 +45,12 @@ pub(super) async fn apply(
     Ok(effects)
 }
 
-fn envelopes(events: Vec<EngagementEvent>) -> Vec<Incoming> {
+fn envelopes(events: Vec<EngagementEvent>, clock: &Clock) -> Vec<Incoming> {
     let mut envelopes = Vec::with_capacity(events.len().div_ceil(ENVELOPE_EVENTS_MAX));
     let mut events = events.into_iter().map(Ok).peekable();
     while events.peek().is_some() {
         let events = events.by_ref().take(ENVELOPE_EVENTS_MAX).collect();
-        envelopes.push(Incoming { id: EnvelopeId::now(), traceparent: None, events });
+        envelopes.push(Incoming { id: clock.envelope_id(), traceparent: None, events });
     }
     envelopes
 }
@@ -95,7 +96,7 @@ mod tests {
                 key: None,
                 imported: false,
             };
-            let envelopes = envelopes((0..n).map(event).collect());
+            let envelopes = envelopes((0..n).map(event).collect(), &Clock::system());
             assert!(envelopes.iter().all(|envelope| (1..=512).contains(&envelope.events.len())));
             let blogs: Vec<i64> = envelopes
                 .into_iter()

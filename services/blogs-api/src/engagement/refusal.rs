@@ -23,6 +23,8 @@ pub(super) enum Refusal {
     DatabaseBroken,
     /// The database will never take this one.
     BadValue,
+    /// This process's clock is known to be wrong.
+    ClockSkew,
     /// The direct paths are not enabled.
     NotEnabled,
     /// Readers cannot see the blog, or there is none.
@@ -33,7 +35,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Full,
         Self::TimedOut,
         Self::OutcomeUnknown,
@@ -42,6 +44,7 @@ impl Refusal {
         Self::DatabaseAway,
         Self::DatabaseBroken,
         Self::BadValue,
+        Self::ClockSkew,
         Self::NotEnabled,
         Self::NoSuchBlog,
         Self::Invalid,
@@ -58,6 +61,7 @@ impl Refusal {
             Self::DatabaseAway => "database_away",
             Self::DatabaseBroken => "database_broken",
             Self::BadValue => "bad_value",
+            Self::ClockSkew => "clock_skew",
             Self::NotEnabled => "not_enabled",
             Self::NoSuchBlog => "no_such_blog",
             Self::Invalid => "invalid",
@@ -85,6 +89,7 @@ impl Refusal {
                 "the database does not take events; nothing was promised, and it has been logged"
             }
             Self::BadValue => "the database cannot hold a value of this event",
+            Self::ClockSkew => "this process's clock is wrong; nothing was promised, send it again",
             Self::NotEnabled => "X-Write-Path: the direct paths are not enabled here",
             Self::NoSuchBlog => "there is no such blog",
             Self::Invalid => "this is not an event",
@@ -97,7 +102,9 @@ impl From<Refusal> for Problem {
         let sentence = refusal.sentence();
         match refusal {
             Refusal::Full | Refusal::TimedOut | Refusal::Closed => Self::unavailable(sentence, 1),
-            Refusal::DatabaseAway | Refusal::OutcomeUnknown => Self::unavailable(sentence, 5),
+            Refusal::DatabaseAway | Refusal::OutcomeUnknown | Refusal::ClockSkew => {
+                Self::unavailable(sentence, 5)
+            }
             Refusal::DatabaseBroken => Self::unavailable(sentence, 60),
             Refusal::TooLarge => Self::too_large(sentence),
             Refusal::NotEnabled => Self::bad_request(sentence),

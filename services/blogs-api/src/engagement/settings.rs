@@ -33,6 +33,8 @@ pub struct Settings {
     /// What visitors and keys are hashed with. The same for all processes; a new one makes everybody a new
     /// visitor.
     pub visitor_secret: SecretString,
+    /// Does a clock that is known to be wrong refuse engagement, and make the process not ready?
+    pub refuse_on_clock_skew: bool,
     /// Most events of one batch request.
     pub batch_events_max: usize,
     /// Most hours or days of one series.
@@ -91,6 +93,7 @@ pub(super) mod tests {
             accept_timeout_ms: 2000,
             view_window_s: 1800,
             visitor_secret: SecretString::from("0123456789abcdef0123456789abcdef"),
+            refuse_on_clock_skew: true,
             batch_events_max: 1000,
             series_buckets_max: 10_000,
             spill: SpillSettings {

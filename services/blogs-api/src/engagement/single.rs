@@ -113,14 +113,18 @@ pub(crate) async fn view(
         check_visitor(visitor).map_err(|reason| Problem::invalid("visitor", reason))?;
     }
     let identity = caller.identity(body.visitor.as_deref());
-    let time = state.engagement.accepted_at.next();
+    let time = state.engagement.clock().stamp();
     let action = Action::Viewed(state.engagement.secrets.visitor(time, identity));
     accept(&state, &caller, identity, blog_id, time, action).await
 }
 
 /// Likes a blog.
 ///
-/// Whatever order requests arrive in, the newest one decides. Liking what is liked changes nothing.
+/// Of the likes and unlikes of one account and blog, the one accepted last decides, in whatever order they are counted.
+/// The process that answers stamps the time. Requests to different processes are in order when they are further apart
+/// than the processes' clocks, which differ by at most 5 s: beyond that a process answers 503 until its clock is right. A
+/// stamp that is still more than 5 s ahead of the database's clock counts as of the moment at which the event is applied.
+/// Liking what is liked changes nothing.
 #[utoipa::path(
     put,
     path = "/v1/blogs/{id}/like",
@@ -149,7 +153,11 @@ pub(crate) async fn like(
 
 /// Takes a like back.
 ///
-/// Whatever order requests arrive in, the newest one decides. Taking back what was not given changes nothing.
+/// Of the likes and unlikes of one account and blog, the one accepted last decides, in whatever order they are counted.
+/// The process that answers stamps the time. Requests to different processes are in order when they are further apart
+/// than the processes' clocks, which differ by at most 5 s: beyond that a process answers 503 until its clock is right. A
+/// stamp that is still more than 5 s ahead of the database's clock counts as of the moment at which the event is applied.
+/// Taking back what was not given changes nothing.
 #[utoipa::path(
     delete,
     path = "/v1/blogs/{id}/like",
@@ -206,7 +214,7 @@ pub(crate) async fn share(
         .channel
         .parse()
         .map_err(|error: events::UnknownChannel| Problem::invalid("channel", error.to_string()))?;
-    let time = state.engagement.accepted_at.next();
+    let time = state.engagement.clock().stamp();
     accept(&state, &caller, caller.identity(None), blog_id, time, Action::Shared(channel)).await
 }
 
@@ -219,7 +227,7 @@ async fn decide(
     let Some(account_id) = caller.account_id() else {
         return Err(Problem::unauthorized("sign in to like a blog: send `Authorization: Bearer <token>`"));
     };
-    let time = state.engagement.accepted_at.next();
+    let time = state.engagement.clock().stamp();
     accept(state, caller, Identity::Account(account_id), blog_id, time, action(account_id)).await
 }
 
@@ -240,7 +248,7 @@ async fn accept(
     let key = caller.key.as_deref().map(|key| {
         engagement.secrets.event_key(identity, action.kind(), blog_id, ClientKey { key, index: None })
     });
-    let event = EngagementEvent { id: Uuid::now_v7(), blog_id, time, action, key, imported: false };
+    let event = EngagementEvent { id: engagement.clock().id(), blog_id, time, action, key, imported: false };
     let event_id = event.id;
     match engagement.accept(caller, vec![event], deadline).await? {
         Accepted::Published => Ok(Answer::Promised(Promised { event_id })),

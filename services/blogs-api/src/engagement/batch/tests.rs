@@ -4,7 +4,7 @@ use secrecy::SecretString;
 
 fn read_as(caller: &Caller, index: usize, json: &str) -> std::result::Result<EngagementEvent, String> {
     let secrets = Secrets::new(&SecretString::from("secret"));
-    let reader = Reader { caller, secrets: &secrets, accepted_at: &AcceptedAt::default() };
+    let reader = Reader { caller, secrets: &secrets, clock: &Clock::system() };
     reader.read(index, &RawValue::from_string(json.to_owned()).unwrap())
 }
 

@@ -1,0 +1,2 @@
+-- The database's clock. Locks nothing.
+select now() as now
