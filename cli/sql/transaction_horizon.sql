@@ -1,4 +1,2 @@
--- The oldest transaction that is still open, and the next to begin. Locks nothing.
-select pg_catalog.pg_snapshot_xmin(now.snapshot)::text::bigint as oldest,
-       pg_catalog.pg_snapshot_xmax(now.snapshot)::text::bigint as next
-from (select pg_catalog.pg_current_snapshot() as snapshot) as now
+-- The lowest id of a transaction that is still open, in any database of the cluster. Locks nothing.
+select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint as oldest

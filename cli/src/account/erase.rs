@@ -1,6 +1,14 @@
-//! `account erase`, in two steps. First the account is deleted: from that commit on, whoever begins to count its likes
-//! finds it gone. Then everything older is waited for, and what is left is rewritten, so that no transaction which had
-//! seen the account alive can write its id after it has been erased.
+//! `account erase` deletes the account, waits, and then rewrites what is left of it.
+//!
+//! Every transaction that writes the id of an account takes its own transaction id first and looks at the account after
+//! that. So once the deletion has committed, this command takes a transaction id, too: a transaction with a higher id
+//! finds the account deleted, and one with a lower id may have seen it alive and is waited for. The highest id that a
+//! snapshot knows of does not do: `pg_snapshot_xmax` is one past the highest id that has *ended*, and a transaction that
+//! is still open may have a higher one.
+//!
+//! A chunk of a fan-out puts its cursor on the last follower that it has found, whether or not that account is active.
+//! Chunks find an erased account until the deletion of its follows commits. So the command waits a second time, for
+//! the chunks that began before that, and then moves their cursors off the account.
 
 use std::time::Duration;
 
@@ -15,10 +23,12 @@ use crate::terminal::{self, Format, Progress};
 
 const ACCOUNT_RETIRE: Statement = statement!("account_retire.sql");
 const ACCOUNT_ERASE: Statement = statement!("account_erase.sql");
+const ACCOUNT_ERASE_CURSORS: Statement = statement!("account_erase_cursors.sql");
 const SAMPLE_AGAIN: Statement = statement!("sample_again.sql");
 const FORGET_UNUSED_TAGS: Statement = statement!("forget_unused_tags.sql");
 const TRANSACTION_HORIZON: Statement = statement!("transaction_horizon.sql");
-/// How often the end of older transactions is asked for.
+const TRANSACTION_ID: Statement = statement!("transaction_id.sql");
+/// How often the command checks whether older transactions have ended.
 const POLL: Duration = Duration::from_millis(50);
 /// SQLSTATE `object_in_use`: what the owners' functions say while something that waits names the account.
 const OBJECT_IN_USE: &str = "55006";
@@ -38,7 +48,7 @@ pub(super) struct Erase {
     /// Really: it cannot be undone
     #[arg(long)]
     yes: bool,
-    /// How long transactions that began before may take to end
+    /// How long to wait for transactions that began before: once after the account is deleted, once after it is erased
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
     #[command(flatten)]
@@ -80,12 +90,10 @@ impl Erase {
 }
 
 async fn erase(client: &Object, account_id: i64, wait_max: Duration) -> anyhow::Result<()> {
-    let progress = Progress::new();
     ACCOUNT_RETIRE.query_one(client, &[&account_id]).await?;
-    progress.now("waiting for transactions that began before");
-    let waited = until_older_have_ended(client, wait_max).await;
-    progress.rest();
-    waited?;
+    until_older_have_ended(client, wait_max)
+        .await
+        .context("the account is deleted, but not erased yet: erase it again")?;
     ACCOUNT_ERASE.query_one(client, &[&account_id]).await.map_err(|error| {
         let waits = error.sqlstate() == Some(OBJECT_IN_USE);
         let error = anyhow::Error::from(error);
@@ -99,26 +107,36 @@ async fn erase(client: &Object, account_id: i64, wait_max: Duration) -> anyhow::
             error
         }
     })?;
-    let tidying = "the account is erased; what the planner sampled of it, or tags that only it used, may still be there: \
-                   erase it once more by its id";
+    let tidying = "the account is erased, but cursors of fan-outs, samples of the planner, or tags that only it used may \
+                   still name it: erase it once more by its id";
+    until_older_have_ended(client, wait_max).await.context(tidying)?;
+    ACCOUNT_ERASE_CURSORS.query_one(client, &[&account_id]).await.context(tidying)?;
     SAMPLE_AGAIN.query_one(client, &[]).await.context(tidying)?;
     FORGET_UNUSED_TAGS.query_one(client, &[]).await.context(tidying)?;
     Ok(())
 }
 
-/// Every transaction that had begun when this was called, and so might have seen the account alive.
+/// Waits until every transaction that had an id when this was called has ended.
 async fn until_older_have_ended(client: &Object, wait_max: Duration) -> anyhow::Result<()> {
-    let next: i64 = TRANSACTION_HORIZON.query_one(client, &[]).await?.get("next");
+    let progress = Progress::new();
+    progress.now("waiting for transactions that began before");
+    let waited = poll_older(client, wait_max).await;
+    progress.rest();
+    waited
+}
+
+async fn poll_older(client: &Object, wait_max: Duration) -> anyhow::Result<()> {
+    let id: i64 = TRANSACTION_ID.query_one(client, &[]).await?.get("id");
     let deadline = Instant::now() + wait_max;
     loop {
         let oldest: i64 = TRANSACTION_HORIZON.query_one(client, &[]).await?.get("oldest");
-        if oldest >= next {
+        if oldest > id {
             return Ok(());
         }
         if Instant::now() > deadline {
             bail!(
-                "a transaction that began before the account was deleted is still open after {} s. The account is \
-                 deleted, but not yet erased: look for it in pg_stat_activity, and erase again",
+                "a transaction that began before is still open after {} s. It may be in any database of the cluster: \
+                 pg_stat_activity shows it, with a backend_xid below {id}; wait for it or end it",
                 wait_max.as_secs()
             );
         }
