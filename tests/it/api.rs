@@ -7,6 +7,7 @@ mod blogs;
 mod clocks;
 mod document;
 mod engagement;
+mod erasing;
 mod follows;
 mod frame;
 mod idempotency;
