@@ -2,8 +2,9 @@
 //! key, and gets the answer of the first time.
 //!
 //! The answer is kept in the transaction that does the work, as its last statement. Of two requests with one
-//! key that run together, the second waits there for the first to commit, takes its own work back, and answers
-//! what the first did. Keys belong to an account and are kept for a day.
+//! key that run together, the second waits for the first to commit, there or at something else that only one of
+//! them can have (a source path), takes its own work back, and answers what the first did. Keys belong to an
+//! account and are kept for a day.
 
 use std::time::Duration;
 

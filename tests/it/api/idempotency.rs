@@ -6,9 +6,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::Answer;
+use super::{Answer, tokens};
 use crate::services::Running;
 use crate::world::World;
+
+const FORGET: &str = include_str!("../../../services/blogs-api/sql/idempotency_forget.sql");
+/// As the operator's command sends them.
+const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");
+const ERASE: &str = include_str!("../../../cli/sql/account_erase.sql");
+const KEYS: &str = "select count(*) from blogs.idempotency_key";
 
 async fn create(api: &Running, token: &str, key: &[u8], body: &Value) -> Answer {
     let request = api.call(Method::POST, "/v1/blogs", Some(token)).header("Idempotency-Key", key);
@@ -93,4 +99,148 @@ async fn of_many_at_once_one_does_it_and_all_say_so() {
         1,
         "nothing is left of the work that was taken back"
     );
+}
+
+/// Until the returned session lets go of its advisory lock, transactions wait at this trigger.
+async fn gate(world: &World, trigger: &str) -> database::Session {
+    let holder = world.another().await;
+    let hold = format!(
+        "create function public.wait_at_gate() returns trigger language plpgsql as $$
+         begin
+           perform pg_catalog.pg_advisory_xact_lock_shared(1);
+           return coalesce(new, old);
+         end $$;
+         create trigger gate {trigger} execute function public.wait_at_gate();
+         select pg_advisory_lock(1)"
+    );
+    holder.client.batch_execute(&hold).await.unwrap();
+    holder
+}
+
+/// Until it is let go, answers cannot be kept.
+const BEFORE_ANSWERS: &str = "before insert on blogs.idempotency_key for each statement";
+
+async fn until_waiting(world: &World, wait_event: &str) {
+    let waits = format!(
+        "select count(*) from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock' and wait_event = '{wait_event}'"
+    );
+    world.until(&waits, 1_i64).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_with_one_key_that_meet_at_a_source_path_get_one_answer() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (ada, _) = api.account("ada").await;
+    let importer = tokens::issue(ada, &["import"]);
+    let post = |key: &'static str, title: &str| {
+        let request = api.call(Method::POST, "/v1/blogs", Some(&importer)).header("Idempotency-Key", key);
+        let new = json!({"title": title, "body": "", "tags": ["a"], "publish": true,
+                         "source_path": "example.org/one"});
+        Answer::to(request.json(&new))
+    };
+
+    // The first has its blog and not yet its key; the others wait for it at the source path.
+    let holder = gate(&world, BEFORE_ANSWERS).await;
+    let mut first = JoinSet::new();
+    first.spawn(post("one", "Imported"));
+    until_waiting(&world, "advisory").await;
+    let mut again = JoinSet::new();
+    again.spawn(post("one", "Imported"));
+    until_waiting(&world, "transactionid").await;
+    holder.client.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
+
+    let first = first.join_next().await.unwrap().unwrap().is(201);
+    let again = again.join_next().await.unwrap().unwrap().is(201);
+    assert_eq!(again.body, first.body);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.header("location"), first.header("location"));
+    // Another request under the key, and the path under another key, are refused as before.
+    post("one", "Another").await.names(422, &["idempotency-key"]);
+    post("two", "Imported").await.names(409, &["source_path"]);
+    assert_eq!(world.value::<i64>("select count(*) from blogs.blog", &[]).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_request_with_the_key_of_one_under_way_is_refused_as_such() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (ada, _) = api.account("ada").await;
+    let importer = tokens::issue(ada, &["import"]);
+    let post = |key: &'static str, title: &str| {
+        let request = api.call(Method::POST, "/v1/blogs", Some(&importer)).header("Idempotency-Key", key);
+        Answer::to(request.json(&json!({"title": title, "body": "", "source_path": "example.org/one"})))
+    };
+    for (key, fields, status) in [("one", ["idempotency-key"], 422), ("two", ["source_path"], 409)] {
+        world.run("drop function if exists public.wait_at_gate() cascade").await;
+        world.run("delete from blogs.idempotency_key; update blogs.blog set source_path = null").await;
+        let holder = gate(&world, BEFORE_ANSWERS).await;
+        let mut first = JoinSet::new();
+        first.spawn(post("one", "Imported"));
+        until_waiting(&world, "advisory").await;
+        let mut other = JoinSet::new();
+        other.spawn(post(key, "Another"));
+        until_waiting(&world, "transactionid").await;
+        holder.client.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
+        first.join_next().await.unwrap().unwrap().is(201);
+        other.join_next().await.unwrap().unwrap().names(status, &fields);
+    }
+}
+
+/// Keeps as many answers of an account as of more than a day ago, under keys in no order.
+async fn keep_old_answers(world: &World, account: i64, count: i64) {
+    let keep = "insert into blogs.idempotency_key (account_id, key, request_hash, status, response, created_at)
+                select $1, 'key-' || md5(n::text), '', 201, '{}', now() - interval '2 days' + n * interval '1 ms'
+                from generate_series(1, $2::bigint) as n";
+    world.client().execute(keep, &[&account, &count]).await.unwrap();
+}
+
+#[tokio::test]
+async fn forgetting_passes_over_answers_that_others_hold() {
+    let world = World::new().await;
+    let account = world.accounts(1).await[0];
+    keep_old_answers(&world, account, 10).await;
+    let holder = world.another().await;
+    let hold = "begin; select from blogs.idempotency_key where key = 'key-' || md5('5') for update";
+    holder.client.batch_execute(hold).await.unwrap();
+    let api = world.session("blogs_api").await;
+    api.client.batch_execute("set lock_timeout = '1s'").await.unwrap();
+    assert_eq!(api.client.execute(FORGET, &[&4_i64]).await.unwrap(), 4);
+    assert_eq!(api.client.execute(FORGET, &[&100_i64]).await.unwrap(), 5);
+    assert!(world.value::<bool>("select key = 'key-' || md5('5') from blogs.idempotency_key", &[]).await);
+    holder.client.batch_execute("rollback").await.unwrap();
+    assert_eq!(api.client.execute(FORGET, &[&100_i64]).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_forgotten_while_their_account_is_erased() {
+    let world = World::new().await;
+    let account = world.accounts(1).await[0];
+    keep_old_answers(&world, account, 60_000).await;
+    let (operator, api) = (world.session("operator").await, world.session("blogs_api").await);
+    operator.client.query_one(RETIRE, &[&account]).await.unwrap();
+
+    // Forgetting has taken a first row, and erasing has, too, or waits for it.
+    let holder = gate(&world, "before delete on blogs.idempotency_key for each row").await;
+    let forgetting = async {
+        let mut forgotten = 0;
+        while world.value::<i64>(KEYS, &[]).await > 0 {
+            forgotten += api.client.execute(FORGET, &[&1000_i64]).await.unwrap();
+        }
+        forgotten
+    };
+    let waiting = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    let erasing = async {
+        world.until(waiting, 1_i64).await;
+        operator.client.query_one(ERASE, &[&account]).await.unwrap()
+    };
+    let opening = async {
+        world.until(waiting, 2_i64).await;
+        holder.client.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
+    };
+    let (forgotten, _, ()) = tokio::join!(forgetting, erasing, opening);
+    assert!(forgotten > 0);
+    assert_eq!(world.deadlocks().await, 0);
 }

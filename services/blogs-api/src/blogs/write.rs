@@ -19,6 +19,9 @@ use crate::openapi::{AuthProblems, BodyProblems, CommonProblems, OwnedProblems, 
 use crate::problem::{Problem, ProblemBody, Result};
 use crate::state::AppState;
 
+/// SQLSTATE `unique_violation`.
+const UNIQUE_VIOLATION: &str = "23505";
+
 /// Write a blog.
 #[utoipa::path(
     post, path = "/v1/blogs", tag = "blogs", operation_id = "create_blog", request_body = NewBlog,
@@ -80,7 +83,17 @@ pub(crate) async fn create_blog(
         return Ok(Made::Before(replay));
     }
     let transaction = begin(&mut client, signed).await?;
-    let id = rows::create(&transaction, signed.account_id, &new).await.map_err(taken)?;
+    let id = match rows::create(&transaction, signed.account_id, &new).await {
+        Ok(id) => id,
+        Err(error) => {
+            let is_taken = error.sqlstate() == Some(UNIQUE_VIOLATION);
+            let problem = taken(error);
+            let Some(key) = key.as_ref().filter(|_| is_taken) else { return Err(problem) };
+            // What is taken may have been taken by another request with the same key.
+            roll_back(transaction).await?;
+            return first_answer(&client, key, problem).await;
+        }
+    };
     if new.publish {
         put_event(state, &transaction, id, signed.account_id, BlogEventKind::Published).await?;
     }
@@ -89,15 +102,22 @@ pub(crate) async fn create_blog(
         && !idempotency::keep(&transaction, key, StatusCode::CREATED, &blog).await?
     {
         // Another request with the key came first, and its blog is the one.
-        transaction.rollback().await.map_err(Error::transaction("rolling back"))?;
-        let replay = idempotency::find(&client, key).await?;
-        return replay
-            .map(Made::Before)
-            .ok_or_else(|| Problem::conflict("a request with this key has just ended; try again"));
+        roll_back(transaction).await?;
+        let problem = Problem::conflict("a request with this key has just ended; try again");
+        return first_answer(&client, key, problem).await;
     }
     commit(transaction).await?;
     state.outbox.wake();
     Ok(Made::Now(Box::new(blog)))
+}
+
+/// The answer to the request with the same key that came first; the problem if there is no such answer.
+async fn first_answer(client: &impl GenericClient, key: &Key, otherwise: Problem) -> Result<Made> {
+    idempotency::find(client, key).await?.map(Made::Before).ok_or(otherwise)
+}
+
+async fn roll_back(transaction: Transaction<'_>) -> Result<()> {
+    Ok(transaction.rollback().await.map_err(Error::transaction("rolling back"))?)
 }
 
 /// Edit a blog. What is not sent stays.
