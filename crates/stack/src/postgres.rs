@@ -39,6 +39,7 @@ pub struct Postgres {
     version: String,
     programs: Source<PostgresPrograms>,
     options: Options,
+    keeps_data: bool,
     home: Home,
 }
 
@@ -73,11 +74,19 @@ impl Postgres {
             Source::Image(image) => format!("({image})"),
         };
         let options = options.clone();
+        let (server, container, port, keeps_data) = (None, None, 0, true);
         let mut postgres =
-            Self { server: None, container: None, port: 0, password, version, programs, options, home };
+            Self { server, container, port, password, version, programs, options, keeps_data, home };
         postgres.prepare(progress)?;
         postgres.launch(progress)?;
         Ok(postgres)
+    }
+
+    /// Deletes the cluster when this value ends: it serves one run only.
+    #[must_use]
+    pub fn for_one_run(mut self) -> Self {
+        self.keeps_data = false;
+        self
     }
 
     /// URL of the superuser `postgres` on the database `postgres`.
@@ -258,6 +267,19 @@ impl Postgres {
         }
         self.server = Some(server);
         Ok(())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // A drop cannot report an error. Data that could not be deleted lies among temporary files.
+        drop(self.end());
+        if !self.keeps_data {
+            drop(self.container.as_ref().map(Container::delete_data));
+            drop(fs::remove_dir_all(self.home.path()));
+            // Also where it had to be made elsewhere, for its account to reach it. It stays if it holds anything else.
+            drop(self.home.path().parent().map(fs::remove_dir));
+        }
     }
 }
 

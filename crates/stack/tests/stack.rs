@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use stack::{Error, Options, Stack};
+use stack::{Error, Options, Postgres, Stack};
 
 /// The servers' directory, below the system's directory for temporary files, which every account can reach.
 struct Directory(PathBuf);
@@ -214,4 +214,16 @@ fn the_servers_end_when_their_holder_is_killed() {
         assert!(!Path::new(&format!("/proc/{pid}")).exists(), "process {pid} is left: {}", command_line(pid));
     }
     stack.stop().unwrap();
+}
+
+#[test]
+fn a_cluster_for_one_run_leaves_no_files() {
+    let directory = Directory::new("once");
+    let postgres = Postgres::start(&directory.options(), &mut |_line| ()).unwrap().for_one_run();
+    let (port, pids) = (postgres.port(), postgres.pids());
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    drop(postgres);
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+    assert!(pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()), "{pids:?}");
+    assert!(!directory.0.exists(), "{} is left", directory.0.display());
 }
