@@ -1,26 +1,45 @@
-//! `commonplace contract check`: would the pending migrations break a service? Asked of Postgres itself, under
-//! each service's own role, in a scratch database; nothing that is in use is touched.
+//! `commonplace contract check`: would the pending migrations break a service? Asked of Postgres itself, under each
+//! service's own role, in a private cluster that is deleted afterwards; `--on-server` is for where there is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use database::contract::{Breakage, Report};
+use database::contract::{Breakage, Part, Report};
 use database::{Contract, bootstrap, contract, migrations};
+use refinery::Migration;
 use runtime::settings;
+use tokio_postgres::Config;
 
 use crate::terminal::{self, Progress};
 use crate::{migrate, operator, schema};
+
+/// The private cluster's database where no address names one.
+const DATABASE: &str = "commonplace";
+
+const LONG: &str = "\
+Prepare and explain every statement under its service's role, before and after the pending migrations, and compare \
+what each role needs to log in
+
+The check runs the migrations in a private PostgreSQL cluster that it makes for the run and deletes. It only reads from \
+DATABASE_URL, in read-only transactions: which migrations are in force there, and whether the Blogs API may write \
+engagement itself. Commands on roles in a migration are judged as well.
+
+With --on-server it runs them in a scratch database on the server of DATABASE_URL instead, for places where no private \
+cluster can be started, such as a container. Roles and settings belong to that whole server, so the check refuses \
+migrations with commands on them, with `alter system` or with COMMIT, before it runs anything; it rolls a migration back \
+that changes them all the same, and compares them before and after.";
 
 const EXAMPLES: &str = "\
 Examples:
   commonplace contract check                          the newest migration of this build against its statements
   commonplace contract check --migrations migrations  the same for the files in a folder
   commonplace contract check --deployed 4             everything after version 4 is pending
-  DATABASE_URL=postgres://… commonplace contract check   what is new to that database is pending
+  DATABASE_URL=postgres://… commonplace contract check   what is new to that database is pending; it is only read
+  DATABASE_URL=postgres://… commonplace contract check --on-server   the same, in a scratch database on that server
 
-Exit codes: 0 nothing breaks, 1 something breaks (named by service and file) or the check could not run, \
-2 wrong usage.";
+Exit codes: 0 nothing breaks, 1 something breaks (named by service and file or role), or the check refused or could not \
+run, 2 wrong usage.";
 
 /// Check the services' statements against the schema
 #[derive(Debug, clap::Args)]
@@ -32,10 +51,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Prepare and explain every statement under its service's role, before and after the pending migrations
-    ///
-    /// Works in a scratch database: on the server of `DATABASE_URL` if that is set (an administrator's address; run
-    /// `commonplace migrate` there first, which makes the roles), else on a private one that ends with the command.
-    #[command(after_help = EXAMPLES)]
+    #[command(long_about = LONG, after_help = EXAMPLES)]
     Check(Check),
 }
 
@@ -44,12 +60,25 @@ struct Check {
     /// A folder of migrations, instead of those of this build
     #[arg(long, value_name = "FOLDER")]
     migrations: Option<PathBuf>,
-    /// An administrator's address on a server whose roles have been made; a private server if not given
+    /// The deployed database, to read from it which migrations are in force; with --on-server the address of a
+    /// superuser, who can act under every service's role
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// The version that is in force; later ones are pending [default: that of the database, or without one all but
     /// the newest]
     #[arg(long, value_name = "VERSION")]
+    deployed: Option<i32>,
+    /// Run the migrations in a scratch database on the server of `DATABASE_URL` instead of a private cluster; its roles
+    /// must have been made (`commonplace migrate`)
+    #[arg(long, requires = "database_url")]
+    on_server: bool,
+}
+
+/// What is asked of a check, wherever it runs.
+struct Question {
+    all: Vec<Migration>,
+    /// The deployed database, if there is one.
+    database: Option<Config>,
     deployed: Option<i32>,
 }
 
@@ -62,21 +91,96 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => migrations::embedded(),
     };
-
-    // The private server, if there is one, lives until the end of this function.
-    let (administrator, _private) = match &check.database_url {
-        Some(url) => (schema::administrator(url).context("DATABASE_URL cannot be used")?, None),
-        None => private(&progress).await?,
+    let database = check.database_url.as_deref().map(schema::administrator).transpose();
+    let database = database.context("DATABASE_URL cannot be used")?;
+    let question = Question { all, database, deployed: check.deployed };
+    let report = if check.on_server {
+        on_server(&question, &progress).await
+    } else {
+        // Ended like this, the private cluster is deleted as well.
+        tokio::select! {
+            report = Box::pin(privately(&question, &progress)) => report,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        }
     };
-    let deployed = match (check.deployed, &check.database_url) {
-        (Some(version), _) => version,
-        (None, Some(_)) => migrations::deployed(&administrator).await?,
-        (None, None) => all.iter().map(refinery::Migration::version).max().unwrap_or_default() - 1,
-    };
-    progress.now("checking the statements of every service");
-    let report = contract::check(&administrator, &contracts(), &all, deployed).await;
     progress.rest();
     show(&report?)
+}
+
+impl Question {
+    /// The version that is in force.
+    async fn deployed(&self) -> anyhow::Result<i32> {
+        match (self.deployed, &self.database) {
+            (Some(version), _) => Ok(version),
+            (None, Some(database)) => migrations::deployed(database).await.context(
+                "reading from DATABASE_URL which migrations are in force (say it with --deployed instead)",
+            ),
+            (None, None) => Ok(self.all.iter().map(Migration::version).max().unwrap_or_default() - 1),
+        }
+    }
+
+    /// Whether the direct path is enabled. It is where that is not known, so that its statements are checked.
+    async fn direct_path(&self) -> anyhow::Result<bool> {
+        match (self.deployed, &self.database) {
+            (None, Some(database)) => Ok(bootstrap::has_direct_path(database).await?.unwrap_or(true)),
+            _ => Ok(true),
+        }
+    }
+}
+
+async fn on_server(question: &Question, progress: &Progress) -> anyhow::Result<Report> {
+    let administrator = question.database.as_ref().context("--on-server needs DATABASE_URL")?;
+    let deployed = question.deployed().await?;
+    progress.now("checking the statements of every service in a scratch database on the server");
+    let report = contract::check_on_server(administrator, &contracts(), &question.all, deployed).await;
+    report.map_err(|error| match error {
+        database::Error::Refused(_) | database::Error::ChangesServer { .. } => {
+            anyhow::anyhow!("{error}\nLeave out --on-server to judge them in a private cluster.")
+        }
+        error => error.into(),
+    })
+}
+
+async fn privately(question: &Question, progress: &Progress) -> anyhow::Result<Report> {
+    let deployed = question.deployed().await?;
+    let direct_path = question.direct_path().await?;
+    let folder = tempfile::tempdir()
+        .context("making a folder for a private PostgreSQL (--on-server does without one)")?;
+    let mut options = stack::Options::new(folder.path());
+    options.durable = false;
+    let said = progress.clone();
+    // The folder goes with the server: an interrupted start ends before either is deleted.
+    let start = move || {
+        let postgres = stack::Postgres::start(&options, &mut |line| said.now(line))?;
+        Ok::<_, stack::Error>((postgres.for_one_run(), folder))
+    };
+    let started = tokio::task::spawn_blocking(start).await?;
+    let (postgres, _folder) =
+        started.context("starting a private PostgreSQL (--on-server does without one)")?;
+
+    let mut private = schema::administrator(&postgres.url())?;
+    // Under the name of the deployed database: a migration may name it.
+    private.dbname(question.database.as_ref().map_or(DATABASE, schema::name));
+    schema::create_missing(&private).await?;
+    bootstrap::run(&private, &roles(direct_path)?).await.context("making the roles")?;
+    progress.now("checking the statements of every service");
+    Ok(contract::check(&private, &contracts(), &question.all, deployed).await?)
+}
+
+/// The roles as the defaults have them. The passwords are never used.
+fn roles(direct_path: bool) -> anyhow::Result<bootstrap::RoleSettings> {
+    let password = || format!("{:032x}", rand::random::<u128>());
+    let settings: migrate::Settings = settings::Loader::new(migrate::DEFAULTS)
+        .environment([])
+        .set("roles.blogs_api_password", password())
+        .set("roles.analytics_worker_password", password())
+        .set("roles.notification_worker_password", password())
+        .set("roles.recommendation_api_password", password())
+        .set("roles.operator_password", password())
+        .set("roles.console_password", password())
+        .set("roles.direct_path", direct_path)
+        .load()?;
+    Ok(settings.roles)
 }
 
 /// Every statement that any service may send, and as whom.
@@ -103,33 +207,6 @@ fn contracts() -> [Contract; 11] {
     ]
 }
 
-/// A server of our own with the roles made, and what keeps it alive.
-async fn private(
-    progress: &Progress,
-) -> anyhow::Result<(tokio_postgres::Config, Option<(stack::Postgres, tempfile::TempDir)>)> {
-    progress.now("starting a private PostgreSQL");
-    let folder = tempfile::tempdir().context("making a folder for a private PostgreSQL")?;
-    let mut options = stack::Options::new(folder.path());
-    options.durable = false;
-    let postgres =
-        tokio::task::spawn_blocking(move || stack::Postgres::start(&options, &mut |_| {})).await??;
-    let administrator = schema::administrator(&postgres.url())?;
-    // Nobody logs in with these.
-    let password = || format!("{:032x}", rand::random::<u128>());
-    let settings: migrate::Settings = settings::Loader::new(migrate::DEFAULTS)
-        .environment([])
-        .set("roles.blogs_api_password", password())
-        .set("roles.analytics_worker_password", password())
-        .set("roles.notification_worker_password", password())
-        .set("roles.recommendation_api_password", password())
-        .set("roles.operator_password", password())
-        .set("roles.console_password", password())
-        .set("roles.direct_path", true)
-        .load()?;
-    bootstrap::run(&administrator, &settings.roles).await?;
-    Ok((administrator, Some((postgres, folder))))
-}
-
 fn show(report: &Report) -> anyhow::Result<()> {
     match report.pending.as_slice() {
         [] => terminal::line("no migration is pending"),
@@ -149,10 +226,18 @@ fn show(report: &Report) -> anyhow::Result<()> {
         terminal::line("nothing breaks");
         return Ok(());
     }
-    let row =
-        |breakage: &Breakage| [breakage.service.to_owned(), breakage.file.clone(), breakage.reason.clone()];
-    terminal::table(["service", "file", "reason"], &[], report.broken.iter().map(row));
-    let mut named: Vec<_> = report.broken.iter().map(|breakage| breakage.service).collect();
-    named.dedup();
-    bail!("refused: {} statements would break, of {}", report.broken.len(), named.join(", "))
+    let row = |breakage: &Breakage| {
+        [breakage.service.to_owned(), breakage.part.to_string(), breakage.reason.clone()]
+    };
+    terminal::table(["service", "file or role", "reason"], &[], report.broken.iter().map(row));
+    let named: BTreeSet<_> = report.broken.iter().map(|breakage| breakage.service).collect();
+    let named = named.into_iter().collect::<Vec<_>>().join(", ");
+    let parts = || report.broken.iter().map(|breakage| &breakage.part);
+    let roles = parts().filter(|part| matches!(part, Part::Role(_))).collect::<BTreeSet<_>>().len();
+    let statements = parts().filter(|part| matches!(part, Part::Statement(_))).count();
+    match roles {
+        0 => bail!("refused: {statements} statements would break, of {named}"),
+        1 => bail!("refused: {statements} statements and a role would break, of {named}"),
+        roles => bail!("refused: {statements} statements and {roles} roles would break, of {named}"),
+    }
 }

@@ -72,7 +72,8 @@ fn servers(config: &Config) -> String {
     servers.collect::<Vec<_>>().join(",")
 }
 
-async fn create_missing(administrator: &Config) -> anyhow::Result<bool> {
+/// Makes the database that the configuration names if it is not there, and says whether it did.
+pub(crate) async fn create_missing(administrator: &Config) -> anyhow::Result<bool> {
     match Session::open(administrator).await {
         Ok(_there) => return Ok(false),
         Err(error) if error.sqlstate() == Some(NO_SUCH_DATABASE) => {}

@@ -1,2 +1,2 @@
--- Ends what contract_begin_as.sql began, and leaves nothing of it. Locks nothing.
+-- Ends a transaction of the check, and leaves nothing of it. Locks nothing.
 rollback

@@ -16,6 +16,7 @@ const ROLES: Statement = crate::statement!("bootstrap_roles.sql");
 const LOCK: Statement = crate::statement!("bootstrap_lock.sql");
 const LOGIN: Statement = crate::statement!("bootstrap_login.sql");
 const DIRECT_PATH: Statement = crate::statement!("bootstrap_direct_path.sql");
+const HAS_DIRECT_PATH: Statement = crate::statement!("bootstrap_has_direct_path.sql");
 const CONNECTIONS: Statement = crate::statement!("connection_shares.sql");
 
 /// The `[roles]` section: what each login role may do and with which password.
@@ -113,6 +114,18 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
         .map_err(Error::statement(DIRECT_PATH.file))?;
     run(DIRECT_PATH.file, row.get(0)).await?;
     transaction.commit().await.map_err(Error::transaction("committing"))
+}
+
+/// Whether the Blogs API may write engagement itself on this server; nothing where its role is not made yet. Read in
+/// a transaction that may not write.
+///
+/// # Errors
+/// What Postgres said.
+pub async fn has_direct_path(database: &Config) -> Result<Option<bool>, Error> {
+    let mut session = Session::open(database).await?;
+    let transaction = session.read_only().await?;
+    let row = transaction.query_opt(HAS_DIRECT_PATH.sql, &[]).await;
+    Ok(row.map_err(Error::statement(HAS_DIRECT_PATH.file))?.map(|row| row.get("direct_path")))
 }
 
 async fn check_shares(session: &Session, roles: &RoleSettings) -> Result<(), Error> {

@@ -1,29 +1,39 @@
 //! The statements of the services against a schema that is about to change.
 //!
-//! A service's `sql/` folder is its contract with the owners of the tables. The check builds the schema twice in
-//! a scratch database: as it is, then with the pending migrations. Before and after, each statement is prepared
-//! and explained under the service's own role. Preparing finds what is gone and what no longer fits; only
-//! explaining finds a missing privilege (`PREPARE` does not look at privileges). A retyped column passes both
-//! when a cast can bridge it, so the columns that a statement depends on are read from Postgres itself: the
-//! statement is stored as the body of a function that is never called, and `pg_depend` then names its columns.
+//! A service's `sql/` folder is its contract with the owners of the tables. The check builds the schema twice: as it
+//! is, then with the pending migrations. Before and after, each statement is prepared and explained under the
+//! service's own role. Preparing finds what is gone and what no longer fits; only explaining finds a missing
+//! privilege (`PREPARE` does not look at privileges). A retyped column passes both when a cast can bridge it, so the
+//! columns that a statement depends on are read from Postgres itself: the statement is stored as the body of a
+//! function that is never called, and `pg_depend` then names its columns. What each role needs to log in at all is
+//! compared as well.
+//!
+//! Migrations may contain commands on roles and settings, which belong to the whole server and would stay. So
+//! [`check`] works in a cluster that was made for it and is thrown away. [`check_on_server`] works in a scratch
+//! database of a server that others use: it refuses such commands before it runs anything, and compares what belongs
+//! to the server before and after.
+
+mod access;
+mod facts;
+mod lexer;
+mod refusal;
+mod rehearsal;
+mod server;
 
 use include_dir::Dir;
 use refinery::Migration;
 use tokio_postgres::{Client, Config};
 
+use self::access::Access;
+use self::facts::{Facts, facts, reasons};
+pub use self::refusal::{Effect, Refusal};
+pub use self::server::Change;
 use crate::session::Session;
 use crate::{Error, Statement, migrations};
 
 const CREATE: Statement = crate::statement!("scratch_create.sql");
 const DROP: Statement = crate::statement!("scratch_drop.sql");
-const BEGIN_AS: Statement = crate::statement!("contract_begin_as.sql");
-const END: Statement = crate::statement!("contract_end.sql");
-const AS_ADMINISTRATOR: Statement = crate::statement!("contract_as_administrator.sql");
-const IS_MEMBER: Statement = crate::statement!("contract_is_member.sql");
-const EXPLAIN: Statement = crate::statement!("contract_explain.sql");
-const PIN: Statement = crate::statement!("contract_pin.sql");
-const COLUMNS: Statement = crate::statement!("contract_columns.sql");
-const COLUMN_TYPE: Statement = crate::statement!("contract_column_type.sql");
+const NO_ROLE: &str = "does not exist";
 
 /// The statements that one service sends under one role.
 #[derive(Debug, Clone, Copy)]
@@ -38,14 +48,32 @@ pub struct Contract {
     pub where_member_of: Option<&'static str>,
 }
 
-/// One statement that the pending migrations break.
+/// What of a service breaks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The role that it connects as.
+    Role(&'static str),
+    /// A statement, by its file.
+    Statement(String),
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Role(role) => write!(f, "role {role}"),
+            Self::Statement(file) => f.write_str(file),
+        }
+    }
+}
+
+/// One statement or role that the pending migrations break.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Breakage {
-    /// Whose statement.
+    /// Whose it is.
     pub service: &'static str,
     /// Which one.
-    pub file: String,
-    /// Why it can no longer be sent, or no longer means the same.
+    pub part: Part,
+    /// Why the statement can no longer be sent, or no longer means the same; or what the role lost.
     pub reason: String,
 }
 
@@ -62,167 +90,156 @@ pub struct Report {
     pub broken: Vec<Breakage>,
 }
 
-/// A column, its type, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Column {
-    relation: String,
-    name: String,
-    type_name: String,
+/// Where the migrations run, which says how they are applied.
+#[derive(Debug, Clone, Copy)]
+enum Ground {
+    Private,
+    Server,
 }
 
-/// What a statement needs of the schema.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Facts {
-    parameters: Vec<String>,
-    results: Vec<(String, String)>,
-    columns: Vec<Column>,
+impl Ground {
+    async fn apply(
+        self,
+        database: &Config,
+        all: &[Migration],
+        up_to: Option<i32>,
+    ) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Private => Ok(migrations::apply(database, all, up_to).await?.applied),
+            Self::Server => rehearsal::apply(database, all, up_to).await,
+        }
+    }
 }
 
 /// Checks contracts against migrations, of which those up to version `deployed` are in force and the others
-/// pending. Needs a cluster with the roles made ([`crate::bootstrap`]); works in a scratch database of its own.
+/// pending. Needs an empty database of a cluster that nothing else uses, with the roles made
+/// ([`crate::bootstrap`]): the migrations may do there what they like.
 ///
 /// # Errors
-/// That the scratch database could not be made, or that a migration does not run at all.
+/// That a migration does not run at all.
 pub async fn check(
+    database: &Config,
+    contracts: &[Contract],
+    migrations: &[Migration],
+    deployed: i32,
+) -> Result<Report, Error> {
+    judge(database, Ground::Private, contracts, migrations, deployed).await
+}
+
+/// The same in a scratch database on a server that others use, with the roles made.
+///
+/// # Errors
+/// [`Error::Refused`] before anything runs, where a migration contains commands that act on the whole server or
+/// control its transaction. [`Error::ChangesServer`] and [`Error::ServerChanged`] where a change of the server shows.
+/// Else that the scratch database could not be made, or that a migration does not run at all.
+pub async fn check_on_server(
     administrator: &Config,
     contracts: &[Contract],
     migrations: &[Migration],
     deployed: i32,
 ) -> Result<Report, Error> {
+    let refused = refusal::refusals(migrations);
+    if !refused.is_empty() {
+        return Err(Error::Refused(refused));
+    }
     let outer = Session::open(administrator).await?;
+    let before = server::State::read(&outer.client).await?;
     let name = format!("commonplace_contract_{:016x}", rand::random::<u64>());
     run_made(&outer.client, CREATE, &name).await?;
     let mut scratch = administrator.clone();
     scratch.dbname(&name);
-    let checked = check_in(&scratch, contracts, migrations, deployed).await;
-    run_made(&outer.client, DROP, &name).await?;
-    checked
+    let checked = judge(&scratch, Ground::Server, contracts, migrations, deployed).await;
+    let dropped = run_made(&outer.client, DROP, &name).await;
+    let changes = before.changes(&server::State::read(&outer.client).await?);
+    // Worse than whatever else the check has found.
+    if !changes.is_empty() {
+        return Err(Error::ServerChanged(changes));
+    }
+    dropped.and(checked)
 }
 
-async fn check_in(
-    scratch: &Config,
+/// What a contract was before the pending migrations.
+struct Before<'a> {
+    contract: &'a Contract,
+    access: Option<Access>,
+    /// File, text, and what the text needs or why it is refused.
+    statements: Vec<(String, &'static str, Result<Facts, String>)>,
+}
+
+async fn judge(
+    database: &Config,
+    ground: Ground,
     contracts: &[Contract],
     all: &[Migration],
     deployed: i32,
 ) -> Result<Report, Error> {
-    migrations::apply(scratch, all, Some(deployed)).await?;
-    let mut before = Vec::new();
+    ground.apply(database, all, Some(deployed)).await?;
     let mut report = Report::default();
+    let mut before = Vec::new();
     {
-        let session = Session::open(scratch).await?;
+        let session = Session::open(database).await?;
         for contract in contracts {
-            if let Some(group) = contract.where_member_of
-                && !is_member(&session.client, contract.role, group).await?
-            {
-                let reason = format!("{} is not a member of {group}", contract.role);
-                report.left_out.push((contract.service, reason));
-                continue;
-            }
-            for file in contract.sql.files() {
-                let name = file.path().display().to_string();
-                let text = file.contents_utf8().unwrap_or_default();
-                let facts = facts(&session.client, contract.role, text).await?;
-                report.checked.push((contract.service, name.clone()));
-                before.push((contract, name, text, facts));
-            }
+            before.extend(read(&session.client, contract, &mut report).await?);
         }
     }
-    report.pending = migrations::apply(scratch, all, None).await?.applied;
-    let session = Session::open(scratch).await?;
-    for (contract, file, text, before) in before {
-        let after = facts(&session.client, contract.role, text).await?;
-        for reason in reasons(&session.client, before, after).await? {
-            report.broken.push(Breakage { service: contract.service, file: file.clone(), reason });
-        }
+    report.pending = ground.apply(database, all, None).await?;
+    let session = Session::open(database).await?;
+    for before in before {
+        let service = before.contract.service;
+        let broken = broken(&session.client, before, contracts).await?;
+        report.broken.extend(broken.into_iter().map(|(part, reason)| Breakage { service, part, reason }));
     }
     report.broken.sort();
     report.broken.dedup();
     Ok(report)
 }
 
-/// Why a statement is broken, if it is. What was broken before is broken still, and said.
-async fn reasons(
+/// What a contract is now; nothing where its statements are left out, which the report then says.
+async fn read<'a>(
     client: &Client,
-    before: Result<Facts, String>,
-    after: Result<Facts, String>,
-) -> Result<Vec<String>, Error> {
-    let (before, after) = match (before, after) {
-        (_, Err(reason)) => return Ok(vec![reason]),
-        (Err(_), Ok(_)) => return Ok(Vec::new()),
-        (Ok(before), Ok(after)) => (before, after),
+    contract: &'a Contract,
+    report: &mut Report,
+) -> Result<Option<Before<'a>>, Error> {
+    let access = Access::read(client, contract.role).await?;
+    let is_member = |group| access.as_ref().is_some_and(|access| access.is_member_of(group));
+    if let Some(group) = contract.where_member_of.filter(|group| !is_member(group)) {
+        let reason = format!("{} is not a member of {group}", contract.role);
+        report.left_out.push((contract.service, reason));
+        return Ok(None);
+    }
+    let mut statements = Vec::new();
+    for file in contract.sql.files() {
+        let name = file.path().display().to_string();
+        let text = file.contents_utf8().unwrap_or_default();
+        let facts = match access {
+            Some(_) => facts(client, contract.role, text).await?,
+            None => Err(NO_ROLE.to_owned()),
+        };
+        report.checked.push((contract.service, name.clone()));
+        statements.push((name, text, facts));
+    }
+    Ok(Some(Before { contract, access, statements }))
+}
+
+/// What of the contract breaks now, and why.
+async fn broken(
+    client: &Client,
+    before: Before<'_>,
+    contracts: &[Contract],
+) -> Result<Vec<(Part, String)>, Error> {
+    let Before { contract, access, statements } = before;
+    let role = Part::Role(contract.role);
+    let Some(now) = Access::read(client, contract.role).await? else {
+        return Ok(vec![(role, NO_ROLE.to_owned())]);
     };
-    let mut reasons = Vec::new();
-    for column in before.columns {
-        let Column { relation, name, type_name } = &column;
-        let row = client
-            .query_opt(COLUMN_TYPE.sql, &[relation, name])
-            .await
-            .map_err(Error::statement(COLUMN_TYPE.file))?;
-        match row.map(|row| row.get::<_, String>(0)) {
-            None => reasons.push(format!("column {relation}.{name} is gone")),
-            Some(now) if now != *type_name => {
-                reasons.push(format!("column {relation}.{name} is {now} now, it was {type_name}"));
-            }
-            Some(_) => {}
-        }
+    let lost = access.iter().flat_map(|access| access.lost(&now, contract, contracts));
+    let mut broken: Vec<_> = lost.map(|reason| (role.clone(), reason)).collect();
+    for (file, text, before) in statements {
+        let after = facts(client, contract.role, text).await?;
+        let reasons = reasons(client, before, after).await?;
+        broken.extend(reasons.into_iter().map(|reason| (Part::Statement(file.clone()), reason)));
     }
-    if before.parameters != after.parameters {
-        reasons.push(format!("takes {:?} now, it took {:?}", after.parameters, before.parameters));
-    }
-    if before.results != after.results {
-        reasons.push(format!("returns {:?} now, it returned {:?}", after.results, before.results));
-    }
-    Ok(reasons)
-}
-
-/// Prepares, explains and pins a statement in a transaction that is rolled back. The inner error is Postgres's
-/// refusal of the statement.
-async fn facts(client: &Client, role: &str, text: &str) -> Result<Result<Facts, String>, Error> {
-    let begin: String =
-        client.query_one(BEGIN_AS.sql, &[&role]).await.map_err(Error::statement(BEGIN_AS.file))?.get(0);
-    client.batch_execute(&begin).await.map_err(Error::statement(BEGIN_AS.file))?;
-    let facts = refusable_facts(client, text).await;
-    client.batch_execute(END.sql).await.map_err(Error::statement(END.file))?;
-    match facts {
-        Ok(facts) => Ok(Ok(facts)),
-        Err(error) => match error.as_db_error() {
-            Some(refusal) => Ok(Err(format!("{} ({})", refusal.message(), refusal.code().code()))),
-            None => Err(Error::statement(EXPLAIN.file)(error)),
-        },
-    }
-}
-
-async fn refusable_facts(client: &Client, text: &str) -> Result<Facts, tokio_postgres::Error> {
-    let prepared = client.prepare(text).await?;
-    let parameters: Vec<String> = prepared.params().iter().map(type_name).collect();
-    let results = prepared
-        .columns()
-        .iter()
-        .map(|column| (column.name().to_owned(), type_name(column.type_())))
-        .collect();
-
-    // Under the role: privileges are looked at when a plan is made.
-    let name = format!("contract_statement_{:016x}", rand::random::<u64>());
-    let explain: String = client.query_one(EXPLAIN.sql, &[&text, &parameters, &name]).await?.get(0);
-    client.batch_execute(&explain).await?;
-
-    // As the administrator: what the statement depends on.
-    client.batch_execute(AS_ADMINISTRATOR.sql).await?;
-    let pin: String = client.query_one(PIN.sql, &[&text, &parameters]).await?.get(0);
-    client.batch_execute(&pin).await?;
-    let column = |row: &tokio_postgres::Row| Column {
-        relation: row.get("relation"),
-        name: row.get("name"),
-        type_name: row.get("type_name"),
-    };
-    let columns = client.query(COLUMNS.sql, &[]).await?.iter().map(column).collect();
-    Ok(Facts { parameters, results, columns })
-}
-
-async fn is_member(client: &Client, role: &str, group: &str) -> Result<bool, Error> {
-    let row =
-        client.query_one(IS_MEMBER.sql, &[&role, &group]).await.map_err(Error::statement(IS_MEMBER.file))?;
-    Ok(row.get(0))
+    Ok(broken)
 }
 
 /// Runs the statement whose text another statement makes.
@@ -230,12 +247,4 @@ async fn run_made(client: &Client, maker: Statement, name: &str) -> Result<(), E
     let text: String =
         client.query_one(maker.sql, &[&name]).await.map_err(Error::statement(maker.file))?.get(0);
     client.batch_execute(&text).await.map_err(Error::statement(maker.file))
-}
-
-/// The type's name as SQL understands it: an array's own name starts with an underscore.
-fn type_name(of: &tokio_postgres::types::Type) -> String {
-    match of.name().strip_prefix('_') {
-        Some(element) => format!("{element}[]"),
-        None => of.name().to_owned(),
-    }
 }

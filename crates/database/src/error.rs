@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
+use crate::contract::{Change, Refusal};
+
 /// What went wrong, and in which statement. The message never holds a parameter's value.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,6 +42,39 @@ pub enum Error {
     /// A migration failed.
     #[error("migrating the database")]
     Migration(#[source] Box<refinery::Error>),
+    /// Migrations contain commands that are not run on a server that others use. Nothing ran.
+    #[error("refused before anything ran:{}", Lines(.0))]
+    Refused(Vec<Refusal>),
+    /// A migration does not run in the rehearsal.
+    #[error("rehearsing {migration}")]
+    Rehearsal {
+        /// As `V1__schemas`.
+        migration: String,
+        /// What Postgres said.
+        #[source]
+        source: Cause,
+    },
+    /// A migration ended the transaction that it ran in.
+    #[error("{migration} ends the transaction that it runs in; the check has stopped there")]
+    EndedTransaction {
+        /// As `V1__schemas`.
+        migration: String,
+    },
+    /// A migration changed what belongs to the whole server. Its transaction was rolled back.
+    #[error("{migration} changes the whole server; that was rolled back, and nothing of it is left:{}", Lines(.changes))]
+    ChangesServer {
+        /// As `V1__schemas`.
+        migration: String,
+        /// What it changed.
+        changes: Vec<Change>,
+    },
+    /// What belongs to the whole server is not what it was before the check.
+    #[error(
+        "the server is not what it was before the check. If no other session changed it, put the old values back with \
+         `alter role`, `grant`, `revoke`, `alter database` or `alter system`:{}",
+        Lines(.0)
+    )]
+    ServerChanged(Vec<Change>),
     /// The role's connection limit is below what the settings allow its processes together.
     #[error(
         "role {role} may hold {limit} connections, but database.pool_max {pool_max} times \
@@ -55,6 +90,15 @@ pub enum Error {
         /// The setting.
         instances_max: usize,
     },
+}
+
+/// Each on a line of its own, indented.
+struct Lines<'a, T>(&'a [T]);
+
+impl<T: std::fmt::Display> std::fmt::Display for Lines<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
 }
 
 /// What an error calls for. The classes are SQLSTATE classes; see the appendix "`PostgreSQL` Error Codes" of the
@@ -115,11 +159,16 @@ impl Error {
             Self::Pool(deadpool_postgres::PoolError::Backend(source)) => Some(source),
             Self::Connect(Cause(source))
             | Self::Statement { source: Cause(source), .. }
+            | Self::Rehearsal { source: Cause(source), .. }
             | Self::Transaction { source: Cause(source), .. } => Some(source),
             Self::Pool(_)
             | Self::NoAnswer(_)
             | Self::Settings(_)
             | Self::Migration(_)
+            | Self::Refused(_)
+            | Self::EndedTransaction { .. }
+            | Self::ChangesServer { .. }
+            | Self::ServerChanged(_)
             | Self::ConnectionLimit { .. } => None,
         }
     }

@@ -14,8 +14,9 @@ mod embedded {
 }
 
 const ANY: Statement = crate::statement!("migrations_any.sql");
+const DEPLOYED: Statement = crate::statement!("migrations_deployed.sql");
 const LOCK: Statement = crate::statement!("migrations_lock.sql");
-const LOCK_TIMEOUT: Statement = crate::statement!("migrations_lock_timeout.sql");
+pub(crate) const LOCK_TIMEOUT: Statement = crate::statement!("migrations_lock_timeout.sql");
 
 /// What was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,21 +42,19 @@ pub fn in_folder(folder: &Path) -> Result<Vec<Migration>, Error> {
     Ok(migrations)
 }
 
-/// The version of a database's schema; 0 when nothing was ever applied to it.
+/// The version of a database's schema; 0 when nothing was ever applied to it. Read in a transaction that may not write.
 ///
 /// # Errors
 /// What Postgres said.
-pub async fn deployed(administrator: &Config) -> Result<i32, Error> {
-    let mut session = Session::open(administrator).await?;
-    let any = session.client.query_one(ANY.sql, &[]).await.map_err(Error::statement(ANY.file))?;
+pub async fn deployed(database: &Config) -> Result<i32, Error> {
+    let mut session = Session::open(database).await?;
+    let transaction = session.read_only().await?;
+    let any = transaction.query_one(ANY.sql, &[]).await.map_err(Error::statement(ANY.file))?;
     if !any.get::<_, bool>(0) {
         return Ok(0);
     }
-    let last = Runner::new(&[])
-        .get_last_applied_migration_async(&mut session.client)
-        .await
-        .map_err(|error| Error::Migration(Box::new(error)))?;
-    Ok(last.map_or(0, |migration| migration.version()))
+    let row = transaction.query_one(DEPLOYED.sql, &[]).await.map_err(Error::statement(DEPLOYED.file))?;
+    Ok(row.get("version"))
 }
 
 /// Brings the database to the newest schema of this build. Several at once wait for each other.

@@ -1,7 +1,7 @@
 //! One connection outside any pool, for the steps that set up a cluster or a database.
 
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, Transaction};
 
 use crate::Error;
 
@@ -35,5 +35,14 @@ impl Session {
     /// [`Error::Statement`].
     pub async fn run(&self, file: &'static str, text: &str) -> Result<(), Error> {
         self.client.batch_execute(text).await.map_err(Error::statement(file))
+    }
+
+    /// Begins a transaction that may not write.
+    ///
+    /// # Errors
+    /// [`Error::Transaction`].
+    pub async fn read_only(&mut self) -> Result<Transaction<'_>, Error> {
+        let builder = self.client.build_transaction().read_only(true);
+        builder.start().await.map_err(Error::transaction("beginning"))
     }
 }

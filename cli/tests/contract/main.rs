@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, and its output is its report"
 )]
 
+mod server;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -41,6 +43,7 @@ fn database_url() -> String {
         migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");
         let migrated = migrate.output().unwrap();
         assert!(migrated.status.success(), "{migrated:?}");
+        server::make_reader(&postgres.url());
         postgres
     });
     postgres.url()
@@ -64,9 +67,13 @@ fn output_within(command: &mut Command, most: Duration) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Checks the migrations of this build with one more.
+/// Checks the migrations of this build with one more, in a scratch database on the server of all tests.
 fn check(migration: &str) -> (bool, String) {
-    let url = database_url();
+    check_with(migration, &mut commonplace(&["contract", "check", "--on-server"], &database_url()))
+}
+
+/// The same as this command.
+fn check_with(migration: &str, command: &mut Command) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let landed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
     let mut newest = 0;
@@ -78,9 +85,7 @@ fn check(migration: &str) -> (bool, String) {
         }
     }
     std::fs::write(folder.path().join(format!("V{}__pending.sql", newest + 1)), migration).unwrap();
-    let folder = folder.path().to_str().unwrap();
-    let Output { status, stdout, stderr } =
-        commonplace(&["contract", "check", "--migrations", folder], &url).output().unwrap();
+    let Output { status, stdout, stderr } = command.arg("--migrations").arg(folder.path()).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     println!("{migration}\n{said}");
     (status.success(), said)

@@ -1,0 +1,2 @@
+-- Begins the transaction of one migration. Locks nothing.
+begin

@@ -1,0 +1,2 @@
+-- Keeps what a migration did to the scratch database. Locks nothing.
+commit

@@ -1,0 +1,68 @@
+//! What belongs to a whole server, read before and after something runs on it: roles, memberships, settings, databases
+//! and tablespaces.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Client;
+
+use crate::{Error, Statement};
+
+const MAY_SEE: Statement = crate::statement!("contract_server_may_see.sql");
+const STATE: Statement = crate::statement!("contract_server_state.sql");
+const FILES: Statement = crate::statement!("contract_server_files.sql");
+const PASSWORDS: Statement = crate::statement!("contract_server_passwords.sql");
+
+/// One thing that is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// For example `role blogs_api: rolcanlogin`.
+    pub line: String,
+    /// Its value before, if it was there.
+    pub was: Option<String>,
+    /// Its value now, if it is there.
+    pub is: Option<String>,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { line, was, is } = self;
+        match (was, is) {
+            (Some(was), Some(is)) => write!(f, "{line} was {was}, is {is} now"),
+            (Some(was), None) => write!(f, "{line} was {was}, is gone now"),
+            (None, Some(is)) => write!(f, "{line} is {is} now, was not there"),
+            (None, None) => f.write_str(line),
+        }
+    }
+}
+
+/// What a server is like, line by line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct State(BTreeMap<String, String>);
+
+impl State {
+    /// Reads it, as far as the connected role may.
+    pub(super) async fn read(client: &Client) -> Result<Self, Error> {
+        let may_see = client.query_one(MAY_SEE.sql, &[]).await.map_err(Error::statement(MAY_SEE.file))?;
+        let mut statements = vec![STATE];
+        statements.extend(may_see.get::<_, bool>("files").then_some(FILES));
+        statements.extend(may_see.get::<_, bool>("passwords").then_some(PASSWORDS));
+        let mut lines = BTreeMap::new();
+        for statement in statements {
+            let rows = client.query(statement.sql, &[]).await.map_err(Error::statement(statement.file))?;
+            lines.extend(rows.iter().map(|row| (row.get(0), row.get(1))));
+        }
+        Ok(Self(lines))
+    }
+
+    /// What is different now.
+    pub(super) fn changes(&self, now: &Self) -> Vec<Change> {
+        let added = now.0.keys().filter(|line| !self.0.contains_key(*line));
+        let differs = |line: &&String| self.0.get(*line) != now.0.get(*line);
+        let of = |line: &String| Change {
+            line: line.clone(),
+            was: self.0.get(line).cloned(),
+            is: now.0.get(line).cloned(),
+        };
+        self.0.keys().chain(added).filter(differs).map(of).collect()
+    }
+}
