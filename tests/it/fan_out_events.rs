@@ -1,8 +1,9 @@
 //! From what authors do to what followers are told: events that come late, twice or past each other end right, because
 //! the tables decide.
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::services::{Running, answer};
@@ -12,13 +13,13 @@ const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
 const FAN_OUTS: &str = "select count(*) from notify.fan_out";
 
 /// What one request is answered, and that it is this.
-async fn does(api: &Running, method: Method, path: &str, token: &str, status: u16) -> Value {
+pub(crate) async fn does(api: &Running, method: Method, path: &str, token: &str, status: u16) -> Value {
     let (answered, body) = api.send(method, path, Some(token), Value::Null).await;
     assert_eq!(answered.as_u16(), status, "{path}: {body}");
     body
 }
 
-async fn unread(api: &Running, token: &str) -> i64 {
+pub(crate) async fn unread(api: &Running, token: &str) -> i64 {
     let body = does(api, Method::GET, "/v1/notifications", token, 200).await;
     body["unread"].as_i64().unwrap()
 }
@@ -36,7 +37,7 @@ async fn manage(world: &World, method: Method, path: &str, body: Value) -> (u16,
 }
 
 /// A message as a relay would send it, or another.
-async fn send(world: &World, routing_key: &str, payload: &str) {
+pub(crate) async fn send(world: &World, routing_key: &str, payload: &str) {
     let message = json!({
         "properties": {"message_id": Uuid::now_v7().to_string(), "type": routing_key, "delivery_mode": 2},
         "routing_key": routing_key, "payload": payload, "payload_encoding": "string",
@@ -46,7 +47,7 @@ async fn send(world: &World, routing_key: &str, payload: &str) {
     assert_eq!((status, &answered["routed"]), (200, &json!(true)));
 }
 
-fn event(kind: &str, blog: i64) -> String {
+pub(crate) fn event(kind: &str, blog: i64) -> String {
     format!(
         r#"[{{"specversion":"1.0","id":"{}","source":"/blogs-api","type":"{kind}","subject":"{blog}",
             "time":"2026-11-22T10:00:00Z","data":{{"author_id":1}}}}]"#,
@@ -55,7 +56,7 @@ fn event(kind: &str, blog: i64) -> String {
 }
 
 /// Messages in a queue that nobody has taken.
-async fn waiting(world: &World, queue: &str) -> Vec<Value> {
+pub(crate) async fn waiting(world: &World, queue: &str) -> Vec<Value> {
     let get = json!({"count": 100, "ackmode": "ack_requeue_false", "encoding": "auto"});
     let path = format!("/api/queues/{{vhost}}/{queue}/get");
     let (status, messages) = manage(world, Method::POST, &path, get).await;
@@ -64,7 +65,7 @@ async fn waiting(world: &World, queue: &str) -> Vec<Value> {
 }
 
 /// An author and a follower: tokens of both.
-async fn ada_and_grace(api: &Running) -> (String, String) {
+pub(crate) async fn ada_and_grace(api: &Running) -> (String, String) {
     let (ada, of_ada) = api.account("ada").await;
     let (_, of_grace) = api.account("grace").await;
     does(api, Method::PUT, &format!("/v1/accounts/{ada}/follow"), &of_grace, 204).await;
@@ -237,4 +238,74 @@ async fn an_outage_of_the_database_is_waited_for() {
     world.until("select count(*) from notify.fan_out where state = 'done'", 2_i64).await;
     assert_eq!(unread(&api, &of_grace).await, 2);
     notifier.stop().await;
+}
+
+/// While the request waits for a lock that the test holds, an account follows the author and is answered: it is told of the
+/// blog. An account that follows after the blog is there is not.
+async fn follow_while_it_waits(
+    world: &World,
+    api: &Running,
+    of_ada: &str,
+    hold: &str,
+    request: RequestBuilder,
+) -> Value {
+    let other = world.another().await;
+    other.client.batch_execute(hold).await.unwrap();
+    let mut publishing = JoinSet::new();
+    publishing.spawn(answer(request.bearer_auth(of_ada)));
+    let waits = "select exists (select from pg_stat_activity where datname = current_database()
+                                and usename = 'blogs_api' and wait_event_type = 'Lock')";
+    world.until(waits, true).await;
+
+    let seen = async || {
+        let (_, page) = api.send(Method::GET, "/v1/blogs?sort=newest", None, Value::Null).await;
+        page["items"].as_array().unwrap().len()
+    };
+    assert_eq!(seen().await, 0, "readers do not see it yet");
+    let ada: i64 = world.value("select id from blogs.account where handle = 'ada'", &[]).await;
+    let follow = format!("/v1/accounts/{ada}/follow");
+    let (_, in_time) = api.account("in-time").await;
+    does(api, Method::PUT, &follow, &in_time, 204).await;
+    other.client.batch_execute("rollback").await.unwrap();
+    let (status, blog) = publishing.join_next().await.unwrap().unwrap();
+    assert!(status.is_success(), "{status}: {blog}");
+    assert_eq!(seen().await, 1);
+    let (_, too_late) = api.account("too-late").await;
+    does(api, Method::PUT, &follow, &too_late, 204).await;
+
+    let notifier = world.notifier().await;
+    let done =
+        format!("select count(*) from notify.fan_out where blog_id = {} and state = 'done'", blog["id"]);
+    world.until(&done, 1_i64).await;
+    notifier.stop().await;
+    assert_eq!((unread(api, &in_time).await, unread(api, &too_late).await), (1, 0), "{blog}");
+    let differing = "select count(*) from notify.fan_out f join blogs.blog b on b.id = f.blog_id
+                     where f.published_at <> b.first_published_at or b.published_at <> b.first_published_at";
+    assert_eq!(world.value::<i64>(differing, &[]).await, 0);
+    blog
+}
+
+#[tokio::test]
+async fn follow_answered_while_publishing_waits_for_the_blog_is_told() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (of_ada, of_grace) = ada_and_grace(&api).await;
+    let draft = json!({"title": "A draft", "body": "", "publish": false});
+    let (_, draft) = api.send(Method::POST, "/v1/blogs", Some(&of_ada), draft).await;
+    let hold = format!("begin; select from blogs.blog where id = {} for update", draft["id"]);
+    let publish = api.request(Method::POST, &format!("/v1/blogs/{}/publish", draft["id"]));
+    let blog = follow_while_it_waits(&world, &api, &of_ada, &hold, publish).await;
+    assert_eq!((&blog["version"], unread(&api, &of_grace).await), (&json!(2), 1));
+}
+
+#[tokio::test]
+async fn follow_answered_while_a_new_blog_waits_for_its_tag_is_told() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (of_ada, of_grace) = ada_and_grace(&api).await;
+    let new = json!({"title": "New", "body": "", "tags": ["taken"], "publish": true});
+    let create = api.request(Method::POST, "/v1/blogs").json(&new);
+    let hold = "begin; insert into blogs.tag (name) values ('taken')";
+    let blog = follow_while_it_waits(&world, &api, &of_ada, hold, create).await;
+    assert_eq!((&blog["version"], unread(&api, &of_grace).await), (&json!(1), 1));
 }

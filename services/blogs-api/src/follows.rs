@@ -65,6 +65,9 @@ pub(crate) struct AccountPage {
 }
 
 /// Follow an account: be told of what it publishes from now on. Following it already, nothing changes.
+///
+/// A follow that is answered before the moment at which a blog is first published (`published_at` in notifications) is told of
+/// that blog. A follow that begins after the answer to the publishing is not. One that is under way at that moment may be.
 #[utoipa::path(
     put, path = "/v1/accounts/{id}/follow", tag = "follows", operation_id = "follow_account",
     security(("bearer" = [])),

@@ -18,6 +18,7 @@ const BLOG_CHANGE: Statement = statement!("blog_change.sql");
 const BLOG_COUNTER_CREATE: Statement = statement!("blog_counter_create.sql");
 const BLOG_CREATE: Statement = statement!("blog_create.sql");
 const BLOG_DELETE: Statement = statement!("blog_delete.sql");
+const BLOG_LOCK: Statement = statement!("blog_lock.sql");
 const BLOG_PAGE_AUTHOR: Statement = statement!("blog_page_author.sql");
 const BLOG_PAGE_AUTHOR_TAG: Statement = statement!("blog_page_author_tag.sql");
 const BLOG_PAGE_NEWEST: Statement = statement!("blog_page_newest.sql");
@@ -26,6 +27,7 @@ const BLOG_PAGE_TRENDING: Statement = statement!("blog_page_trending.sql");
 const BLOG_PAGE_TRENDING_AUTHOR: Statement = statement!("blog_page_trending_author.sql");
 const BLOG_PAGE_TRENDING_TAG: Statement = statement!("blog_page_trending_tag.sql");
 const BLOG_PUBLISH: Statement = statement!("blog_publish.sql");
+const BLOG_SHOW: Statement = statement!("blog_show.sql");
 const BLOG_SLUG_CREATE: Statement = statement!("blog_slug_create.sql");
 const BLOG_SLUG_LOCK: Statement = statement!("blog_slug_lock.sql");
 const BLOG_SLUG_RETIRE: Statement = statement!("blog_slug_retire.sql");
@@ -139,19 +141,22 @@ pub(super) async fn summaries(client: &impl GenericClient, ids: &[i64]) -> Resul
     Ok(BLOG_SUMMARIES.query(client, &[&ids]).await?.iter().map(summary).collect())
 }
 
-/// Makes a blog with its tags, address and counters, and returns its id.
+/// Makes a blog with its tags, address and counters, and returns its id. It is published last: the other statements may wait
+/// for locks, and the moment of publishing decides which followers are told.
 pub(super) async fn create(
     transaction: &Transaction<'_>,
     author_id: i64,
     new: &NewBlog,
 ) -> Result<i64, Error> {
-    let parameters: [&(dyn ToSql + Sync); 5] =
-        [&author_id, &new.title, &new.body, &new.publish, &new.source_path];
+    let parameters: [&(dyn ToSql + Sync); 4] = [&author_id, &new.title, &new.body, &new.source_path];
     let row = BLOG_CREATE.query_one(transaction, &parameters).await?;
     let id: i64 = row.get("id");
     add_tags(transaction, id, &new.tags).await?;
     give_address(transaction, id, &slug::candidates(&new.title, id, rand::random())).await?;
     BLOG_COUNTER_CREATE.execute(transaction, &[&id]).await?;
+    if new.publish {
+        BLOG_SHOW.execute(transaction, &[&id]).await?;
+    }
     Ok(id)
 }
 
@@ -190,7 +195,9 @@ pub(super) async fn delete(
     Ok(BLOG_DELETE.query_opt(transaction, &[&id, &author_id, &versions]).await?.is_some())
 }
 
+/// Publishes a draft; false if the author has no such draft. The moment of publishing is taken with the blog locked.
 pub(super) async fn publish(transaction: &Transaction<'_>, id: i64, author_id: i64) -> Result<bool, Error> {
+    BLOG_LOCK.execute(transaction, &[&id, &author_id]).await?;
     Ok(BLOG_PUBLISH.query_opt(transaction, &[&id, &author_id]).await?.is_some())
 }
 

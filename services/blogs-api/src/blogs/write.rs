@@ -203,6 +203,9 @@ pub(crate) async fn delete(
 }
 
 /// Show a blog to readers. A blog that is shown already stays as it is.
+///
+/// The first time, the author's followers are notified: those whose follow began no later than `published_at`. That moment is
+/// taken just before the blog is shown, however long the request has waited until then.
 #[utoipa::path(
     post, path = "/v1/blogs/{id}/publish", tag = "blogs", operation_id = "publish_blog", security(("bearer" = [])),
     params(("id" = i64, Path, description = "The blog")),

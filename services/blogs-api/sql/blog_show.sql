@@ -1,0 +1,5 @@
+-- Publishes a blog that the same transaction has made, at the moment of this statement. Locks that blog.
+update blogs.blog
+set published_at = moment.at, first_published_at = moment.at
+from (select clock_timestamp() as at) as moment
+where id = $1::bigint
