@@ -1,2 +1,3 @@
--- Leaves nobody told of anything. Locks both tables against everything.
-truncate notify.notification, notify.fan_out
+-- Leaves nobody told of anything. What is known of ended fan-outs stays: a worker would find their blogs and tell of them again.
+-- Locks the notifications against everything.
+truncate notify.notification

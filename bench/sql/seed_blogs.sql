@@ -1,11 +1,12 @@
--- Makes one author and $1 published blogs, each with its address and its counters. Locks only the rows it makes.
+-- Makes one author and $1 published blogs, each with its address and its counters, and without a first publishing that
+-- followers would be told of. Locks only the rows it makes.
 with author as (
   insert into blogs.account (handle, email, password_hash)
   values ('bench', 'bench@example.org', 'nobody logs in')
   returning id
 ), blog as (
-  insert into blogs.blog (author_id, title, body, published_at, first_published_at)
-  select author.id, 'Blog ' || n, 'Made to be viewed.', now(), now()
+  insert into blogs.blog (author_id, title, body, published_at)
+  select author.id, 'Blog ' || n, 'Made to be viewed.', now()
   from author, generate_series(1, $1::integer) as n
   returning id
 ), slug as (

@@ -29,7 +29,8 @@ Exit codes: 0 done, or it was so already; 1 there is no such fan-out, or it fail
 /// See how far followers have been told of blogs; pause, resume or cancel it
 ///
 /// A fan-out is the telling of one blog. It tells those who followed the author when the blog was first published. While
-/// readers do not see the blog it is withdrawn, and goes on by itself when its author publishes the blog again.
+/// readers do not see the blog it is withdrawn. It goes on by itself when its author publishes the blog again, or an operator
+/// restores the blog or its author.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

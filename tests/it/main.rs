@@ -16,6 +16,7 @@ mod counting;
 mod database_errors;
 mod fan_out;
 mod fan_out_events;
+mod fan_out_found;
 mod frozen;
 mod message_path;
 mod metrics;

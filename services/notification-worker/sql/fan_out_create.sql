@@ -1,7 +1,8 @@
--- Begins the fan-out of a blog, if readers see it and it has not begun before. Locks the new row.
+-- Begins the fan-out of a blog that readers see, unless it has begun before or the blog has no first publishing. Locks the new
+-- row.
 insert into notify.fan_out (blog_id, published_at, total)
 select l.id, l.first_published_at,
        coalesce((select sum(c.followers) from social.follow_counter c where c.account_id = l.author_id), 0)::bigint
 from blogs.live_blog l
-where l.id = $1::bigint
+where l.id = $1::bigint and l.first_published_at is not null
 on conflict (blog_id) do nothing

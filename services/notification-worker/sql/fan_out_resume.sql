@@ -1,4 +1,4 @@
--- A fan-out goes on, whose blog was taken back and is live again. Locks that row.
+-- Lets a withdrawn fan-out continue whose followers may be told of the blog again. Locks that row.
 update notify.fan_out
 set state = 'running', turn_at = clock_timestamp()
 where blog_id = $1::bigint and state = 'withdrawn'

@@ -35,7 +35,7 @@ const UNIQUE_VIOLATION: &str = "23505";
 pub(crate) enum Turn {
     /// There is no fan-out to work on, or others are at all of them.
     Idle,
-    /// A fan-out was ended without a chunk, or a day was made for the next one.
+    /// A fan-out was withdrawn or cancelled without a chunk.
     Again,
     /// A chunk is committed.
     Chunk(Chunk),
@@ -84,13 +84,19 @@ struct Claimed {
     is_expired: bool,
 }
 
-/// Takes the next chunk, of so many followers at most.
+/// Takes the next chunk, of `rows` followers at most.
 ///
 /// # Errors
-/// What the database said. One that it will say again puts the fan-out at the end of the line, so that the others have
-/// their turn.
+/// What the database said. If only this fan-out is at fault, it is put at the end of the line, so that the others have their
+/// turn. One of these faults is a day that cannot be made now.
 pub(crate) async fn take(pool: &Pool, rows: i64, days_kept: i32) -> Result<Turn, Failed> {
     let mut taken = attempt(pool, rows, days_kept, NOTIFICATION_INSERT).await;
+    if let Err(failed) = &taken
+        && failed.error.fault() == Fault::MissingPartition
+    {
+        CREATE_DAYS_WANTED.query(&pool.get().await?, &[]).await?;
+        taken = attempt(pool, rows, days_kept, NOTIFICATION_INSERT).await;
+    }
     if let Err(failed) = &taken
         && failed.error.sqlstate() == Some(UNIQUE_VIOLATION)
     {
@@ -100,18 +106,13 @@ pub(crate) async fn take(pool: &Pool, rows: i64, days_kept: i32) -> Result<Turn,
         );
         taken = attempt(pool, rows, days_kept, NOTIFICATION_COMPLETE).await;
     }
-    let Err(failed) = taken else { return taken };
-    match (failed.error.fault(), failed.blog_id) {
-        (Fault::MissingPartition, _) => {
-            CREATE_DAYS_WANTED.query(&pool.get().await?, &[]).await?;
-            Ok(Turn::Again)
-        }
-        (Fault::BadValue | Fault::Broken, Some(blog_id)) => {
-            FAN_OUT_POSTPONE.execute(&pool.get().await?, &[&blog_id]).await?;
-            Err(failed)
-        }
-        _ => Err(failed),
+    if let Err(failed) = &taken
+        && let Some(blog_id) = failed.blog_id
+        && failed.error.fault() != Fault::Unavailable
+    {
+        FAN_OUT_POSTPONE.execute(&pool.get().await?, &[&blog_id]).await?;
     }
+    taken
 }
 
 async fn attempt(pool: &Pool, rows: i64, days_kept: i32, insert: Statement) -> Result<Turn, Failed> {
@@ -152,7 +153,7 @@ async fn work_off(
             settle::withdraw(transaction, claimed.blog_id).await?;
             tracing::info!(
                 blog_id = claimed.blog_id,
-                "readers do not see the blog; its fan-out is withdrawn"
+                "readers do not see the blog, or it is dated more than 60 days ahead; its fan-out is withdrawn until then"
             );
             None
         }

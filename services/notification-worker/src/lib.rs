@@ -3,7 +3,8 @@
 //! It asks nobody for the followers: they stand in a table that it may read, so that a million people are told by
 //! statements that insert straight from it. What authors do arrives as events (`consume`) and only says at which blog to
 //! look: whether there is something to tell is decided by the state of the shared tables (`settle`), so events may come
-//! late, twice, or in any order. A fan-out is a row. It is worked off in chunks (`chunk`), each of which is one transaction
+//! late, twice, or in any order. An event that is lost, or that came while readers did not see the blog, is made up for by a
+//! walk through the blogs (`find`). A fan-out is a row. It is worked off in chunks (`chunk`), each of which is one transaction
 //! that inserts notifications and moves the row's cursor behind them, so whatever is killed goes on at the chunk. All
 //! workers take chunks from the fan-out that has waited longest (`work`), as large and as fast as the database's own
 //! commits allow (`pace`). Beside that a worker keeps the days of notifications (`partitions`) and says how much there is
@@ -11,6 +12,7 @@
 
 mod chunk;
 mod consume;
+mod find;
 mod metrics;
 mod pace;
 mod partitions;

@@ -15,6 +15,7 @@ use crate::chunk::Chunk;
 pub(crate) struct Metrics {
     pub(crate) epochs_ended: Counter,
     pub(crate) settled: Counter,
+    pub(crate) found: Counter,
     pub(crate) unreadable: Counter,
     pub(crate) failures: Counter,
     pub(crate) days_ahead: Gauge,
@@ -36,6 +37,7 @@ impl Metrics {
         let metrics = Self {
             epochs_ended: Counter::default(),
             settled: Counter::default(),
+            found: Counter::default(),
             unreadable: Counter::default(),
             failures: Counter::default(),
             days_ahead: Gauge::default(),
@@ -59,8 +61,14 @@ impl Metrics {
             &metrics.epochs_ended,
         );
         counter("settled_events", "Blogs that were looked at because of an event", &metrics.settled);
+        let found = "Fan-outs that began or were resumed because the tables called for it, without an event";
+        counter("fan_outs_found", found, &metrics.found);
         counter("unreadable_messages", "Messages that were given up", &metrics.unreadable);
-        counter("failures", "Tries of a chunk or an event that failed", &metrics.failures);
+        counter(
+            "failures",
+            "Tries of a chunk, an event or a search for fan-outs that failed",
+            &metrics.failures,
+        );
         counter("followers_looked_at", "Followers that chunks went through", &metrics.looked_at);
         counter("notifications", "Notifications inserted", &metrics.notified);
         counter("fan_outs_done", "Fan-outs that this worker took the last chunk of", &metrics.done);

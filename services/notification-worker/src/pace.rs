@@ -73,6 +73,7 @@ mod tests {
         commit_slow_ms: 40,
         pause_max_ms: 1000,
         poll_ms: 500,
+        find_interval_ms: 10_000,
     };
     const QUICK: Duration = Duration::from_millis(3);
     const SLOW: Duration = Duration::from_millis(41);

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::Consuming;
+use crate::find::Finding;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::work::Work;
@@ -81,6 +82,16 @@ impl Service {
             shutdown: shutdown.clone(),
         };
         tasks.spawn(consuming.run());
+        let finding = Finding {
+            interval: Duration::from_millis(settings.fan_out.find_interval_ms),
+            days_kept: settings.partitions.days_kept,
+            pool: pool.clone(),
+            bell: Arc::clone(&bell),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+        tasks.spawn(finding.run());
         tasks.spawn(partitions::run(settings.partitions, pool.clone(), metrics.clone(), shutdown.clone()));
         tasks.spawn(watch::run(pool.clone(), health.clone(), metrics.clone(), shutdown.clone()));
         let work = Work { settings, pool, bell, health: health.clone(), metrics, shutdown };

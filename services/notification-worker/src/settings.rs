@@ -68,6 +68,8 @@ pub struct FanOutSettings {
     pub pause_max_ms: u64,
     /// Longest time between two looks for work, in milliseconds.
     pub poll_ms: u64,
+    /// Pause between two walks through the blogs in search of fan-outs that no event began, in milliseconds.
+    pub find_interval_ms: u64,
 }
 
 /// The `[partitions]` section.
@@ -129,7 +131,8 @@ impl FanOutSettings {
         within("fan_out.chunk_target_ms", self.chunk_target_ms, 1..=2000)?;
         within("fan_out.commit_slow_ms", self.commit_slow_ms, 1..=10_000)?;
         within("fan_out.pause_max_ms", self.pause_max_ms, 1..=60_000)?;
-        within("fan_out.poll_ms", self.poll_ms, 1..=60_000)
+        within("fan_out.poll_ms", self.poll_ms, 1..=60_000)?;
+        within("fan_out.find_interval_ms", self.find_interval_ms, 1..=60_000)
     }
 }
 
