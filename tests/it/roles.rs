@@ -79,6 +79,8 @@ fn refusals(role: &str) -> Vec<String> {
         "create table recommend.mine (id bigint)",
         "create table days.mine (id bigint)",
         "create table public.mine (id bigint)",
+        "select * from public.home",
+        "update public.home set database_oid = 0",
         "create temporary table mine (id bigint)",
         "drop schema blogs cascade",
         "drop schema analytics cascade",

@@ -18,7 +18,7 @@ mod statement;
 
 pub use contract::Contract;
 pub use error::{Cause, Error, Fault};
-pub use pool::{ClockSkew, Pool, check_connections_at_start, clock_skew, in_step, within};
+pub use pool::{CLOCK_SKEW_MAX, ClockSkew, Pool, check_connections_at_start, clock_skew, in_step, within};
 pub use pool_metrics::register_pools;
 pub use session::Session;
 pub use settings::Settings;

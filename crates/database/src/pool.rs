@@ -28,6 +28,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Longest look at the database while starting.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
+/// By how much the clock of a process may differ from the database's while it issues tokens and takes events. The Blogs API
+/// is not ready beyond it, and whoever compares a time of the one with a time of the other allows for it.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
+
 /// A bounded set of connections to the shared database.
 #[derive(Clone)]
 pub struct Pool {

@@ -1,7 +1,7 @@
 //! Times clamped to the database's clock, and cut to windows and hours, aligned to UTC midnight. A day of the POSIX scale has 86,400 seconds, so cutting
 //! seconds since 1970 by a divisor of that is cutting each day.
 
-use events::clock::SKEW_MAX;
+use database::CLOCK_SKEW_MAX;
 use jiff::Timestamp;
 
 const HOUR_S: u32 = 3600;
@@ -10,7 +10,7 @@ const HOUR_S: u32 = 3600;
 /// processes may be comes from a clock that ran ahead; it counts as of the transaction that applies it.
 pub(crate) fn clamped(time: Timestamp, now: Timestamp) -> Timestamp {
     let ahead = time.duration_since(now);
-    if ahead.is_positive() && ahead.unsigned_abs() > SKEW_MAX { now } else { time }
+    if ahead.is_positive() && ahead.unsigned_abs() > CLOCK_SKEW_MAX { now } else { time }
 }
 
 /// The start of the window that a time falls into.

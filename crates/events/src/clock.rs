@@ -21,9 +21,6 @@ use uuid::{ContextV7, Uuid};
 
 use crate::EnvelopeId;
 
-/// How far a process's clock may be from the database's. Beyond it the Blogs API accepts no engagement, and an event
-/// that is further ahead is clamped when it is applied.
-pub const SKEW_MAX: Duration = Duration::from_secs(5);
 /// How far stamps and ids may run ahead of the clock to stay unique and ascending.
 pub const LEAD_MAX: Duration = Duration::from_secs(1);
 /// For how long after a comparison with the database the monotonic clock can overrule the time of day.

@@ -5,6 +5,9 @@
 //! that readers can like a blog while Postgres is away. Signing out, a new password and deletion raise the account's
 //! epoch; every process looks the epoch up again within a minute ([`Epochs`]), and refuses tokens of an older one. The
 //! Blogs API issues tokens; whoever has the same keys verifies them.
+//!
+//! A database that was restored from a backup has forgotten accounts and epochs that tokens still name. A token is
+//! therefore also refused if its epoch is above that of the database, or if it was issued before its account was created.
 
 mod epochs;
 mod keys;
@@ -157,6 +160,15 @@ struct Claims {
     exp: i64,
 }
 
+impl Claims {
+    /// True when the token was issued before this moment: in whole seconds, and by more than the clocks of the issuer and
+    /// of the database may differ.
+    fn is_before(&self, created_at: Timestamp) -> bool {
+        let tolerance = i64::try_from(database::CLOCK_SKEW_MAX.as_secs()).unwrap_or(i64::MAX);
+        self.iat.saturating_add(tolerance) < created_at.as_second()
+    }
+}
+
 impl Tokens {
     /// With the keys of the settings, and the epochs that say which tokens have been taken back.
     ///
@@ -196,16 +208,17 @@ impl Tokens {
     /// Whose token this is.
     ///
     /// # Errors
-    /// 401 when it is not one of ours, has expired, or is of an older epoch.
+    /// 401 when it is not one of ours, has expired, is of another epoch than the account's, or is older than the account.
     pub async fn verify(&self, token: &str) -> Result<Signed> {
         let claims = self.read(token)?;
         let account_id: i64 = claims.sub.parse().map_err(|_| refused())?;
-        match self.epochs.of(account_id).await {
-            Known::Epoch(epoch) if claims.epoch < epoch => Err(taken_back()),
+        match self.epochs.of(account_id, claims.epoch).await {
+            Known::Account { epoch, .. } if claims.epoch != epoch => Err(taken_back()),
+            Known::Account { created_at, .. } if claims.is_before(created_at) => Err(refused()),
             Known::Gone => Err(taken_back()),
             // Nobody to ask and nothing remembered: the token's own word counts, so that readers can go on
             // while the database is away.
-            Known::Epoch(_) | Known::Nothing => Ok(Signed {
+            Known::Account { .. } | Known::Nothing => Ok(Signed {
                 account_id,
                 scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
             }),
@@ -298,15 +311,34 @@ mod tests {
         assert_eq!(tokens(&[NEW]).verify(&token).await.unwrap_err().status(), 401);
     }
 
+    /// An account of this epoch that is a minute old.
+    fn known(epoch: i32) -> Known {
+        Known::Account { epoch, created_at: Timestamp::now() - SignedDuration::from_secs(60) }
+    }
+
     #[tokio::test]
-    async fn an_older_epoch_is_refused_and_a_newer_one_is_not() {
+    async fn an_older_epoch_is_refused_and_without_a_database_a_newer_one_is_not() {
         let tokens = tokens(&[NEW]);
-        tokens.epochs().raised(7, Known::Epoch(3)).await;
+        tokens.epochs().raised(7, known(3)).await;
         assert!(tokens.verify(&tokens.issue(7, 2, &[]).unwrap().token).await.is_err());
         assert!(tokens.verify(&tokens.issue(7, 3, &[]).unwrap().token).await.is_ok());
         assert!(tokens.verify(&tokens.issue(7, 4, &[]).unwrap().token).await.is_ok());
         tokens.epochs().raised(7, Known::Gone).await;
         assert!(tokens.verify(&tokens.issue(7, 4, &[]).unwrap().token).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_token_older_than_its_account_is_refused_beyond_the_skew_of_clocks() {
+        let tokens = tokens(&[NEW]);
+        // Late in its second: whole seconds are compared.
+        let second = Timestamp::now().as_second() - 60;
+        let created_at = Timestamp::new(second, 999_000_000).unwrap();
+        tokens.epochs().raised(7, Known::Account { epoch: 0, created_at }).await;
+        for (early_s, counts) in [(-1, true), (0, true), (4, true), (5, true), (6, false), (3000, false)] {
+            let at = Timestamp::from_second(second - early_s).unwrap();
+            let token = tokens.issue_at(at, 7, 0, &[]).unwrap().token;
+            assert_eq!(tokens.verify(&token).await.is_ok(), counts, "{early_s} s before the account");
+        }
     }
 
     #[tokio::test]

@@ -2,4 +2,4 @@
 update blogs.account
 set token_epoch = token_epoch + 1
 where id = $1::bigint and deleted_at is null
-returning token_epoch
+returning token_epoch, created_at

@@ -132,7 +132,8 @@ async fn set_password(
     let row = ACCOUNT_SET_PASSWORD.query_opt(&client, &[&signed.account_id, &old_hash, &new_hash]).await?;
     let row =
         row.ok_or_else(|| Problem::conflict("the password has just been changed by another request"))?;
-    state.tokens.epochs().raised(signed.account_id, Known::Epoch(row.get("token_epoch"))).await;
+    let known = Known::Account { epoch: row.get("token_epoch"), created_at: row.get("created_at") };
+    state.tokens.epochs().raised(signed.account_id, known).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,7 +1,7 @@
 //! Compares this process's clock with the database's, and says when engagement must be refused.
 //!
 //! A like carries the time at which it was accepted, and the newest decides. A process whose clock is wrong by more
-//! than [`SKEW_MAX`] would overrule the others or be overruled by them, so it accepts nothing while the skew is
+//! than [`CLOCK_SKEW_MAX`] would overrule the others or be overruled by them, so it accepts nothing while the skew is
 //! *known*: [`SAMPLES`] comparisons of the last minute all exceed the limit, each taken with less than that limit of
 //! doubt (half its round trip). One bad comparison refuses nothing, one good one ends a refusal. While Postgres is
 //! away the skew is unknown, and the process accepts.
@@ -11,9 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use database::{ClockSkew, Pool};
+use database::{CLOCK_SKEW_MAX, ClockSkew, Pool};
 use events::Clock;
-use events::clock::SKEW_MAX;
 use jiff::SignedDuration;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -73,7 +72,7 @@ impl ClockCheck {
         let mut again = false;
         if let Ok(skew) = &compared {
             self.shared.skew_seconds.set(skew.ahead.as_secs_f64());
-            let exceeds = skew.ahead.unsigned_abs() > SKEW_MAX;
+            let exceeds = skew.ahead.unsigned_abs() > CLOCK_SKEW_MAX;
             if !exceeds {
                 self.clock.agrees();
             }
@@ -94,14 +93,14 @@ impl ClockCheck {
             return Ok(());
         }
         let known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.skew(Instant::now()).map_or(Ok(()), |skew| database::in_step(skew, SKEW_MAX))
+        known.skew(Instant::now()).map_or(Ok(()), |skew| database::in_step(skew, CLOCK_SKEW_MAX))
     }
 }
 
 impl Known {
     /// Takes a comparison, unless its round trip leaves too much doubt. True while too few have been taken to tell.
     fn take(&mut self, skew: &ClockSkew, now: Instant) -> bool {
-        if skew.round_trip / 2 < SKEW_MAX {
+        if skew.round_trip / 2 < CLOCK_SKEW_MAX {
             if self.0.len() >= SAMPLES {
                 self.0.pop_front();
             }
@@ -113,7 +112,7 @@ impl Known {
     /// The smallest of the newest skews, when all of them are recent and exceed the limit.
     fn skew(&self, now: Instant) -> Option<SignedDuration> {
         let exceeding = self.0.iter().filter(|(at, ahead)| {
-            now.saturating_duration_since(*at) <= SAMPLE_AGE_MAX && ahead.unsigned_abs() > SKEW_MAX
+            now.saturating_duration_since(*at) <= SAMPLE_AGE_MAX && ahead.unsigned_abs() > CLOCK_SKEW_MAX
         });
         if exceeding.clone().count() < SAMPLES {
             return None;

@@ -84,7 +84,7 @@ pub(crate) async fn sign_in(state: &AppState, credentials: Credentials) -> Resul
     let account =
         account.filter(|_| matches).ok_or_else(|| Problem::unauthorized("handle or password is wrong"))?;
     // Another request may have found it suspended a moment ago: this process knows better now.
-    state.tokens.epochs().raised(account.id, Known::Epoch(account.token_epoch)).await;
+    state.tokens.epochs().raised(account.id, account.known()).await;
     state.tokens.issue(account.id, account.token_epoch, &[])
 }
 
@@ -96,7 +96,10 @@ pub(crate) async fn sign_in(state: &AppState, credentials: Credentials) -> Resul
 pub(crate) async fn delete(State(state): State<AppState>, signed: Signed) -> Result<StatusCode> {
     let client = state.pool.get().await?;
     let row = ACCOUNT_RAISE_EPOCH.query_opt(&client, &[&signed.account_id]).await?;
-    let known = row.map_or(Known::Gone, |row| Known::Epoch(row.get("token_epoch")));
+    let known = row.map_or(Known::Gone, |row| Known::Account {
+        epoch: row.get("token_epoch"),
+        created_at: row.get("created_at"),
+    });
     state.tokens.epochs().raised(signed.account_id, known).await;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -105,6 +108,13 @@ struct Found {
     id: i64,
     password_hash: String,
     token_epoch: i32,
+    created_at: Timestamp,
+}
+
+impl Found {
+    fn known(&self) -> Known {
+        Known::Account { epoch: self.token_epoch, created_at: self.created_at }
+    }
 }
 
 async fn find(state: &AppState, handle: &str) -> Result<Option<Found>> {
@@ -117,5 +127,6 @@ async fn find(state: &AppState, handle: &str) -> Result<Option<Found>> {
         id: row.get("id"),
         password_hash: row.get("password_hash"),
         token_epoch: row.get("token_epoch"),
+        created_at: row.get("created_at"),
     }))
 }

@@ -31,7 +31,8 @@ pub(crate) fn issue(account_id: i64, scopes: &[&str]) -> String {
 }
 
 fn claims(account_id: i64) -> Value {
-    let (iat, exp) = (1_700_000_000, 4_000_000_000_u32);
+    // No token is older than its account.
+    let (iat, exp) = (jiff::Timestamp::now().as_second(), 4_000_000_000_u32);
     json!({"iss": "commonplace", "sub": account_id.to_string(), "epoch": 0, "scope": "", "iat": iat, "exp": exp})
 }
 
@@ -149,4 +150,111 @@ async fn the_header_is_bearer_and_one_token() {
     ] {
         with(bad).await.refused(401);
     }
+}
+
+/// Moves the clock that accounts are dated by against that of the services.
+async fn move_the_databases_clock(world: &World, seconds: i32) {
+    let default = format!("now() + interval '{seconds} seconds'");
+    world.run(&format!("alter table blogs.account alter column created_at set default {default}")).await;
+}
+
+/// A token of this epoch, issued now, by the key of [`World::api`].
+fn of_epoch(account_id: i64, epoch: i32) -> String {
+    let mut claims = claims(account_id);
+    claims["epoch"] = json!(epoch);
+    sign(Algorithm::HS256, Some(KEY.0), &STANDARD.decode(KEY.1).unwrap(), &claims)
+}
+
+#[tokio::test]
+async fn new_account_can_use_its_token_at_once_while_clocks_are_4_s_apart() {
+    let world = World::new().await;
+    let (signing_up, other) = (world.api().await, world.api().await);
+    for (handle, seconds) in [("ahead", 4), ("behind", -4)] {
+        move_the_databases_clock(&world, seconds).await;
+        let (_, token) = signing_up.account(handle).await;
+        use_token(&other, &token).await.is(200);
+        use_token(&signing_up, &token).await.is(200);
+    }
+}
+
+#[tokio::test]
+async fn token_issued_before_its_account_was_created_is_refused() {
+    let world = World::new().await;
+    let (api, recommender) = (world.api().await, world.recommender_with(|loader| loader).await);
+    let (account, _) = api.account("ada").await;
+    let token = of_epoch(account, 0);
+    use_token(&world.api().await, &token).await.is(200);
+    // The same id, given to a stranger: what a restored sequence would do.
+    world
+        .run(&format!(
+            "update blogs.account set created_at = now() + interval '60 seconds' where id = {account}"
+        ))
+        .await;
+    let refused = use_token(&world.api().await, &token).await.refused(401);
+    assert!(refused.detail().contains("sign in again"), "{refused:?}");
+    let (status, _) = recommender.send(Method::GET, "/v1/recommendations", Some(&token), Value::Null).await;
+    assert_eq!(status, 401);
+}
+
+#[tokio::test]
+async fn token_of_a_new_password_counts_in_another_process_at_once() {
+    let world = World::new().await;
+    let (api, other) = (world.api().await, world.api().await);
+    let (_, old) = api.account("ada").await;
+    // The other process remembers the first epoch from now on.
+    use_token(&other, &old).await.is(200);
+    let change = json!({"password": super::PASSWORD, "new_password": "another battery staple"});
+    let (status, _) = api.send(Method::PUT, "/v1/accounts/me/password", Some(&old), change).await;
+    assert_eq!(status, 204);
+    let session = api.sign_in("ada", "another battery staple").await.is(201);
+    let new = session.body["token"].as_str().unwrap();
+    use_token(&other, new).await.is(200);
+    // It has asked the database for the new one, and so knows that the old one is taken back.
+    use_token(&other, &old).await.refused(401);
+    use_token(&other, new).await.is(200);
+}
+
+#[tokio::test]
+async fn token_of_an_epoch_above_the_databases_is_refused() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (ada, _) = api.account("ada").await;
+    let forgotten = of_epoch(ada, 3);
+    use_token(&api, &forgotten).await.refused(401);
+    use_token(&api, &of_epoch(ada, 0)).await.is(200);
+    // With the account remembered, too.
+    use_token(&api, &forgotten).await.refused(401);
+    let (status, _) = world
+        .recommender_with(|loader| loader)
+        .await
+        .send(Method::GET, "/v1/recommendations", Some(&forgotten), Value::Null)
+        .await;
+    assert_eq!(status, 401);
+}
+
+#[tokio::test]
+async fn flood_of_a_refused_token_asks_the_database_once_a_second() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (ada, token) = api.account("ada").await;
+    use_token(&api, &token).await.is(200);
+    api.stop().await;
+    let looks = "select coalesce(seq_scan, 0) + coalesce(idx_scan, 0) from pg_stat_user_tables
+                 where schemaname = 'blogs' and relname = 'account'";
+    let before: i64 = world.value(looks, &[]).await;
+    let api = world.api().await;
+    use_token(&api, &token).await.is(200);
+    let (began, forgotten) = (std::time::Instant::now(), of_epoch(ada, 3));
+    for _ in 0..300 {
+        use_token(&api, &forgotten).await.refused(401);
+    }
+    let seconds = i64::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    // What a session has counted is seen when it ends, if not before.
+    api.stop().await;
+    world.until("select count(*) from pg_stat_activity where usename = 'blogs_api' and datname = current_database()", 0_i64).await;
+    world.run("select pg_stat_clear_snapshot()").await;
+    let looks = world.value::<i64>(looks, &[]).await - before;
+    // The statement looks at the table twice; and who may use the list is asked once.
+    let most = 2 * (seconds + 2) + 2;
+    assert!(looks <= most, "{looks} looks at the accounts in {seconds} s, expected at most {most}");
 }

@@ -4,10 +4,15 @@
 //! `tokens.epoch_age_max_s`; requests of one account that arrive together ask once. When the database does not
 //! answer in time, the last known epoch counts, and for a second nobody asks again: an outage costs one short
 //! wait a second, not one a request.
+//!
+//! A token of an epoch above the remembered one is either newer than the memory, because another process has raised the
+//! epoch, or it was issued under a database that has since been replaced by an older copy. Only the database can tell, so
+//! the process asks it again: once a second for an account and an epoch, however many requests carry such a token.
 
 use std::time::Duration;
 
 use database::{Pool, Statement, statement};
+use jiff::Timestamp;
 use moka::future::Cache;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
@@ -17,15 +22,22 @@ use super::TokenSettings;
 const ACCOUNT_EPOCH: Statement = statement!("account_epoch.sql");
 /// How long nobody asks after the database did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the database's answer about a token with an epoch above the remembered one is good for.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// What is known of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// Tokens of this epoch or a later one count.
-    Epoch(i32),
+    /// Tokens of this epoch count.
+    Account {
+        /// The token epoch.
+        epoch: i32,
+        /// When the account was created, by the database's clock: no token of it is older.
+        created_at: Timestamp,
+    },
     /// No token of this account counts: it was deleted or suspended, or was never there.
     Gone,
-    /// The database does not answer, and nothing is remembered.
+    /// The database does not answer, and nothing is remembered that could refuse the token.
     Nothing,
 }
 
@@ -38,6 +50,8 @@ pub struct Epochs {
     fresh: Cache<i64, Known>,
     /// What was known last, for when the database is away.
     last: Cache<i64, Known>,
+    /// What the database said when a token had an epoch above the remembered one, by account and that epoch.
+    ahead: Cache<(i64, i32), Known>,
     /// Holds one entry, for as long as nobody should ask.
     pause: Cache<(), ()>,
     unverified: Counter,
@@ -68,20 +82,40 @@ impl Epochs {
                 .time_to_live(Duration::from_secs(settings.epoch_age_max_s.into()))
                 .build(),
             last: Cache::new(settings.epochs_max),
+            ahead: Cache::builder().max_capacity(settings.epochs_max).time_to_live(AHEAD).build(),
             pause: Cache::builder().max_capacity(1).time_to_live(PAUSE).build(),
             unverified: Counter::default(),
         }
     }
 
-    /// What is known of this account.
-    pub async fn of(&self, account_id: i64) -> Known {
-        match self.fresh.try_get_with(account_id, self.ask(account_id)).await {
-            Ok(known) => known,
-            Err(_away) => {
-                self.unverified.inc();
-                self.last.get(&account_id).await.unwrap_or(Known::Nothing)
-            }
+    /// What is known of this account, for a token of this epoch. An epoch below the token's is always the database's own
+    /// word, at most a second old.
+    pub async fn of(&self, account_id: i64, token_epoch: i32) -> Known {
+        let asked = self.fresh.entry(account_id).or_try_insert_with(self.ask(account_id)).await;
+        let Ok(entry) = asked else {
+            self.unverified.inc();
+            let last = self.last.get(&account_id).await;
+            return last.filter(|known| !known.is_below(token_epoch)).unwrap_or(Known::Nothing);
+        };
+        let was_asked_now = entry.is_fresh();
+        let known = entry.into_value();
+        if was_asked_now || !known.is_below(token_epoch) {
+            return known;
         }
+        self.ask_again(account_id, token_epoch).await
+    }
+
+    /// The remembered epoch is below the token's: what the database says.
+    async fn ask_again(&self, account_id: i64, token_epoch: i32) -> Known {
+        let asked = self.ahead.try_get_with((account_id, token_epoch), self.ask(account_id)).await;
+        let Ok(known) = asked else {
+            self.unverified.inc();
+            return Known::Nothing;
+        };
+        if !known.is_below(token_epoch) {
+            self.fresh.insert(account_id, known).await;
+        }
+        known
     }
 
     /// This process has itself raised the epoch of the account, or deleted it: it counts at once here.
@@ -114,6 +148,13 @@ impl Epochs {
     }
 }
 
+impl Known {
+    /// True for an epoch that is below that of a token.
+    fn is_below(self, token_epoch: i32) -> bool {
+        matches!(self, Self::Account { epoch, .. } if epoch < token_epoch)
+    }
+}
+
 /// The database did not answer.
 #[derive(Debug, Clone, Copy)]
 struct Away;
@@ -122,7 +163,9 @@ async fn read(pool: &Pool, account_id: i64) -> Result<Known, database::Error> {
     let client = pool.get().await?;
     let row = ACCOUNT_EPOCH.query_opt(&client, &[&account_id]).await?;
     Ok(match row {
-        Some(row) if row.get("is_active") => Known::Epoch(row.get("token_epoch")),
+        Some(row) if row.get("is_active") => {
+            Known::Account { epoch: row.get("token_epoch"), created_at: row.get("created_at") }
+        }
         _ => Known::Gone,
     })
 }
