@@ -3,7 +3,7 @@
 //! Suspending takes an account's blogs from sight and its tokens back; every service asks the same views, so that one
 //! change is enough.
 
-mod erase;
+pub(crate) mod erase;
 mod export;
 
 use std::convert::Infallible;
@@ -28,7 +28,8 @@ Examples:
   commonplace account suspend ada          her blogs are no longer shown, her tokens no longer good
   commonplace account restore ada
   commonplace account export ada --output ada.json
-  commonplace account erase ada --yes      for good: handle, e-mail and id are gone from every table
+  commonplace account erase ada --yes --record /srv/commonplace/erased-accounts
+                                           for good: handle, e-mail and id are gone from every table
   commonplace account erase 17 --yes       once more by the id, for what was still on its way in its name
 
 Exit codes: 0 done, or it was so already; 1 there is no such account, or it failed; 2 wrong usage.";
@@ -180,7 +181,7 @@ pub(crate) async fn find(client: &Object, name: &Name) -> anyhow::Result<Account
     account.with_context(|| format!("there is no account {name}: give its handle or its id"))
 }
 
-async fn look_up(client: &Object, name: &Name) -> anyhow::Result<Option<Account>> {
+pub(crate) async fn look_up(client: &Object, name: &Name) -> anyhow::Result<Option<Account>> {
     let (id, handle) = match name {
         Name::Id(id) => (Some(id), None),
         Name::Handle(handle) => (None, Some(handle)),

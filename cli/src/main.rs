@@ -10,6 +10,7 @@ mod chaos;
 mod completions;
 mod contract;
 mod demo;
+mod erased;
 mod fan_out;
 mod healthcheck;
 mod import;
@@ -18,6 +19,7 @@ mod migrate;
 mod operator;
 mod parked;
 mod reconcile;
+mod restore;
 mod schema;
 mod serve;
 mod terminal;
@@ -36,6 +38,8 @@ Examples:
   Roles and schema on DATABASE_URL; would migrations that are not applied yet break a service?
     commonplace migrate
     commonplace contract check
+  A dump has just been loaded into DATABASE_URL: make it safe to use
+    commonplace restore --erased erased-accounts
   One service, and is it ready?
     commonplace serve blogs-api --config /etc/commonplace/blogs-api.toml
     commonplace healthcheck http://127.0.0.1:8080
@@ -58,6 +62,7 @@ enum Command {
     Up(up::Arguments),
     Serve(serve::Arguments),
     Migrate(migrate::Arguments),
+    Restore(restore::Arguments),
     Healthcheck(healthcheck::Arguments),
     Import(import::Arguments),
     Token(token::Arguments),
@@ -79,6 +84,7 @@ async fn main() -> ExitCode {
         Command::Up(arguments) => Box::pin(up::run(arguments)).await,
         Command::Serve(arguments) => Box::pin(serve::run(arguments)).await,
         Command::Migrate(arguments) => Box::pin(migrate::run(arguments)).await,
+        Command::Restore(arguments) => Box::pin(restore::run(arguments)).await,
         Command::Import(arguments) => Box::pin(import::run(arguments)).await,
         Command::Token(arguments) => Box::pin(token::run(arguments)).await,
         Command::Reconcile(arguments) => Box::pin(reconcile::run(arguments)).await,

@@ -1,13 +1,14 @@
 //! `commonplace migrate`: roles and schema, in one step that can be repeated. Deployments run it before any
 //! service of a new release starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use database::bootstrap::RoleSettings;
 use runtime::settings::{self, LogSettings};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use tokio_postgres::Config;
 
 use crate::{schema, terminal};
 
@@ -22,14 +23,17 @@ not exist. The roles' passwords come from the settings: COMMONPLACE__ROLES__BLOG
 COMMONPLACE__ROLES__ANALYTICS_WORKER_PASSWORD, COMMONPLACE__ROLES__NOTIFICATION_WORKER_PASSWORD, \
 COMMONPLACE__ROLES__RECOMMENDATION_API_PASSWORD, COMMONPLACE__ROLES__OPERATOR_PASSWORD and \
 COMMONPLACE__ROLES__CONSOLE_PASSWORD. Set COMMONPLACE__ROLES__DIRECT_PATH=true where the API may write engagement \
-itself.";
+itself.
+
+A database that was restored from a dump, or copied, is refused until `commonplace restore` has finished it.";
 
 const EXAMPLES: &str = "\
 Examples:
   DATABASE_URL=postgres://postgres@db.example.org/commonplace commonplace migrate
   commonplace migrate --config /etc/commonplace/migrate.toml
 
-Exit codes: 0 roles and schema are as they should be; 1 it failed, and the migration in hand is rolled back; 2 wrong usage.";
+Exit codes: 0 roles and schema are as they should be; 1 it failed, and the migration in hand is rolled back, or the \
+database is a copy that has to be finished first; 2 wrong usage.";
 
 /// Make the roles and bring the schema up to date; harmless to repeat
 #[derive(Debug, clap::Args)]
@@ -45,19 +49,28 @@ pub(crate) struct Arguments {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Settings {
     log: LogSettings,
-    database: database::Settings,
+    pub(crate) database: database::Settings,
     /// What `up` uses, too.
     pub(crate) roles: RoleSettings,
 }
 
+impl Settings {
+    /// The settings, and the administrator's address in them, for the commands that an administrator runs.
+    ///
+    /// # Errors
+    /// A setting that cannot be read, with where it stands.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Self, Config)> {
+        let settings: Self =
+            settings::Loader::new(DEFAULTS).neighbours(&crate::serve::EVERY_DEFAULTS).file(file).load()?;
+        runtime::telemetry::init(&settings.log)?;
+        let administrator = schema::administrator(settings.database.url.expose_secret())
+            .context("database.url (DATABASE_URL) cannot be used")?;
+        Ok((settings, administrator))
+    }
+}
+
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let settings: Settings = settings::Loader::new(DEFAULTS)
-        .neighbours(&crate::serve::EVERY_DEFAULTS)
-        .file(arguments.config.as_deref())
-        .load()?;
-    runtime::telemetry::init(&settings.log)?;
-    let administrator = schema::administrator(settings.database.url.expose_secret())
-        .context("database.url (DATABASE_URL) cannot be used")?;
+    let (settings, administrator) = Settings::load(arguments.config.as_deref())?;
     let prepared = schema::prepare(&administrator, &settings.roles).await?;
     if prepared.database_created {
         terminal::line(format_args!("database {} made", schema::name(&administrator)));

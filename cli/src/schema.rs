@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use database::bootstrap::RoleSettings;
+use database::home::{self, Home};
 use database::{Session, Statement, bootstrap, migrations};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
@@ -44,11 +45,24 @@ pub(crate) fn name(config: &Config) -> &str {
 /// Makes the database, the roles and the schema, as far as they are not there.
 ///
 /// # Errors
-/// What Postgres said, with what was being done.
+/// That the database is a copy which `commonplace restore` has not finished; else what Postgres said, with what was being
+/// done.
 pub(crate) async fn prepare(administrator: &Config, roles: &RoleSettings) -> anyhow::Result<Prepared> {
     let database_created = create_missing(administrator).await?;
+    let session = Session::open(administrator).await?;
+    let home = home::of(&session).await?;
+    if home == Home::Elsewhere {
+        bail!(
+            "database {} is a copy of another one, such as a restored dump, or its restore was broken off. Ids and tokens \
+             that were given out since the copy was made would be given out again: run `commonplace restore` first",
+            name(administrator)
+        );
+    }
     bootstrap::run(administrator, roles).await.context("making the roles")?;
     let report = migrations::run(administrator).await?;
+    if home == Home::Unmarked {
+        home::mark(&session).await?;
+    }
     Ok(Prepared { database_created, migrations_applied: report.applied })
 }
 
@@ -73,6 +87,9 @@ fn servers(config: &Config) -> String {
 }
 
 /// Makes the database that the configuration names if it is not there, and says whether it did.
+///
+/// # Errors
+/// What Postgres said.
 pub(crate) async fn create_missing(administrator: &Config) -> anyhow::Result<bool> {
     match Session::open(administrator).await {
         Ok(_there) => return Ok(false),

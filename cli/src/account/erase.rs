@@ -9,7 +9,11 @@
 //! A chunk of a fan-out puts its cursor on the last follower that it has found, whether or not that account is active.
 //! Chunks find an erased account until the deletion of its follows commits. So the command waits a second time, for
 //! the chunks that began before that, and then moves their cursors off the account.
+//!
+//! A dump from before brings an erased account back. With `--record` its id is kept in a file outside the database, and
+//! `commonplace restore` erases it again.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -19,6 +23,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Name, Which, find, look_up};
+use crate::erased;
 use crate::terminal::{self, Format, Progress};
 
 const ACCOUNT_RETIRE: Statement = statement!("account_retire.sql");
@@ -35,7 +40,8 @@ const OBJECT_IN_USE: &str = "55006";
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace account erase ada --yes      for good: handle, e-mail and id are gone from every table
+  commonplace account erase ada --yes --record /srv/commonplace/erased-accounts
+                                           for good: handle, e-mail and id are gone from every table
   commonplace account erase 17 --yes       once more by the id, for what was still on its way in its name
 
 Exit codes: 0 done, also when the account was gone before; 1 there is no such handle, or it failed; 2 wrong usage.";
@@ -51,6 +57,10 @@ pub(super) struct Erase {
     /// How long to wait for transactions that began before: once after the account is deleted, once after it is erased
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
+    /// Append the account's id to this file before anything is erased: `restore` asks for it, because an older dump brings
+    /// the account back. Keep it apart from the database
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
 }
@@ -76,7 +86,11 @@ impl Erase {
         if !self.yes {
             bail!("erasing account {} cannot be undone: say --yes", erased.id);
         }
-        erase(&client, erased.id, Duration::from_secs(self.wait)).await?;
+        if let Some(record) = &self.record {
+            erased::append(record, erased.id)?;
+        }
+        rewrite(&client, erased.id, Duration::from_secs(self.wait)).await?;
+        tidy(&client).await?;
         if self.format.json {
             return terminal::json(&erased);
         }
@@ -89,7 +103,11 @@ impl Erase {
     }
 }
 
-async fn erase(client: &Object, account_id: i64, wait_max: Duration) -> anyhow::Result<()> {
+/// Deletes the account and rewrites what is left of it. [`tidy`] comes after the last one.
+///
+/// # Errors
+/// That a transaction which may have seen the account alive does not end, or that something that waits names it.
+pub(crate) async fn rewrite(client: &Object, account_id: i64, wait_max: Duration) -> anyhow::Result<()> {
     ACCOUNT_RETIRE.query_one(client, &[&account_id]).await?;
     until_older_have_ended(client, wait_max)
         .await
@@ -107,10 +125,26 @@ async fn erase(client: &Object, account_id: i64, wait_max: Duration) -> anyhow::
             error
         }
     })?;
-    let tidying = "the account is erased, but cursors of fan-outs, samples of the planner, or tags that only it used may \
-                   still name it: erase it once more by its id";
+    let tidying =
+        "the account is erased, but cursors of fan-outs may still name it: erase it once more by its id";
     until_older_have_ended(client, wait_max).await.context(tidying)?;
     ACCOUNT_ERASE_CURSORS.query_one(client, &[&account_id]).await.context(tidying)?;
+    Ok(())
+}
+
+/// True when an account is deleted but could not be erased, because something that waits names it.
+pub(crate) fn still_waits(error: &anyhow::Error) -> bool {
+    let refusal = error.downcast_ref::<database::Error>();
+    refusal.is_some_and(|refusal| refusal.sqlstate() == Some(OBJECT_IN_USE))
+}
+
+/// Forgets what the planner sampled of erased accounts, and tags that only they used.
+///
+/// # Errors
+/// What Postgres said, with what is left.
+pub(crate) async fn tidy(client: &Object) -> anyhow::Result<()> {
+    let tidying = "the account is erased; what the planner sampled of it, or tags that only it used, may still be there: \
+                   erase it once more by its id";
     SAMPLE_AGAIN.query_one(client, &[]).await.context(tidying)?;
     FORGET_UNUSED_TAGS.query_one(client, &[]).await.context(tidying)?;
     Ok(())

@@ -18,6 +18,11 @@ const LOGIN: Statement = crate::statement!("bootstrap_login.sql");
 const DIRECT_PATH: Statement = crate::statement!("bootstrap_direct_path.sql");
 const HAS_DIRECT_PATH: Statement = crate::statement!("bootstrap_has_direct_path.sql");
 const CONNECTIONS: Statement = crate::statement!("connection_shares.sql");
+const SESSIONS: Statement = crate::statement!("bootstrap_sessions.sql");
+
+/// The roles that log in.
+const LOGINS: [&str; 6] =
+    ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"];
 
 /// The `[roles]` section: what each login role may do and with which password.
 #[derive(Debug, Clone, Deserialize)]
@@ -55,13 +60,14 @@ pub struct RoleSettings {
 
 impl RoleSettings {
     fn logins(&self) -> [(&'static str, &SecretString, i32); 6] {
+        let [blogs, analytics, notification, recommendation, operator, console] = LOGINS;
         [
-            ("blogs_api", &self.blogs_api_password, self.blogs_api_connections),
-            ("analytics_worker", &self.analytics_worker_password, self.analytics_worker_connections),
-            ("notification_worker", &self.notification_worker_password, self.notification_worker_connections),
-            ("recommendation_api", &self.recommendation_api_password, self.recommendation_api_connections),
-            ("operator", &self.operator_password, self.operator_connections),
-            ("console", &self.console_password, self.console_connections),
+            (blogs, &self.blogs_api_password, self.blogs_api_connections),
+            (analytics, &self.analytics_worker_password, self.analytics_worker_connections),
+            (notification, &self.notification_worker_password, self.notification_worker_connections),
+            (recommendation, &self.recommendation_api_password, self.recommendation_api_connections),
+            (operator, &self.operator_password, self.operator_connections),
+            (console, &self.console_password, self.console_connections),
         ]
     }
 
@@ -126,6 +132,16 @@ pub async fn has_direct_path(database: &Config) -> Result<Option<bool>, Error> {
     let transaction = session.read_only().await?;
     let row = transaction.query_opt(HAS_DIRECT_PATH.sql, &[]).await;
     Ok(row.map_err(Error::statement(HAS_DIRECT_PATH.file))?.map(|row| row.get("direct_path")))
+}
+
+/// The roles that are connected to the database, each with the number of its sessions.
+///
+/// # Errors
+/// What Postgres said.
+pub async fn connected(session: &Session) -> Result<Vec<(String, i64)>, Error> {
+    let rows = session.client.query(SESSIONS.sql, &[&LOGINS.as_slice()]).await;
+    let rows = rows.map_err(Error::statement(SESSIONS.file))?;
+    Ok(rows.iter().map(|row| (row.get("role"), row.get("sessions"))).collect())
 }
 
 async fn check_shares(session: &Session, roles: &RoleSettings) -> Result<(), Error> {

@@ -4,11 +4,12 @@
 //! Every statement that a service may send is a file ([`Statement`]); the folder of them is the service's
 //! contract with the owners of the tables ([`Contract`]), and [`contract`] checks such contracts against a
 //! schema that is about to change. [`bootstrap`] makes the roles of a cluster, [`migrations`] the schema of a
-//! database. This crate knows neither events nor RabbitMQ.
+//! database, and [`home`] tells a database from a copy of it. This crate knows neither events nor RabbitMQ.
 
 pub mod bootstrap;
 pub mod contract;
 mod error;
+pub mod home;
 pub mod migrations;
 mod pool;
 mod pool_metrics;

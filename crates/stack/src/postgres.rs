@@ -104,6 +104,14 @@ impl Postgres {
         &self.version
     }
 
+    /// A program of the server's own version, such as `pg_dump`; none where an image runs.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        match &self.programs {
+            Source::Installed(programs) => Some(programs.directory.join(name)),
+            Source::Image(_) => None,
+        }
+    }
+
     /// The server's process, or docker's client where an image runs; none after [`Postgres::kill_9`].
     pub fn pids(&self) -> Vec<u32> {
         self.server.iter().map(Guarded::pid).collect()

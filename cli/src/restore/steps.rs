@@ -1,0 +1,96 @@
+//! The steps that move a restored database past what was given out after its dump was made. Each may be done again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use database::{Pool, Session, Statement, statement};
+
+use crate::account::{Name, erase, look_up};
+use crate::terminal;
+
+const SEQUENCES: Statement = statement!("administrator/restore_sequences.sql");
+const EPOCHS: Statement = statement!("administrator/restore_epochs.sql");
+const PROGRESS: Statement = statement!("administrator/restore_progress.sql");
+const VACUUM: Statement = statement!("administrator/restore_vacuum.sql");
+
+/// No id of a lost row is given out again: tokens, queued events and links name it.
+///
+/// # Errors
+/// What Postgres said, such as that a sequence has no room for so many steps.
+pub(super) async fn advance_sequences(session: &Session, margin: i64) -> anyhow::Result<()> {
+    let rows = session.client.query(SEQUENCES.sql, &[&margin]).await;
+    let rows = rows.map_err(database::Error::statement(SEQUENCES.file)).context("advancing the sequences")?;
+    for row in rows {
+        let (sequence, last_value): (String, i64) = (row.get("sequence"), row.get("last_value"));
+        terminal::line(format_args!("{sequence} continues after {last_value} ({margin} ids skipped)"));
+    }
+    Ok(())
+}
+
+/// Tokens that were taken back after the dump was made would count again, and so would tokens of lost accounts.
+///
+/// # Errors
+/// What Postgres said.
+pub(super) async fn take_tokens_back(session: &Session, epochs: i32) -> anyhow::Result<()> {
+    let accounts = session.client.execute(EPOCHS.sql, &[&epochs]).await;
+    let accounts = accounts.map_err(database::Error::statement(EPOCHS.file)).context("taking tokens back")?;
+    terminal::line(format_args!(
+        "tokens of {accounts} accounts are refused from now on; users have to sign in again"
+    ));
+    Ok(())
+}
+
+/// What has been learnt is followed by numbers of transactions, which every server counts by itself.
+///
+/// # Errors
+/// What Postgres said.
+pub(super) async fn recompute_recommendations(session: &Session) -> anyhow::Result<()> {
+    session.run(PROGRESS.file, PROGRESS.sql).await?;
+    terminal::line("recommendations will be computed again; until then readers see those of the dump");
+    Ok(())
+}
+
+/// Erases the accounts that the dump has brought back. Those of which something still waits in the outbox or is parked are
+/// deleted, and returned.
+///
+/// # Errors
+/// That an account could not be erased for another reason.
+pub(super) async fn erase_again(
+    pool: &Pool,
+    ids: &BTreeSet<i64>,
+    wait_max: Duration,
+) -> anyhow::Result<Vec<i64>> {
+    let (mut back, mut left) = (0_usize, Vec::new());
+    if ids.is_empty() {
+        return Ok(left);
+    }
+    let client = pool.get().await?;
+    for &id in ids {
+        back += usize::from(look_up(&client, &Name::Id(id)).await?.is_some());
+        match erase::rewrite(&client, id, wait_max).await {
+            Err(error) if erase::still_waits(&error) => {
+                terminal::note(format_args!("account {id} is not erased yet: {error:#}"));
+                left.push(id);
+            }
+            rewritten => rewritten?,
+        }
+    }
+    erase::tidy(&client).await?;
+    terminal::line(format_args!(
+        "erased accounts: {} in the record, {back} brought back by the dump, {} erased again",
+        ids.len(),
+        back.saturating_sub(left.len())
+    ));
+    Ok(left)
+}
+
+/// Plans need statistics from the first request on.
+///
+/// # Errors
+/// What Postgres said.
+pub(super) async fn vacuum(session: &Session) -> anyhow::Result<()> {
+    session.run(VACUUM.file, VACUUM.sql).await?;
+    terminal::line("statistics are collected");
+    Ok(())
+}
