@@ -3,6 +3,7 @@
 use events::{Action, Channel};
 use proxy::{Mode, Proxy};
 use reqwest::{Method, StatusCode};
+use runtime::settings::Loader;
 use serde_json::{Value, json};
 
 use crate::services::Running;
@@ -234,5 +235,60 @@ async fn who_may_be_counted_is_told_so() {
         let (status, said) = crate::services::answer(share("second")).await;
         assert_eq!((status, &said["total_shares"]), (StatusCode::OK, &json!(2)), "{said}");
         world.assert_consistent().await;
+    }
+}
+
+/// The connection ends while a COMMIT is waited for, and the API can ask the ledger what became of it.
+#[tokio::test]
+async fn an_unanswered_commit_is_answered_with_what_it_did() {
+    for path in ["direct", "direct-batched"] {
+        let world = World::new().await;
+        let upstream = format!("127.0.0.1:{}", world.port()).parse().unwrap();
+        let proxy = Proxy::start(upstream, Mode::Open).await.unwrap();
+        let through = world.url("blogs_api").replace(&upstream.to_string(), &proxy.address().to_string());
+        // The API learns late that a blog is taken down, and sends on what its worker's rules discard.
+        let slow = |loader: Loader| loader.set("engagement.live_blogs.ttl_ms", 60_000);
+        let api = world.api_with(|loader| slow(loader).set("database.url", through)).await;
+        let blogs = world.blogs(2).await;
+        let share = |blog: i64, key: &'static str| {
+            let request = api.request(Method::POST, &format!("/v1/blogs/{blog}/shares"));
+            let request = request.header("X-Write-Path", path).header("Idempotency-Key", key);
+            crate::services::answer(request.json(&json!({"channel": "link"})))
+        };
+        for blog in &blogs {
+            assert_eq!(share(*blog, "first").await.0, StatusCode::OK);
+        }
+        world.run(&format!("update blogs.blog set taken_down_at = now() where id = {}", blogs[1])).await;
+        world.run(include_str!("sql/hold_commits.sql")).await;
+        // A COMMIT waits for what is held here; the next attempt waits for that COMMIT.
+        let cut = async || {
+            let waiting = |event: &str| {
+                format!(
+                    "select count(*) from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock' and wait_event = '{event}'"
+                )
+            };
+            world.until(&waiting("advisory"), 1_i64).await;
+            proxy.cut();
+            world.until(&waiting("transactionid"), 1_i64).await;
+            world.run("select pg_advisory_unlock_all()").await;
+        };
+        // Counted, a repeat, and discarded.
+        for (blog, key, status, total) in [
+            (blogs[0], "second", StatusCode::OK, json!(2)),
+            (blogs[0], "first", StatusCode::OK, json!(2)),
+            (blogs[1], "second", StatusCode::NOT_FOUND, serde_json::Value::Null),
+        ] {
+            let ((answered, said), ()) = tokio::join!(share(blog, key), cut());
+            assert_eq!((answered, &said["total_shares"]), (status, &total), "{path}: {said}");
+            world.run("select pg_advisory_lock(1)").await;
+        }
+        world.run("select pg_advisory_unlock_all()").await;
+        assert_eq!(
+            world.value::<i64>("select sum(total_shares)::bigint from blogs.blog_counter", &[]).await,
+            3
+        );
+        world.assert_consistent().await;
+        api.stop().await;
     }
 }

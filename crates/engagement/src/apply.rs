@@ -34,6 +34,14 @@ pub enum Error {
     /// The database failed.
     #[error("applying engagement")]
     Database(#[from] database::Error),
+    /// A COMMIT failed, or was sent and not answered.
+    #[error("committing engagement")]
+    Committing {
+        /// What the database or the connection said.
+        source: database::Error,
+        /// What the batch comes to if it was committed.
+        applied: Box<Applied>,
+    },
     /// A live blog has no row of counters.
     #[error("a live blog has no row in blogs.blog_counter")]
     NoCounter,
@@ -59,7 +67,7 @@ impl Error {
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
-            Self::Database(error) => error.sqlstate(),
+            Self::Database(source) | Self::Committing { source, .. } => source.sqlstate(),
             Self::OutcomeUnknown(error) => error.sqlstate(),
             Self::NoCounter | Self::DayBusy | Self::Changed => None,
         }
@@ -84,7 +92,8 @@ impl Engagement {
     }
 
     /// Applies a batch in one transaction. Envelopes that the ledger knows change nothing. When the outcome of the
-    /// COMMIT is unknown the batch is run again: the ledger decides.
+    /// COMMIT is unknown the batch is run again: the ledger decides. A caller who waits for an answer
+    /// ([`OnBadEvent::Refuse`]) then gets what the committed attempt had found.
     ///
     /// # Errors
     /// [`Error`] when nothing was applied; [`Error::OutcomeUnknown`] when that is still not known after several tries. The
@@ -106,9 +115,10 @@ impl Engagement {
         commits: &mut u32,
     ) -> Result<Applied, Error> {
         let mut selection = Selection::default();
+        let mut unanswered = None;
         for _ in 0..ROUNDS_MAX {
             let error = match self.attempt(batch, &selection, on_bad, None, End::Commit).await {
-                Ok(applied) => return Ok(applied),
+                Ok(applied) => return Ok(applied.after(unanswered)),
                 Err(error) => error,
             };
             match error.fault() {
@@ -125,13 +135,18 @@ impl Engagement {
                         error = &error as &dyn std::error::Error,
                         "outcome of a commit unknown, asking the ledger"
                     );
+                    // Only this call applies envelopes of waiting callers; a worker's may be applied by another worker.
+                    if let (Error::Committing { applied, .. }, OnBadEvent::Refuse) = (error, on_bad) {
+                        unanswered = Some(applied.after(unanswered));
+                    }
                     tokio::time::sleep(Duration::from_millis(25 << *commits)).await;
                 }
                 Fault::Unavailable | Fault::Broken => return Err(error),
             }
         }
         let last = self.attempt(batch, &selection, on_bad, None, End::Commit).await;
-        last.inspect_err(|error| *commits += u32::from(is_commit(error)))
+        last.map(|applied| applied.after(unanswered))
+            .inspect_err(|error| *commits += u32::from(is_commit(error)))
     }
 
     /// Sets whole messages aside that hold no event that could be told apart. The ledger knows nothing of them.
@@ -365,5 +380,5 @@ pub(crate) fn bad(error: &Error) -> Bad {
 }
 
 fn is_commit(error: &Error) -> bool {
-    matches!(error, Error::Database(database::Error::Transaction { doing: "committing", .. }))
+    matches!(error, Error::Committing { .. })
 }

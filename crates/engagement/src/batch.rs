@@ -80,6 +80,20 @@ pub struct Applied {
     pub totals: BTreeMap<i64, Totals>,
 }
 
+impl Applied {
+    /// Completed by an earlier attempt at the same batch whose COMMIT was not answered: an event that the ledger knows now
+    /// came to what that attempt had found. Nothing else may have applied the batch between the two.
+    pub(crate) fn after(mut self, earlier: Option<Self>) -> Self {
+        let then = earlier.into_iter().flat_map(|earlier| earlier.outcomes).flatten();
+        for (now, then) in self.outcomes.iter_mut().flatten().zip(then) {
+            if *now == Outcome::Replayed {
+                *now = then;
+            }
+        }
+        self
+    }
+}
+
 /// A message that holds no event that could be told apart, to be set aside as a whole.
 #[derive(Debug, Clone)]
 pub struct ParkedBody {

@@ -83,7 +83,10 @@ impl<'batch> Attempt<'batch> {
                 // Beside it: for who wants to know what becomes of a COMMIT that is sent and not answered.
                 let (committed, ()) =
                     join!(transaction.commit(), async { fail::fail_point!("worker-in-commit") });
-                committed.map_err(database::Error::transaction("committing"))?;
+                if let Err(error) = committed {
+                    let source = database::Error::transaction("committing")(error);
+                    return Err(Error::Committing { source, applied: Box::new(applied) });
+                }
             }
             End::RollBack => {
                 transaction.rollback().await.map_err(database::Error::transaction("rolling back"))?;
@@ -340,7 +343,7 @@ impl Error {
     /// What the error calls for.
     pub(crate) fn fault(&self) -> Fault {
         match self {
-            Self::Database(error) => error.fault(),
+            Self::Database(source) | Self::Committing { source, .. } => source.fault(),
             Self::OutcomeUnknown(error) => error.fault(),
             Self::NoCounter => Fault::BadValue,
             Self::DayBusy | Self::Changed => Fault::Unavailable,

@@ -12,8 +12,7 @@ use super::write_path::WritePath;
 /// What one event has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// It is counted; these are the totals of its blog. So says, too, an event of a batch whose commit was not answered:
-    /// the ledger knows that the batch was applied, and no longer which of its events repeated others.
+    /// It is counted; these are the totals of its blog.
     Counted(Totals),
     /// It had been counted before, by its key or by what it says; these are the totals of its blog.
     Repeat(Totals),
@@ -57,9 +56,11 @@ fn envelopes(events: Vec<EngagementEvent>, clock: &Clock) -> Vec<Incoming> {
 
 fn effect(outcome: Outcome, blog_id: i64, totals: &BTreeMap<i64, Totals>) -> Effect {
     match (outcome, totals.get(&blog_id)) {
-        (Outcome::Counted | Outcome::Replayed, Some(totals)) => Effect::Counted(*totals),
+        (Outcome::Counted, Some(totals)) => Effect::Counted(*totals),
         (Outcome::Repeat, Some(totals)) => Effect::Repeat(*totals),
         (Outcome::Refused | Outcome::Parked, _) => Effect::Refused(Refusal::BadValue),
+        // The ledger knows the event, and no attempt of this request saw what became of it.
+        (Outcome::Replayed, _) => Effect::Refused(Refusal::OutcomeUnknown),
         _ => Effect::Refused(Refusal::NoSuchBlog),
     }
 }
@@ -114,8 +115,7 @@ mod tests {
         assert_eq!(effect(Outcome::Counted, 1, &totals), counted);
         let repeat = Effect::Repeat(Totals { total_views: 3, total_likes: 0, total_shares: 0 });
         assert_eq!(effect(Outcome::Repeat, 1, &totals), repeat);
-        assert_eq!(effect(Outcome::Replayed, 1, &totals), counted);
-        assert_eq!(effect(Outcome::Replayed, 2, &totals), Effect::Refused(Refusal::NoSuchBlog));
+        assert_eq!(effect(Outcome::Replayed, 1, &totals), Effect::Refused(Refusal::OutcomeUnknown));
         assert_eq!(effect(Outcome::Discarded, 2, &totals), Effect::Refused(Refusal::NoSuchBlog));
         assert_eq!(effect(Outcome::Refused, 1, &totals), Effect::Refused(Refusal::BadValue));
     }
