@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod away;
 mod browser;
 mod console_bounds;
 mod counting;

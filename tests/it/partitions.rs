@@ -16,6 +16,7 @@ use crate::message_path::{broker_settings, publish, publisher, view};
 use crate::world::{DEADLINE, World, away_from_midnight, wait_until};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
+pub(crate) const TABLES: [&str; 2] = ["envelope_ledger", "blog_view"];
 
 pub(crate) fn engagement(world: &World) -> Engagement {
     Engagement::new(world.pool("analytics_worker"), &Settings { view_window_s: 1800 }).unwrap()
@@ -45,9 +46,40 @@ pub(crate) async fn apply(engagement: &Engagement, envelope: &Incoming) -> Outco
     engagement.apply(std::slice::from_ref(envelope), OnBadEvent::Park).await.unwrap().outcomes[0][0]
 }
 
+/// Asks once for a day to be dropped, as a round of maintenance does that keeps two days.
 pub(crate) async fn drop_day(world: &World, table: &str, day: Date) -> bool {
+    drop_day_keeping(world, table, day, 2).await
+}
+
+async fn drop_day_keeping(world: &World, table: &str, day: Date, kept: i32) -> bool {
     let session = world.session("analytics_worker").await;
-    session.client.query_one("select analytics.drop_day($1, $2)", &[&table, &day]).await.unwrap().get(0)
+    let drop = "select analytics.drop_day($1, $2, $3)";
+    session.client.query_one(drop, &[&table, &day, &kept]).await.unwrap().get(0)
+}
+
+/// Asks for a day to be dropped, and again a day later: the first time it is only found free.
+pub(crate) async fn leaves(world: &World, table: &str, day: Date) -> bool {
+    assert!(!drop_day(world, table, day).await, "{day} of {table} is dropped as soon as it is found free");
+    a_day_passes(world).await;
+    drop_day(world, table, day).await
+}
+
+/// As if the rounds of maintenance so far had been a day ago.
+pub(crate) async fn a_day_passes(world: &World) {
+    world.run("update analytics.old_day set free_since = free_since - interval '1 day'").await;
+}
+
+/// As if a day of both tables had been found free two days ago.
+pub(crate) async fn found_free(world: &World, day: Date) {
+    for table in TABLES {
+        let mark = "insert into analytics.old_day (parent, day, free_since) values ($1, $2, now() - interval '2 days')";
+        world.client().execute(mark, &[&table, &day]).await.unwrap();
+    }
+}
+
+/// As if the installation had begun on this day: no earlier one is ever made.
+pub(crate) async fn begin_on(world: &World, day: Date) {
+    world.run(&format!("update analytics.ledger_floor set day = '{day}'")).await;
 }
 
 /// Drops a day of the ledger while envelopes are inserted: whoever inserts holds the parent, and maintenance gives way and
@@ -55,7 +87,7 @@ pub(crate) async fn drop_day(world: &World, table: &str, day: Date) -> bool {
 async fn drop_day_beside_inserts(world: &World, day: Date) {
     let session = world.session("analytics_worker").await;
     let dropped = wait_until(async || {
-        let drop = "select analytics.drop_day('envelope_ledger', $1)";
+        let drop = "select analytics.drop_day('envelope_ledger', $1, 2)";
         match session.client.query_one(drop, &[&day]).await {
             Ok(row) => row.get(0),
             Err(error) => {
@@ -65,16 +97,6 @@ async fn drop_day_beside_inserts(world: &World, day: Date) {
         }
     });
     assert!(dropped.await, "{day} is never dropped");
-}
-
-/// The floor, as if it had been raised to a day some time ago.
-pub(crate) async fn set_floor(world: &World, floor: Date, raised: &str) {
-    world
-        .run(&format!(
-            "update analytics.ledger_floor set day = '{floor}', settled_day = '2000-01-01', candidate_day = '{floor}',
-             candidate_at = now() - interval '{raised}'"
-        ))
-        .await;
 }
 
 /// Whoever gets the lock just after somebody else has made the day must see it, though its session has looked before. (Where
@@ -166,19 +188,21 @@ async fn a_dropped_day_never_comes_back() {
     let engagement = engagement(&world);
     let now = Timestamp::now();
     let then = now - DAY * 5;
-    set_floor(&world, day(then), "2 days").await;
+    begin_on(&world, day(then)).await;
     let old = envelope(then, blog);
     assert_eq!(apply(&engagement, &old).await, Outcome::Counted);
-    // On the floor, not below it.
-    assert!(!drop_day(&world, "envelope_ledger", day(then)).await);
-    // Below it, but not for a day yet.
-    set_floor(&world, day(then + DAY * 2), "1 hour").await;
+    // The ledger still remembers that day.
+    for _ in 0..2 {
+        assert!(!drop_day_keeping(&world, "envelope_ledger", day(then), 10).await);
+        a_day_passes(&world).await;
+    }
+    // It is old now, but it was not found free a day ago.
     assert!(!drop_day(&world, "envelope_ledger", day(then)).await);
     // Not dropped, so still known: a copy counts nothing.
     assert_eq!(apply(&engagement, &old).await, Outcome::Replayed);
-    set_floor(&world, day(then + DAY * 2), "25 hours").await;
+    a_day_passes(&world).await;
     assert!(drop_day(&world, "envelope_ledger", day(then)).await);
-    assert!(drop_day(&world, "blog_view", day(then)).await);
+    assert!(leaves(&world, "blog_view", day(then)).await);
     // Dropped, and a copy is not counted again but parked.
     assert_eq!(apply(&engagement, &old).await, Outcome::Parked);
     assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 1);
@@ -189,14 +213,21 @@ async fn a_dropped_day_never_comes_back() {
 
 #[tokio::test]
 async fn a_day_of_views_outlives_the_ledgers_by_one() {
+    away_from_midnight().await;
     let world = World::new().await;
     let then = day(Timestamp::now() - DAY * 5);
-    set_floor(&world, then, "2 days").await;
-    engagement(&world).ensure_day(then).await.unwrap();
-    set_floor(&world, then.tomorrow().unwrap(), "2 days").await;
-    assert!(drop_day(&world, "envelope_ledger", then).await);
-    assert!(!drop_day(&world, "blog_view", then).await);
-    set_floor(&world, then.checked_add(2.days()).unwrap(), "2 days").await;
+    begin_on(&world, then).await;
+    let engagement = engagement(&world);
+    engagement.ensure_day(then).await.unwrap();
+    engagement.ensure_day(then.tomorrow().unwrap()).await.unwrap();
+    for table in TABLES {
+        assert!(!drop_day_keeping(&world, table, then, 4).await);
+    }
+    a_day_passes(&world).await;
+    assert!(drop_day_keeping(&world, "envelope_ledger", then, 4).await);
+    assert!(!drop_day_keeping(&world, "blog_view", then, 4).await, "the next day is not old yet");
+    assert!(!leaves(&world, "blog_view", then).await, "the next day of the ledger is there");
+    assert!(leaves(&world, "envelope_ledger", then.tomorrow().unwrap()).await);
     assert!(drop_day(&world, "blog_view", then).await);
 }
 
@@ -206,87 +237,73 @@ async fn a_day_stays_while_an_envelope_of_it_waits() {
     let blog = world.blogs(1).await[0];
     let now = Timestamp::now();
     let then = now - DAY * 5;
-    set_floor(&world, day(then), "2 days").await;
-    let engagement = engagement(&world);
-    engagement.ensure_day(day(then)).await.unwrap();
-    set_floor(&world, day(then + DAY * 3), "2 days").await;
+    begin_on(&world, day(then)).await;
+    engagement(&world).ensure_day(day(then)).await.unwrap();
+    found_free(&world, day(then)).await;
     let waiting = envelope(then, blog).id.as_uuid();
     let outbox = "insert into blogs.outbox (id, routing_key, events, body) values ($1, 'engagement', 1, '')";
     world.client().execute(outbox, &[&waiting]).await.unwrap();
     assert!(!drop_day(&world, "envelope_ledger", day(then)).await, "in the outbox");
     world.run("delete from blogs.outbox").await;
-    let parked = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger) values ($1, 0, '', '', true)";
-    world.client().execute(parked, &[&waiting]).await.unwrap();
-    assert!(!drop_day(&world, "envelope_ledger", day(then)).await, "parked");
-    world.run("update analytics.parked set redriven_at = now()").await;
-    assert!(drop_day(&world, "envelope_ledger", day(then)).await);
+    for in_ledger in [true, false] {
+        let parked = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger) values ($1, -1, '', '', $2)";
+        world.client().execute(parked, &[&waiting, &in_ledger]).await.unwrap();
+        assert!(!drop_day(&world, "envelope_ledger", day(then)).await, "parked");
+        world.run("delete from analytics.parked").await;
+    }
+    // What has just left the outbox is in the queue or in a worker's hands: the day waits for another day.
+    assert!(leaves(&world, "envelope_ledger", day(then)).await);
 }
 
+/// Rounds that come twice a day drop each day after it has been free for a day, and none earlier.
 #[tokio::test]
-async fn the_floor_only_rises_and_never_to_today() {
-    let world = World::new().await;
-    let session = world.session("analytics_worker").await;
-    // The floor, and yesterday as one statement of the database sees it: the test may run across midnight.
-    let raise = async |wanted: Date| -> (Date, Date) {
-        let ask = "select analytics.raise_floor($1), (now() at time zone 'utc')::date - 1";
-        let row = session.client.query_one(ask, &[&wanted]).await.unwrap();
-        (row.get(0), row.get(1))
-    };
-    let today = day(Timestamp::now());
-    let floor = today.checked_sub(5.days()).unwrap();
-    set_floor(&world, floor, "2 days").await;
-    assert_eq!(raise(today.checked_sub(100.days()).unwrap()).await.0, floor);
-    let (raised, yesterday) = raise(today.checked_add(10.days()).unwrap()).await;
-    assert_eq!(raised, yesterday);
-}
-
-/// The worker raises the floor every day, so none ever stands for longer than that.
-#[tokio::test]
-async fn days_leave_although_the_floor_rises_every_day() {
+async fn days_leave_one_by_one_as_they_become_old() {
+    away_from_midnight().await;
     let world = World::new().await;
     let session = world.session("analytics_worker").await;
     let today = day(Timestamp::now());
     let before = |days: i32| today.checked_sub(days.days()).unwrap();
-    set_floor(&world, before(30), "2 days").await;
+    begin_on(&world, before(30)).await;
     let engagement = engagement(&world);
     for days in 20..30 {
         engagement.ensure_day(before(days)).await.unwrap();
     }
-    for days in (10..30).rev() {
-        // Twice a day, and always a little less than a day after the first time.
+    for kept in (17..30).rev() {
         for _ in 0..2 {
-            session.client.execute("select analytics.raise_floor($1)", &[&before(days)]).await.unwrap();
+            for table in TABLES {
+                let old = "select analytics.old_days($1, $2)";
+                for row in session.client.query(old, &[&table, &kept]).await.unwrap() {
+                    let old: Date = row.get(0);
+                    let dropped = drop_day_keeping(&world, table, old, kept).await;
+                    assert!(!dropped || old < before(kept + 1), "{old} was not free for a day");
+                }
+            }
         }
-        for table in ["envelope_ledger", "blog_view"] {
-            let oldest: Option<Date> =
-                session.client.query_one("select analytics.oldest_day($1)", &[&table]).await.unwrap().get(0);
-            let Some(oldest) = oldest else { continue };
-            let dropped = drop_day(&world, table, oldest).await;
-            assert!(!dropped || oldest < before(days + 1), "{oldest} stood below no floor for a day");
-        }
-        world.run("update analytics.ledger_floor set candidate_at = candidate_at - interval '23:59'").await;
+        a_day_passes(&world).await;
+        // At most this day and, of the views, the one before it are still there.
+        assert!(days_of(&world, "blog_view").await.iter().all(|day| *day >= before(kept + 2)));
     }
-    for table in ["envelope_ledger", "blog_view"] {
-        let left: Option<Date> = world.value(&format!("select analytics.oldest_day('{table}')"), &[]).await;
-        assert_eq!(left, None, "{table}");
+    for table in TABLES {
+        assert_eq!(days_of(&world, table).await, [], "{table}");
     }
 }
 
 /// The days that a table has, in order.
-async fn days_of(world: &World, table: &str) -> Vec<Date> {
-    let days = "select array_agg(to_date(right(c.relname, 8), 'YYYYMMDD') order by c.relname)
+pub(crate) async fn days_of(world: &World, table: &str) -> Vec<Date> {
+    let days = "select coalesce(array_agg(to_date(right(c.relname, 8), 'YYYYMMDD') order by c.relname), '{}')
                 from pg_inherits i join pg_class c on c.oid = i.inhrelid
                 where i.inhparent = to_regclass('analytics.' || $1::text)";
     world.value(days, &[&table]).await
 }
 
-/// Waits until a round of maintenance is over that began after this call: each raises the floor, which writes that row
-/// whatever comes of it, and then looks at the queue and drops.
-async fn a_whole_round(world: &World) {
-    let raised = async || world.value::<String>("select xmin::text from analytics.ledger_floor", &[]).await;
+/// Waits until a round of maintenance is over that began after this call. Each round forgets expired keys before it looks at
+/// the queue: the first key goes with a round that may have begun earlier, the third with the one after the whole round.
+pub(crate) async fn a_whole_round(world: &World) {
     for _ in 0..3 {
-        let before = raised().await;
-        assert!(wait_until(async || raised().await != before).await, "the floor is raised again");
+        world
+            .run("insert into analytics.event_key (key, expires_at) values (gen_random_uuid(), 'epoch')")
+            .await;
+        world.until("select count(*) from analytics.event_key where expires_at = 'epoch'", 0_i64).await;
     }
 }
 
@@ -299,9 +316,9 @@ async fn a_worker_makes_days_ahead_and_drops_none_while_anything_waits_in_the_qu
     let blog = world.blogs(1).await[0];
     let today = day(Timestamp::now());
     let old = today.checked_sub(25.days()).unwrap();
-    set_floor(&world, old, "2 days").await;
+    begin_on(&world, old).await;
     engagement(&world).ensure_day(old).await.unwrap();
-    set_floor(&world, today.checked_sub(20.days()).unwrap(), "2 days").await;
+    found_free(&world, old).await;
     // The ledger knows nothing of it: it stops the workers and holds no day.
     let parked = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger)
                   values (gen_random_uuid(), -1, 'unreadable', '', false)";
@@ -316,14 +333,14 @@ async fn a_worker_makes_days_ahead_and_drops_none_while_anything_waits_in_the_qu
     worker.degraded("parking", "nothing is consumed").await;
     let settings = broker_settings(&world).await;
     assert_eq!(broker::queue_depth(&settings, Queue::Engagement).await.unwrap(), 1);
-    for table in ["envelope_ledger", "blog_view"] {
+    for table in TABLES {
         assert_eq!(days_of(&world, table).await, with_old, "{table}");
     }
     assert_eq!(worker.metric("commonplace_worker_partitions_ahead").await, 8.0);
 
     world.run("update analytics.parked set redriven_at = now()").await;
     world.until("select total_views from blogs.blog_counter", 1_i64).await;
-    for table in ["envelope_ledger", "blog_view"] {
+    for table in TABLES {
         let dropped = wait_until(async || days_of(&world, table).await == ahead).await;
         assert!(dropped, "{table}: {:?}", days_of(&world, table).await);
     }
@@ -337,13 +354,13 @@ async fn a_copy_that_comes_while_its_day_is_dropped_never_counts_again() {
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world);
     let now = Timestamp::now();
+    begin_on(&world, day(now - DAY * 30)).await;
     // Each round a day of its own, so that none has to be made again.
     for round in 0..20 {
         let then = now - DAY * (5 + round);
-        set_floor(&world, day(then), "2 days").await;
         let old = envelope(then, blog);
         assert_eq!(apply(&engagement, &old).await, Outcome::Counted);
-        set_floor(&world, day(then + DAY * 2), "2 days").await;
+        found_free(&world, day(then)).await;
         let dropping = drop_day_beside_inserts(&world, day(then));
         let mut outcomes = Vec::new();
         let copies = timeout(DEADLINE, async {

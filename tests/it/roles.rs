@@ -13,9 +13,10 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const BLOGS_TABLES: [&str; 8] =
     ["account", "blog", "blog_slug", "tag", "blog_tag", "blog_counter", "outbox", "idempotency_key"];
 /// Tables that the Blogs API does not own.
-const ANALYTICS_TABLES: [&str; 15] = [
+const ANALYTICS_TABLES: [&str; 16] = [
     "envelope_ahead",
     "ledger_floor",
+    "old_day",
     "envelope_ledger",
     "event_key",
     "blog_view",
@@ -93,7 +94,7 @@ fn refusals(role: &str) -> Vec<String> {
         "select days.make('notify', 'notification', '2030-01-01', '1', '2')",
         "select social.count_follows()",
         "set session authorization postgres",
-        "drop function analytics.drop_day(text, date)",
+        "drop function analytics.drop_day(text, date, integer)",
         "update analytics.ledger_floor set day = '2000-01-01'",
         "insert into analytics.envelope_ahead values (gen_random_uuid(), '2000-01-01')",
         "delete from analytics.envelope_ahead",
@@ -135,6 +136,8 @@ const OF_ANALYTICS: &[&str] = &[
     "select id from blogs.blog for update",
     "delete from analytics.event_key",
     "delete from analytics.envelope_ledger",
+    "delete from analytics.old_day",
+    "update analytics.old_day set dropped_at = null",
     "truncate analytics.parked",
     "select follower_id from social.follow",
     "select recipient_id from notify.notification",
@@ -233,8 +236,8 @@ const OF_BLOGS: &[&str] = &[
     "truncate blogs.outbox",
     "update blogs.account set handle = 'mine'",
     "update blogs.blog set author_id = 1",
-    "select analytics.drop_day('envelope_ledger', '2020-01-01')",
-    "select analytics.raise_floor('2030-01-01')",
+    "select analytics.drop_day('envelope_ledger', '2020-01-01', 14)",
+    "select analytics.old_days('envelope_ledger', 14)",
     "select analytics.forget_event_keys(1)",
     "select * from analytics.ledger_floor",
     "update blogs.account set suspended_at = null",
@@ -279,13 +282,13 @@ const OF_OPERATORS: &[&str] = &[
     "update blogs.account set suspended_at = now()",
     "update blogs.blog set taken_down_at = now()",
     "update analytics.parked set body = ''",
-    "select analytics.drop_day('envelope_ledger', '2020-01-01')",
+    "select analytics.drop_day('envelope_ledger', '2020-01-01', 14)",
     // A member of engagement_writer that inherits nothing: without saying so first, it may not count.
     "insert into analytics.outcome (hour, kind, outcome, slot, n) values (now(), 'view', 'counted', 0, 1)",
 ];
 
 /// What is refused to whoever writes engagement, such as an operator who redrives: to count is all that it may.
-const NOT_COUNTING: [&str; 28] = [
+const NOT_COUNTING: [&str; 29] = [
     "delete from analytics.event_key",
     "delete from analytics.envelope_ledger",
     "delete from analytics.blog_like",
@@ -298,8 +301,9 @@ const NOT_COUNTING: [&str; 28] = [
     "update analytics.blog_like set account_id = 1",
     "update analytics.event_key set expires_at = now()",
     "update analytics.ledger_floor set day = '2000-01-01'",
-    "select analytics.drop_day('envelope_ledger', '2020-01-01')",
-    "select analytics.raise_floor('2030-01-01')",
+    "update analytics.old_day set dropped_at = null",
+    "select analytics.drop_day('envelope_ledger', '2020-01-01', 14)",
+    "select analytics.old_days('envelope_ledger', 14)",
     "select analytics.erase_account(1)",
     "select analytics.drop_parked(gen_random_uuid(), 0)",
     "select analytics.mend_counter(1)",

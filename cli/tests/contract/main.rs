@@ -169,8 +169,8 @@ fn a_retyped_column_names_the_services_that_use_it() {
 #[test]
 fn a_revoked_grant_names_only_who_loses_it() {
     refused(
-        "revoke execute on function analytics.raise_floor(date) from analytics_worker",
-        &[("analytics-worker", "raise_floor.sql")],
+        "revoke execute on function analytics.old_days(text, integer) from analytics_worker",
+        &[("analytics-worker", "old_days.sql")],
         "42501",
     );
     refused("revoke select on blogs.tag from blogs_api", &[("blogs-api", "tag")], "42501");

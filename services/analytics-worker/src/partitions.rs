@@ -1,29 +1,35 @@
 //! The days of the ledger and of the views: made ahead, and dropped when they are old.
 //!
-//! Every worker tries; the owner's functions let one at a time through and refuse what must not be. A day is
-//! dropped only when it has lain below the floor for a day already, and while no envelope of it waits: none in the
-//! outbox, none parked (the function looks), none in the queue (this looks, and drops only while the queue is empty).
-//! An envelope that old which somebody holds unacked at that moment is not counted twice: its day cannot be made
-//! again, so it is parked as late.
+//! Every worker tries; the owner's functions let one session through at a time and refuse what is not safe. They go by the
+//! database's clock, so a worker whose clock is wrong does no harm. A day is dropped when it is older than the ledger
+//! remembers and no envelope of it has waited for a day: not in the outbox, not parked (the function looks), and not in a
+//! queue (this module looks, and asks only while both are empty). Only a day that was dropped is refused to envelopes that
+//! come later; a day that no worker was there to make can still be made, however long ago it was.
+//!
+//! An old delivery that another worker holds unacked while its day is dropped is not counted twice: the day is not made
+//! again, so the delivery is parked as late.
 
+use broker::{Probe, Queue};
 use database::{Pool, Statement, statement};
 use engagement::Engagement;
+use jiff::ToSpan;
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
-const RAISE_FLOOR: Statement = statement!("raise_floor.sql");
-const OLDEST_DAY: Statement = statement!("oldest_day.sql");
+const TODAY: Statement = statement!("today.sql");
+const OLD_DAYS: Statement = statement!("old_days.sql");
 const DROP_DAY: Statement = statement!("drop_day.sql");
 const FORGET_EVENT_KEYS: Statement = statement!("forget_event_keys.sql");
 
 /// Tables of days. A ledger day goes first: a view that an envelope could still bring must find its day.
 const TABLES: [&str; 2] = ["envelope_ledger", "blog_view"];
-/// Most days dropped in one round.
+/// Most days of a table dropped in one round.
 const DROPS_MAX: usize = 32;
+/// SQLSTATEs `lock_not_available` and `query_canceled`: the day is in use, or too large to be summed in time.
+const NOT_NOW: [&str; 2] = ["55P03", "57014"];
 
 /// A round of maintenance every so often, until shutdown.
 pub(crate) async fn run(
@@ -34,8 +40,7 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     loop {
-        let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-        if let Err(error) = round(&settings, &pool, &engagement, &metrics, today, &shutdown).await {
+        if let Err(error) = round(&settings, &pool, &engagement, &metrics, &shutdown).await {
             tracing::warn!(error = &*error, "a round of partition maintenance failed, the next one goes on");
         }
         tokio::select! {
@@ -50,9 +55,11 @@ async fn round(
     pool: &Pool,
     engagement: &Engagement,
     metrics: &Metrics,
-    today: Date,
     shutdown: &CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let client = pool.get().await?;
+    let today: Date = TODAY.query_one(&client, &[]).await?.get("today");
+    drop(client);
     // From yesterday: an envelope made just before midnight is applied just after it.
     for day in today.yesterday()?.series(1.day()).take(usize::from(settings.partitions.days_ahead) + 2) {
         engagement.ensure_day(day).await?;
@@ -62,12 +69,12 @@ async fn round(
     let client = pool.get().await?;
     forget_event_keys(&client, settings.partitions.forget_keys_max, shutdown).await?;
 
-    let floor = today.checked_sub(i32::from(settings.partitions.ledger_days).days())?;
-    let floor: Date = RAISE_FLOOR.query_one(&client, &[&floor]).await?.get(0);
-    let waiting = broker::queue_depth(&settings.broker, broker::Queue::Engagement).await?;
+    let probe = Probe::open(&settings.broker).await?;
+    let waiting = probe.depth(Queue::Engagement).await?.max(probe.depth(Queue::EngagementDead).await?);
+    probe.close().await?;
     if waiting == 0 {
         for table in TABLES {
-            drop_below(&client, table, floor).await?;
+            drop_old(&client, table, settings.partitions.ledger_days.into()).await?;
         }
     }
     Ok(())
@@ -93,19 +100,30 @@ async fn forget_event_keys(
     Ok(())
 }
 
-async fn drop_below(
-    client: &deadpool_postgres::Object,
-    table: &str,
-    floor: Date,
-) -> Result<(), database::Error> {
-    for _ in 0..DROPS_MAX {
-        let oldest: Option<Date> = OLDEST_DAY.query_one(client, &[&table]).await?.get(0);
-        let Some(oldest) = oldest.filter(|oldest| *oldest < floor) else { return Ok(()) };
-        let dropped: bool = DROP_DAY.query_one(client, &[&table, &oldest]).await?.get(0);
-        if !dropped {
-            return Ok(());
+/// Drops the days of a table that may go. A day that may not, yet or now, does not hold up the days after it.
+async fn drop_old(client: &deadpool_postgres::Object, table: &str, kept: i32) -> Result<(), database::Error> {
+    let days = OLD_DAYS.query(client, &[&table, &kept]).await?;
+    let mut dropped = 0;
+    for day in days.iter().map(|row| row.get::<_, Date>(0)) {
+        match DROP_DAY.query_one(client, &[&table, &day, &kept]).await {
+            Ok(row) if row.get(0) => {
+                tracing::info!(table, %day, "a day is dropped");
+                dropped += 1;
+            }
+            Ok(_) => {}
+            Err(error) if error.sqlstate().is_some_and(|code| NOT_NOW.contains(&code)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    table,
+                    %day,
+                    "a day could not be dropped, the next round tries it again"
+                );
+            }
+            Err(error) => return Err(error),
         }
-        tracing::info!(table, day = %oldest, "a day is dropped");
+        if dropped == DROPS_MAX {
+            break;
+        }
     }
     Ok(())
 }

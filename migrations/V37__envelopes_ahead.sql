@@ -15,12 +15,12 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp
 return (to_timestamp(('x' || substr(replace(id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0) at time zone 'utc')::date;
 
 -- Decides, once, under which day the ledger holds an envelope from more than 60 days ahead. Null for any other
--- envelope. Forgets the decisions about envelopes that are late by now, wherever the ledger would look. Waits at most
--- 200 ms for a transaction that is making a day of the ledger.
+-- envelope. Forgets decisions when both days, the one decided on and the one inside the id, have been dropped: then the
+-- envelope is late wherever the ledger looks. Waits at most 200 ms for a transaction that makes or drops a day.
 create function analytics.place_ahead(wanted uuid) returns date
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
 declare
-  today date := (now() at time zone 'utc')::date;
+  today date := analytics.today();
   placed date;
 begin
   if analytics.day_of(wanted) <= today + 60 then
@@ -28,8 +28,10 @@ begin
   end if;
   perform pg_advisory_xact_lock(hashtextextended('analytics.days.envelope_ledger', 0));
   delete from analytics.envelope_ahead a
-  using analytics.ledger_floor f
-  where a.day < f.day and analytics.day_of(a.id) < f.day;
+  where exists (select from analytics.old_day o
+                where o.parent = 'envelope_ledger' and o.day = a.day and o.dropped_at is not null)
+    and exists (select from analytics.old_day o
+                where o.parent = 'envelope_ledger' and o.day = analytics.day_of(a.id) and o.dropped_at is not null);
   insert into analytics.envelope_ahead (id, day) values (wanted, today) on conflict (id) do nothing;
   select a.day into placed from analytics.envelope_ahead a where a.id = wanted;
   return placed;
