@@ -130,4 +130,24 @@ end $$;
 
 grant execute on function analytics.old_days(text, integer), analytics.drop_day(text, date, integer) to analytics_worker;
 
+-- Keys of parked events. While a parked event waits, its key is not forgotten: by the time it is redriven, its client's
+-- retry may have been counted under the same key.
+alter table analytics.parked add column key uuid;
+create index parked_key on analytics.parked (key)
+  where key is not null and redriven_at is null and dropped_at is null;
+
+-- As before, but for the keys of parked events that wait.
+create or replace function analytics.forget_event_keys(most integer) returns bigint
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  with gone as (
+    delete from analytics.event_key where key in (
+      select k.key from analytics.event_key k
+      where k.expires_at < now()
+        and not exists (select from analytics.parked p
+                        where p.key = k.key and analytics.is_waiting(p.redriven_at, p.dropped_at))
+      order by k.expires_at limit most for update of k skip locked)
+    returning 1)
+  select count(*) from gone
+$$;
+
 reset role;

@@ -3,11 +3,13 @@
 
 use engagement::{InDoubt, OnBadEvent, Outcome, Redriven};
 use events::EnvelopeId;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use crate::operations_redrive::{apply, old_envelope, one, operator, redrive, reopen_day, shares, worker};
+use crate::operations_redrive::{
+    MEND, REFUSE, apply, envelope, old_envelope, one, operator, redrive, reopen_day, share, shares, worker,
+};
 use crate::world::World;
 
 #[tokio::test]
@@ -93,6 +95,61 @@ async fn a_late_event_of_which_a_copy_is_refused_waits_in_the_ledger() {
     assert_eq!(redrive(&operator, &late, 1).await, one(Outcome::Counted));
     // This one was counted on a person's word, and has come again: it waits for another.
     assert_eq!(redrive(&operator, &late, 0).await, one(Outcome::Counted));
+    assert_eq!(shares(&world).await, 3);
+    world.assert_consistent().await;
+}
+
+/// A share that was refused three days ago, and its client's retry under the same key, which was counted then.
+#[tokio::test]
+async fn a_keyed_event_whose_retry_was_counted_repeats_it_however_late_it_is_redriven() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let (worker, operator) = (worker(&world), operator(&world));
+    let (key, then) = (Uuid::new_v4(), Timestamp::now() - SignedDuration::from_hours(72));
+    let keyed = || {
+        let mut event = share(blog);
+        (event.key, event.time) = (Some(key), then);
+        envelope([event])
+    };
+    world.run(REFUSE).await;
+    let parked = keyed();
+    assert_eq!(apply(&worker, &parked).await, [Outcome::Parked]);
+    world.run(MEND).await;
+    assert_eq!(apply(&worker, &keyed()).await, [Outcome::Counted]);
+    // Two days later the key's time is over, and the next day another round forgets keys.
+    world.run("update analytics.event_key set expires_at = now() - interval '1 day'").await;
+    let forget = "select analytics.forget_event_keys(100)";
+    world.value::<i64>(forget, &[]).await;
+    assert_eq!(redrive(&operator, &parked, 0).await, one(Outcome::Repeat));
+    assert_eq!(shares(&world).await, 1);
+    // No parked event needs the key any more.
+    assert_eq!(world.value::<i64>(forget, &[]).await, 1);
+    world.assert_consistent().await;
+}
+
+/// A row that was parked before rows held keys, or a whole message.
+#[tokio::test]
+async fn a_keyed_event_whose_key_was_not_kept_waits_for_a_decision() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let (worker, operator) = (worker(&world), operator(&world));
+    let of = |hours: i64, key: Option<Uuid>| {
+        let mut event = share(blog);
+        (event.key, event.time) = (key, Timestamp::now() - SignedDuration::from_hours(hours));
+        event
+    };
+    world.run(REFUSE).await;
+    // The key of the second is remembered still, and the third has none.
+    let parked = envelope([of(72, Some(Uuid::new_v4())), of(1, Some(Uuid::new_v4())), of(72, None)]);
+    assert_eq!(apply(&worker, &parked).await, [Outcome::Parked; 3]);
+    world.run(MEND).await;
+    world.run("update analytics.parked set key = null").await;
+    let doubtful = redrive(&operator, &parked, 0).await;
+    assert!(matches!(&doubtful, Redriven::Doubtful { reason } if reason.contains("key")), "{doubtful:?}");
+    assert_eq!(redrive(&operator, &parked, 1).await, one(Outcome::Counted));
+    assert_eq!(redrive(&operator, &parked, 2).await, one(Outcome::Counted));
+    let decided = operator.redrive(parked.id.as_uuid(), 0, InDoubt::Count).await.unwrap();
+    assert_eq!(decided, one(Outcome::Counted));
     assert_eq!(shares(&world).await, 3);
     world.assert_consistent().await;
 }

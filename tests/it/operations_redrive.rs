@@ -11,9 +11,9 @@ use uuid::Uuid;
 use crate::world::World;
 
 /// What refuses an event until it is mended.
-const REFUSE: &str =
+pub(crate) const REFUSE: &str =
     "alter table analytics.blog_share add constraint not_by_mail check (channel <> 'email') not valid";
-const MEND: &str = "alter table analytics.blog_share drop constraint not_by_mail";
+pub(crate) const MEND: &str = "alter table analytics.blog_share drop constraint not_by_mail";
 
 const SETTINGS: Settings = Settings { view_window_s: 1800 };
 
@@ -33,7 +33,7 @@ fn event(blog_id: i64, action: Action) -> EngagementEvent {
     EngagementEvent { id, blog_id, time: Timestamp::now(), action, key: None, imported: false }
 }
 
-fn share(blog_id: i64) -> EngagementEvent {
+pub(crate) fn share(blog_id: i64) -> EngagementEvent {
     event(blog_id, Action::Shared(Channel::Email))
 }
 
@@ -41,7 +41,7 @@ fn view(blog_id: i64) -> EngagementEvent {
     event(blog_id, Action::Viewed(Visitor(rand::random())))
 }
 
-fn envelope(events: impl IntoIterator<Item = EngagementEvent>) -> Incoming {
+pub(crate) fn envelope(events: impl IntoIterator<Item = EngagementEvent>) -> Incoming {
     Incoming { id: EnvelopeId::now(), traceparent: None, events: events.into_iter().map(Ok).collect() }
 }
 

@@ -35,7 +35,7 @@ Exit codes: 0 done, also when nothing matches; 1 something stayed parked or does
 pub(super) struct Redrive {
     #[command(flatten)]
     which: WhichOrAll,
-    /// Also what the ledger no longer knows, and which may have been counted already
+    /// Also what may have been counted already, because the ledger, or the memory of keys, can no longer tell
     #[arg(long)]
     may_count_twice: bool,
     #[command(flatten)]

@@ -165,6 +165,7 @@ impl Engagement {
             traceparent: None,
             in_ledger: false,
             attempts: parked.attempts,
+            key: None,
         };
         let mut rows: Vec<_> = bodies.iter().map(whole).collect();
         for (row, parked) in rows.iter_mut().zip(bodies) {

@@ -19,12 +19,16 @@
 //!   Unless the caller says that it may count twice, nothing happens. If so, the events go into the ledger under a new
 //!   envelope id of this moment: they are then accounted for like all others, in the hour in which it was decided, and
 //!   the equation of the ledger needs no exception. The row in `parked` says which envelope they came from.
+//!
+//! Whether a keyed event counts once depends on its key: while a parked event waits, the key in its row is not forgotten.
+//! Where the row does not hold it (a whole message; a row that is older than the column), a retry may have been counted
+//! and forgotten since, so an old event is in doubt like one whose day is gone.
 
 use std::collections::BTreeMap;
 
 use database::Fault;
-use events::{EngagementEvent, EngagementKind, EnvelopeId, Malformed, codec};
-use jiff::Timestamp;
+use events::{Action, EngagementEvent, EngagementKind, EnvelopeId, Malformed, codec};
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::apply::{ROUNDS_MAX, bad, ledger_day_is_there};
@@ -32,6 +36,9 @@ use crate::rows::{self, Waiting};
 use crate::transaction::{Bad, End, Redriving, Selection, UNREADABLE};
 use crate::{Engagement, Error, Incoming, OnBadEvent, Outcome, window};
 
+/// How old a keyed event may be for its key to be remembered without the help of its row: a retry comes within a day, and
+/// a key is remembered for two days from when it is taken.
+const KEY_REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 /// Most times a parked row is read again because somebody else changed it.
 const READS_MAX: usize = 16;
 
@@ -103,6 +110,10 @@ impl Engagement {
             Ok(events) => events,
             Err(reason) => return self.refused_again(row, Bad { reason, sqlstate: None }).await,
         };
+        if in_doubt == InDoubt::Leave && row.may_have_lost_its_key(&events, Timestamp::now()) {
+            let reason = "its key may have been forgotten since a retry was counted under it; it may have been counted already";
+            return Ok(Some(Redriven::Doubtful { reason: reason.to_owned() }));
+        }
         let (id, parked_as) = match self.standing(row).await? {
             Standing::Accounted(id) => {
                 (id, Some((accounted_at(id, row.first_seen_at), kind(row.kind.as_deref()))))
@@ -235,6 +246,16 @@ impl Waiting {
     /// A whole message, whose events could not be told apart.
     fn is_message(&self) -> bool {
         self.index < 0
+    }
+
+    /// Whether a retry of one of its events may have been counted under a key that is forgotten by now. Likes are left out:
+    /// the same like counts once whatever its key.
+    fn may_have_lost_its_key(&self, events: &[Result<EngagementEvent, Malformed>], now: Timestamp) -> bool {
+        self.key.is_none()
+            && events.iter().flatten().any(|event| {
+                let by_key = matches!(event.action, Action::Viewed(_) | Action::Shared(_)) && !event.imported;
+                by_key && event.key.is_some() && now.duration_since(event.time) > KEY_REMEMBERED
+            })
     }
 
     /// Its event, or the events of the message; or why there are none to be read.

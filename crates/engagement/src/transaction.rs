@@ -299,6 +299,7 @@ impl<'batch> Attempt<'batch> {
                     traceparent: incoming.traceparent.as_deref(),
                     in_ledger: !outside,
                     attempts: 1,
+                    key: event.as_ref().ok().and_then(|event| event.key),
                 })
             })
             .collect()

@@ -30,6 +30,8 @@ pub(crate) struct Parked<'batch> {
     pub(crate) traceparent: Option<&'batch str>,
     pub(crate) in_ledger: bool,
     pub(crate) attempts: i32,
+    /// The event's key, which is not forgotten while the row waits.
+    pub(crate) key: Option<Uuid>,
 }
 
 /// Sets events aside, and returns how many were not there before.
@@ -47,8 +49,9 @@ pub(crate) async fn park<C: GenericClient + Sync>(client: &C, parked: &[Parked<'
         parked.iter().map(|row| row.traceparent.map(|text| text.replace('\0', ""))).collect();
     let in_ledger: Vec<_> = parked.iter().map(|row| row.in_ledger).collect();
     let attempts: Vec<_> = parked.iter().map(|row| row.attempts).collect();
-    let parameters: [&(dyn ToSql + Sync); 9] =
-        [&envelopes, &indexes, &kinds, &reasons, &sqlstates, &bodies, &traces, &in_ledger, &attempts];
+    let keys: Vec<_> = parked.iter().map(|row| row.key).collect();
+    let parameters: [&(dyn ToSql + Sync); 10] =
+        [&envelopes, &indexes, &kinds, &reasons, &sqlstates, &bodies, &traces, &in_ledger, &attempts, &keys];
     PARKED_INSERT.execute(client, &parameters).await
 }
 
@@ -62,6 +65,7 @@ pub(crate) struct Waiting {
     pub(crate) body: Vec<u8>,
     pub(crate) traceparent: Option<String>,
     pub(crate) in_ledger: bool,
+    pub(crate) key: Option<Uuid>,
 }
 
 /// Reads a parked event, if it waits.
@@ -79,6 +83,7 @@ pub(crate) async fn waiting(
         body: row.get("body"),
         traceparent: row.get("traceparent"),
         in_ledger: row.get("in_ledger"),
+        key: row.get("key"),
     }))
 }
 
