@@ -1,0 +1,129 @@
+//! What the workspace may depend on: crates from crates.io alone, under licences that allow distribution under Apache-2.0,
+//! and none of the banned ones.
+//!
+//! The lock file says which crates and from where, `cargo metadata` what each says of its licence.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Licences whose terms a binary under Apache-2.0 can meet. One of an `OR` suffices; of an `AND` each has to be here.
+const LICENCES: [&str; 11] = [
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Zlib",
+];
+
+/// Crates that must not be linked, each with its reason.
+const BANNED: [(&str, &str); 3] = [
+    ("openssl-sys", "it needs a C library that the images do not have"),
+    ("native-tls", "it needs a C library that the images do not have"),
+    ("chrono", "times are jiff's"),
+];
+
+fn packages() -> Vec<Value> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().clone();
+    assert!(packages.len() > 100, "only {} packages: the list is not whole", packages.len());
+    packages
+}
+
+/// Whether the licences that are allowed meet an SPDX expression. `/` is the old way to write `OR`.
+fn is_met(expression: &str) -> bool {
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let tokens: Vec<&str> = spaced.split_whitespace().collect();
+    let mut position = 0;
+    let met = any(&tokens, &mut position);
+    met == Some(true) && position == tokens.len()
+}
+
+/// None where the expression is not well formed.
+fn any(tokens: &[&str], position: &mut usize) -> Option<bool> {
+    let mut met = all(tokens, position)?;
+    while tokens.get(*position) == Some(&"OR") {
+        *position += 1;
+        met |= all(tokens, position)?;
+    }
+    Some(met)
+}
+
+fn all(tokens: &[&str], position: &mut usize) -> Option<bool> {
+    let mut met = one(tokens, position)?;
+    while tokens.get(*position) == Some(&"AND") {
+        *position += 1;
+        met &= one(tokens, position)?;
+    }
+    Some(met)
+}
+
+fn one(tokens: &[&str], position: &mut usize) -> Option<bool> {
+    let token = *tokens.get(*position)?;
+    *position += 1;
+    if token == "(" {
+        let met = any(tokens, position)?;
+        let is_closed = tokens.get(*position) == Some(&")");
+        *position += 1;
+        return is_closed.then_some(met);
+    }
+    let mut licence = token.to_owned();
+    if tokens.get(*position) == Some(&"WITH") {
+        licence = format!("{licence} WITH {}", tokens.get(*position + 1)?);
+        *position += 2;
+    }
+    Some(LICENCES.contains(&licence.as_str()))
+}
+
+#[test]
+fn every_crate_comes_from_crates_io_or_this_workspace() {
+    for package in packages() {
+        let source = package["source"].as_str();
+        let is_known = source
+            .is_none_or(|source| source.starts_with("registry+") && source.ends_with("/crates.io-index"));
+        assert!(is_known, "{} comes from {source:?}", package["name"]);
+    }
+}
+
+#[test]
+fn every_licence_allows_distribution_under_apache() {
+    for package in packages() {
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(is_met(licence), "{} is under {licence:?}", package["name"]);
+    }
+}
+
+#[test]
+fn banned_crates_are_not_depended_on() {
+    let packages = packages();
+    for (banned, reason) in BANNED {
+        assert!(!packages.iter().any(|package| package["name"] == banned), "{banned}: {reason}");
+    }
+}
+
+#[test]
+fn licence_expressions_are_understood() {
+    for met in ["MIT", "MIT/Apache-2.0", "MIT OR GPL-3.0-only", "(MIT OR GPL-2.0) AND Unicode-3.0"] {
+        assert!(is_met(met), "{met}");
+    }
+    let unmet =
+        ["", "GPL-3.0-only", "MIT AND GPL-3.0-only", "(GPL-2.0 OR LGPL-3.0) AND MIT", "MIT OR", "(MIT"];
+    for unmet in unmet {
+        assert!(!is_met(unmet), "{unmet}");
+    }
+}
