@@ -193,18 +193,19 @@ impl Ground {
         self.run("select notify.create_day((now() at time zone 'utc')::date)").await;
         self.run(&format!(
             "with blog as (
-               insert into blogs.blog (author_id, title, body, published_at, first_published_at)
-               values ({author}, 'News', '', now(), now()) returning id)
+               insert into blogs.blog (author_id, title, body, published_at)
+               values ({author}, 'News', '', now()) returning id)
              insert into blogs.blog_counter (blog_id) select id from blog"
         ))
         .await;
         self.value("select max(id) from blogs.blog").await
     }
 
-    /// Begins the fan-out of a blog.
+    /// Begins the fan-out of a blog. Until then the blog has no first publishing, so that workers do not find it.
     pub(crate) async fn fan_out(&self, blog: i64) {
         self.run(&format!(
-            "insert into notify.fan_out (blog_id, published_at, total)
+            "update blogs.blog set first_published_at = now() where id = {blog};
+             insert into notify.fan_out (blog_id, published_at, total)
              select id, first_published_at, 1 from blogs.blog where id = {blog}"
         ))
         .await;
