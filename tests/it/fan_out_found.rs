@@ -12,9 +12,11 @@ use crate::world::{World, wait_until};
 const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
 const QUEUE: &str = "notification.blogs.v1";
 
-/// A worker that walks through the blogs ten times a second.
+/// A worker that walks through the blogs ten times a second. It consumes already, so its queue takes what is published.
 async fn searching(world: &World) -> Running {
-    world.notifier_with(|loader| loader.set("fan_out.find_interval_ms", 100)).await
+    let notifier = world.notifier_with(|loader| loader.set("fan_out.find_interval_ms", 100)).await;
+    notifier.ready().await;
+    notifier
 }
 
 async fn until_done(world: &World, blog: i64) {
