@@ -77,7 +77,7 @@ pub(crate) async fn publish_incoming(publisher: &Publisher, incoming: &Incoming)
 }
 
 /// A raw message through the management API: what no publisher of ours would send.
-async fn publish_raw(world: &World, properties: serde_json::Value, payload: &str) {
+pub(crate) async fn publish_raw(world: &World, properties: serde_json::Value, payload: &str) {
     let (url, vhost) = world.management().await;
     let address = format!("{url}/api/exchanges/{vhost}/commonplace.events/publish");
     let message = json!({

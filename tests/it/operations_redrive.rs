@@ -161,6 +161,7 @@ async fn a_whole_message_is_applied_like_an_envelope() {
         body: body.to_owned(),
         traceparent: None,
         attempts: 1,
+        unfit: true,
     };
     let nameless = Uuid::from_u128(0x1234_5678_9abc_4def_8123_4567_89ab_cdef);
     let garbage = Uuid::now_v7();

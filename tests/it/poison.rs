@@ -1,14 +1,18 @@
 //! Messages that nothing good can come of, through RabbitMQ and real workers: each ends among the parked with what is
 //! known of it, its neighbours count, and a release that parks everything stops before it has drained the queue.
 
-use broker::{Consumer, Queue};
+use broker::{Consumer, Publisher, Queue};
 use engagement::{Engagement, InDoubt, Incoming, OnBadEvent, Outcome, Redriven};
 use events::{Action, Channel, EngagementEvent, EnvelopeId};
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use runtime::settings::Loader;
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::message_path::{broker_settings, publish, publish_traced, publisher, view};
+use crate::message_path::{
+    broker_settings, publish, publish_incoming, publish_raw, publish_traced, publisher, view,
+};
 use crate::services::answer;
 use crate::world::{World, wait_until};
 
@@ -268,4 +272,73 @@ async fn workers_stop_when_too_large_a_share_is_parked() {
     world.until("select sum(total_views + total_shares)::bigint from blogs.blog_counter", 60_i64).await;
     worker.stop().await;
     world.assert_consistent().await;
+}
+
+/// What one producer may send for as long as it likes: `n` messages of each kind that a worker sets aside unread, undated
+/// or given up by the broker.
+async fn publish_garbage(world: &World, publisher: &Publisher, n: u64) {
+    let blog = world.blogs(1).await[0];
+    for visitor in 0..n {
+        publish_raw(world, json!({"message_id": EnvelopeId::now().as_uuid()}), "not JSON").await;
+        publish_raw(world, json!({"message_id": EnvelopeId::now().as_uuid(), "expiration": "0"}), "[]").await;
+        let long_ago = Timestamp::UNIX_EPOCH;
+        publish(publisher, &[EngagementEvent { time: long_ago, ..view(blog, visitor) }]).await;
+        let late =
+            EnvelopeId::try_from(Uuid::new_v7(uuid::Timestamp::from_unix_time(86_400, 0, 0, 0))).unwrap();
+        let events = vec![Ok(view(blog, visitor))];
+        publish_incoming(publisher, &Incoming { id: late, traceparent: None, events }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_of_one_producer_never_stops_the_workers() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    let publisher = publisher(&world).await;
+    publish(&publisher, &[view(blog, 1)]).await;
+    let unreadable = format!("[{}]", vec!["{}"; 250].join(","));
+    publish_raw(&world, json!({"message_id": EnvelopeId::now().as_uuid()}), &unreadable).await;
+    publish_garbage(&world, &publisher, 6).await;
+    let worker = world.worker_with(|loader| one_by_one(loader).set("poison.stop_in_a_row", 5)).await;
+    world.until(PARKED, 250_i64 + 4 * 6).await;
+    publish(&publisher, &[view(blog, 2)]).await;
+    world.until(VIEWS, 2_i64).await;
+    worker.ready().await;
+    worker.stop().await;
+    assert_eq!(depth(&world).await, 0);
+    assert_eq!(world.value::<i64>("select count(*) from analytics.parked where not unfit", &[]).await, 0);
+    world.assert_consistent().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_stop_when_they_would_park_a_sound_envelope() {
+    let world = World::new().await;
+    let blog = world.blogs(1).await[0];
+    // Every envelope is late for this worker, as it is for a release that takes the wrong day from an id.
+    world
+        .run(
+            "create or replace function analytics.create_day(parent text, wanted date) returns text
+               language sql as $$ select 'outside' $$;
+             do $$ declare day regclass; begin
+               for day in select inhrelid::regclass from pg_inherits
+                 where inhparent = 'analytics.envelope_ledger'::regclass
+               loop execute format('drop table %s', day); end loop;
+             end $$",
+        )
+        .await;
+    let publisher = publisher(&world).await;
+    for visitor in 0..9 {
+        publish(&publisher, &[view(blog, visitor)]).await;
+    }
+    let five = |loader| one_by_one(loader).set("poison.stop_in_a_row", 5);
+    let worker = world.worker_with(five).await;
+    worker.degraded("parking", "would park an envelope in which nothing is wrong").await;
+    let back = wait_until(async || depth(&world).await == 4);
+    assert!(back.await, "the rest is in the queue: {}", depth(&world).await);
+    worker.stop().await;
+    let again = world.worker_with(five).await;
+    again.degraded("parking", "nothing is consumed").await;
+    again.stop().await;
+    assert_eq!(depth(&world).await, 4);
+    assert_eq!(world.value::<i64>(PARKED, &[]).await, 5);
 }

@@ -1,13 +1,13 @@
 -- Sets events aside, once each. One that was late before and now comes within the ledger waits there from now on. Locks the
 -- rows in key order.
 insert into analytics.parked as old
-  (envelope_id, index, kind, reason, sqlstate, body, traceparent, in_ledger, attempts, key)
+  (envelope_id, index, kind, reason, sqlstate, body, traceparent, in_ledger, attempts, key, unfit)
 select distinct on (p.envelope_id, p.index)
        p.envelope_id, p.index, p.kind, p.reason, p.sqlstate, p.body, p.traceparent, p.in_ledger, p.attempts,
-       p.key
+       p.key, p.unfit
 from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::boolean[],
-            $9::integer[], $10::uuid[])
-  as p (envelope_id, index, kind, reason, sqlstate, body, traceparent, in_ledger, attempts, key)
+            $9::integer[], $10::uuid[], $11::boolean[])
+  as p (envelope_id, index, kind, reason, sqlstate, body, traceparent, in_ledger, attempts, key, unfit)
 order by p.envelope_id, p.index
 on conflict (envelope_id, index) do update
 set in_ledger = true, reason = excluded.reason, sqlstate = excluded.sqlstate, redriven_at = null

@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 
 use crate::rows::{self, Day, Parked};
 use crate::transaction::{Attempt, Bad, End, Redriving, Selection};
-use crate::{Applied, Incoming, OnBadEvent, ParkedBody, Settings, SettingsError, window};
+use crate::{Applied, Incoming, OnBadEvent, Outcome, ParkedBody, Settings, SettingsError, window};
 
 /// Most rounds of making days and setting events aside before a batch is given back.
 pub(crate) const ROUNDS_MAX: usize = 64;
@@ -149,6 +149,30 @@ impl Engagement {
             .inspect_err(|error| *commits += u32::from(is_commit(error)))
     }
 
+    /// Applies an envelope in a transaction that is rolled back. True when nothing of it would be parked.
+    ///
+    /// # Errors
+    /// What the database said, unless it refused a value.
+    pub async fn rehearse(&self, envelope: &Incoming) -> Result<bool, Error> {
+        let batch = std::slice::from_ref(envelope);
+        let mut selection = Selection::default();
+        let mut days_made = false;
+        loop {
+            let tried = self.attempt(batch, &selection, OnBadEvent::Park, None, End::RollBack).await;
+            match tried {
+                Ok(applied) => return Ok(applied.outcomes.iter().flatten().all(|of| *of != Outcome::Parked)),
+                Err(error) => match error.fault() {
+                    Fault::BadValue => return Ok(false),
+                    Fault::MissingPartition if !days_made => {
+                        self.make_days(batch, &mut selection, OnBadEvent::Park, error).await?;
+                        days_made = true;
+                    }
+                    Fault::MissingPartition | Fault::Unavailable | Fault::Broken => return Err(error),
+                },
+            }
+        }
+    }
+
     /// Sets whole messages aside that hold no event that could be told apart. The ledger knows nothing of them.
     ///
     /// # Errors
@@ -166,6 +190,7 @@ impl Engagement {
             in_ledger: false,
             attempts: parked.attempts,
             key: None,
+            unfit: parked.unfit,
         };
         let mut rows: Vec<_> = bodies.iter().map(whole).collect();
         for (row, parked) in rows.iter_mut().zip(bodies) {
@@ -237,10 +262,11 @@ impl Engagement {
                     (false, None) => drop(selection.outside.insert(index)),
                     (false, Some(event)) => {
                         let reason = format!("its day {day} is outside the days that can be counted");
-                        selection
-                            .bad
-                            .entry(event)
-                            .or_insert(Bad { reason, sqlstate: Some("23514".to_owned()) });
+                        selection.bad.entry(event).or_insert(Bad {
+                            reason,
+                            sqlstate: Some("23514".to_owned()),
+                            unfit: true,
+                        });
                     }
                 }
             }
@@ -298,7 +324,11 @@ impl Engagement {
             }
         }
         let reason = reason.as_ref().map_or_else(
-            || Bad { reason: "refused together with the events before it".to_owned(), sqlstate: None },
+            || Bad {
+                reason: "refused together with the events before it".to_owned(),
+                sqlstate: None,
+                unfit: false,
+            },
             bad,
         );
         selection.bad.insert(taken, reason);
@@ -377,7 +407,7 @@ pub(crate) fn bad(error: &Error) -> Bad {
         (Error::Database(_), None) => "refused as a value that the database cannot hold".to_owned(),
         (error, _) => error.to_string(),
     };
-    Bad { reason, sqlstate: error.sqlstate().map(str::to_owned) }
+    Bad { reason, sqlstate: error.sqlstate().map(str::to_owned), unfit: false }
 }
 
 fn is_commit(error: &Error) -> bool {

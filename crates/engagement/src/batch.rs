@@ -107,4 +107,6 @@ pub struct ParkedBody {
     pub traceparent: Option<String>,
     /// How often it was tried.
     pub attempts: i32,
+    /// True when the message itself is the reason, false when it may be the worker.
+    pub unfit: bool,
 }

@@ -108,7 +108,7 @@ impl Engagement {
     async fn redrive_row(&self, row: &Waiting, in_doubt: InDoubt) -> Result<Option<Redriven>, Error> {
         let events = match row.events() {
             Ok(events) => events,
-            Err(reason) => return self.refused_again(row, Bad { reason, sqlstate: None }).await,
+            Err(reason) => return self.refused_again(row, Bad { reason, sqlstate: None, unfit: true }).await,
         };
         if in_doubt == InDoubt::Leave && row.may_have_lost_its_key(&events, Timestamp::now()) {
             let reason = "its key may have been forgotten since a retry was counted under it; it may have been counted already";
@@ -230,7 +230,7 @@ impl Engagement {
 
     /// Says in the row why it stays. None when it no longer waits.
     async fn refused_again(&self, row: &Waiting, bad: Bad) -> Result<Option<Redriven>, Error> {
-        let Bad { reason, sqlstate } = bad;
+        let Bad { reason, sqlstate, .. } = bad;
         let client = self.pool.get().await?;
         let waits = rows::mark_refused(&client, row, &reason, sqlstate.as_deref()).await?;
         Ok(waits.then_some(Redriven::Parked { reason, sqlstate }))

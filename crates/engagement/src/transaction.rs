@@ -39,6 +39,8 @@ pub(crate) struct Selection {
 pub(crate) struct Bad {
     pub(crate) reason: String,
     pub(crate) sqlstate: Option<String>,
+    /// The event itself is the reason, not what the database makes of it.
+    pub(crate) unfit: bool,
 }
 
 /// How an attempt ends.
@@ -300,6 +302,7 @@ impl<'batch> Attempt<'batch> {
                     in_ledger: !outside,
                     attempts: 1,
                     key: event.as_ref().ok().and_then(|event| event.key),
+                    unfit: outside || unreadable.is_some() || bad.is_some_and(|bad| bad.unfit),
                 })
             })
             .collect()
@@ -372,7 +375,7 @@ mod tests {
         let incoming =
             Incoming { id: EnvelopeId::now(), traceparent: None, events: vec![event(), event(), event()] };
         let mut selection = Selection::default();
-        selection.bad.insert(1, Bad { reason: String::new(), sqlstate: None });
+        selection.bad.insert(1, Bad { reason: String::new(), sqlstate: None, unfit: false });
         let undecided = |on_bad, fresh: HashSet<Uuid>| {
             let batch = std::slice::from_ref(&incoming);
             Attempt { batch, selection: &selection, on_bad, view_window_s: 0, redriving: None }

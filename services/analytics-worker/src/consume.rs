@@ -201,7 +201,7 @@ impl Consuming {
             Suspect::Deadly(attempts) => {
                 let reason = format!("{attempts} workers ended while they applied it alone");
                 let whole = batch.deliveries.iter().map(|delivery| gather::whole(delivery, reason.clone()));
-                batch.unreadable = whole.map(|body| ParkedBody { attempts, ..body }).collect();
+                batch.unreadable = whole.map(|body| ParkedBody { attempts, unfit: false, ..body }).collect();
             }
         }
         let settled = self.apply(batch).await;

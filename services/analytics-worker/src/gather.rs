@@ -248,6 +248,7 @@ pub(crate) fn whole(delivery: &Delivery, reason: String) -> ParkedBody {
         body: delivery.body.clone(),
         traceparent: delivery.traceparent.clone(),
         attempts: 1,
+        unfit: true,
     }
 }
 

@@ -6,7 +6,7 @@
 //! While the database applies one batch, the next is read out of the prefetch window.
 //!
 //! Beside that a worker keeps the days of the ledger and of the views (`partitions`), sees to it that no message and no
-//! bad release ends everything (`poison`), watches the database's clock (`watch`), compares counters with what
+//! bad release ends everything (`poison`, `rehearsal`), watches the database's clock (`watch`), compares counters with what
 //! they count (`reconcile`), and makes the lists of what is popular (`popularity`).
 
 mod consume;
@@ -16,6 +16,7 @@ mod partitions;
 mod poison;
 mod popularity;
 mod reconcile;
+mod rehearsal;
 mod service;
 mod settings;
 mod watch;

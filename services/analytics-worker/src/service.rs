@@ -71,7 +71,7 @@ impl Service {
         let consuming = Consuming {
             settings: self.settings.clone(),
             engagement: self.engagement.clone(),
-            poison: Poison::new(self.settings.poison.clone(), self.pool.clone()),
+            poison: Poison::new(self.settings.poison.clone(), self.pool.clone(), self.engagement.clone()),
             health: health.clone(),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),

@@ -32,6 +32,8 @@ pub(crate) struct Parked<'batch> {
     pub(crate) attempts: i32,
     /// The event's key, which is not forgotten while the row waits.
     pub(crate) key: Option<Uuid>,
+    /// The message itself is the reason.
+    pub(crate) unfit: bool,
 }
 
 /// Sets events aside, and returns how many were not there before.
@@ -50,8 +52,11 @@ pub(crate) async fn park<C: GenericClient + Sync>(client: &C, parked: &[Parked<'
     let in_ledger: Vec<_> = parked.iter().map(|row| row.in_ledger).collect();
     let attempts: Vec<_> = parked.iter().map(|row| row.attempts).collect();
     let keys: Vec<_> = parked.iter().map(|row| row.key).collect();
-    let parameters: [&(dyn ToSql + Sync); 10] =
-        [&envelopes, &indexes, &kinds, &reasons, &sqlstates, &bodies, &traces, &in_ledger, &attempts, &keys];
+    let unfit: Vec<_> = parked.iter().map(|row| row.unfit).collect();
+    let parameters: [&(dyn ToSql + Sync); 11] = [
+        &envelopes, &indexes, &kinds, &reasons, &sqlstates, &bodies, &traces, &in_ledger, &attempts, &keys,
+        &unfit,
+    ];
     PARKED_INSERT.execute(client, &parameters).await
 }
 
