@@ -20,6 +20,7 @@ mod notifications;
 mod operations;
 mod operators;
 mod outbox;
+mod pages;
 mod schema;
 mod sessions;
 mod slugs;

@@ -37,7 +37,9 @@ pub(super) async fn blog(
         return Ok((StatusCode::PERMANENT_REDIRECT, [("location", address)]).into_response());
     }
     let standing = lists::standing(&state, &reader, Some(blog.summary.id), blog.summary.author.id).await?;
-    let is_view = request.method() == Method::GET && done.done.is_none() && !is_ahead(request.headers());
+    let headers = request.headers();
+    let is_view =
+        request.method() == Method::GET && done.done.is_none() && is_document(headers) && !is_ahead(headers);
     // Whoever has sent too many views sees the page all the same.
     if is_view
         && blog.summary.published_at.is_some()
@@ -59,6 +61,12 @@ fn count(state: &AppState, blog_id: i64, caller: Caller) {
             tracing::debug!(blog_id, reason = problem.detail(), "a view was not taken");
         }
     });
+}
+
+/// Is the page fetched to be shown? A browser says so. Without this, an `<img>` on another site would count views by each of
+/// that site's readers. A client that does not say it is no such browser.
+fn is_document(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_none_or(|destination| destination == "document")
 }
 
 /// A browser that only prepares for what its user may do next.
