@@ -3,8 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use ipnet::IpNet;
 use serde::Deserialize;
+
+/// `Strict-Transport-Security` of a site that is reached over TLS: for two years browsers come no other way.
+pub const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 
 /// The `[requests]` section.
 #[derive(Debug, Clone, Deserialize)]

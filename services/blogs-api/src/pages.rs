@@ -19,14 +19,14 @@ mod sign;
 mod write;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
-    WWW_AUTHENTICATE,
+    STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -42,7 +42,8 @@ use crate::state::AppState;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Whether readers reach the pages over TLS: then the cookie of a session travels no other way.
+    /// Whether readers reach the pages over TLS: then the cookie of a session travels no other way, and browsers are told to
+    /// come no other way.
     pub secure_cookies: bool,
 }
 
@@ -82,14 +83,17 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
         .merge(engaging)
         .merge(signing)
         .layer(from_fn_with_state(state.clone(), session::of_cookie))
-        .layer(from_fn(with_headers))
+        .layer(from_fn_with_state(state.clone(), with_headers))
         .merge(assets::routes())
 }
 
 /// What is said to the browser of every page.
-async fn with_headers(request: Request, next: Next) -> Response {
+async fn with_headers(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     page_headers(response.headers_mut());
+    if state.settings.pages.secure_cookies {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, web::settings::HSTS);
+    }
     response
 }
 

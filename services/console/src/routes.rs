@@ -9,10 +9,11 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -21,7 +22,7 @@ use maud::Markup;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use web::settings::RequestSettings;
+use web::settings::{HSTS, RequestSettings};
 
 use crate::load::{Load, Order};
 use crate::picture::Picture;
@@ -84,7 +85,7 @@ pub(crate) fn routes(console: Console, requests: &RequestSettings) -> Router {
         .layer(DefaultBodyLimit::max(requests.body_bytes_max))
         .layer(from_fn_with_state(console.clone(), access::check))
         .layer(from_fn_with_state(bounds, within))
-        .layer(from_fn(headers))
+        .layer(from_fn_with_state(console.clone(), headers))
         .with_state(console)
 }
 
@@ -100,13 +101,17 @@ async fn within(State(bounds): State<Bounds>, request: Request, next: Next) -> R
     }
 }
 
-async fn headers(request: Request, next: Next) -> Response {
+async fn headers(State(console): State<Console>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Without a token the console answers this machine alone, which has no TLS.
+    if console.access().secure_cookies && console.access().token().is_some() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
     response
 }
 
@@ -127,6 +132,7 @@ async fn events(State(console): State<Console>) -> Response {
     let mut response = stream.into_response();
     // A proxy in between must pass each event on at once.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -34,3 +34,32 @@ async fn image_of_another_site_counts_no_view() {
     worker.stop().await;
     assert_eq!(world.value::<i64>(VIEWS, &[]).await, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cache_keeps_what_an_account_sees() {
+    let world = World::new().await;
+    let api = world.api_with(|loader| loader.set("pages.secure_cookies", true)).await;
+    let (_, token) = api.account("ada").await;
+    api.blog(&token, "For all").await;
+    let draft = json!({"title": "Mine", "body": "", "publish": false});
+    let draft = api.post_json("/v1/blogs", Some(&token), draft).await.is(201);
+    let draft = format!("/b/{}", draft.body["slug"].as_str().unwrap());
+    let cookie = format!("__Host-session={token}");
+    for path in ["/", "/inbox", "/mine", "/write", "/b/for-all", &draft, "/a/ada", "/b/not-there"] {
+        let answer = Answer::to(page(&api, path).header("cookie", &cookie)).await;
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}: {}", answer.status);
+        assert_eq!(answer.header("strict-transport-security"), Some("max-age=63072000"), "{path}");
+    }
+    for path in ["/sign-in", "/sign-up"] {
+        let answer = Answer::to(page(&api, path)).await.is(200);
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
+    let public = Answer::to(page(&api, "/b/for-all")).await.is(200);
+    assert_eq!(public.header("cache-control"), Some("private, no-cache"));
+    api.stop().await;
+
+    // Without TLS there is nothing to come back to by TLS.
+    let plain = world.api().await;
+    assert_eq!(Answer::to(page(&plain, "/")).await.is(200).header("strict-transport-security"), None);
+    plain.stop().await;
+}

@@ -5,7 +5,7 @@
 //! cookie.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request, State};
-use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
@@ -61,7 +61,8 @@ impl FromRequestParts<AppState> for Reader {
 }
 
 /// As middleware: refuses forms of other sites, and tells the rest of the request who the cookie says it is. A token
-/// that does not count any more is nobody's, and is taken away.
+/// that does not count any more is nobody's, and is taken away. What a signed-in account sees, and what answers a form, is kept
+/// by no cache, the browser's included: the next user of the same machine could go back to it.
 ///
 /// # Errors
 /// 403 for a form that does not come from a page of ours.
@@ -76,14 +77,20 @@ pub(super) async fn of_cookie(
         ));
     }
     let over_tls = state.settings.pages.secure_cookies;
-    let mut stale = false;
+    let (mut stale, mut is_private) = (false, !request.method().is_safe());
     if let Some(token) = token(request.headers(), over_tls) {
         match state.tokens.verify(&token).await {
-            Ok(signed) => drop(request.extensions_mut().insert(signed)),
+            Ok(signed) => {
+                is_private = true;
+                request.extensions_mut().insert(signed);
+            }
             Err(_) => stale = true,
         }
     }
     let mut response = next.run(request).await;
+    if is_private {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     if stale && !response.headers().contains_key(SET_COOKIE) {
         set(response.headers_mut(), &removal(over_tls));
     }

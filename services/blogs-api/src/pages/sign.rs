@@ -1,7 +1,8 @@
 //! Signing up, in and out.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use secrecy::SecretString;
@@ -17,6 +18,9 @@ use crate::extract::Query;
 use crate::problem::{Problem, Result};
 use crate::sessions::{self, Credentials};
 use crate::state::AppState;
+
+/// A form for a password is kept by no cache.
+const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 
 /// Where to go afterwards: a path of this site.
 #[derive(Debug, Default, Deserialize)]
@@ -43,7 +47,8 @@ pub(super) struct SignUp {
 /// The page that asks for handle and password.
 pub(super) async fn sign_in_page(reader: Reader, Query(next): Query<Next>) -> Response {
     let next = here(next.next.as_deref());
-    page(StatusCode::OK, frame("Sign in", "/sign-in", &reader), sign_in_form("", next, None))
+    let page = page(StatusCode::OK, frame("Sign in", "/sign-in", &reader), sign_in_form("", next, None));
+    (NO_STORE, page).into_response()
 }
 
 /// Signs in.
@@ -63,7 +68,8 @@ pub(super) async fn sign_in(State(state): State<AppState>, Form(form): Form<Sign
 
 /// The page that asks who wants to join.
 pub(super) async fn sign_up_page(reader: Reader) -> Response {
-    page(StatusCode::OK, frame("Join", "/sign-up", &reader), sign_up_form("", "", None))
+    let page = page(StatusCode::OK, frame("Join", "/sign-up", &reader), sign_up_form("", "", None));
+    (NO_STORE, page).into_response()
 }
 
 /// Makes an account, and signs in to it.
