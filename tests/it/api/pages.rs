@@ -63,3 +63,25 @@ async fn no_cache_keeps_what_an_account_sees() {
     assert_eq!(Answer::to(page(&plain, "/")).await.is(200).header("strict-transport-security"), None);
     plain.stop().await;
 }
+
+#[tokio::test]
+async fn write_path_is_not_for_callers_behind_a_proxy_or_elsewhere() {
+    let world = World::new().await;
+    let (here, elsewhere) = (
+        world.api().await,
+        world.api_with(|loader| loader.set("engagement.write_path_header_from", vec!["192.0.2.0/24"])).await,
+    );
+    let (_, token) = here.account("ada").await;
+    let blog = here.blog(&token, "Counted").await;
+    let share = |api: &Running| {
+        let request = api.request(Method::POST, &format!("/v1/blogs/{blog}/shares"));
+        request.header("x-write-path", "direct").json(&json!({"channel": "link"}))
+    };
+    Answer::to(share(&here)).await.is(200);
+    Answer::to(share(&here).header("x-forwarded-for", "127.0.0.1")).await.is(202);
+    Answer::to(share(&elsewhere)).await.is(202);
+    Answer::to(share(&elsewhere).header("x-forwarded-for", "192.0.2.1")).await.is(202);
+    for api in [here, elsewhere] {
+        api.stop().await;
+    }
+}

@@ -1,9 +1,9 @@
 //! What the head of a request says about its events: who sends them, the client's key, and the write path.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts};
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
@@ -52,7 +52,8 @@ impl FromRequestParts<AppState> for Caller {
         state.limits.take(Class::Engagement, client, 1)?;
         let agent = parts.headers.get(USER_AGENT).cloned();
         let key = idempotency_key(&parts.headers)?;
-        let path = write_path::choose(&state.settings.engagement, &parts.headers)?;
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        let path = write_path::choose(&state.settings.engagement, peer, &parts.headers)?;
         let traceparent = traceparent(&parts.headers);
         let known_after = began.elapsed();
         Ok(Self { signed, client, address, agent, key, path, traceparent, known_after })

@@ -1,6 +1,7 @@
 //! The `[engagement]` section.
 
 use anyhow::ensure;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub direct_path: bool,
     /// May a request choose its path by the header `X-Write-Path`?
     pub allow_write_path_header: bool,
+    /// Networks whose connections may choose so, where that is allowed.
+    pub write_path_header_from: Vec<IpNet>,
     /// Longest wait for a confirm or a commit, from when a request has been read, in milliseconds; then the answer
     /// is 503.
     pub accept_timeout_ms: u64,
@@ -90,6 +93,9 @@ pub(super) mod tests {
             write_path: WritePath::Message,
             direct_path: false,
             allow_write_path_header: false,
+            write_path_header_from: ["127.0.0.0/8", "::1/128"]
+                .map(|network| network.parse().unwrap())
+                .to_vec(),
             accept_timeout_ms: 2000,
             view_window_s: 1800,
             visitor_secret: SecretString::from("0123456789abcdef0123456789abcdef"),

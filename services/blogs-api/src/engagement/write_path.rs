@@ -1,6 +1,7 @@
 //! Which way the events of a request go to the counters.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use axum::http::HeaderMap;
@@ -68,8 +69,8 @@ impl TryFrom<String> for WritePath {
 }
 
 /// The path of a request: its own choice where that is allowed, else the settings'.
-pub(super) fn choose(settings: &Settings, headers: &HeaderMap) -> Result<WritePath> {
-    let wanted = headers.get(HEADER).filter(|_| settings.allow_write_path_header);
+pub(super) fn choose(settings: &Settings, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<WritePath> {
+    let wanted = headers.get(HEADER).filter(|_| may_choose(settings, peer, headers));
     let Some(wanted) = wanted else { return Ok(settings.write_path) };
     let path = wanted
         .to_str()
@@ -80,6 +81,16 @@ pub(super) fn choose(settings: &Settings, headers: &HeaderMap) -> Result<WritePa
         return Err(Refusal::NotEnabled.into());
     }
     Ok(path)
+}
+
+/// May this caller choose? It is the peer of the connection that counts: anybody can send a forwarded address. A request that
+/// a proxy passes on is not its peer's.
+fn may_choose(settings: &Settings, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
+    let is_forwarded = ["x-forwarded-for", "forwarded", "via"].iter().any(|name| headers.contains_key(*name));
+    let from = &settings.write_path_header_from;
+    settings.allow_write_path_header
+        && !is_forwarded
+        && peer.is_some_and(|peer| from.iter().any(|network| network.contains(&peer.to_canonical())))
 }
 
 #[cfg(test)]
@@ -93,7 +104,7 @@ mod tests {
         if let Some(value) = header {
             headers.insert(HEADER, value.parse().unwrap());
         }
-        choose(&settings, &headers).map_err(|problem| problem.status().as_u16())
+        choose(&settings, Some([127, 0, 0, 1].into()), &headers).map_err(|problem| problem.status().as_u16())
     }
 
     #[test]
@@ -103,6 +114,24 @@ mod tests {
         assert_eq!(chosen(Some("direct-batched"), true, true), Ok(WritePath::DirectBatched));
         assert_eq!(chosen(Some("message"), true, false), Ok(WritePath::Message));
         assert_eq!(chosen(Some("direct"), false, true), Ok(WritePath::Message));
+    }
+
+    #[test]
+    fn only_callers_from_the_networks_may_choose() {
+        let settings = Settings { allow_write_path_header: true, direct_path: true, ..settings() };
+        let chosen = |peer: Option<&str>, other: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), "direct".parse().unwrap())]);
+            headers.extend(other.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())));
+            choose(&settings, peer.map(|peer| peer.parse().unwrap()), &headers).ok()
+        };
+        for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(chosen(Some(peer), &[]), Some(WritePath::Direct), "{peer}");
+        }
+        assert_eq!(chosen(Some("192.0.2.1"), &[]), Some(WritePath::Message));
+        assert_eq!(chosen(None, &[]), Some(WritePath::Message));
+        for name in ["x-forwarded-for", "forwarded", "via"] {
+            assert_eq!(chosen(Some("127.0.0.1"), &[(name, "127.0.0.1")]), Some(WritePath::Message), "{name}");
+        }
     }
 
     #[test]
