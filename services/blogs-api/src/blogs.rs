@@ -56,7 +56,8 @@ pub(crate) struct Blog {
 pub(crate) struct BlogSummary {
     /// Its id.
     pub id: i64,
-    /// Its address for people. Former ones redirect here.
+    /// Its address for people. Former ones redirect here. That of a draft says only its id; a title makes one when it is
+    /// published.
     #[schema(example = "notes-on-the-analytical-engine")]
     pub slug: String,
     /// Its title.

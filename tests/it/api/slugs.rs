@@ -134,3 +134,35 @@ async fn a_former_address_leads_to_the_present_one() {
         by_slug(&api, former, Some(&token)).await.refused(404);
     }
 }
+
+#[tokio::test]
+async fn address_says_nothing_of_what_others_draft() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let ((_, ada), (_, mallory)) = (api.account("ada").await, api.account("mallory").await);
+    let draft = json!({"title": "Secret plan", "body": "", "publish": false});
+    let draft = api.post_json("/v1/blogs", Some(&ada), draft).await.is(201);
+    let id = draft.id();
+    assert_eq!(slug(&draft), format!("draft-{id}"));
+    assert_eq!(rename(&api, &ada, id, "Secret plan B").await, format!("draft-{id}"));
+
+    // Whoever publishes under these titles finds their addresses free.
+    assert_eq!(slug(&write(&api, &mallory, "Secret plan").await), "secret-plan");
+    let other = write(&api, &mallory, "Secret plan B").await;
+    assert_eq!(slug(&other), "secret-plan-b");
+    by_slug(&api, &format!("draft-{id}"), Some(&mallory)).await.refused(404);
+    by_slug(&api, &format!("draft-{id}"), Some(&ada)).await.is(200);
+
+    // Published, it has the next best address for its title; the one of the draft leads there.
+    let published = api.post(&format!("/v1/blogs/{id}/publish"), Some(&ada)).await.is(200);
+    assert_eq!(slug(&published), format!("secret-plan-b-{id}"));
+    by_slug(&api, &format!("draft-{id}"), None).await.is(308);
+
+    // Taken back, it keeps the address that readers know, and takes no other by a new title.
+    api.post(&format!("/v1/blogs/{id}/unpublish"), Some(&ada)).await.is(200);
+    assert_eq!(rename(&api, &ada, id, "Secret plan C").await, format!("secret-plan-b-{id}"));
+    assert_eq!(slug(&write(&api, &mallory, "Secret plan C").await), "secret-plan-c");
+    let again = api.post(&format!("/v1/blogs/{id}/publish"), Some(&ada)).await.is(200);
+    assert_eq!(slug(&again), format!("secret-plan-c-{id}"));
+    api.stop().await;
+}

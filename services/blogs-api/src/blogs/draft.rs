@@ -41,7 +41,8 @@ pub(crate) struct NewBlog {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct BlogChange {
-    /// 1 to 200 characters, without line breaks. A new title means a new slug; the old one redirects.
+    /// 1 to 200 characters, without line breaks. A new title of a published blog means a new slug; the old
+    /// one redirects.
     #[schema(min_length = 1, max_length = 200)]
     pub(crate) title: Option<String>,
     /// Markdown, at most 256 KiB.

@@ -152,7 +152,11 @@ pub(super) async fn create(
     let row = BLOG_CREATE.query_one(transaction, &parameters).await?;
     let id: i64 = row.get("id");
     add_tags(transaction, id, &new.tags).await?;
-    give_address(transaction, id, &slug::candidates(&new.title, id, rand::random())).await?;
+    if new.publish {
+        give_address(transaction, id, &slug::candidates(&new.title, id, rand::random())).await?;
+    } else {
+        give_address(transaction, id, &slug::of_draft(id, rand::random())).await?;
+    }
     BLOG_COUNTER_CREATE.execute(transaction, &[&id]).await?;
     if new.publish {
         BLOG_SHOW.execute(transaction, &[&id]).await?;
@@ -169,19 +173,14 @@ pub(super) async fn change(
     versions: Option<&Vec<i32>>,
 ) -> Result<bool, Error> {
     let parameters: [&(dyn ToSql + Sync); 5] = [&id, &author_id, &change.title, &change.body, &versions];
-    if BLOG_CHANGE.query_opt(transaction, &parameters).await?.is_none() {
-        return Ok(false);
-    }
+    let Some(changed) = BLOG_CHANGE.query_opt(transaction, &parameters).await? else { return Ok(false) };
     if let Some(tags) = &change.tags {
         BLOG_TAG_DELETE.execute(transaction, &[&id, tags]).await?;
         add_tags(transaction, id, tags).await?;
     }
-    if let Some(title) = &change.title {
-        let slugs = slug::candidates(title, id, rand::random());
-        BLOG_SLUG_LOCK.execute(transaction, &[&id, &slugs.as_slice()]).await?;
-        if BLOG_SLUG_RETIRE.execute(transaction, &[&id, &slugs.as_slice()]).await? > 0 {
-            give_address(transaction, id, &slugs).await?;
-        }
+    // The address of a draft follows when it is published.
+    if let Some(title) = change.title.as_ref().filter(|_| changed.get("is_published")) {
+        move_address(transaction, id, title).await?;
     }
     Ok(true)
 }
@@ -197,8 +196,11 @@ pub(super) async fn delete(
 
 /// Publishes a draft; false if the author has no such draft. The moment of publishing is taken with the blog locked.
 pub(super) async fn publish(transaction: &Transaction<'_>, id: i64, author_id: i64) -> Result<bool, Error> {
-    BLOG_LOCK.execute(transaction, &[&id, &author_id]).await?;
-    Ok(BLOG_PUBLISH.query_opt(transaction, &[&id, &author_id]).await?.is_some())
+    let Some(draft) = BLOG_LOCK.query_opt(transaction, &[&id, &author_id]).await? else { return Ok(false) };
+    // Addresses may be waited for; the moment of publishing comes after the last wait.
+    move_address(transaction, id, draft.get("title")).await?;
+    BLOG_PUBLISH.execute(transaction, &[&id]).await?;
+    Ok(true)
 }
 
 pub(super) async fn unpublish(transaction: &Transaction<'_>, id: i64, author_id: i64) -> Result<bool, Error> {
@@ -228,6 +230,16 @@ async fn add_tags(transaction: &Transaction<'_>, blog_id: i64, tags: &[String]) 
     if !tags.is_empty() {
         TAG_CREATE.execute(transaction, &[&tags]).await?;
         BLOG_TAG_CREATE.execute(transaction, &[&blog_id, &tags]).await?;
+    }
+    Ok(())
+}
+
+/// Gives a blog the address that its title makes, unless it has that already.
+async fn move_address(transaction: &Transaction<'_>, id: i64, title: &str) -> Result<(), Error> {
+    let slugs = slug::candidates(title, id, rand::random());
+    BLOG_SLUG_LOCK.execute(transaction, &[&id, &slugs.as_slice()]).await?;
+    if BLOG_SLUG_RETIRE.execute(transaction, &[&id, &slugs.as_slice()]).await? > 0 {
+        give_address(transaction, id, &slugs).await?;
     }
     Ok(())
 }

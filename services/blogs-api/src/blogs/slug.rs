@@ -13,6 +13,12 @@ pub(super) fn candidates(title: &str, id: i64, salt: u32) -> [String; 3] {
     [first, with(&format!("-{id}")), with(&format!("-{id}-{salt:08x}"))]
 }
 
+/// Addresses to try for a draft, which say nothing about it. An address from its title would tell everybody who publishes
+/// under that title that it is taken.
+pub(super) fn of_draft(id: i64, salt: u32) -> [String; 2] {
+    [format!("draft-{id}"), format!("draft-{id}-{salt:08x}")]
+}
+
 /// Could this be a slug? What could not is no blog's, and the database need not be asked.
 pub(super) fn is_slug(text: &str) -> bool {
     (1..=LENGTH_MAX).contains(&text.len())

@@ -113,8 +113,10 @@ pub(super) async fn publish(
     Path(slug): Path<String>,
 ) -> Result<Response> {
     let id = own(&state, &reader, &slug).await?.summary.id;
-    blogs::publish(State(state), signed, Path(id)).await?;
-    Ok(show::back(&slug, "published"))
+    blogs::publish(State(state.clone()), signed, Path(id)).await?;
+    // It has another address now.
+    let blog = own(&state, &reader, &slug).await?;
+    Ok(show::back(&blog.summary.slug, "published"))
 }
 
 /// Takes the blog back.
