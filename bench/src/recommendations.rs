@@ -241,5 +241,5 @@ impl Ground<'_> {
 /// A request with a token, or without one.
 fn get(path: &str, token: Option<&str>) -> Vec<u8> {
     let signed = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
-    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n{signed}\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{signed}\r\n").into_bytes()
 }

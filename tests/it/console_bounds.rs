@@ -40,3 +40,28 @@ async fn a_form_that_never_ends_holds_a_place_for_a_time_and_streams_hold_none()
     assert!(news.is_some(), "the stream goes on");
     console.stop().await;
 }
+
+#[tokio::test]
+async fn console_limits_tries_of_its_token_and_ends_its_cookie() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let world = World::new().await;
+    let nobody = ([127, 0, 0, 1], 9).into();
+    let console = world.console_with(nobody, nobody, |loader| loader.set("access.token", TOKEN)).await;
+    let sign_in = async |token: &str| {
+        let form = console.request(Method::POST, "/sign-in").header("sec-fetch-site", "same-origin");
+        form.body(format!("token={token}")).send().await.unwrap()
+    };
+    let signed_in = sign_in(TOKEN).await;
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.contains("Max-Age=43200"), "{cookie}");
+    let session = cookie.split(';').next().unwrap();
+    let shown = console.request(Method::GET, "/").header("cookie", session).send().await.unwrap();
+    assert_eq!(shown.status(), StatusCode::OK);
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        statuses.push(sign_in("wrong").await.status());
+    }
+    assert!(statuses.contains(&StatusCode::FORBIDDEN), "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+    console.stop().await;
+}

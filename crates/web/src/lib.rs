@@ -7,6 +7,7 @@
 pub mod client_address;
 pub mod extract;
 pub mod frame;
+mod host;
 pub mod limits;
 pub mod openapi;
 pub mod page;

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::host::Hosts;
 use crate::settings::RequestSettings;
 
 /// Most bytes of a request's head.
@@ -38,6 +39,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(settings.connections_max));
+    let hosts = Hosts::of(&listener, settings);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(settings.head_timeout_ms))
@@ -47,8 +49,8 @@ pub async fn serve(
     while let Some(Some((stream, peer, place))) =
         shutdown.run_until_cancelled(accept(&listener, &places)).await
     {
-        let router = router.clone();
-        let service = service_fn(move |request| answer(router.clone(), peer, request));
+        let (router, hosts) = (router.clone(), hosts.clone());
+        let service = service_fn(move |request| answer(router.clone(), hosts.clone(), peer, request));
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         connections.spawn(async move {
             if let Err(error) = connection.await {
@@ -94,9 +96,13 @@ async fn accept(
 
 async fn answer(
     router: Router,
+    hosts: Hosts,
     peer: SocketAddr,
     request: hyper::Request<Incoming>,
 ) -> Result<axum::response::Response, Infallible> {
+    if let Some(refusal) = hosts.refusal(request.headers()) {
+        return Ok(refusal);
+    }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request).await

@@ -1,6 +1,7 @@
 //! Who may look.
 //!
-//! With a token: whoever sends it, as a bearer token or in the cookie that its form leaves. Without one the console listens
+//! With a token: whoever sends it, as a bearer token, or the cookie that its form leaves, which ends after half a day and says
+//! so itself. Without one the console listens
 //! on this machine alone, and answers only to names of this machine, so that a page of another site, whose name has been
 //! made to lead here, is refused. What changes something must come from a page of the console itself.
 
@@ -9,6 +10,7 @@ use axum::http::header::{AUTHORIZATION, COOKIE, HOST, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -18,6 +20,8 @@ use crate::settings::AccessSettings;
 
 /// The cookie's name.
 const NAME: &str = "console";
+/// After so many seconds the token is asked for again.
+const SESSION_S: i64 = 12 * 60 * 60;
 /// The page that asks for the token, and what it looks like.
 pub(crate) const SIGN_IN: &str = "/sign-in";
 
@@ -33,7 +37,9 @@ pub(crate) async fn check(State(console): State<Console>, request: Request, next
         None if is_local(headers) => next.run(request).await,
         None => (StatusCode::FORBIDDEN, "ask for this as localhost, or set access.token\n").into_response(),
         Some(_) if open => next.run(request).await,
-        Some(token) if is_bearer(headers, token) || has_cookie(headers, token) => next.run(request).await,
+        Some(token) if is_bearer(headers, token) || has_cookie(headers, token, now_s()) => {
+            next.run(request).await
+        }
         Some(_) if request.method().is_safe() && path == "/" => Redirect::to(SIGN_IN).into_response(),
         Some(_) => (StatusCode::UNAUTHORIZED, "sign in first\n").into_response(),
     }
@@ -44,12 +50,21 @@ pub(crate) fn cookie_for(
     access: &AccessSettings,
     sent: &str,
 ) -> Option<(axum::http::HeaderName, HeaderValue)> {
+    cookie_until(access, sent, now_s() + SESSION_S)
+}
+
+fn cookie_until(
+    access: &AccessSettings,
+    sent: &str,
+    until_s: i64,
+) -> Option<(axum::http::HeaderName, HeaderValue)> {
     let token = access.token().filter(|token| is_same(sent, token))?;
-    let cookie = Cookie::build((NAME, session(token)))
+    let cookie = Cookie::build((NAME, session(token, until_s)))
         .path("/")
         .http_only(true)
         .same_site(SameSite::Strict)
         .secure(access.secure_cookies)
+        .max_age(Duration::seconds(SESSION_S))
         .build();
     Some((SET_COOKIE, HeaderValue::try_from(cookie.to_string()).ok()?))
 }
@@ -59,21 +74,32 @@ fn is_bearer(headers: &HeaderMap, token: &str) -> bool {
     sent.and_then(|text| text.strip_prefix("Bearer ")).is_some_and(|sent| is_same(sent.trim(), token))
 }
 
-fn has_cookie(headers: &HeaderMap, token: &str) -> bool {
-    let session = session(token);
+fn has_cookie(headers: &HeaderMap, token: &str, now_s: i64) -> bool {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(Cookie::split_parse)
         .filter_map(Result::ok)
-        .any(|cookie| cookie.name() == NAME && is_same(cookie.value(), &session))
+        .any(|cookie| cookie.name() == NAME && is_session(cookie.value(), token, now_s))
 }
 
-/// What the cookie holds: made from the token, which cannot be made from it.
-fn session(token: &str) -> String {
-    let digest = Sha256::new().chain_update("console session\0").chain_update(token).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// What the cookie holds: when it ends, and a digest of that and the token. The token comes last, so that a longer text with a
+/// known digest cannot be made without it.
+fn session(token: &str, until_s: i64) -> String {
+    let digest =
+        Sha256::new().chain_update(format!("console session\0{until_s}\0")).chain_update(token).finalize();
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{until_s}.{digest}")
+}
+
+fn is_session(sent: &str, token: &str, now_s: i64) -> bool {
+    let until = sent.split_once('.').and_then(|(until, _)| until.parse().ok());
+    until.is_some_and(|until_s| now_s < until_s && is_same(sent, &session(token, until_s)))
+}
+
+fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 fn is_same(sent: &str, secret: &str) -> bool {
@@ -116,8 +142,18 @@ mod tests {
         let cookie = cookie.to_str().unwrap();
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(token));
         let sent = cookie.split(';').next().unwrap();
-        assert!(has_cookie(&headers("cookie", sent), token));
-        assert!(!has_cookie(&headers("cookie", &format!("{NAME}={token}")), token));
+        let now = now_s();
+        assert!(has_cookie(&headers("cookie", sent), token, now));
+        assert!(!has_cookie(&headers("cookie", sent), token, now + SESSION_S + 60), "it has ended");
+        assert!(!has_cookie(&headers("cookie", sent), "another token of 32 characters...", now));
+        assert!(!has_cookie(&headers("cookie", &format!("{NAME}={token}")), token, now));
+        // The end cannot be moved without the token.
+        let (until, digest) = sent.split_once('=').unwrap().1.split_once('.').unwrap();
+        let later = format!("{NAME}={}.{digest}", until.parse::<i64>().unwrap() + 1);
+        assert!(!has_cookie(&headers("cookie", &later), token, now));
+        let (_, past) = cookie_until(&access, token, now).unwrap();
+        let past = past.to_str().unwrap().split(';').next().unwrap();
+        assert!(!has_cookie(&headers("cookie", past), token, now));
         assert!(is_bearer(&headers("authorization", &format!("Bearer {token}")), token));
         for bad in ["", "Bearer", "Bearer x", token] {
             assert!(!is_bearer(&headers("authorization", bad), token));

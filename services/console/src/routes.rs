@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS,
@@ -22,6 +22,8 @@ use maud::Markup;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use web::client_address::TrustedProxies;
+use web::limits::{self, Limits};
 use web::settings::{HSTS, RequestSettings};
 
 use crate::load::{Load, Order};
@@ -37,12 +39,32 @@ const SCRIPT: &str = include_str!("../assets/console.js");
 const ICON: &str = include_str!("../assets/icon.svg");
 
 /// What handlers can reach; clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Console {
     access: Arc<AccessSettings>,
     pictures: watch::Receiver<Arc<Picture>>,
     load: Load,
+    callers: Callers,
     shutdown: CancellationToken,
+}
+
+/// Where requests come from, and how often each may sign in.
+#[derive(Clone)]
+pub(crate) struct Callers {
+    pub(crate) limits: Limits,
+    pub(crate) trusted_proxies: TrustedProxies,
+}
+
+impl FromRef<Console> for Limits {
+    fn from_ref(console: &Console) -> Self {
+        console.callers.limits.clone()
+    }
+}
+
+impl FromRef<Console> for TrustedProxies {
+    fn from_ref(console: &Console) -> Self {
+        console.callers.trusted_proxies.clone()
+    }
 }
 
 impl Console {
@@ -50,9 +72,10 @@ impl Console {
         access: AccessSettings,
         pictures: watch::Receiver<Arc<Picture>>,
         load: Load,
+        callers: Callers,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { access: Arc::new(access), pictures, load, shutdown }
+        Self { access: Arc::new(access), pictures, load, callers, shutdown }
     }
 
     /// Who may look.
@@ -72,12 +95,16 @@ struct Bounds {
 pub(crate) fn routes(console: Console, requests: &RequestSettings) -> Router {
     let bounds =
         Bounds { places: Arc::new(Semaphore::new(requests.concurrent_max)), timeout: requests.timeout() };
+    let signing = Router::new()
+        .route(access::SIGN_IN, post(sign_in))
+        .layer(from_fn_with_state(console.clone(), limits::sign_ins::<Console>));
     Router::new()
         .route("/", get(show))
         .route("/events", get(events))
         .route("/load", get(stand_still).post(start))
         .route("/load/stop", post(stop))
-        .route(access::SIGN_IN, get(ask).post(sign_in))
+        .route(access::SIGN_IN, get(ask))
+        .merge(signing)
         .route("/assets/console.css", get(async || asset("text/css; charset=utf-8", STYLE)))
         .route("/assets/console.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/assets/icon.svg", get(async || asset("image/svg+xml", ICON)))

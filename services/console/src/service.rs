@@ -14,13 +14,18 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::client_address::TrustedProxies;
+use web::limits::{Limits, RateSettings};
 
 use crate::collect::{self, Findings};
 use crate::load::Load;
 use crate::picture::Picture;
-use crate::routes::{self, Console};
+use crate::routes::{self, Callers, Console};
 use crate::sample::Sampler;
 use crate::settings::Settings;
+
+/// The token has 128 bits or more: ten tries a minute are for people who mistype it.
+const SIGN_INS_PER_MINUTE: u32 = 10;
 
 /// A console that is about to run.
 pub struct Service {
@@ -82,7 +87,11 @@ impl Service {
             shutdown.clone(),
         ));
         tasks.spawn(collect::findings(pool, findings, shutdown.clone()));
-        let console = Console::new(settings.access, shown, load, shutdown.clone());
+        let limits = Limits::new(&sign_ins()).map_err(anyhow::Error::msg)?;
+        tasks.spawn(limits.clone().sweep(shutdown.clone()));
+        let trusted_proxies = TrustedProxies(settings.requests.trusted_proxies.as_slice().into());
+        let callers = Callers { limits, trusted_proxies };
+        let console = Console::new(settings.access, shown, load, callers, shutdown.clone());
         let router =
             routes::routes(console, &settings.requests).merge(operations_router(health, Arc::new(registry)));
         let serving = shutdown.clone();
@@ -92,5 +101,18 @@ impl Service {
         loads.close();
         loads.wait().await;
         ended.context("looking")
+    }
+}
+
+/// How often the token may be tried from one address. Nothing else is limited by address here: what is behind the token is
+/// bounded by `[requests]`.
+fn sign_ins() -> RateSettings {
+    RateSettings {
+        enabled: true,
+        sign_in_per_minute: SIGN_INS_PER_MINUTE,
+        write_per_minute: u32::MAX,
+        read_per_minute: u32::MAX,
+        engagement_per_minute: u32::MAX,
+        buckets_max: 4096,
     }
 }

@@ -162,7 +162,7 @@ async fn a_body_that_is_too_long_is_413_however_it_is_sent() {
     let blog = api.blog(&token, "Long").await;
     for path in ["/v1/blogs".to_owned(), "/v1/engagement".to_owned(), format!("/v1/blogs/{blog}/views")] {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
         );
         let body = "x".repeat(524_289);
         for long in [
@@ -182,14 +182,14 @@ async fn a_body_that_is_too_long_is_413_however_it_is_sent() {
 async fn what_is_no_http_is_refused_and_the_next_request_is_served() {
     let world = World::new().await;
     let api = world.api().await;
-    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(70_000));
-    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(200));
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(70_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X-A: b\r\n".repeat(200));
     for bytes in [
         &b"garbage\r\n\r\n"[..],
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
-        b"POST /v1/blogs HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /v1/blogs HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
+        b"POST /v1/blogs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/blogs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
         long.as_bytes(),
         many.as_bytes(),
     ] {

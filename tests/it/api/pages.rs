@@ -85,3 +85,21 @@ async fn write_path_is_not_for_callers_behind_a_proxy_or_elsewhere() {
         api.stop().await;
     }
 }
+
+#[tokio::test]
+async fn service_on_a_loopback_address_answers_no_name_of_another_site() {
+    let world = World::new().await;
+    let api = world.api_with(|loader| loader.set("requests.host_names", vec!["blogs.example"])).await;
+    let port = api.address.port();
+    for path in ["/v1/blogs", "/", "/metrics", "/healthz"] {
+        for evil in ["evil.example".to_owned(), format!("evil.example:{port}")] {
+            let rebound = api.request(Method::GET, path).header("host", evil);
+            Answer::to(rebound).await.refused(403);
+        }
+        for good in [format!("localhost:{port}"), format!("[::1]:{port}"), "blogs.example".to_owned()] {
+            let answer = Answer::to(api.request(Method::GET, path).header("host", &good)).await;
+            assert_eq!(answer.status, 200, "{path} of {good}");
+        }
+    }
+    api.stop().await;
+}

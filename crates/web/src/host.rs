@@ -1,0 +1,98 @@
+//! Names under which a service that listens on a loopback address may be asked for.
+//!
+//! A page of another site cannot read what such a service answers, unless the name of that site is made to lead to this
+//! machine while the page is open (DNS rebinding): to the browser, page and service are then of one origin. The request
+//! still says the name of the site. A service that listens elsewhere is known by names that it cannot know.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::header::HOST;
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+
+use crate::problem::Problem;
+use crate::settings::RequestSettings;
+
+/// The names that are answered; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosts {
+    /// Besides those of this machine. `None`: every name is.
+    named: Option<Arc<[String]>>,
+}
+
+impl Hosts {
+    /// What this listener answers to.
+    pub(crate) fn of(listener: &TcpListener, settings: &RequestSettings) -> Self {
+        let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        Self { named: is_loopback.then(|| settings.host_names.as_slice().into()) }
+    }
+
+    /// The answer to a request for a name that is not of this machine. What says no name comes from no browser.
+    pub(crate) fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
+        let named = self.named.as_ref()?;
+        let is_known = |host: &str| is_of_this_machine(host) || named.iter().any(|name| name == host);
+        let is_good = |host: &str| is_known(&name_of(host).to_ascii_lowercase());
+        if headers.get_all(HOST).iter().all(|host| host.to_str().is_ok_and(is_good)) {
+            return None;
+        }
+        let problem = Problem::forbidden(
+            "ask for this by localhost or an address; other names must be in requests.host_names, because the service \
+             listens on a loopback address",
+        );
+        Some(problem.into_response())
+    }
+}
+
+/// A host without its port, an IPv6 address without its brackets.
+fn name_of(host: &str) -> &str {
+    let port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = port.map_or(host, |(name, _)| name);
+    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
+}
+
+/// A browser resolves `localhost` and the names below it by itself, and an address not at all.
+fn is_of_this_machine(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuses(named: Option<&[&str]>, hosts: &[&str]) -> bool {
+        let named = named.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        let mut headers = HeaderMap::new();
+        hosts.iter().for_each(|host| drop(headers.append(HOST, host.parse().unwrap())));
+        Hosts { named }.refusal(&headers).is_some()
+    }
+
+    #[test]
+    fn names_of_this_machine_and_named_ones_are_answered() {
+        for good in [
+            "localhost",
+            "LOCALHOST:1",
+            "a.localhost:80",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "10.0.0.1",
+            "b.example",
+        ] {
+            assert!(!refuses(Some(&["b.example"]), &[good]), "{good}");
+        }
+        for bad in [
+            "evil.example",
+            "evil.example:8080",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:1",
+            "",
+            ":80",
+        ] {
+            assert!(refuses(Some(&["b.example"]), &[bad]), "{bad}");
+        }
+        assert!(refuses(Some(&[]), &["localhost", "evil.example"]));
+        assert!(!refuses(Some(&[]), &[]));
+        assert!(!refuses(None, &["evil.example"]));
+    }
+}
