@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod attacks_database;
 mod away;
 mod browser;
 mod console_bounds;
