@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use database::bootstrap::RoleSettings;
 use runtime::settings::{self, LogSettings};
 use secrecy::ExposeSecret;
@@ -25,15 +25,19 @@ COMMONPLACE__ROLES__RECOMMENDATION_API_PASSWORD, COMMONPLACE__ROLES__OPERATOR_PA
 COMMONPLACE__ROLES__CONSOLE_PASSWORD. Set COMMONPLACE__ROLES__DIRECT_PATH=true where the API may write engagement \
 itself.
 
-A database that was restored from a dump, or copied, is refused until `commonplace restore` has finished it.";
+A database that was restored from a dump, or copied, is refused until `commonplace restore` has finished it.
+
+A role may change its own password, limits and other defaults. Each run sets them again, at both levels (the role, and the \
+role in this database); --check lists those that differ, except passwords, which only a superuser could compare.";
 
 const EXAMPLES: &str = "\
 Examples:
   DATABASE_URL=postgres://postgres@db.example.org/commonplace commonplace migrate
   commonplace migrate --config /etc/commonplace/migrate.toml
+  commonplace migrate --check
 
-Exit codes: 0 roles and schema are as they should be; 1 it failed, and the migration in hand is rolled back, or the \
-database is a copy that has to be finished first; 2 wrong usage.";
+Exit codes: 0 roles and schema are as they should be; 1 it failed, and the migration in hand is rolled back, the \
+database is a copy that has to be finished first, or --check found a difference; 2 wrong usage.";
 
 /// Make the roles and bring the schema up to date; harmless to repeat
 #[derive(Debug, clap::Args)]
@@ -42,6 +46,9 @@ pub(crate) struct Arguments {
     /// A settings file, laid over the built-in defaults and under the environment
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Change nothing: list pending migrations and what differs from the settings
+    #[arg(long)]
+    check: bool,
 }
 
 /// What the command reads. Sections that only services need may stand beside these: deployments give all
@@ -71,17 +78,44 @@ impl Settings {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (settings, administrator) = Settings::load(arguments.config.as_deref())?;
+    if arguments.check {
+        return check(&administrator, &settings.roles).await;
+    }
     let prepared = schema::prepare(&administrator, &settings.roles).await?;
     if prepared.database_created {
         terminal::line(format_args!("database {} made", schema::name(&administrator)));
     }
-    terminal::line("roles are as the settings say");
+    if prepared.differences.is_empty() {
+        terminal::line("roles are as the settings say");
+    }
+    for difference in &prepared.differences {
+        terminal::line(format_args!("this administrator cannot change: {difference}"));
+    }
     for migration in &prepared.migrations_applied {
         terminal::line(format_args!("applied {migration}"));
     }
     if prepared.migrations_applied.is_empty() {
         terminal::line("the schema was up to date");
     }
+    Ok(())
+}
+
+async fn check(administrator: &tokio_postgres::Config, roles: &RoleSettings) -> anyhow::Result<()> {
+    let checked = schema::check(administrator, roles).await?;
+    for migration in &checked.pending {
+        terminal::line(format_args!("pending: {migration}"));
+    }
+    for difference in &checked.differences {
+        terminal::line(format_args!("differs: {difference}"));
+    }
+    terminal::line("passwords are not compared: only a superuser could");
+    if !roles.owns_server {
+        terminal::line("roles may connect to other databases of the server (roles.owns_server is false)");
+    }
+    if !checked.is_clean() {
+        bail!("the database is not as the settings say: run `commonplace migrate`");
+    }
+    terminal::line("roles and schema are as the settings say");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::{Context, anyhow, bail};
 use database::bootstrap::RoleSettings;
 use database::home::{self, Home};
-use database::{Session, Statement, bootstrap, migrations};
+use database::{Session, Statement, bootstrap, drift, migrations};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
@@ -24,6 +24,35 @@ pub(crate) struct Prepared {
     pub(crate) database_created: bool,
     /// In order, as `V1__schemas`.
     pub(crate) migrations_applied: Vec<String>,
+    /// What is still not as the settings say, because this administrator may not change it.
+    pub(crate) differences: Vec<String>,
+}
+
+/// What [`check`] found.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Migrations of this build that the database does not have, in order.
+    pub(crate) pending: Vec<String>,
+    /// How roles and grants differ from what the settings say.
+    pub(crate) differences: Vec<String>,
+}
+
+impl Checked {
+    /// Whether there is nothing to do.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.pending.is_empty() && self.differences.is_empty()
+    }
+}
+
+/// Compares the database with this build and its roles with the settings, and changes nothing.
+///
+/// # Errors
+/// What Postgres said.
+pub(crate) async fn check(administrator: &Config, roles: &RoleSettings) -> anyhow::Result<Checked> {
+    let deployed = migrations::deployed(administrator).await?;
+    let pending = migrations::embedded().into_iter().filter(|migration| migration.version() > deployed);
+    let pending = pending.map(|migration| migration.to_string()).collect();
+    Ok(Checked { pending, differences: drift::of_all(administrator, roles).await? })
 }
 
 /// Reads an administrator's URL. The URL is not part of the error: it holds a password.
@@ -63,7 +92,8 @@ pub(crate) async fn prepare(administrator: &Config, roles: &RoleSettings) -> any
     if home == Home::Unmarked {
         home::mark(&session).await?;
     }
-    Ok(Prepared { database_created, migrations_applied: report.applied })
+    let differences = drift::of_all(administrator, roles).await.context("comparing the roles")?;
+    Ok(Prepared { database_created, migrations_applied: report.applied, differences })
 }
 
 /// The URL of one role on the database of the administrator.

@@ -136,7 +136,8 @@ impl Ascent {
         self.progress.now("making roles and schema");
         let credentials = self.place.credentials()?;
         let administrator = schema::administrator(&servers.administrator_url)?;
-        let prepared = schema::prepare(&administrator, &credentials.roles()?).await.context(
+        let roles = credentials.roles(self.arguments.database_url.is_none())?;
+        let prepared = schema::prepare(&administrator, &roles).await.context(
             "making roles and schema (if the data are of another build, `up --fresh` begins anew)",
         )?;
         self.progress.done(match prepared.migrations_applied.len() {

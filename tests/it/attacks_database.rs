@@ -1,6 +1,14 @@
 //! Attacks by a login role on the shared database, as they were made once, and that each is refused or bounded.
 
-use crate::world::World;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use crate::world::{World, lift_connection_limits, roles};
+
+/// Held by a test that runs the bootstrap, which changes the roles of the cluster.
+static BOOTSTRAP: Mutex<()> = Mutex::const_new(());
 
 /// Code that a role plants in its temporary schema: a type named like one of the catalog's, whose check says who runs it.
 const PLANT: &str = "create function pg_temp.taken(value pg_catalog.date) returns boolean language plpgsql as
@@ -42,4 +50,124 @@ async fn every_function_of_an_owner_searches_the_catalog_before_temporary_object
     let definers = "select count(*) from pg_proc p join pg_namespace n on n.oid = p.pronamespace
                     where n.nspname in ('blogs', 'analytics', 'notify') and p.prosecdef";
     assert!(world.value::<i64>(definers, &[]).await > 20);
+}
+
+/// Defaults that a role may give itself, for good, at both levels.
+const LIFTED: [&str; 3] = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+
+#[tokio::test]
+async fn lifted_limits_are_reported_and_taken_back() {
+    let world = World::new().await;
+    let _alone = BOOTSTRAP.lock().await;
+    let roles = roles();
+    let notifier = world.notifier().await;
+    notifier.ready().await;
+    let session = world.session("notification_worker").await;
+    let (database, role) = (world.name().to_owned(), "notification_worker");
+    // In this database alone: the role's defaults for the cluster are shared with other tests.
+    for limit in LIFTED {
+        let lift = format!("alter role {role} in database {database} set {limit} = 0");
+        session.client.batch_execute(&lift).await.unwrap();
+    }
+    notifier.degraded("role", "statement_timeout = '0' in this database").await;
+    notifier.ready().await;
+
+    let found = database::drift::of_all(&world.administrator(), &roles).await.unwrap();
+    let lifted: Vec<_> = found.iter().filter(|difference| difference.contains("timeout")).collect();
+    assert_eq!(lifted.len(), LIFTED.len(), "{found:?}");
+    database::bootstrap::run(&world.administrator(), &roles).await.unwrap();
+    lift_connection_limits(&world.administrator()).await;
+    let found = database::drift::of_all(&world.administrator(), &roles).await.unwrap();
+    assert!(!found.iter().any(|difference| difference.contains("timeout")), "{found:?}");
+}
+
+#[tokio::test]
+async fn migrate_does_not_wait_for_ever_and_names_the_session_that_it_waited_for() {
+    let world = World::new().await;
+    let mut config = world.administrator();
+    config.application_name("a session that stays");
+    let holder = database::Session::open(&config).await.unwrap();
+    let pid: i32 = holder.client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let hold = "select pg_advisory_lock(hashtextextended('commonplace.migrations', 0))";
+    holder.client.batch_execute(hold).await.unwrap();
+    let waited = database::migrations::run_waiting(&config, Duration::from_millis(200)).await;
+    let said = waited.unwrap_err().to_string();
+    for part in [&format!("process {pid} "), "role postgres", "application a session that stays"] {
+        assert!(said.contains(part), "{part:?} is not in {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_makes_no_days_that_nobody_needs() {
+    let world = World::new().await;
+    let days = "select count(*) from pg_inherits where inhparent = 'notify.notification'::regclass";
+    let blog = world.blogs(1).await[0];
+    let published = "update blogs.blog set first_published_at = now() - interval '300 days' where id = $1";
+    world.client().execute(published, &[&blog]).await.unwrap();
+    let before: i64 = world.value(days, &[]).await;
+    let worker = world.session("notification_worker").await;
+    let asked = "select notify.create_day((now() at time zone 'utc')::date + d) as made
+                 from generate_series(-3650, 100) d order by d";
+    let rows = worker.client.query(asked, &[]).await.unwrap();
+    let made = rows.iter().filter(|row| row.get::<_, &str>("made") == "there").count();
+    // Yesterday, today, 60 days ahead, and the one old day on which a blog was published.
+    assert_eq!(made, 1 + 1 + 60 + 1, "of {} days", rows.len());
+    assert!(world.value::<i64>(days, &[]).await <= before + 63);
+    for call in ["select notify.create_day(null)", "select notify.drop_oldest_day(null)::text"] {
+        let said: Option<String> = worker.client.query_one(call, &[]).await.unwrap().get(0);
+        assert!(said.is_none_or(|said| said == "outside"), "{call}");
+    }
+}
+
+/// Counts, and no role's statements.
+#[tokio::test]
+async fn the_console_sees_who_is_busy_and_not_with_what() {
+    let world = World::new().await;
+    world.run("select pg_advisory_lock(7)").await;
+    let busy = world.another().await;
+    let mut waits = JoinSet::new();
+    waits.spawn(async move {
+        busy.client.batch_execute("select pg_advisory_lock(7) /* not for the console */").await
+    });
+    world.until("select count(*) from pg_locks where locktype = 'advisory' and not granted", 1_i64).await;
+    let console = world.session("console").await;
+    let seen = "select count(*) from pg_stat_activity where query like '%not for the console%' and pid <> pg_backend_pid()";
+    assert_eq!(console.client.query_one(seen, &[]).await.unwrap().get::<_, i64>(0), 0);
+    let rows =
+        console.client.query(include_str!("../../services/console/sql/activity.sql"), &[]).await.unwrap();
+    let seen: Vec<(String, i64)> = rows.iter().map(|row| (row.get("role"), row.get("sessions"))).collect();
+    assert!(seen.contains(&("postgres".to_owned(), 1)), "{seen:?}");
+    world.run("select pg_advisory_unlock(7)").await;
+    waits.join_next().await.unwrap().unwrap().unwrap();
+}
+
+async fn log() -> String {
+    tokio::task::spawn_blocking(crate::world::server_log).await.unwrap()
+}
+
+#[tokio::test]
+async fn no_verifier_of_a_password_is_shown_or_logged() {
+    const VERIFIER: &str = "SCRAM-SHA-256$";
+    let world = World::new().await;
+    let _alone = BOOTSTRAP.lock().await;
+    // What writes the row of the last role holds the bootstrap where it sets that password.
+    let holder = world.another().await;
+    holder.client.batch_execute("begin; alter role console connection limit 3").await.unwrap();
+    let mut config = world.administrator();
+    config.options("-c log_statement=all").application_name("a bootstrap that is looked at");
+    let logged_before = log().await.len();
+    let mut bootstrap = JoinSet::new();
+    bootstrap.spawn(async move { database::bootstrap::run(&config, &roles()).await });
+    let stopped = "select count(*) from pg_stat_activity
+                   where application_name = 'a bootstrap that is looked at' and wait_event_type = 'Lock'";
+    world.until(stopped, 1_i64).await;
+    let shown = "select query from pg_stat_activity where application_name = 'a bootstrap that is looked at'";
+    let shown: String = world.value(shown, &[]).await;
+    holder.client.batch_execute("rollback").await.unwrap();
+    bootstrap.join_next().await.unwrap().unwrap().unwrap();
+    lift_connection_limits(&world.administrator()).await;
+    assert!(!shown.contains(VERIFIER), "pg_stat_activity shows {shown:?}");
+    let log = log().await.split_off(logged_before);
+    assert!(log.contains("copy pg_temp.bootstrap_login"), "the log holds the statements of the bootstrap");
+    assert!(!log.contains(VERIFIER), "the log holds a verifier");
 }

@@ -108,7 +108,11 @@ async fn a_day_that_many_make_at_once_is_made_once() {
     for _ in 0..8 {
         sessions.push(world.session("notification_worker").await);
     }
-    // Every owner's days are made by the same function; of notifications there may be many.
+    // Every owner's days are made by the same function. An old day of notifications is made if a blog was published on it.
+    world.blogs(150).await;
+    let spread = "update blogs.blog b set first_published_at = now() - (9 + n.n) * interval '1 day'
+                  from (select id, row_number() over (order by id) as n from blogs.blog) n where n.id = b.id";
+    world.run(spread).await;
     for ago in 10..160 {
         let wanted = day(Timestamp::now() - DAY * ago);
         let make = "select notify.create_day($1)";

@@ -99,6 +99,27 @@ fn refusals(role: &str) -> Vec<String> {
         "insert into analytics.envelope_ahead values (gen_random_uuid(), '2000-01-01')",
         "delete from analytics.envelope_ahead",
         "select pg_read_file('/etc/passwd')",
+        // One session could fill the lock table of the server, or hold a lock of the application.
+        "select count(pg_advisory_lock(i)) from generate_series(1, 30000) i",
+        "select pg_advisory_lock_shared(1)",
+        "select pg_advisory_xact_lock(1)",
+        "select pg_advisory_xact_lock_shared(1)",
+        "select pg_try_advisory_lock(hashtextextended('commonplace.migrations', 0))",
+        "select pg_try_advisory_lock_shared(1)",
+        "select pg_try_advisory_xact_lock(1)",
+        "select pg_try_advisory_xact_lock_shared(1)",
+        "select pg_advisory_lock(1, 1)",
+        // Disk and WAL that no limit bounds.
+        "select lo_create(0)",
+        "select lo_creat(-1)",
+        "select lo_from_bytea(0, '\\x00')",
+        "select lo_open(1, 393216)",
+        "select lo_put(1, 0, '\\x00')",
+        "select lowrite(0, '\\x00')",
+        "select pg_logical_emit_message(false, 'mine', repeat('x', 1000))",
+        "select pg_logical_emit_message(true, 'mine', '\\x00'::bytea)",
+        "select pg_export_snapshot()",
+        "set temp_file_limit = '100GB'",
         "copy blogs.blog to program 'cat'",
     ];
     refused.extend(everywhere.map(str::to_owned));
@@ -447,11 +468,12 @@ async fn every_login_role_has_its_limits() {
             let value = set.iter().find_map(|line| line.strip_prefix(&format!("{setting}=")));
             assert!(value.is_some_and(|value| value != "0"), "{role} has no {setting}: {set:?}");
         }
+        assert!(set.contains(&"temp_file_limit=1GB".to_owned()), "{role}: {set:?}");
         match role {
             "operator" | "console" => {}
             // Takes little, and waits for no disk.
             "recommendation_api" => {
-                for own in ["synchronous_commit=off", "work_mem=32MB", "temp_file_limit=1GB", "jit=off"] {
+                for own in ["synchronous_commit=off", "work_mem=32MB", "jit=off"] {
                     assert!(set.contains(&own.to_owned()), "{role}: {set:?}");
                 }
             }

@@ -68,11 +68,6 @@ impl World {
         // A clone does not inherit what the database itself grants.
         let revoke = format!("revoke temporary, create on database {name} from public");
         outer.client.batch_execute(&revoke).await.unwrap();
-        // Two cores run all tests at once: what takes longer than a reader would wait is not broken.
-        for limit in ["statement_timeout", "lock_timeout"] {
-            let patient = format!("alter role blogs_api in database {name} set {limit} = '60s'");
-            outer.client.batch_execute(&patient).await.unwrap();
-        }
         administrator.dbname(&name);
         let session = Session::open(&administrator).await.unwrap();
         Self { name, administrator, amqp_url: OnceLock::new(), session }
@@ -88,6 +83,11 @@ impl World {
         &self.session.client
     }
 
+    /// How the administrator connects to it.
+    pub(crate) fn administrator(&self) -> Config {
+        self.administrator.clone()
+    }
+
     /// Where Postgres listens.
     pub(crate) fn port(&self) -> u16 {
         self.administrator.get_ports()[0]
@@ -96,7 +96,12 @@ impl World {
     /// Its address for one of the roles.
     pub(crate) fn url(&self, role: &str) -> String {
         let port = self.port();
-        format!("postgres://{role}:{}@127.0.0.1:{port}/{}", PASSWORD.replace(' ', "%20"), self.name)
+        // Two cores run all tests at once: what takes longer than a reader would wait is not broken.
+        let patient = match role {
+            "blogs_api" => "?options=-c%20statement_timeout%3D60s%20-c%20lock_timeout%3D60s",
+            _ => "",
+        };
+        format!("postgres://{role}:{}@127.0.0.1:{port}/{}{patient}", PASSWORD.replace(' ', "%20"), self.name)
     }
 
     /// Another session of the administrator, for what must not be in the transaction of the first.
@@ -254,6 +259,12 @@ pub(crate) async fn away_from_midnight() {
     }
 }
 
+/// What Postgres has logged in this run.
+pub(crate) fn server_log() -> String {
+    let log = servers().lock().unwrap().postgres().log();
+    String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned()
+}
+
 fn servers() -> &'static Mutex<Stack> {
     STACK.get_or_init(|| {
         let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/it"));
@@ -268,26 +279,37 @@ fn servers() -> &'static Mutex<Stack> {
 async fn prepare_template(mut administrator: Config) {
     let outer = Session::open(&administrator).await.unwrap();
     outer.client.batch_execute(&format!("create database {TEMPLATE}")).await.unwrap();
-    let roles = RoleSettings {
+    administrator.dbname(TEMPLATE);
+    database::bootstrap::run(&administrator, &roles()).await.unwrap();
+    database::migrations::run(&administrator).await.unwrap();
+    lift_connection_limits(&administrator).await;
+}
+
+/// Many tests share the roles at once.
+pub(crate) async fn lift_connection_limits(administrator: &Config) {
+    let session = Session::open(administrator).await.unwrap();
+    for role in ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator"] {
+        session.client.batch_execute(&format!("alter role {role} connection limit -1")).await.unwrap();
+    }
+}
+
+/// What the roles of the tests' cluster are to be.
+pub(crate) fn roles() -> RoleSettings {
+    RoleSettings {
         blogs_api_password: PASSWORD.into(),
-        blogs_api_connections: 20,
+        blogs_api_connections: 60,
         analytics_worker_password: PASSWORD.into(),
-        analytics_worker_connections: 20,
+        analytics_worker_connections: 60,
         notification_worker_password: PASSWORD.into(),
-        notification_worker_connections: 20,
+        notification_worker_connections: 60,
         recommendation_api_password: PASSWORD.into(),
-        recommendation_api_connections: 20,
+        recommendation_api_connections: 60,
         console_password: PASSWORD.into(),
-        console_connections: 20,
+        console_connections: 60,
         operator_password: PASSWORD.into(),
-        operator_connections: 20,
+        operator_connections: 60,
         reserve_connections: 10,
         direct_path: true,
-    };
-    administrator.dbname(TEMPLATE);
-    database::bootstrap::run(&administrator, &roles).await.unwrap();
-    database::migrations::run(&administrator).await.unwrap();
-    for role in ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator"] {
-        outer.client.batch_execute(&format!("alter role {role} connection limit -1")).await.unwrap();
+        owns_server: true,
     }
 }

@@ -159,8 +159,9 @@ impl Credentials {
         format!("up:{}", self.signing_secret)
     }
 
-    /// The roles as `migrate` would make them, with these passwords and with the direct path.
-    pub(super) fn roles(&self) -> anyhow::Result<RoleSettings> {
+    /// The roles as `migrate` would make them, with these passwords and with the direct path. `private`: the
+    /// server is this command's own.
+    pub(super) fn roles(&self, private: bool) -> anyhow::Result<RoleSettings> {
         let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
             .neighbours(&crate::serve::EVERY_DEFAULTS)
             .set("roles.blogs_api_password", self.blogs_api_password.as_str())
@@ -170,6 +171,7 @@ impl Credentials {
             .set("roles.operator_password", self.operator_password.as_str())
             .set("roles.console_password", self.console_password.as_str())
             .set("roles.direct_path", true)
+            .set("roles.owns_server", private)
             .load()?;
         Ok(settings.roles)
     }

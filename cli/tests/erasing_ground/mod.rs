@@ -88,7 +88,7 @@ impl Ground {
             .run(
                 // Ids that no other number is likely to contain.
                 "alter table blogs.account alter column id restart with 7700000001;
-                 create function public.wait_at_gate() returns trigger language plpgsql as $$
+                 create function public.wait_at_gate() returns trigger language plpgsql security definer as $$
                  begin
                    perform pg_catalog.pg_advisory_xact_lock_shared(tg_argv[0]::bigint);
                    return new;
@@ -111,7 +111,7 @@ impl Ground {
     pub(crate) async fn gate_at_accounts(&self) -> Gate {
         let Gate { session, number } = self.closed_gate().await;
         self.run(&format!(
-            "create function public.wait_to_look() returns boolean language plpgsql as $$
+            "create function public.wait_to_look() returns boolean language plpgsql security definer as $$
              begin
                perform pg_catalog.pg_advisory_xact_lock_shared({number});
                return true;

@@ -1,24 +1,39 @@
 //! The roles of a cluster. They belong to the whole cluster, not to a database, so they are made here and not
-//! by a migration. Running it again is harmless: it sets everything to what the settings say.
+//! by a migration. Running it again is harmless: it sets everything to what the settings say,
+//! also what a role changed of itself.
 //!
 //! Owners and groups cannot log in; each service logs in as itself. Limits that a role could lift by itself
 //! (statement, lock and idle timeouts) are defaults set on the role; the connection limit is one it cannot lift.
 
+use std::fmt::Write;
+use std::io::Cursor;
+
+use futures_util::SinkExt;
 use postgres_protocol::password::scram_sha_256;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tokio_postgres::Config;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Config, Transaction};
 
+use crate::roles::{LOGINS, Login, REVOKED};
 use crate::session::Session;
-use crate::{Error, Statement};
+use crate::{Error, Statement, lock};
 
 const ROLES: Statement = crate::statement!("bootstrap_roles.sql");
 const LOCK: Statement = crate::statement!("bootstrap_lock.sql");
+const LOCK_NAME: &str = "commonplace.bootstrap";
 const LOGIN: Statement = crate::statement!("bootstrap_login.sql");
+const LOGINS_TABLE: Statement = crate::statement!("bootstrap_logins.sql");
+const LOGINS_FILL: Statement = crate::statement!("bootstrap_logins_fill.sql");
+const UNTRACKED: Statement = crate::statement!("bootstrap_untracked.sql");
 const DIRECT_PATH: Statement = crate::statement!("bootstrap_direct_path.sql");
 const HAS_DIRECT_PATH: Statement = crate::statement!("bootstrap_has_direct_path.sql");
 const CONNECTIONS: Statement = crate::statement!("connection_shares.sql");
 const SESSIONS: Statement = crate::statement!("bootstrap_sessions.sql");
+const RESET: Statement = crate::statement!("role_reset.sql");
+const REVOKED_FUNCTIONS: Statement = crate::statement!("bootstrap_revoked.sql");
+const ELSEWHERE: Statement = crate::statement!("bootstrap_elsewhere.sql");
+const SETTING: Statement = crate::statement!("role_setting.sql");
 
 /// The roles that log in.
 const LOGINS: [&str; 6] =
@@ -56,6 +71,8 @@ pub struct RoleSettings {
     pub reserve_connections: i32,
     /// Whether the Blogs API may write engagement itself.
     pub direct_path: bool,
+    /// Whether the server has no other purpose.
+    pub owns_server: bool,
 }
 
 impl RoleSettings {
@@ -69,6 +86,11 @@ impl RoleSettings {
             (operator, &self.operator_password, self.operator_connections),
             (console, &self.console_password, self.console_connections),
         ]
+    }
+
+    /// The connections that a role may hold.
+    pub(crate) fn connections(&self, role: &str) -> Option<i32> {
+        self.logins().into_iter().find(|(name, ..)| *name == role).map(|(_, _, connections)| connections)
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -98,28 +120,77 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
     roles.validate()?;
     let mut session = Session::open(administrator).await?;
     check_shares(&session, roles).await?;
-    let transaction = session.client.transaction().await.map_err(Error::transaction("beginning"))?;
-    let run = |file, text: String| {
-        let transaction = &transaction;
-        async move { transaction.batch_execute(&text).await.map_err(Error::statement(file)) }
-    };
-    run(LOCK.file, LOCK.sql.to_owned()).await?;
-    run(ROLES.file, ROLES.sql.to_owned()).await?;
-    for (role, password, connections) in roles.logins() {
-        // The verifier is computed here, so that no password stands in the server's log.
-        let verifier = scram_sha_256(password.expose_secret().as_bytes());
-        let row = transaction
-            .query_one(LOGIN.sql, &[&role, &verifier, &connections])
-            .await
-            .map_err(Error::statement(LOGIN.file))?;
-        run(LOGIN.file, row.get(0)).await?;
+    let mut transaction = session.client.transaction().await.map_err(Error::transaction("beginning"))?;
+    if let Err(error) = lock::take(&transaction, LOCK, lock::WAIT_MAX, true).await {
+        transaction.rollback().await.map_err(Error::transaction("rolling back"))?;
+        return Err(lock::explain(&session.client, LOCK_NAME, error).await);
     }
+    run_text(&transaction, ROLES.file, ROLES.sql).await?;
+    set_passwords(&transaction, roles).await?;
     let row = transaction
         .query_one(DIRECT_PATH.sql, &[&roles.direct_path])
         .await
         .map_err(Error::statement(DIRECT_PATH.file))?;
-    run(DIRECT_PATH.file, row.get(0)).await?;
+    run_text(&transaction, DIRECT_PATH.file, row.get(0)).await?;
+    let row = transaction
+        .query_one(REVOKED_FUNCTIONS.sql, &[&REVOKED.as_slice()])
+        .await
+        .map_err(Error::statement(REVOKED_FUNCTIONS.file))?;
+    run_text(&transaction, REVOKED_FUNCTIONS.file, row.get(0)).await?;
+    if roles.owns_server {
+        let row =
+            transaction.query_one(ELSEWHERE.sql, &[]).await.map_err(Error::statement(ELSEWHERE.file))?;
+        run_text(&transaction, ELSEWHERE.file, row.get(0)).await?;
+    }
+    for login in &LOGINS {
+        set_defaults(&mut transaction, login).await?;
+    }
     transaction.commit().await.map_err(Error::transaction("committing"))
+}
+
+async fn run_text(transaction: &Transaction<'_>, file: &'static str, text: &str) -> Result<(), Error> {
+    transaction.batch_execute(text).await.map_err(Error::statement(file))
+}
+
+/// Gives the roles their passwords. The verifiers travel as the data of a COPY, the one way into a statement that neither the
+/// log nor the statistics of the server show.
+async fn set_passwords(transaction: &Transaction<'_>, roles: &RoleSettings) -> Result<(), Error> {
+    run_text(transaction, UNTRACKED.file, UNTRACKED.sql).await?;
+    run_text(transaction, LOGINS_TABLE.file, LOGINS_TABLE.sql).await?;
+    let mut lines = String::new();
+    for (role, password, connections) in roles.logins() {
+        let verifier = scram_sha_256(password.expose_secret().as_bytes());
+        // Writing to a string does not fail.
+        let _infallible = writeln!(lines, "{role}\t{verifier}\t{connections}");
+    }
+    let failed = Error::statement(LOGINS_FILL.file);
+    let sink = transaction.copy_in(LOGINS_FILL.sql).await.map_err(&failed)?;
+    let mut sink = std::pin::pin!(sink);
+    sink.send(Cursor::new(lines.into_bytes())).await.map_err(&failed)?;
+    sink.finish().await.map_err(&failed)?;
+    run_text(transaction, LOGIN.file, LOGIN.sql).await
+}
+
+/// Takes every default from a role, also those that it gave itself, and gives it those of [`LOGINS`]. A default that this
+/// administrator may not set is left out; [`drift`](crate::drift) reports it.
+async fn set_defaults(transaction: &mut Transaction<'_>, login: &Login) -> Result<(), Error> {
+    let texts = transaction.query(RESET.sql, &[&login.name]).await.map_err(Error::statement(RESET.file))?;
+    for text in texts {
+        run_text(transaction, RESET.file, text.get(0)).await?;
+    }
+    for (name, value) in login.settings() {
+        let text = transaction.query_one(SETTING.sql, &[&login.name, &name, &value]).await;
+        let text: String = text.map_err(Error::statement(SETTING.file))?.get(0);
+        let savepoint = transaction.transaction().await.map_err(Error::transaction("saving"))?;
+        match savepoint.batch_execute(&text).await {
+            Ok(()) => savepoint.commit().await.map_err(Error::transaction("releasing"))?,
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                savepoint.rollback().await.map_err(Error::transaction("going back"))?;
+            }
+            Err(error) => return Err(Error::statement(SETTING.file)(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Whether the Blogs API may write engagement itself on this server; nothing where its role is not made yet. Read in

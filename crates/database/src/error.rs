@@ -75,6 +75,17 @@ pub enum Error {
         Lines(.0)
     )]
     ServerChanged(Vec<Change>),
+    /// Another session held a lock of the application for longer than this step waits.
+    #[error(
+        "the lock {name} is held by {holder}: wait until it ends, or end it with \
+         `select pg_terminate_backend(<process>)`"
+    )]
+    Held {
+        /// The lock.
+        name: &'static str,
+        /// The session.
+        holder: String,
+    },
     /// The role's connection limit is below what the settings allow its processes together.
     #[error(
         "role {role} may hold {limit} connections, but database.pool_max {pool_max} times \
@@ -169,6 +180,7 @@ impl Error {
             | Self::EndedTransaction { .. }
             | Self::ChangesServer { .. }
             | Self::ServerChanged(_)
+            | Self::Held { .. }
             | Self::ConnectionLimit { .. } => None,
         }
     }

@@ -4,15 +4,19 @@
 //! Every statement that a service may send is a file ([`Statement`]); the folder of them is the service's
 //! contract with the owners of the tables ([`Contract`]), and [`contract`] checks such contracts against a
 //! schema that is about to change. [`bootstrap`] makes the roles of a cluster, [`migrations`] the schema of a
-//! database, and [`home`] tells a database from a copy of it. This crate knows neither events nor RabbitMQ.
+//! database, [`drift`] says how they differ from that, and [`home`] tells a database from a copy of it. This crate knows
+//! neither events nor RabbitMQ.
 
 pub mod bootstrap;
 pub mod contract;
+pub mod drift;
 mod error;
 pub mod home;
+pub mod lock;
 pub mod migrations;
 mod pool;
 mod pool_metrics;
+mod roles;
 mod session;
 mod settings;
 mod statement;

@@ -2,12 +2,13 @@
 //! never edited (their checksums are recorded and compared).
 
 use std::path::Path;
+use std::time::Duration;
 
 use refinery::{Migration, Runner, Target};
 use tokio_postgres::Config;
 
 use crate::session::Session;
-use crate::{Error, Statement};
+use crate::{Error, Statement, lock};
 
 mod embedded {
     refinery::embed_migrations!("../../migrations");
@@ -16,6 +17,7 @@ mod embedded {
 const ANY: Statement = crate::statement!("migrations_any.sql");
 const DEPLOYED: Statement = crate::statement!("migrations_deployed.sql");
 const LOCK: Statement = crate::statement!("migrations_lock.sql");
+const LOCK_NAME: &str = "commonplace.migrations";
 pub(crate) const LOCK_TIMEOUT: Statement = crate::statement!("migrations_lock_timeout.sql");
 
 /// What was applied.
@@ -57,12 +59,20 @@ pub async fn deployed(database: &Config) -> Result<i32, Error> {
     Ok(row.get("version"))
 }
 
-/// Brings the database to the newest schema of this build. Several at once wait for each other.
+/// Brings the database to the newest schema of this build. Several at once wait for each other, for a minute at most.
 ///
 /// # Errors
 /// What Postgres said, or that an applied file was edited.
 pub async fn run(administrator: &Config) -> Result<Report, Error> {
-    apply(administrator, &embedded(), None).await
+    run_waiting(administrator, lock::WAIT_MAX).await
+}
+
+/// [`run`], and how long to wait for another run.
+///
+/// # Errors
+/// As [`run`]; [`Error::Held`] names the session that was waited for in vain.
+pub async fn run_waiting(administrator: &Config, wait: Duration) -> Result<Report, Error> {
+    apply_waiting(administrator, &embedded(), None, wait).await
 }
 
 /// Applies those of the migrations that the database does not have yet, up to a version.
@@ -74,8 +84,19 @@ pub async fn apply(
     migrations: &[Migration],
     up_to: Option<i32>,
 ) -> Result<Report, Error> {
+    apply_waiting(administrator, migrations, up_to, lock::WAIT_MAX).await
+}
+
+async fn apply_waiting(
+    administrator: &Config,
+    migrations: &[Migration],
+    up_to: Option<i32>,
+    wait: Duration,
+) -> Result<Report, Error> {
     let mut session = Session::open(administrator).await?;
-    session.run(LOCK.file, LOCK.sql).await?;
+    if let Err(error) = lock::take(&session.client, LOCK, wait, false).await {
+        return Err(lock::explain(&session.client, LOCK_NAME, error).await);
+    }
     // A migration that waits for a lock makes everybody behind it wait: rather give up and be run again.
     session.run(LOCK_TIMEOUT.file, LOCK_TIMEOUT.sql).await?;
     let target = up_to.map_or(Target::Latest, Target::Version);

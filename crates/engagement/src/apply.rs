@@ -371,6 +371,9 @@ pub(crate) async fn ask_for_day(client: &Object, table: &str, day: Date) -> Resu
         }
         tokio::time::sleep(Duration::from_millis(DAY_PAUSE_MS)).await;
     }
+    if let Ok(Some(holder)) = database::lock::holder(client, &format!("analytics.days.{table}")).await {
+        tracing::warn!(table, %day, holder, "another session holds the lock of the days");
+    }
     Err(Error::DayBusy)
 }
 

@@ -14,7 +14,8 @@ pub use probe::{NotReady, ask};
 /// When a process is ready.
 #[derive(Debug, Clone, Copy)]
 pub enum ReadyRule {
-    /// While every part works: these, which do not before they have reported, and whichever else has reported.
+    /// While every part works: these, which do not before they have reported, and each other that has reported; parts
+    /// that only warn are left out.
     All(&'static [&'static str]),
     /// While one of these parts works. The others, and the rest of these, only degrade.
     AnyOf(&'static [&'static str]),
@@ -24,7 +25,15 @@ pub enum ReadyRule {
 #[derive(Debug, Clone)]
 pub struct Health {
     rule: ReadyRule,
-    parts: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
+    parts: Arc<Mutex<BTreeMap<&'static str, Word>>>,
+}
+
+/// A part's last word.
+#[derive(Debug, Clone)]
+struct Word {
+    state: Result<(), String>,
+    /// Whether the part counts for [`ReadyRule::All`].
+    decides: bool,
 }
 
 impl Health {
@@ -37,8 +46,19 @@ impl Health {
     /// A part's word on itself: it works, or why it does not. The last word counts. A change is logged; a part
     /// that begins with "not yet" is no reason to warn anybody.
     pub fn report(&self, part: &'static str, state: Result<(), String>) {
+        self.put(part, Word { state, decides: true });
+    }
+
+    /// Reports a part as [`Health::report`] does, but the part only degrades: the process does its work without it.
+    pub fn warner(&self, part: &'static str) -> impl Fn(Result<(), String>) + Send + 'static {
+        let health = self.clone();
+        move |state| health.put(part, Word { state, decides: false })
+    }
+
+    fn put(&self, part: &'static str, word: Word) {
+        let state = word.state.clone();
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = parts.insert(part, state.clone());
+        let before = parts.insert(part, word).map(|word| word.state);
         drop(parts);
         match (before, state) {
             (Some(Ok(())), Ok(())) => {}
@@ -55,16 +75,17 @@ impl Health {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let ReadyRule::All(expected) = self.rule {
             for part in expected {
-                parts.entry(part).or_insert_with(|| Err("has not reported yet".to_owned()));
+                let silent = || Word { state: Err("has not reported yet".to_owned()), decides: true };
+                parts.entry(part).or_insert_with(silent);
             }
         }
-        let works = |part: &&str| parts.get(*part).is_some_and(Result::is_ok);
+        let works = |part: &&str| parts.get(*part).is_some_and(|word| word.state.is_ok());
         let ready = match self.rule {
-            ReadyRule::All(_) => parts.values().all(Result::is_ok),
+            ReadyRule::All(_) => parts.values().all(|word| word.state.is_ok() || !word.decides),
             ReadyRule::AnyOf(any) => any.iter().any(works),
         };
         let parts: BTreeMap<_, _> =
-            parts.into_iter().map(|(part, state)| (part, PartStatus::from(state))).collect();
+            parts.into_iter().map(|(part, word)| (part, PartStatus::from(word.state))).collect();
         let degraded = parts.iter().filter(|(_, status)| !status.works).map(|(part, _)| *part).collect();
         Status { ready, degraded, parts }
     }
@@ -113,6 +134,16 @@ mod tests {
         assert!(health.status().ready);
         health.report("wire", Err("a newer one".to_owned()));
         assert!(!health.status().ready, "a part that nobody waits for counts once it has reported");
+    }
+
+    #[test]
+    fn a_part_that_warns_degrades_a_ready_process() {
+        let health = Health::new(ReadyRule::All(&["database"]));
+        health.report("database", Ok(()));
+        health.warner("role")(Err("role blogs_api has statement_timeout = '0'".to_owned()));
+        let status = health.status();
+        assert!(status.ready);
+        assert_eq!(status.degraded, ["role"]);
     }
 
     #[test]

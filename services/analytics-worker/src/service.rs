@@ -100,6 +100,11 @@ impl Service {
             shutdown.clone(),
         ));
         let skew_max_s = self.settings.worker.clock_skew_max_s;
+        tasks.spawn(database::drift::watch_own_role(
+            self.pool.clone(),
+            health.warner("role"),
+            shutdown.clone().cancelled_owned(),
+        ));
         tasks.spawn(watch::run(self.pool, skew_max_s, health.clone(), metrics, shutdown.clone()));
 
         let drain_max = Duration::from_secs(self.settings.worker.drain_timeout_s) + AFTER_DRAIN;

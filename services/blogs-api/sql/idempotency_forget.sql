@@ -2,7 +2,7 @@
 -- others find nothing. Locks the rows it removes, passing over those that others hold, such as the erasing of an account:
 -- it never waits while it holds rows.
 with turn as materialized (
-  select pg_try_advisory_xact_lock(hashtextextended('blogs.idempotency_forget', 0)) as is_mine),
+  select blogs.turn_to_forget() as is_mine),
 old as materialized (
   select k.account_id, k.key
   from blogs.idempotency_key k

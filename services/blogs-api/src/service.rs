@@ -154,6 +154,11 @@ impl Service {
         background.spawn(state.limits.clone().sweep(stop.clone()));
         background.spawn(idempotency::forget_old(state.pool.clone(), stop.clone()));
         let (pool, outbox, clock) = (state.pool.clone(), state.outbox.clone(), state.clock.clone());
+        background.spawn(database::drift::watch_own_role(
+            pool.clone(),
+            health.warner("role"),
+            stop.clone().cancelled_owned(),
+        ));
         background.spawn(readiness::watch(health, pool, outbox, clock, publisher.state(), stop.clone()));
         background.spawn(any_lost(state.clone(), spill, stop.clone()));
         tracing::info!(%address, "listening");

@@ -86,6 +86,11 @@ impl Service {
             pictures,
             shutdown.clone(),
         ));
+        tasks.spawn(database::drift::watch_own_role(
+            pool.clone(),
+            health.warner("role"),
+            shutdown.clone().cancelled_owned(),
+        ));
         tasks.spawn(collect::findings(pool, findings, shutdown.clone()));
         let limits = Limits::new(&sign_ins()).map_err(anyhow::Error::msg)?;
         tasks.spawn(limits.clone().sweep(shutdown.clone()));

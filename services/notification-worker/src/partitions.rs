@@ -16,6 +16,8 @@ use crate::settings::PartitionSettings;
 const CREATE_DAY_AHEAD: Statement = statement!("create_day_ahead.sql");
 const DROP_OLDEST_DAY: Statement = statement!("drop_oldest_day.sql");
 
+/// The name of the lock under which the owner makes and drops days.
+const LOCK: &str = "notify.days.notification";
 /// The pause after somebody else was at the days, or the database did not answer.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Most days dropped in one round.
@@ -54,6 +56,9 @@ async fn round(settings: PartitionSettings, pool: &Pool, metrics: &Metrics) -> R
     for ahead in -1..=settings.days_ahead {
         let made: String = CREATE_DAY_AHEAD.query_one(&client, &[&ahead]).await?.get(0);
         if made != "there" {
+            if let Some(holder) = database::lock::holder(&client, LOCK).await? {
+                tracing::info!(holder, "another session holds the lock of the days");
+            }
             return Ok(false);
         }
         metrics.days_ahead.set(ahead.into());

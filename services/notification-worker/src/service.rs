@@ -94,6 +94,11 @@ impl Service {
         tasks.spawn(finding.run());
         tasks.spawn(partitions::run(settings.partitions, pool.clone(), metrics.clone(), shutdown.clone()));
         tasks.spawn(watch::run(pool.clone(), health.clone(), metrics.clone(), shutdown.clone()));
+        tasks.spawn(database::drift::watch_own_role(
+            pool.clone(),
+            health.warner("role"),
+            shutdown.clone().cancelled_owned(),
+        ));
         let work = Work { settings, pool, bell, health: health.clone(), metrics, shutdown };
         tasks.spawn(work.run());
 

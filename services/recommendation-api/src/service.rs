@@ -121,6 +121,12 @@ impl Service {
         let (serving, stop) = (shutdown.child_token(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         tasks.spawn(learn.run(stop.clone()));
+        let role = database::drift::watch_own_role(
+            reads.clone(),
+            health.warner("role"),
+            stop.clone().cancelled_owned(),
+        );
+        tasks.spawn(role);
         tasks.spawn(freshness.watch(READS, reads, health, metrics, stop.clone()));
         tasks.spawn(limits.sweep(stop.clone()));
         tracing::info!(%address, "listening");

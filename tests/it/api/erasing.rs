@@ -28,7 +28,7 @@ async fn erasing_finds_the_event_of_an_unfollow_under_way() {
 
     // A follower ends its follow, and has not written the event of that yet. No relay will take the event.
     let holder = world.another().await;
-    let hold = "create function public.wait_at_gate() returns trigger language plpgsql as $$
+    let hold = "create function public.wait_at_gate() returns trigger language plpgsql security definer as $$
                 begin
                   perform pg_catalog.pg_advisory_xact_lock_shared(1);
                   new.claimed_until := now() + interval '1 day';

@@ -105,7 +105,7 @@ async fn of_many_at_once_one_does_it_and_all_say_so() {
 async fn gate(world: &World, trigger: &str) -> database::Session {
     let holder = world.another().await;
     let hold = format!(
-        "create function public.wait_at_gate() returns trigger language plpgsql as $$
+        "create function public.wait_at_gate() returns trigger language plpgsql security definer as $$
          begin
            perform pg_catalog.pg_advisory_xact_lock_shared(1);
            return coalesce(new, old);

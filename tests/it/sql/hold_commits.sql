@@ -1,5 +1,5 @@
 -- Every COMMIT that has written to the ledger waits until this session lets go of the advisory lock 1.
-create function public.wait_at_commit() returns trigger language plpgsql as $$
+create function public.wait_at_commit() returns trigger language plpgsql security definer as $$
 begin
     perform pg_advisory_xact_lock(1);
     return null;
