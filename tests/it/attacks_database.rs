@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stack::{Options, Postgres};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -170,4 +171,54 @@ async fn no_verifier_of_a_password_is_shown_or_logged() {
     let log = log().await.split_off(logged_before);
     assert!(log.contains("copy pg_temp.bootstrap_login"), "the log holds the statements of the bootstrap");
     assert!(!log.contains(VERIFIER), "the log holds a verifier");
+}
+
+/// In another database of the server a role could fill the lock table and the disk.
+#[tokio::test]
+async fn no_role_connects_to_the_other_databases_of_an_empty_server() {
+    let world = World::new().await;
+    for database in ["postgres", "template1"] {
+        let mut config: tokio_postgres::Config = world.url("console").parse().unwrap();
+        config.dbname(database);
+        let refused = database::Session::open(&config).await.err().expect(database);
+        assert_eq!(refused.sqlstate(), Some("42501"), "{database}");
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_without_superuser_rights_hears_what_it_may_not_change() {
+    let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/it_administrator"));
+    (options.durable, options.fresh, options.max_connections) = (false, true, 400);
+    let start = move || Postgres::start(&options, &mut |_step| ()).expect("a private server starts");
+    let postgres = tokio::task::spawn_blocking(start).await.unwrap();
+    let mut superuser: tokio_postgres::Config = postgres.url().parse().unwrap();
+    let session = database::Session::open(&superuser).await.unwrap();
+    for statement in [
+        "create role administrator login createrole createdb password 'for this test only'",
+        "create database app owner administrator",
+    ] {
+        session.client.batch_execute(statement).await.unwrap();
+    }
+    superuser.dbname("app");
+    let mut administrator = superuser.clone();
+    administrator.user("administrator").password("for this test only");
+    database::bootstrap::run(&administrator, &roles()).await.unwrap();
+    database::migrations::run(&administrator).await.unwrap();
+    let found = database::drift::of_all(&administrator, &roles()).await.unwrap();
+    for part in [
+        "role console may call lo_creat, ",
+        "pg_try_advisory_lock, ",
+        "role console has no temp_file_limit = '1GB'",
+        "role console may connect to database postgres",
+    ] {
+        assert!(found.iter().any(|difference| difference.contains(part)), "{part:?} is not in {found:#?}");
+    }
+    assert!(!found.iter().any(|difference| difference.contains("function ")), "{found:#?}");
+
+    database::bootstrap::run(&superuser, &roles()).await.unwrap();
+    let left = database::drift::of_all(&superuser, &roles()).await.unwrap();
+    assert_eq!(left, Vec::<String>::new());
+    // The functions of the catalog are out of its reach now; its own lock is not.
+    database::bootstrap::run(&administrator, &roles()).await.unwrap();
+    database::migrations::run(&administrator).await.unwrap();
 }
