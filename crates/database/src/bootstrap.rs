@@ -1,6 +1,6 @@
 //! The roles of a cluster. They belong to the whole cluster, not to a database, so they are made here and not
 //! by a migration. Running it again is harmless: it sets everything to what the settings say,
-//! also what a role changed of itself.
+//! including defaults that a role changed by itself.
 //!
 //! Owners and groups cannot log in; each service logs in as itself. Limits that a role could lift by itself
 //! (statement, lock and idle timeouts) are defaults set on the role; the connection limit is one it cannot lift.

@@ -23,8 +23,8 @@ pub async fn holder(client: &Client, name: &str) -> Result<Option<String>, Error
     Ok(row.map(|row| row.get("holder")))
 }
 
-/// Takes a lock by this statement, waiting at most so long for it; the limit stays for what follows in the transaction, or
-/// in the session outside of one.
+/// Takes a lock by this statement and gives up after `wait`. The limit also holds for what follows: in the transaction, or
+/// in the session if it is in none.
 pub(crate) async fn take<C: GenericClient + Sync>(
     client: &C,
     lock: Statement,
