@@ -35,10 +35,6 @@ const REVOKED_FUNCTIONS: Statement = crate::statement!("bootstrap_revoked.sql");
 const ELSEWHERE: Statement = crate::statement!("bootstrap_elsewhere.sql");
 const SETTING: Statement = crate::statement!("role_setting.sql");
 
-/// The roles that log in.
-const LOGINS: [&str; 6] =
-    ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"];
-
 /// The `[roles]` section: what each login role may do and with which password.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,7 +206,8 @@ pub async fn has_direct_path(database: &Config) -> Result<Option<bool>, Error> {
 /// # Errors
 /// What Postgres said.
 pub async fn connected(session: &Session) -> Result<Vec<(String, i64)>, Error> {
-    let rows = session.client.query(SESSIONS.sql, &[&LOGINS.as_slice()]).await;
+    let names = LOGINS.map(|login| login.name);
+    let rows = session.client.query(SESSIONS.sql, &[&names.as_slice()]).await;
     let rows = rows.map_err(Error::statement(SESSIONS.file))?;
     Ok(rows.iter().map(|row| (row.get("role"), row.get("sessions"))).collect())
 }
