@@ -33,5 +33,6 @@ mod recommendations;
 mod replica_tokens;
 mod roles;
 mod services;
+mod slow_clients;
 mod world;
 mod write_paths;

@@ -5,6 +5,8 @@
 //! share one process under `commonplace up`. And the allocator, so that every binary runs with the one that is measured.
 
 pub mod health;
+pub mod http;
+pub mod memory;
 pub mod metrics;
 pub mod process;
 pub mod settings;

@@ -1,20 +1,22 @@
 //! What every service's process does alike: the binary from its arguments to its end ([`main`]), and a worker's tasks with
 //! health and metrics beside them ([`work`]).
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tracing::info;
 
 use crate::health::{self, Health, NotReady};
+use crate::http;
 use crate::metrics::operations_router;
 use crate::settings::{self, HttpSettings, LogSettings, SettingsError};
 use crate::shutdown::{self, Lost, together};
@@ -96,9 +98,6 @@ pub async fn run<E: From<TelemetryError>>(
 /// Why a worker's process ended otherwise than asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    /// Health and metrics could not be served.
-    #[error("serving health and metrics")]
-    Serving(#[source] io::Error),
     /// A task was lost.
     #[error("working")]
     Working(#[source] Lost),
@@ -123,7 +122,11 @@ pub async fn work(
 ) -> Result<(), WorkError> {
     let drained = CancellationToken::new();
     let operations = operations_router(health, Arc::new(registry));
-    let served = axum::serve(listener, operations).with_graceful_shutdown(drained.clone().cancelled_owned());
+    let answer = move |_, request: hyper::Request<hyper::body::Incoming>| {
+        let answered = operations.clone().oneshot(request.map(Body::new));
+        async { answered.await.unwrap_or_else(|never| match never {}) }
+    };
+    let served = http::serve(listener, operations_bounds(), answer, drained.clone());
     let late = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain_max).await;
@@ -137,6 +140,19 @@ pub async fn work(
         drained.cancel();
         ended
     };
-    let (served, ended) = tokio::join!(served, wait);
-    served.map_err(WorkError::Serving).and(ended)
+    let ((), ended) = tokio::join!(served, wait);
+    ended
+}
+
+/// Those who ask a worker are few: Prometheus, the console, health checks, and now and then an operator.
+fn operations_bounds() -> http::Bounds {
+    http::Bounds {
+        connections_max: 128,
+        connections_per_address_max: 64,
+        is_proxy: Box::new(|_| false),
+        head_timeout: Duration::from_secs(10),
+        drain_timeout: Duration::from_secs(1),
+        send_buffer_bytes: 32 * 1024,
+        answer_rate_min: 4096,
+    }
 }

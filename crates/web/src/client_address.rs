@@ -44,9 +44,12 @@ where
 
 /// The first address from the right that is not one of our proxies. An entry that is not an address ends the
 /// chain: the proxy that passed it on is then all that is known.
-fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
+    if !is_trusted(client) {
+        return client;
+    }
     let entries = headers.get_all("x-forwarded-for").iter().rev();
     let entries = entries.flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
     for entry in entries.take(HOPS_MAX) {

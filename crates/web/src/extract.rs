@@ -2,6 +2,8 @@
 //! names the field or the position, and a body may hold no field that is not known: a misspelt one is refused
 //! instead of ignored.
 
+use std::error::Error;
+
 use axum::body::Bytes;
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{BytesRejection, PathRejection};
@@ -12,12 +14,18 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::error::Category;
 
+use crate::held::BodyError;
 use crate::problem::{Problem, Result};
 
 /// A JSON body. 415 when it says that it is something else, 413 when it is too long, 400 when it is not JSON,
 /// 422 when a field is missing, unknown or of the wrong type.
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
+
+/// A body of any type, whole. 413 when it is too long, 408 when it arrives too slowly, 429 or 503 when there is no memory
+/// for it.
+#[derive(Debug, Clone)]
+pub struct Content(pub Bytes);
 
 /// The parameters of the path; 400 when one cannot be read.
 #[derive(Debug, Clone)]
@@ -34,8 +42,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if !is_json(request.headers()) {
             return Err(Problem::unsupported_media_type("send the body as Content-Type: application/json"));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        let Content(body) = Content::from_request(request, state).await?;
         parse(&body).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Content {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| unread(&rejection))
     }
 }
 
@@ -147,6 +163,13 @@ fn not_json(reason: &serde_json::Error) -> Problem {
 }
 
 fn unread(rejection: &BytesRejection) -> Problem {
+    let mut cause = rejection.source();
+    while let Some(error) = cause {
+        if let Some(BodyError::Refused(refusal)) = error.downcast_ref() {
+            return (*refusal).into();
+        }
+        cause = error.source();
+    }
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is longer than this API reads"),
         _ => Problem::bad_request("the body could not be read to its end"),

@@ -7,6 +7,7 @@
 pub mod client_address;
 pub mod extract;
 pub mod frame;
+mod held;
 mod host;
 pub mod limits;
 pub mod openapi;

@@ -13,9 +13,9 @@ use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 use crate::problem::{FieldError, ProblemBody};
 
-/// What can go wrong with a body: 400, 413, 415, 422.
+/// What can go wrong with a body: 400, 408, 413, 415, 422.
 pub struct BodyProblems;
-/// What can go wrong with a body whose declared type is not asked for: 400, 413, 422.
+/// What can go wrong with a body whose declared type is not asked for: 400, 408, 413, 422.
 pub struct UntypedBodyProblems;
 /// What can go wrong with parameters of the path, the query or the headers: 400.
 pub struct ParameterProblems;
@@ -36,6 +36,7 @@ impl IntoResponses for UntypedBodyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems([
             ("400", "The body is not JSON, or a parameter cannot be read"),
+            ("408", "The body arrives too slowly"),
             ("413", "The body is too long"),
             ("422", "Fields are missing, unknown or not valid; `errors` names each"),
         ])

@@ -123,6 +123,11 @@ impl Problem {
         Self::of(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method; see Allow")
     }
 
+    /// 408: the request does not arrive in time.
+    pub fn request_timeout(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(StatusCode::REQUEST_TIMEOUT, detail)
+    }
+
     /// 409: it contradicts what is there.
     pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::CONFLICT, detail)

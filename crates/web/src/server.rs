@@ -1,10 +1,6 @@
-//! Connections: HTTP/1.1 on one listener, a bounded number at a time.
-//!
-//! The head of a request must arrive in time, so that a client that sends a byte now and then holds a place for
-//! seconds and not for ever. When the places are taken, new connections wait in the kernel's queue. At the end
-//! nothing new is accepted, and what is under way may finish within the drain time.
+//! Requests on their way in and out: the connection's bounds are [`runtime::http`]'s, and what a request holds in memory
+//! is counted here, around every route of every service.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +8,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use axum::http::header::EXPECT;
+use axum::response::{IntoResponse, Response};
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
+use ipnet::IpNet;
+use runtime::http::Bounds;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::client_address::client;
+use crate::held::Held;
 use crate::host::Hosts;
+use crate::problem::Problem;
 use crate::settings::RequestSettings;
-
-/// Most bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// After the system could not give us a connection, for want of file descriptors or the like.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown`, then until the last request has ended or the drain time is over.
 pub async fn serve(
@@ -38,72 +31,61 @@ pub async fn serve(
     settings: &RequestSettings,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(settings.connections_max));
-    let hosts = Hosts::of(&listener, settings);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(settings.head_timeout_ms))
-        .max_buf_size(HEAD_BYTES_MAX);
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    while let Some(Some((stream, peer, place))) =
-        shutdown.run_until_cancelled(accept(&listener, &places)).await
-    {
-        let (router, hosts) = (router.clone(), hosts.clone());
-        let service = service_fn(move |request| answer(router.clone(), hosts.clone(), peer, request));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke");
-            }
-            drop(place);
-        });
-        while connections.try_join_next().is_some() {}
-    }
-    drop(listener);
-    let drained = async {
-        graceful.shutdown().await;
-        while connections.join_next().await.is_some() {}
+    let trusted: Arc<[IpNet]> = settings.trusted_proxies.as_slice().into();
+    let proxies = Arc::clone(&trusted);
+    let bounds = Bounds {
+        connections_max: settings.connections_max,
+        connections_per_address_max: settings.connections_per_address_max,
+        is_proxy: Box::new(move |address| proxies.iter().any(|network| network.contains(&address))),
+        head_timeout: Duration::from_millis(settings.head_timeout_ms),
+        drain_timeout: Duration::from_millis(settings.drain_timeout_ms),
+        send_buffer_bytes: settings.send_buffer_bytes,
+        answer_rate_min: settings.answer_rate_min,
     };
-    if tokio::time::timeout(Duration::from_millis(settings.drain_timeout_ms), drained).await.is_err() {
-        tracing::warn!("requests were still under way when the drain time was over");
-    }
+    let door = Door {
+        router,
+        hosts: Hosts::of(&listener, settings),
+        trusted,
+        held: Held::new(settings.held_bytes_max, settings.held_bytes_per_address_max),
+        body_rate_min: settings.body_rate_min,
+    };
+    let answer = move |peer, request| door.clone().answer(peer, request);
+    runtime::http::serve(listener, bounds, answer, shutdown).await;
 }
 
-/// The next connection and its place. Accepting fails for a moment when the system is short of something.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Answers are small and whole: waiting to fill a packet only delays them.
-                let _ = stream.set_nodelay(true);
-                return Some((stream, peer, place));
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a connection could not be accepted"
-                );
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn answer(
+#[derive(Clone)]
+struct Door {
     router: Router,
     hosts: Hosts,
-    peer: SocketAddr,
-    request: hyper::Request<Incoming>,
-) -> Result<axum::response::Response, Infallible> {
-    if let Some(refusal) = hosts.refusal(request.headers()) {
-        return Ok(refusal);
+    trusted: Arc<[IpNet]>,
+    held: Held,
+    body_rate_min: u32,
+}
+
+impl Door {
+    async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Response {
+        let Self { router, hosts, trusted, held, body_rate_min } = self;
+        if let Some(refusal) = hosts.refusal(request.headers()) {
+            return refusal;
+        }
+        let (mut parts, incoming) = request.into_parts();
+        let client = client(peer.ip(), &parts.headers, &trusted);
+        let is_safe = parts.method.is_safe();
+        parts.extensions.insert(ConnectInfo(peer));
+        let response = if incoming.is_end_stream() {
+            never(router.oneshot(Request::from_parts(parts, Body::empty())).await)
+        } else {
+            let expects = parts.headers.get(EXPECT).cloned();
+            let (body, reading) = held.body(client, body_rate_min, incoming);
+            let response = never(router.oneshot(Request::from_parts(parts, body)).await);
+            reading.discard_rest(expects.as_ref()).await;
+            response
+        };
+        held.answer(client, is_safe, response)
+            .unwrap_or_else(|refusal| Problem::from(refusal).into_response())
     }
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(ConnectInfo(peer));
-    router.oneshot(request).await
+}
+
+fn never(answered: Result<Response, std::convert::Infallible>) -> Response {
+    answered.unwrap_or_else(|never| match never {})
 }

@@ -16,6 +16,7 @@ pub(crate) use draft::{BlogChange, NewBlog};
 pub(crate) use read::{BlogPage, ListQuery, by_slug, list};
 pub(crate) use write::{Made, change_blog, create_blog, delete, publish, unpublish};
 
+use axum::extract::DefaultBodyLimit;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -31,9 +32,11 @@ pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// The endpoints of blogs.
 pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    let written = OpenApiRouter::new()
         .routes(routes!(write::create, read::list))
         .routes(routes!(read::get, write::change, write::delete))
+        .layer(DefaultBodyLimit::max(state.settings.bodies.blog_bytes_max));
+    written
         .routes(routes!(read::get_by_slug))
         .routes(routes!(write::publish))
         .routes(routes!(write::unpublish))

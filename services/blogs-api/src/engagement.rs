@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::engagement::Engagement;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use broker::Publisher;
 use database::Pool;
@@ -62,11 +63,14 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     let reading = OpenApiRouter::new()
         .routes(routes!(stats::stats))
         .layer(from_fn_with_state(state.clone(), limits::requests::<AppState>));
+    let batch = OpenApiRouter::new()
+        .routes(routes!(batch::engage))
+        .layer(DefaultBodyLimit::max(state.settings.bodies.batch_bytes_max));
     OpenApiRouter::new()
         .routes(routes!(single::view))
         .routes(routes!(single::like, single::unlike))
         .routes(routes!(single::share))
-        .routes(routes!(batch::engage))
+        .merge(batch)
         .merge(reading)
 }
 

@@ -19,7 +19,7 @@ mod sign;
 mod write;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
@@ -53,7 +53,11 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 
 /// The pages.
 pub(crate) fn routes(state: &AppState) -> Router<AppState> {
-    let reading = Router::new()
+    let writing = Router::new()
+        .route("/write", get(write::blank).post(write::create))
+        .route("/b/{slug}/edit", get(write::edit).post(write::change))
+        .layer(DefaultBodyLimit::max(state.settings.bodies.blog_bytes_max));
+    let reading = writing
         .route("/", get(lists::home))
         .route("/a/{handle}", get(lists::author))
         .route("/a/{handle}/followers", get(lists::followers))
@@ -62,8 +66,6 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
         .route("/mine", get(lists::mine))
         .route("/inbox", get(inbox::show).post(inbox::read_all))
         .route("/b/{slug}", get(show::blog))
-        .route("/write", get(write::blank).post(write::create))
-        .route("/b/{slug}/edit", get(write::edit).post(write::change))
         .route("/b/{slug}/publish", post(write::publish))
         .route("/b/{slug}/unpublish", post(write::unpublish))
         .route("/b/{slug}/delete", post(write::delete))

@@ -38,6 +38,8 @@ pub struct Settings {
     pub relay: crate::relay::Settings,
     /// What a request may cost.
     pub requests: RequestSettings,
+    /// The bodies that may be longer than `requests.body_bytes_max`.
+    pub bodies: BodySettings,
     /// Bearer tokens.
     pub tokens: TokenSettings,
     /// Password hashing.
@@ -48,6 +50,26 @@ pub struct Settings {
     pub cors: CorsSettings,
     /// The pages that readers see.
     pub pages: crate::pages::Settings,
+}
+
+/// The `[bodies]` section: routes whose bodies may be longer than `requests.body_bytes_max`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BodySettings {
+    /// Longest body that creates or changes a blog, in bytes.
+    pub blog_bytes_max: usize,
+    /// Longest batch of events, in bytes.
+    pub batch_bytes_max: usize,
+}
+
+impl BodySettings {
+    fn validate(self, requests: &RequestSettings) -> anyhow::Result<()> {
+        // JSON writes some characters in more bytes than Markdown has.
+        within("bodies.blog_bytes_max", self.blog_bytes_max, 2 * BODY_BYTES_MAX..=64 << 20)?;
+        within("bodies.batch_bytes_max", self.batch_bytes_max, 1..=64 << 20)?;
+        let largest = self.blog_bytes_max.max(self.batch_bytes_max);
+        requests.check_body("the larger key of [bodies]", largest).map_err(anyhow::Error::msg)
+    }
 }
 
 /// Which web pages may call the API.
@@ -67,12 +89,7 @@ impl Settings {
         self.database.validate()?;
         self.broker.validate()?;
         self.requests.validate().map_err(anyhow::Error::msg)?;
-        // JSON writes some characters in more bytes than Markdown has.
-        let body_bytes_min = 2 * BODY_BYTES_MAX;
-        ensure!(
-            self.requests.body_bytes_max >= body_bytes_min,
-            "requests.body_bytes_max must be from {body_bytes_min}, so that a blog of the greatest length fits"
-        );
+        self.bodies.validate(&self.requests)?;
         ensure!(
             self.engagement.accept_timeout_ms < self.requests.timeout_ms,
             "engagement.accept_timeout_ms is {} and must be below requests.timeout_ms ({}), so that who waits for a \

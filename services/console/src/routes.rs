@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
@@ -23,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use web::client_address::TrustedProxies;
+use web::extract::Content;
 use web::limits::{self, Limits};
 use web::settings::{HSTS, RequestSettings};
 
@@ -185,7 +185,7 @@ fn changes(console: Console) -> impl Stream<Item = Result<Event, Infallible>> {
     })
 }
 
-async fn start(State(console): State<Console>, headers: HeaderMap, body: Bytes) -> Response {
+async fn start(State(console): State<Console>, headers: HeaderMap, Content(body): Content) -> Response {
     let fields: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     let number = |name: &str| {
         let text = fields.get(name).map(String::as_str).unwrap_or_default();
@@ -223,7 +223,7 @@ async fn ask() -> Markup {
     page::sign_in(None)
 }
 
-async fn sign_in(State(console): State<Console>, body: Bytes) -> Response {
+async fn sign_in(State(console): State<Console>, Content(body): Content) -> Response {
     let sent = url::form_urlencoded::parse(&body).find(|(name, _)| name == "token");
     let sent = sent.map(|(_, token)| token.trim().to_owned()).unwrap_or_default();
     match access::cookie_for(console.access(), &sent) {

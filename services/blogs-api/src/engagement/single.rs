@@ -1,8 +1,6 @@
 //! One event a request: a view, a like taken or given, a share.
 
 use axum::Json as JsonAnswer;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -18,7 +16,7 @@ use super::direct::Effect;
 use super::identity::{ClientKey, Identity};
 use super::refusal::Refusal;
 use super::{Accepted, EngagementState};
-use crate::extract::{Json, Path, parse};
+use crate::extract::{Content, Json, Path, parse};
 use crate::live_blogs::Presence;
 use crate::openapi::{
     AuthProblems, BodyProblems, CommonProblems, LiveBlogProblems, ParameterProblems, UntypedBodyProblems,
@@ -274,13 +272,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for MaybeJson
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self> {
-        let body =
-            Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| match rejection
-                .status()
-            {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is longer than this API reads"),
-                _ => Problem::bad_request("the body could not be read to its end"),
-            })?;
+        let Content(body) = Content::from_request(request, state).await?;
         if body.trim_ascii().is_empty() { Ok(Self(T::default())) } else { parse(&body).map(Self) }
     }
 }

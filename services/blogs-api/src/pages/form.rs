@@ -1,10 +1,10 @@
 //! A form as a browser sends it: `application/x-www-form-urlencoded`, every field known.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 
+use crate::extract::Content;
 use crate::problem::{Problem, Result};
 
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
@@ -24,9 +24,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
                 "send the form as Content-Type: {MEDIA_TYPE}"
             )));
         }
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|_| Problem::too_large("the form is longer than is read"))?;
+        let Content(body) = Content::from_request(request, state).await?;
         serde_urlencoded::from_bytes(&body)
             .map(Self)
             .map_err(|error| Problem::invalid("form", error.to_string()))

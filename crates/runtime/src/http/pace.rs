@@ -1,0 +1,98 @@
+//! Whether a peer that is waited for moves enough bytes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Over this much waiting the rate is judged. The kernel wakes a writer once a third of the send buffer is free again, so a
+/// window must be long enough for that at the least rate.
+pub const WINDOW: Duration = Duration::from_secs(8);
+
+/// Measures the rate of a peer over the time in which it was waited for; a peer that is not waited for is never too slow.
+/// Costs nothing before the first wait.
+#[derive(Debug)]
+pub struct Pace {
+    bytes_min: u64,
+    moved: u64,
+    waited: Duration,
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// A peer that should move at least so many bytes a second.
+    #[must_use]
+    pub fn new(rate_min: u32) -> Self {
+        let bytes_min = u64::from(rate_min).saturating_mul(WINDOW.as_secs());
+        Self { bytes_min, moved: 0, waited: Duration::ZERO, since: None, timer: None }
+    }
+
+    /// The peer has moved so many bytes; it is not waited for any more.
+    pub fn moved(&mut self, bytes: usize) {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+        if !self.waited.is_zero() {
+            self.moved += u64::try_from(bytes).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// The peer is waited for. Ready when it was too slow over a whole window.
+    pub fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            let since = *self.since.get_or_insert(now);
+            let ends = since + WINDOW.saturating_sub(self.waited);
+            if now >= ends {
+                if self.moved < self.bytes_min {
+                    return Poll::Ready(());
+                }
+                (self.moved, self.waited, self.since) = (0, Duration::ZERO, None);
+                continue;
+            }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(ends)));
+            if timer.deadline() != ends {
+                timer.as_mut().reset(ends);
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    async fn too_slow_within(pace: &mut Pace, time: Duration) -> bool {
+        timeout(time, poll_fn(|context| pace.poll_too_slow(context))).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_counts_only_while_the_peer_is_waited_for() {
+        let mut pace = Pace::new(100);
+        advance(10 * WINDOW).await;
+        assert!(!too_slow_within(&mut pace, WINDOW / 2).await);
+        pace.moved(1);
+        advance(10 * WINDOW).await;
+        assert!(!too_slow_within(&mut pace, WINDOW / 4).await);
+        assert!(too_slow_within(&mut pace, WINDOW / 2).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_at_the_least_rate_is_waited_for_and_a_slower_one_is_not() {
+        let mut pace = Pace::new(100);
+        for _ in 0..20 {
+            assert!(!too_slow_within(&mut pace, WINDOW / 2).await);
+            pace.moved(450);
+        }
+        assert!(too_slow_within(&mut pace, 2 * WINDOW).await);
+    }
+}

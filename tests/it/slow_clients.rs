@@ -1,0 +1,206 @@
+//! Clients that send or read as slowly as they can: each is bounded in memory, in connections and in time, and others
+//! are served all the while.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::services::{Running, answer};
+use crate::world::{DEADLINE, World, wait_until};
+
+/// Well below `requests.timeout_ms` of a test, so that the request's own timeout explains nothing.
+const SOON: Duration = Duration::from_secs(40);
+const STALLED: usize = 120;
+const BODY_BYTES: usize = 2_000_000;
+/// Bodies of this length that one address's share holds.
+const SHARE: usize = (16 << 20) / BODY_BYTES;
+
+/// A connection from another address of this machine, with a receive buffer as small as the kernel allows.
+async fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Reads the status of the answer; `None` when the connection was reset before it.
+async fn status(stream: &mut TcpStream) -> Option<u16> {
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.ok()?;
+    std::str::from_utf8(&head).unwrap().rsplit(' ').next()?.parse().ok()
+}
+
+/// Sends all of a long body but its end, and waits for what comes of it. Every request names another client.
+async fn stall(to: SocketAddr, index: usize) -> Option<u16> {
+    let mut stream = connect([127, 0, 0, 2], to).await;
+    let head = format!(
+        "POST /v1/engagement HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         x-forwarded-for: 192.0.2.{index}\r\ncontent-length: {BODY_BYTES}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let body = vec![b' '; BODY_BYTES - 1];
+    let (mut read, mut write) = stream.split();
+    // What is refused is not read to its end.
+    let sent = async {
+        let _ = write.write_all(&body).await;
+        std::future::pending::<()>().await;
+    };
+    let mut head = [0; 12];
+    tokio::select! {
+        () = sent => None,
+        read = read.read_exact(&mut head) => {
+            read.ok()?;
+            std::str::from_utf8(&head).unwrap().rsplit(' ').next()?.parse().ok()
+        }
+    }
+}
+
+#[tokio::test]
+async fn stalled_bodies_are_bounded_by_a_share_and_end_and_others_are_served() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("ada").await;
+    let blog = api.blog(&token, "Busy").await;
+    let address = api.address;
+    let mut stalled = JoinSet::new();
+    for index in 0..STALLED {
+        stalled.spawn(async move { timeout(SOON, stall(address, index)).await.ok() });
+    }
+    for n in 0..200 {
+        let view = api.request(Method::POST, &format!("/v1/blogs/{blog}/views"));
+        let view = view.header("X-Write-Path", "direct").json(&json!({"visitor": format!("v{n}")}));
+        let (status, body) = answer(view).await;
+        assert_eq!(status, 200, "view {n}: {body}");
+    }
+    let ended = stalled.join_all().await;
+    let (unanswered, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(Option::is_none);
+    assert!(unanswered.is_empty(), "{} of {STALLED} stalled requests are still held", unanswered.len());
+    let too_slow = ended.iter().filter(|status| **status == Some(Some(408))).count();
+    assert!(too_slow <= SHARE, "{too_slow} were held to their end: {ended:?}");
+    let refused = ended.iter().filter(|status| matches!(status, Some(None | Some(429 | 503)))).count();
+    assert_eq!(too_slow + refused, STALLED, "{ended:?}");
+    // A single one is within the share, and too slow.
+    let single = timeout(SOON, stall(address, 0)).await.expect("it is not waited for any longer");
+    assert_eq!(single, Some(408));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_are_as_long_as_their_route_needs() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("ada").await;
+    let blog = api.blog(&token, "Bodies").await;
+    let long = json!({"x": "x".repeat(20_000)});
+    for (method, path, expected) in [
+        (Method::POST, "/v1/accounts".to_owned(), 413),
+        (Method::POST, "/v1/sessions".to_owned(), 413),
+        (Method::PUT, "/v1/accounts/me/password".to_owned(), 413),
+        (Method::POST, format!("/v1/blogs/{blog}/views"), 413),
+        (Method::POST, format!("/v1/blogs/{blog}/shares"), 413),
+        (Method::POST, "/v1/notifications/read".to_owned(), 413),
+        (Method::POST, "/v1/blogs".to_owned(), 422),
+        (Method::PATCH, format!("/v1/blogs/{blog}"), 422),
+        (Method::POST, "/v1/engagement".to_owned(), 422),
+    ] {
+        let request = api.request(method.clone(), &path).bearer_auth(&token).json(&long);
+        let (status, body) = answer(request).await;
+        assert_eq!(status, expected, "{method} {path}: {body}");
+    }
+}
+
+/// Asks many times on one connection, and reads one byte a second of what is answered. Returns when the connection ends.
+async fn hardly_read(to: SocketAddr) {
+    let mut stream = connect([127, 0, 0, 3], to).await;
+    let requests = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(200);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut byte = [0];
+    loop {
+        ticks.tick().await;
+        // What has arrived before a reset can still be read, a byte at a time, for hours.
+        if stream.take_error().unwrap().is_some() || !matches!(stream.read(&mut byte).await, Ok(1)) {
+            return;
+        }
+    }
+}
+
+/// Reads a long answer at 16 KiB a second, to its end.
+async fn read_slowly(to: SocketAddr, blog: i64) -> usize {
+    let mut stream = connect([127, 0, 0, 4], to).await;
+    let request = format!("GET /v1/blogs/{blog} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut ticks = tokio::time::interval(Duration::from_millis(250));
+    let (mut read, mut part) = (0, vec![0; 4096]);
+    loop {
+        ticks.tick().await;
+        match stream.read_exact(&mut part).await {
+            Ok(bytes) => read += bytes,
+            Err(end) => {
+                assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof, "after {read} bytes");
+                return read;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_of_a_byte_a_second_is_cut_off_and_a_slow_one_is_not() {
+    let world = World::new().await;
+    let (api, worker) = (world.api().await, world.worker().await);
+    let console = world.console_with(api.address, worker.address, |loader| loader).await;
+    let (notifier, recommender) = (world.notifier().await, world.recommender_with(|loader| loader).await);
+    let (_, token) = api.account("ada").await;
+    let long = json!({"title": "Long", "body": "x".repeat(250_000), "publish": true});
+    let (status, blog) = api.send(Method::POST, "/v1/blogs", Some(&token), long).await;
+    assert_eq!(status, 201, "{blog}");
+    let (address, blog) = (api.address, blog["id"].as_i64().unwrap());
+    let slow = tokio::spawn(async move { timeout(DEADLINE, read_slowly(address, blog)).await });
+    let services: [(&str, &Running); 5] = [
+        ("blogs-api", &api),
+        ("analytics-worker", &worker),
+        ("notification-worker", &notifier),
+        ("recommendation-api", &recommender),
+        ("console", &console),
+    ];
+    let cut = services.map(|(name, running)| {
+        let address = running.address;
+        (name, tokio::spawn(async move { timeout(SOON, hardly_read(address)).await.is_ok() }))
+    });
+    for (name, cut) in cut {
+        assert!(cut.await.unwrap(), "{name} still holds the connection");
+    }
+    let read = slow.await.unwrap().expect("the slow reader ends in time");
+    // What is less than a part at the end is not counted.
+    assert!(read > 245_000, "{read}");
+}
+
+#[tokio::test]
+async fn one_address_takes_no_more_connections_than_its_share() {
+    let world = World::new().await;
+    let api = world.api_with(|loader| loader.set("requests.connections_per_address_max", 3)).await;
+    let mut held = Vec::new();
+    let ask = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    for _ in 0..3 {
+        let mut stream = connect([127, 0, 0, 5], api.address).await;
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        assert_eq!(status(&mut stream).await, Some(200));
+        held.push(stream);
+    }
+    let refused = async || {
+        let mut stream = connect([127, 0, 0, 5], api.address).await;
+        let _ = stream.write_all(ask.as_bytes()).await;
+        timeout(DEADLINE, status(&mut stream)).await.expect("it is answered or closed")
+    };
+    assert_eq!(refused().await, None, "the fourth is closed");
+    let (status, _) = answer(api.request(Method::GET, "/healthz")).await;
+    assert_eq!(status, 200, "another address is served");
+    held.clear();
+    assert!(wait_until(async || refused().await == Some(200)).await, "a place is free again");
+}
