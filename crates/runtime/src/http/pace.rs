@@ -31,27 +31,36 @@ impl Pace {
 
     /// The peer has moved so many bytes; it is not waited for any more.
     pub fn moved(&mut self, bytes: usize) {
+        if self.since.is_some() || !self.waited.is_zero() {
+            self.moved_at(Instant::now(), bytes);
+        }
+    }
+
+    fn moved_at(&mut self, now: Instant, bytes: usize) {
         if let Some(since) = self.since.take() {
-            self.waited += since.elapsed();
+            self.waited += now - since;
         }
-        if !self.waited.is_zero() {
-            self.moved += u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.moved += u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+
+    /// When the window of a peer ends that is waited for; `None` when it was too slow over a whole window.
+    fn ends(&mut self, now: Instant) -> Option<Instant> {
+        let since = *self.since.get_or_insert(now);
+        let ends = since + WINDOW.saturating_sub(self.waited);
+        if now < ends {
+            return Some(ends);
         }
+        if self.moved < self.bytes_min {
+            return None;
+        }
+        (self.moved, self.waited, self.since) = (0, Duration::ZERO, Some(now));
+        Some(now + WINDOW)
     }
 
     /// The peer is waited for. Ready when it was too slow over a whole window.
     pub fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            let now = Instant::now();
-            let since = *self.since.get_or_insert(now);
-            let ends = since + WINDOW.saturating_sub(self.waited);
-            if now >= ends {
-                if self.moved < self.bytes_min {
-                    return Poll::Ready(());
-                }
-                (self.moved, self.waited, self.since) = (0, Duration::ZERO, None);
-                continue;
-            }
+            let Some(ends) = self.ends(Instant::now()) else { return Poll::Ready(()) };
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(ends)));
             if timer.deadline() != ends {
                 timer.as_mut().reset(ends);
@@ -65,34 +74,33 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
-    use tokio::time::{advance, timeout};
-
     use super::*;
 
-    async fn too_slow_within(pace: &mut Pace, time: Duration) -> bool {
-        timeout(time, poll_fn(|context| pace.poll_too_slow(context))).await.is_ok()
+    #[test]
+    fn time_counts_only_while_the_peer_is_waited_for() {
+        let (mut pace, begin) = (Pace::new(100), Instant::now());
+        assert_eq!(pace.ends(begin), Some(begin + WINDOW));
+        pace.moved_at(begin + WINDOW / 2, 1);
+        let later = begin + 10 * WINDOW;
+        assert_eq!(pace.ends(later), Some(later + WINDOW / 2));
+        assert_eq!(pace.ends(later + WINDOW / 2), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn time_counts_only_while_the_peer_is_waited_for() {
-        let mut pace = Pace::new(100);
-        advance(10 * WINDOW).await;
-        assert!(!too_slow_within(&mut pace, WINDOW / 2).await);
-        pace.moved(1);
-        advance(10 * WINDOW).await;
-        assert!(!too_slow_within(&mut pace, WINDOW / 4).await);
-        assert!(too_slow_within(&mut pace, WINDOW / 2).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_at_the_least_rate_is_waited_for_and_a_slower_one_is_not() {
-        let mut pace = Pace::new(100);
+    #[test]
+    fn a_peer_at_the_least_rate_is_waited_for_and_a_slower_one_is_not() {
+        let (mut pace, mut now) = (Pace::new(100), Instant::now());
         for _ in 0..20 {
-            assert!(!too_slow_within(&mut pace, WINDOW / 2).await);
-            pace.moved(450);
+            assert!(pace.ends(now).is_some());
+            now += WINDOW / 2;
+            assert!(pace.ends(now).is_some());
+            pace.moved_at(now, 450);
         }
-        assert!(too_slow_within(&mut pace, 2 * WINDOW).await);
+        let is_waited_for = (0..4).map(|_| {
+            let is_waited_for = pace.ends(now).is_some();
+            now += WINDOW / 2;
+            pace.moved_at(now, 350);
+            is_waited_for
+        });
+        assert!(is_waited_for.collect::<Vec<_>>().contains(&false));
     }
 }
