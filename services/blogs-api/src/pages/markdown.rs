@@ -3,22 +3,40 @@
 //! Three rules, each kept by construction. HTML in the text is text: it is escaped like any other. A link leads to
 //! http, https or mailto, as a browser would read it (the same URL parser), or it is no link. Nothing is fetched: a
 //! picture is shown as a link to it, so that an author does not learn who reads.
+//!
+//! What is made of a text is bounded, in depth and in length ([`Bounded`]): a few characters of Markdown can open a
+//! hundred thousand quotes.
 
 use maud::{Markup, PreEscaped, html};
-use pulldown_cmark::{Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd};
 use url::Url;
 
 /// A relative link is read against some address of ours; which does not matter to its scheme.
 const BASE: &str = "https://base.invalid/b/";
 const SCHEMES: [&str; 3] = ["http", "https", "mailto"];
+/// Quotes, lists and spans of text that may be inside each other; what is deeper is shown at this depth.
+const DEPTH_MAX: usize = 32;
+/// Most bytes of HTML, but for the end tags of what is open and the note: four times the longest text.
+const HTML_BYTES_MAX: usize = 1 << 20;
+/// What stands where a text is cut.
+const CUT: &str = "<p>The rest of this text is too long to be shown.</p>\n";
+/// The longest tags that the renderer writes for an event, the attributes and line breaks included.
+const TAG_BYTES: usize = 24;
+const CELL_BYTES: usize = 40;
 
 /// The text of a blog as it stands in its page, below the page's own heading.
 pub(super) fn render(text: &str) -> Markup {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let mut rendering = Rendering::default();
-    let events = Parser::new_ext(text, options).map(|event| rendering.safe(event));
+    let mut bounded = Bounded::default();
+    let events = Parser::new_ext(text, options)
+        .map(|event| rendering.safe(event))
+        .filter_map(|event| bounded.within(event));
     let mut output = String::with_capacity(text.len() * 3 / 2);
     pulldown_cmark::html::push_html(&mut output, events);
+    if bounded.is_cut {
+        output.push_str(CUT);
+    }
     PreEscaped(output)
 }
 
@@ -60,6 +78,112 @@ impl Rendering {
         }
         let escaped = html! { (destination) }.into_string();
         markup(format!("<a href=\"{escaped}\" rel=\"nofollow ugc noopener\">"))
+    }
+}
+
+/// Keeps what is made of a text within its depth and length. Every tag that was begun is ended, so the page around it
+/// stays whole.
+#[derive(Default)]
+struct Bounded {
+    /// Quotes, lists and spans that are open, shown or not.
+    depth: usize,
+    /// No less than the bytes of HTML so far.
+    bytes: usize,
+    /// Nothing more is begun.
+    is_cut: bool,
+    /// Elements that have been left out since and have not ended.
+    left_out: usize,
+    /// Links that are open. They are begun and ended by markup of our own, which has no events of its own.
+    links: usize,
+}
+
+impl Bounded {
+    fn within<'text>(&mut self, event: Event<'text>) -> Option<Event<'text>> {
+        self.bytes = self.bytes.saturating_add(size(&event));
+        if self.is_cut || self.bytes > HTML_BYTES_MAX {
+            self.is_cut = true;
+            return self.ends(event);
+        }
+        if let Event::InlineHtml(own) = &event {
+            self.links += usize::from(own.starts_with("<a "));
+            self.links -= usize::from(&**own == "</a>").min(self.links);
+        }
+        match &event {
+            // What is too deep stands on a line of its own.
+            Event::Start(tag) if nests(&tag.to_end()) => {
+                self.depth += 1;
+                if self.depth > DEPTH_MAX { Some(Event::SoftBreak) } else { Some(event) }
+            }
+            Event::End(tag) if nests(tag) => {
+                self.depth -= 1;
+                if self.depth >= DEPTH_MAX { Some(Event::SoftBreak) } else { Some(event) }
+            }
+            // An item is shown where its list is.
+            Event::Start(Tag::Item) | Event::End(TagEnd::Item) if self.depth > DEPTH_MAX => {
+                Some(Event::SoftBreak)
+            }
+            _ => Some(event),
+        }
+    }
+
+    /// After the cut: the ends of what was begun before it.
+    fn ends<'text>(&mut self, event: Event<'text>) -> Option<Event<'text>> {
+        match event {
+            Event::Start(_) => {
+                self.left_out += 1;
+                None
+            }
+            Event::End(_) if self.left_out > 0 => {
+                self.left_out -= 1;
+                None
+            }
+            Event::End(tag) => {
+                let is_shown = if nests(&tag) {
+                    self.depth -= 1;
+                    self.depth < DEPTH_MAX
+                } else {
+                    tag != TagEnd::Item || self.depth <= DEPTH_MAX
+                };
+                is_shown.then_some(Event::End(tag))
+            }
+            Event::InlineHtml(own) if self.links > 0 && &*own == "</a>" => {
+                self.links -= 1;
+                Some(Event::InlineHtml(own))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Elements that may stand in others of their kind without end.
+fn nests(tag: &TagEnd) -> bool {
+    matches!(
+        tag,
+        TagEnd::BlockQuote(_) | TagEnd::List(_) | TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough
+    )
+}
+
+/// No less than the bytes of HTML that an event becomes.
+fn size(event: &Event<'_>) -> usize {
+    let escaped = |text: &str| {
+        let more = text.bytes().map(|byte| match byte {
+            b'"' => 6,
+            b'&' => 5,
+            b'<' | b'>' => 4,
+            _ => 1,
+        });
+        more.sum()
+    };
+    match event {
+        Event::Text(text) => escaped(text),
+        Event::Code(text) => escaped(text).saturating_add(TAG_BYTES),
+        Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+            escaped(language).saturating_add(2 * TAG_BYTES)
+        }
+        Event::InlineHtml(own) => own.len(),
+        Event::Start(Tag::TableCell | Tag::TableHead) => CELL_BYTES,
+        Event::Start(_) | Event::End(_) | Event::Rule | Event::HardBreak => TAG_BYTES,
+        _ => 1,
     }
 }
 
@@ -152,6 +276,63 @@ mod tests {
         let nested = rendered("[![a](https://example.org/p.png)](https://example.org)");
         assert_eq!(nested.matches("<a ").count(), 1, "{nested}");
         assert_eq!(nested.matches("</a>").count(), 1, "{nested}");
+    }
+
+    /// How deep elements are inside each other at most; fails where one ends that is not the last one begun.
+    fn depth(output: &str) -> usize {
+        let (mut open, mut deepest) = (Vec::new(), 0);
+        for tag in output.split('<').skip(1) {
+            let name: String =
+                tag.chars().skip_while(|&c| c == '/').take_while(char::is_ascii_alphanumeric).collect();
+            if tag.starts_with('/') {
+                assert_eq!(open.pop(), Some(name), "{output:.2000}");
+            } else if !["hr", "br"].contains(&name.as_str()) {
+                open.push(name);
+                deepest = deepest.max(open.len());
+            }
+        }
+        assert!(open.is_empty(), "{open:?} in {output:.2000}");
+        deepest
+    }
+
+    /// A list has an element for itself and one for its item, and a paragraph or a heading may be in the innermost.
+    const DEEPEST: usize = 2 * DEPTH_MAX + 4;
+
+    #[test]
+    fn what_is_made_of_a_text_is_bounded() {
+        let whole = 256 * 1024;
+        for part in [
+            ">", "> ", "- ", "1. ", "* _", "*_", "**a ", "<", "\"", "&", "- a\n", "[a](b) ", "|", "`a` ",
+            "~~~\n", "\u{1}",
+        ] {
+            let output = rendered(&part.repeat(whole / part.len()));
+            assert!(output.len() <= HTML_BYTES_MAX + 4096, "{part:?} becomes {} bytes", output.len());
+            assert!(depth(&output) <= DEEPEST, "{part:?} is {} deep", depth(&output));
+        }
+        let row = "|a".repeat(1000);
+        let table = format!("{row}\n{}\n{}", "|-".repeat(1000), "|\n".repeat(100_000));
+        let output = rendered(&table);
+        assert!(output.len() <= HTML_BYTES_MAX + 4096, "{}", output.len());
+        assert!(output.ends_with(CUT));
+        depth(&output);
+        assert!(
+            !rendered(&"A paragraph of some words.\n\n".repeat(whole / 28)).contains("too long to be shown")
+        );
+        assert!(rendered(&format!("{}deep", "> ".repeat(100))).contains("deep"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn bounds_hold_for_any_text(
+            parts in proptest::collection::vec(("[>\\-*_~ a1.\\n|`<\\[\\]()#\"]{1,4}", 1..3000_usize), 1..6)
+        ) {
+            let text: String = parts.iter().map(|(part, count)| part.repeat(*count)).collect();
+            let output = rendered(&text);
+            prop_assert!(output.len() <= HTML_BYTES_MAX + 8192);
+            prop_assert!(depth(&output) <= DEEPEST);
+        }
     }
 
     proptest! {
