@@ -61,16 +61,13 @@ impl RequestSettings {
         within("timeout_ms", self.timeout_ms, 100..=300_000)?;
         within("concurrent_max", wide(self.concurrent_max), 1..=1_000_000)?;
         within("connections_max", wide(self.connections_max), 1..=1_000_000)?;
-        within(
-            "connections_per_address_max",
-            wide(self.connections_per_address_max),
-            1..=wide(self.connections_max),
-        )?;
+        let of_address = wide(self.connections_per_address_max);
+        within("connections_per_address_max", of_address, 1..=wide(self.connections_max))?;
         within("body_rate_min", self.body_rate_min.into(), 1..=1 << 30)?;
-        within("answer_rate_min", self.answer_rate_min.into(), 1..=1 << 30)?;
+        within("answer_rate_min", self.answer_rate_min.into(), 1024..=1 << 30)?;
         // The kernel wakes a writer when a third of its buffer, of twice this size, is free again.
-        let bytes_min = u64::from(self.answer_rate_min) * WINDOW.as_secs();
-        within("send_buffer_bytes", wide(self.send_buffer_bytes), 4096..=bytes_min.max(4096))?;
+        let window_bytes = u64::from(self.answer_rate_min) * WINDOW.as_secs();
+        within("send_buffer_bytes", wide(self.send_buffer_bytes), 4096..=window_bytes)?;
         self.check_held(runtime::memory::limit())?;
         within("head_timeout_ms", self.head_timeout_ms, 100..=300_000)?;
         if !(self.timeout_ms..=600_000).contains(&self.drain_timeout_ms) {
@@ -104,7 +101,8 @@ impl RequestSettings {
     fn check_held(&self, memory_limit: Option<u64>) -> Result<(), String> {
         self.check_body("requests.body_bytes_max", self.body_bytes_max)?;
         let held = wide(self.held_bytes_max);
-        within("held_bytes_per_address_max", wide(self.held_bytes_per_address_max), 1..=held)?;
+        let share = wide(self.held_bytes_per_address_max);
+        within("held_bytes_per_address_max", share, 1..=wide(self.held_bytes_max))?;
         match memory_limit {
             Some(limit) if held > limit / 4 => Err(format!(
                 "requests.held_bytes_max is {held} and must be at most {}, a quarter of this process's memory limit \
@@ -144,7 +142,7 @@ mod tests {
             connections_max: 10,
             connections_per_address_max: 5,
             send_buffer_bytes: 8000,
-            answer_rate_min: 1000,
+            answer_rate_min: 1024,
             head_timeout_ms: 1000,
             drain_timeout_ms: 1000,
             trusted_proxies: Vec::new(),
@@ -164,7 +162,7 @@ mod tests {
                 "held_bytes_per_address_max",
             ),
             (RequestSettings { held_bytes_max: 1 << 17, ..settings.clone() }, "held_bytes_per_address_max"),
-            (RequestSettings { send_buffer_bytes: 8001, ..settings.clone() }, "send_buffer_bytes"),
+            (RequestSettings { send_buffer_bytes: 8193, ..settings.clone() }, "send_buffer_bytes"),
             (
                 RequestSettings { connections_per_address_max: 11, ..settings.clone() },
                 "connections_per_address_max",
