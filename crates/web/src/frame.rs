@@ -10,13 +10,16 @@
 mod observe;
 
 use std::any::Any;
+use std::future::Ready;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -33,6 +36,8 @@ use utoipa_swagger_ui::SwaggerUi;
 use self::observe::Observed;
 pub use self::observe::{HttpMetrics, REQUEST_ID};
 
+use crate::client_address::{TrustedProxies, client};
+use crate::limits::{Class, Client, Limits};
 use crate::problem::Problem;
 use crate::settings::RequestSettings;
 
@@ -46,6 +51,10 @@ pub struct Frame {
     pub metrics: HttpMetrics,
     /// Cross-origin rules; none, and no such header is ever sent.
     pub cors: Option<CorsLayer>,
+    /// How often a client may ask, also for what is not there.
+    pub limits: Limits,
+    /// Where clients are behind proxies.
+    pub trusted_proxies: TrustedProxies,
     /// How problems are shown to people, if the service has pages.
     pub pages: Option<AsPage>,
 }
@@ -62,6 +71,7 @@ impl Frame {
         // Otherwise the page would have the document judged by a service on the internet.
         let page = utoipa_swagger_ui::Config::default().validator_url("none");
         let docs = SwaggerUi::new("/docs").url("/openapi.json", document).config(page);
+        let (limits, proxies) = (self.limits, self.trusted_proxies);
         let surroundings = Surroundings {
             metrics: self.metrics,
             places: Semaphore::new(requests.concurrent_max),
@@ -72,14 +82,31 @@ impl Frame {
             .merge(product)
             .merge(docs)
             .merge(operations_router(self.health, Arc::new(self.registry)))
-            .method_not_allowed_fallback(async || Problem::method_not_allowed())
-            .fallback(async || Problem::not_found("there is nothing at this path; /docs shows what there is"))
+            .method_not_allowed_fallback(limited(&limits, &proxies, Problem::method_not_allowed))
+            .fallback(limited(&limits, &proxies, || {
+                Problem::not_found("there is nothing at this path; /docs shows what there is")
+            }))
             .layer(
                 ServiceBuilder::new()
                     .option_layer(self.cors)
                     .layer(from_fn_with_state(Arc::new(surroundings), surround))
                     .layer(DefaultBodyLimit::max(requests.body_bytes_max)),
             )
+    }
+}
+
+/// Answers what no route does. It counts as a read of the address.
+fn limited(
+    limits: &Limits,
+    proxies: &TrustedProxies,
+    problem: impl Fn() -> Problem + Clone + Send + Sync + 'static,
+) -> impl Fn(Parts) -> Ready<Problem> + Clone + Send + Sync + 'static {
+    let (limits, TrustedProxies(trusted)) = (limits.clone(), proxies.clone());
+    move |parts| {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let address = peer.map(|ConnectInfo(peer)| client(peer.ip(), &parts.headers, &trusted));
+        let taken = address.map_or(Ok(()), |address| limits.take(Class::Read, Client::Address(address), 1));
+        std::future::ready(taken.err().unwrap_or_else(&problem))
     }
 }
 

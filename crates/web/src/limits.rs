@@ -7,16 +7,18 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use runtime::http::household;
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -179,10 +181,8 @@ impl On {
 impl Client {
     fn of_one_household(self) -> Self {
         match self {
-            Self::Address(IpAddr::V6(address)) => {
-                Self::Address(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
-            }
-            other => other,
+            Self::Address(address) => Self::Address(household(address)),
+            account @ Self::Account(_) => account,
         }
     }
 }
@@ -204,12 +204,31 @@ where
     }
     let class = if request.method().is_safe() { Class::Read } else { Class::Write };
     let (mut parts, body) = request.into_parts();
-    let client = match Option::<Signed>::from_request_parts(&mut parts, &state).await? {
-        Some(signed) => Client::Account(signed.account_id),
-        None => Client::Address(ClientAddress::from_request_parts(&mut parts, &state).await?.0),
-    };
-    limits.take(class, client, 1)?;
+    client(&limits, class, &mut parts, &state).await?;
     Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// Takes one for the request of a client: of the account that signed, or else of the network address. A token that does
+/// not count is one of the address too, so that tokens are not tried without limit.
+///
+/// # Errors
+/// 429, and the refusal of a token that does not count.
+pub async fn client<S>(limits: &Limits, class: Class, parts: &mut Parts, state: &S) -> Result<Client>
+where
+    S: Send + Sync + 'static,
+    Arc<Tokens>: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
+    let signed = Option::<Signed>::from_request_parts(parts, state).await;
+    if let Ok(Some(signed)) = signed {
+        let client = Client::Account(signed.account_id);
+        limits.take(class, client, 1)?;
+        return Ok(client);
+    }
+    let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
+    let client = Client::Address(address);
+    limits.take(class, client, 1)?;
+    signed.map(|_| client)
 }
 
 /// As middleware for sign-ups and sign-ins: by address alone, since the account is what is being tried.

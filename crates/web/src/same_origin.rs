@@ -4,16 +4,20 @@
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
 
-/// Was the request made by a page of ours? What a browser sends without TLS has no `Sec-Fetch-Site`; then the host of
-/// `Origin` is compared with the one that was asked.
+/// Was the request made by a page of ours? What a browser sends without TLS has no `Sec-Fetch-Site`; then `Origin` is
+/// compared with the host that was asked and the scheme by which browsers reach us. A page of the same host without TLS is
+/// another site: anyone on the network could have written it.
 #[must_use]
-pub fn holds(headers: &HeaderMap) -> bool {
+pub fn holds(headers: &HeaderMap, over_tls: bool) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site == "same-origin";
     }
     let (Some(origin), Some(host)) = (headers.get(ORIGIN), headers.get(HOST)) else { return false };
     let (Ok(origin), Ok(host)) = (origin.to_str(), host.to_str()) else { return false };
-    origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host))
+    let ours = if over_tls { "https" } else { "http" };
+    origin
+        .split_once("://")
+        .is_some_and(|(scheme, from)| scheme.eq_ignore_ascii_case(ours) && from.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]
@@ -42,7 +46,19 @@ mod tests {
             (false, &[("host", "a.example")]),
             (false, &[]),
         ] {
-            assert_eq!(holds(&headers(fields)), good, "{fields:?}");
+            assert_eq!(holds(&headers(fields), true), good, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_by_another_scheme_is_of_another_site() {
+        for (scheme, over_tls, good) in
+            [("http", true, false), ("https", true, true), ("http", false, true), ("https", false, false)]
+        {
+            let origin = HeaderValue::from_str(&format!("{scheme}://a.example")).unwrap();
+            let fields =
+                HeaderMap::from_iter([(ORIGIN, origin), (HOST, HeaderValue::from_static("a.example"))]);
+            assert_eq!(holds(&fields, over_tls), good, "{scheme} {over_tls}");
         }
     }
 }

@@ -34,7 +34,15 @@ pub(crate) fn router(
         .merge(engagement::routes(state))
         .split_for_parts();
     let cors = cors(state.settings.cors.origins()?);
-    let frame = Frame { health, registry, metrics, cors, pages: Some(pages::as_page) };
+    let frame = Frame {
+        health,
+        registry,
+        metrics,
+        cors,
+        limits: state.limits.clone(),
+        trusted_proxies: state.trusted_proxies.clone(),
+        pages: Some(pages::as_page),
+    };
     let product = product.merge(pages::routes(state)).with_state(state.clone());
     Ok(frame.around(product, document, &state.settings.requests))
 }

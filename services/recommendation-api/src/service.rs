@@ -97,7 +97,15 @@ impl Service {
             web::openapi::base("Commonplace Recommendation API", DESCRIPTION, "Answers can be read");
         let (product, document) =
             OpenApiRouter::with_openapi(document).merge(answer::routes(&state)).split_for_parts();
-        let frame = Frame { health: health.clone(), registry, metrics: http, cors: None, pages: None };
+        let frame = Frame {
+            health: health.clone(),
+            registry,
+            metrics: http,
+            cors: None,
+            limits: limits.clone(),
+            trusted_proxies: state.trusted_proxies.clone(),
+            pages: None,
+        };
         let router = frame.around(product.with_state(state), document, &settings.requests);
         let learn =
             Learn { settings: settings.learning, pool, health: health.clone(), metrics: metrics.clone() };

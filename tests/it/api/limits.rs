@@ -216,3 +216,41 @@ async fn a_listed_page_may_call_and_no_other() {
     assert_eq!(varies.body, json!({"items": [], "next_cursor": Value::Null}));
     assert!(vary, "a cache must not give one page's answer to another: {varies:?}");
 }
+
+#[tokio::test]
+async fn bad_tokens_and_paths_that_are_not_there_are_limited_by_address() {
+    let world = World::new().await;
+    let proxies: Vec<&str> = vec!["127.0.0.0/8"];
+    let api = world
+        .api_with(|loader| {
+            loader
+                .set("requests.trusted_proxies", proxies)
+                .set("rate_limits.enabled", true)
+                .set("rate_limits.read_per_minute", 2)
+                .set("rate_limits.write_per_minute", 2)
+                .set("rate_limits.engagement_per_minute", 2)
+                .set("rate_limits.buckets_max", u32::MAX)
+        })
+        .await;
+    let cases: [(Method, &str, Option<&str>, u16); 6] = [
+        (Method::GET, "/v1/blogs", Some("x"), 401),
+        (Method::POST, "/v1/blogs", Some("x"), 401),
+        (Method::POST, "/v1/blogs/1/views", Some("x"), 401),
+        (Method::GET, "/v1/nothing", None, 404),
+        (Method::PUT, "/v1/blogs", None, 405),
+        (Method::POST, "/write", None, 403),
+    ];
+    for (index, (method, path, token, expected)) in cases.into_iter().enumerate() {
+        let ask =
+            async |address: &str| Answer::to(from(address, api.call(method.clone(), path, token))).await;
+        let address = format!("192.0.2.{index}");
+        for _ in 0..2 {
+            ask(&address).await.refused(expected);
+        }
+        // The router names the methods of a path in every answer to another one.
+        let mut limited = ask(&address).await;
+        limited.headers.remove("allow");
+        assert_limited(limited);
+        ask(&format!("198.51.100.{index}")).await.refused(expected);
+    }
+}

@@ -13,7 +13,7 @@ use super::identity::Identity;
 use super::write_path::{self, WritePath};
 use crate::auth::{SCOPE_IMPORT, Signed};
 use crate::client_address::ClientAddress;
-use crate::limits::{Class, Client};
+use crate::limits::{self, Class, Client};
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 
@@ -45,11 +45,9 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let began = Instant::now();
+        let client = limits::client(&state.limits, Class::Engagement, parts, state).await?;
         let signed = <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
         let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
-        let client =
-            signed.as_ref().map_or(Client::Address(address), |signed| Client::Account(signed.account_id));
-        state.limits.take(Class::Engagement, client, 1)?;
         let agent = parts.headers.get(USER_AGENT).cloned();
         let key = idempotency_key(&parts.headers)?;
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());

@@ -15,6 +15,8 @@ use cookie::{Cookie, SameSite};
 use database::{Statement, statement};
 
 use crate::auth::Signed;
+use crate::client_address::ClientAddress;
+use crate::limits::{Class, Client};
 use crate::notifications;
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
@@ -71,12 +73,15 @@ pub(super) async fn of_cookie(
     mut request: Request,
     next: Next,
 ) -> Result<Response> {
-    if !request.method().is_safe() && !web::same_origin::holds(request.headers()) {
+    let over_tls = state.settings.pages.secure_cookies;
+    if !request.method().is_safe() && !web::same_origin::holds(request.headers(), over_tls) {
+        let (mut parts, _) = request.into_parts();
+        let ClientAddress(address) = ClientAddress::from_request_parts(&mut parts, &state).await?;
+        state.limits.take(Class::Write, Client::Address(address), 1)?;
         return Err(Problem::forbidden(
             "this form was sent by another site, or by no browser; programs use the API",
         ));
     }
-    let over_tls = state.settings.pages.secure_cookies;
     let (mut stale, mut is_private) = (false, !request.method().is_safe());
     if let Some(token) = token(request.headers(), over_tls) {
         match state.tokens.verify(&token).await {
