@@ -73,7 +73,8 @@ pub struct RoleSettings {
 
 impl RoleSettings {
     fn logins(&self) -> [(&'static str, &SecretString, i32); 6] {
-        let [blogs, analytics, notification, recommendation, operator, console] = LOGINS.map(|login| login.name);
+        let [blogs, analytics, notification, recommendation, operator, console] =
+            LOGINS.map(|login| login.name);
         [
             (blogs, &self.blogs_api_password, self.blogs_api_connections),
             (analytics, &self.analytics_worker_password, self.analytics_worker_connections),

@@ -121,7 +121,9 @@ mod tests {
         let settings = Settings { allow_write_path_header: true, direct_path: true, ..settings() };
         let chosen = |peer: Option<&str>, other: &[(&'static str, &str)]| {
             let mut headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), "direct".parse().unwrap())]);
-            headers.extend(other.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())));
+            for (name, value) in other {
+                headers.insert(*name, value.parse().unwrap());
+            }
             choose(&settings, peer.map(|peer| peer.parse().unwrap()), &headers).ok()
         };
         for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
