@@ -102,6 +102,9 @@ pub enum Error {
     /// The private servers refused something.
     #[error(transparent)]
     Stack(#[from] stack::Error),
+    /// A vhost could not be made.
+    #[error(transparent)]
+    Vhost(#[from] crate::servers::VhostError),
     /// A service did not start, or did not end.
     #[error(transparent)]
     Service(#[from] ServiceError),

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Broken;
 use crate::load::LoadError;
 use crate::process::{Service, ServiceError};
-use crate::servers::{blocking, url};
+use crate::servers::{amqp_url_of, blocking, make_vhost, url};
 use crate::tables::Tables;
 use author::Author;
 use ground::Ground;
@@ -82,6 +82,9 @@ pub enum Error {
     /// The private servers refused something.
     #[error(transparent)]
     Stack(#[from] stack::Error),
+    /// A vhost could not be made.
+    #[error(transparent)]
+    Vhost(#[from] crate::servers::VhostError),
     /// A service did not start, or did not end.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -130,7 +133,7 @@ impl Plan {
         database::bootstrap::run(&administrator, &self.roles).await?;
         let everywhere = Tables::open(&administrator).await?;
         everywhere.create_database(DATABASE).await?;
-        let amqp_url = blocking(|| stack.create_vhost(DATABASE))?;
+        let amqp_url = blocking(|| make_vhost(stack, DATABASE, &self.roles))?;
         let database = administrator.clone().dbname(DATABASE).clone();
         database::migrations::run(&database).await?;
 
@@ -173,7 +176,7 @@ impl Plan {
         };
         let mut settings = vec![
             ("DATABASE_URL", url(database, role, password)),
-            ("AMQP_URL", amqp_url.to_owned()),
+            ("AMQP_URL", amqp_url_of(amqp_url, role, password)),
             ("COMMONPLACE__LOG__FILTER", "warn".to_owned()),
         ];
         if name == "blogs-api" {

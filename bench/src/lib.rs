@@ -22,5 +22,6 @@ pub use connection::{Answer, Broken, Connection};
 pub use load::{Ask, Load, LoadError, Pace, Tally, WritePath};
 pub use process::{Service, ServiceError, free_address};
 pub use processes::Usage;
+pub use servers::{VhostError, amqp_url_of, make_vhost};
 pub use spread::Spread;
 pub use tables::{Proof, Tables};

@@ -26,7 +26,7 @@ use web::tokens::{Epochs, SigningKeys, TokenSettings, Tokens};
 use crate::connection::Broken;
 use crate::process::{Service, ServiceError};
 use crate::report::DatabaseSettings;
-use crate::servers::{blocking, url};
+use crate::servers::{amqp_url_of, blocking, make_vhost, url};
 use crate::tables::Tables;
 
 pub use cost::{Cost, Neighbour};
@@ -82,6 +82,9 @@ pub enum Error {
     /// The private servers refused something.
     #[error(transparent)]
     Stack(#[from] stack::Error),
+    /// A vhost could not be made.
+    #[error(transparent)]
+    Vhost(#[from] crate::servers::VhostError),
     /// A service did not start, or did not end.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -150,7 +153,7 @@ impl Plan {
     async fn ground(&self, stack: &Stack, administrator: &Config, name: &str) -> Result<Ground<'_>, Error> {
         let everywhere = Tables::open(administrator).await?;
         everywhere.create_database(name).await?;
-        let amqp_url = blocking(|| stack.create_vhost(name))?;
+        let amqp_url = blocking(|| make_vhost(stack, name, &self.roles))?;
         let database = administrator.clone().dbname(name).clone();
         database::migrations::run(&database).await?;
         let tables = Tables::open(&database).await?;
@@ -181,7 +184,7 @@ impl Ground<'_> {
         };
         let mut settings = vec![
             ("DATABASE_URL", url(&self.database, role, password)),
-            ("AMQP_URL", self.amqp_url.clone()),
+            ("AMQP_URL", amqp_url_of(&self.amqp_url, role, password)),
             ("COMMONPLACE__LOG__FILTER", "warn".to_owned()),
         ];
         if name != "analytics-worker" {

@@ -1,6 +1,9 @@
 //! What every measurement asks of the private servers.
 
+use broker::Administration;
+use database::bootstrap::RoleSettings;
 use secrecy::{ExposeSecret, SecretString};
+use stack::Stack;
 use tokio_postgres::Config;
 
 /// The private servers are driven by code that blocks.
@@ -22,6 +25,44 @@ pub(crate) fn broker_settings(amqp_url: &str) -> broker::Settings {
         unconfirmed_max: 64,
         confirm_timeout_ms: 10_000,
     }
+}
+
+/// A vhost for a measurement could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum VhostError {
+    /// The private server.
+    #[error(transparent)]
+    Stack(#[from] stack::Error),
+    /// Its exchanges, queues and users.
+    #[error(transparent)]
+    Administer(#[from] broker::AdministerError),
+}
+
+/// Makes a vhost with the topology and with the services' users, who have their roles' passwords. Returns its address as the
+/// administrator. It blocks.
+///
+/// # Errors
+/// RabbitMQ does not answer or refuses.
+pub fn make_vhost(stack: &Stack, name: &str, roles: &RoleSettings) -> Result<String, VhostError> {
+    let url = stack.create_vhost(name)?;
+    broker::administer(&Administration {
+        management_url: stack.management_url().into(),
+        vhost: name.to_owned(),
+        blogs_api_password: roles.blogs_api_password.clone(),
+        analytics_worker_password: roles.analytics_worker_password.clone(),
+        notification_worker_password: roles.notification_worker_password.clone(),
+        console_password: roles.console_password.clone(),
+        connections_max: CONNECTIONS_MAX,
+    })?;
+    Ok(url)
+}
+
+/// More than faults on purpose leave behind.
+const CONNECTIONS_MAX: u32 = 4096;
+
+/// That address for the user of a service; a service without one gets what it never uses.
+pub fn amqp_url_of(administrator: &str, user: &str, password: &SecretString) -> String {
+    broker::url_of(administrator, user, password).unwrap_or_default()
 }
 
 /// The address of this database for a role. The password must be of letters and digits.

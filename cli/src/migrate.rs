@@ -1,9 +1,10 @@
-//! `commonplace migrate`: roles and schema, in one step that can be repeated. Deployments run it before any
+//! `commonplace migrate`: roles and schema, and RabbitMQ's topology and users, in one step that can be repeated. Deployments run it before any
 //! service of a new release starts.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use broker::{Administered, Administration};
 use database::bootstrap::RoleSettings;
 use runtime::settings::{self, LogSettings};
 use secrecy::ExposeSecret;
@@ -25,6 +26,10 @@ COMMONPLACE__ROLES__RECOMMENDATION_API_PASSWORD, COMMONPLACE__ROLES__OPERATOR_PA
 COMMONPLACE__ROLES__CONSOLE_PASSWORD. Set COMMONPLACE__ROLES__DIRECT_PATH=true where the API may write engagement \
 itself.
 
+COMMONPLACE__RABBITMQ__MANAGEMENT_URL names RabbitMQ's management API with the login of an administrator. With it, the exchanges \
+and queues are made, and a user for each service that uses RabbitMQ; their passwords are \
+COMMONPLACE__RABBITMQ__BLOGS_API_PASSWORD and so on. Without it RabbitMQ is left as it is.
+
 A database that was restored from a dump, or copied, is refused until `commonplace restore` has finished it.
 
 A role may change its own password, limits and other defaults. Each run sets them again, at both levels (the role, and the \
@@ -36,8 +41,9 @@ Examples:
   commonplace migrate --config /etc/commonplace/migrate.toml
   commonplace migrate --check
 
-Exit codes: 0 roles and schema are as they should be; 1 it failed, and the migration in hand is rolled back, the \
-database is a copy that has to be finished first, or --check found a difference; 2 wrong usage.";
+Exit codes: 0 everything is as it should be; 1 it failed (the migration in hand is rolled back), the database is a copy \
+that has to be finished first, --check found a difference, or an exchange or queue has another shape than this release \
+needs; 2 wrong usage.";
 
 /// Make the roles and bring the schema up to date; harmless to repeat
 #[derive(Debug, clap::Args)]
@@ -59,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) database: database::Settings,
     /// What `up` uses, too.
     pub(crate) roles: RoleSettings,
+    /// As above.
+    pub(crate) rabbitmq: Administration,
 }
 
 impl Settings {
@@ -97,6 +105,39 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if prepared.migrations_applied.is_empty() {
         terminal::line("the schema was up to date");
     }
+    if !settings.rabbitmq.is_wanted() {
+        terminal::line("RabbitMQ is left as it is: rabbitmq.management_url is not set");
+        return Ok(());
+    }
+    report(&administer(settings.rabbitmq).await?)
+}
+
+/// Makes RabbitMQ's exchanges, queues and users.
+///
+/// # Errors
+/// What `broker::administer` says.
+pub(crate) async fn administer(rabbitmq: Administration) -> anyhow::Result<Administered> {
+    let administered = tokio::task::spawn_blocking(move || broker::administer(&rabbitmq));
+    administered.await.context("a thread ended early")?.context("administering RabbitMQ")
+}
+
+/// Prints what was done on RabbitMQ, and fails when services may not work with what is there.
+pub(crate) fn report(administered: &Administered) -> anyhow::Result<()> {
+    for made in &administered.made {
+        terminal::line(format_args!("RabbitMQ: made {made}"));
+    }
+    for leftover in &administered.leftovers {
+        terminal::line(format_args!(
+            "RabbitMQ: this release does not know the {leftover}; remove it if nothing needs it"
+        ));
+    }
+    if !administered.differences.is_empty() {
+        bail!(
+            "RabbitMQ differs from what this release needs, and nothing was changed there:\n{}",
+            administered.differences.join("\n")
+        );
+    }
+    terminal::line("RabbitMQ's exchanges, queues and users are as the settings say");
     Ok(())
 }
 
@@ -163,8 +204,13 @@ mod tests {
 
     #[test]
     fn there_is_no_default_password() {
-        let Settings { roles, .. } = defaults(DEFAULTS);
+        let Settings { roles, rabbitmq, .. } = defaults(DEFAULTS);
+        assert!(!rabbitmq.is_wanted());
         for password in [
+            rabbitmq.blogs_api_password,
+            rabbitmq.analytics_worker_password,
+            rabbitmq.notification_worker_password,
+            rabbitmq.console_password,
             roles.blogs_api_password,
             roles.analytics_worker_password,
             roles.notification_worker_password,

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::terminal::{self, Progress};
-use crate::{demo, schema, serve};
+use crate::{demo, migrate, schema, serve};
 use place::{Credentials, Place};
 use servers::Servers;
 use services::Services;
@@ -39,7 +39,9 @@ Ctrl-C ends it and keeps the data; the next `up` goes on with them.
 
 With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
 administrator's: the roles blogs_api, analytics_worker, notification_worker, recommendation_api, console and operator are \
-made there, or get new passwords, and the Blogs API may write engagement itself (the direct path).";
+made there, or get new passwords, and the Blogs API may write engagement itself (the direct path). AMQP_URL is an \
+administrator's, too, and goes with RABBITMQ_MANAGEMENT_URL: exchanges and queues are made there, and the users blogs_api, \
+analytics_worker, notification_worker and console.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,9 +68,12 @@ pub(crate) struct Arguments {
     /// An existing PostgreSQL instead of a private one, as its administrator
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// An existing RabbitMQ instead of a private one
+    /// An existing RabbitMQ instead of a private one, as its administrator; with --management-url
     #[arg(long, value_name = "URL", env = "AMQP_URL", hide_env_values = true)]
     amqp_url: Option<String>,
+    /// The management API of that RabbitMQ, as its administrator
+    #[arg(long, value_name = "URL", env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true)]
+    management_url: Option<String>,
 }
 
 /// What the command itself reads; the services read their own.
@@ -136,7 +141,13 @@ impl Ascent {
         self.progress.now("making roles and schema");
         let credentials = self.place.credentials()?;
         let administrator = schema::administrator(&servers.administrator_url)?;
-        let roles = credentials.roles(self.arguments.database_url.is_none())?;
+        let vhost = broker::vhost_of(&servers.amqp_url)
+            .context("AMQP_URL is not an address such as amqp://user:password@host:5672/vhost")?;
+        let (roles, rabbitmq) = credentials.administration(
+            &servers.management_url,
+            &vhost,
+            self.arguments.database_url.is_none(),
+        )?;
         let prepared = schema::prepare(&administrator, &roles).await.context(
             "making roles and schema (if the data are of another build, `up --fresh` begins anew)",
         )?;
@@ -144,7 +155,12 @@ impl Ascent {
             0 => "the schema is up to date".to_owned(),
             applied => format!("roles and schema made ({applied} migrations)"),
         });
-        let urls = addresses::Urls::new(&administrator, &credentials, servers);
+        self.progress.now("making RabbitMQ's queues and users");
+        let administered = migrate::administer(rabbitmq).await?;
+        if !administered.differences.is_empty() {
+            migrate::report(&administered)?;
+        }
+        let urls = addresses::Urls::new(&administrator, &credentials, servers)?;
 
         self.progress.now("starting the services");
         let mut services = Services::start(self.arguments.port, &urls, &credentials).await?;

@@ -83,6 +83,10 @@ async fn a_worker_that_is_killed_again_and_again_tells_everybody_once() {
     let stack = Stack::start(&options, &mut |step| eprintln!("{step}")).expect("private servers start");
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_commonplace"));
     migrate.arg("migrate").env("DATABASE_URL", stack.postgres_url());
+    migrate.env("COMMONPLACE__RABBITMQ__MANAGEMENT_URL", stack.management_url());
+    for user in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "CONSOLE"] {
+        migrate.env(format!("COMMONPLACE__RABBITMQ__{user}_PASSWORD"), PASSWORD);
+    }
     for role in
         ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "RECOMMENDATION_API", "OPERATOR", "CONSOLE"]
     {
@@ -95,7 +99,8 @@ async fn a_worker_that_is_killed_again_and_again_tells_everybody_once() {
     let port = administrator.get_ports().first().copied().unwrap();
     let name = administrator.get_dbname().unwrap();
     let database_url = format!("postgres://notification_worker:{PASSWORD}@127.0.0.1:{port}/{name}");
-    let amqp_url = stack.amqp_url();
+    let amqp_url =
+        broker::url_of(&stack.amqp_url(), "notification_worker", &PASSWORD.to_owned().into()).unwrap();
 
     let looked_at = async || -> (i64, String) {
         let row = tables.client.query_one("select looked_at, state from notify.fan_out", &[]).await.unwrap();

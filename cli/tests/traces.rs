@@ -169,6 +169,16 @@ impl Ground {
         }
         let settings: Settings = loader.load().unwrap();
         database::bootstrap::run(&administrator, &settings.roles).await.unwrap();
+        let rabbitmq = broker::Administration {
+            management_url: stack.management_url().into(),
+            vhost: "/".to_owned(),
+            blogs_api_password: "local".into(),
+            analytics_worker_password: "local".into(),
+            notification_worker_password: "local".into(),
+            console_password: "local".into(),
+            connections_max: 128,
+        };
+        tokio::task::spawn_blocking(move || broker::administer(&rabbitmq)).await.unwrap().unwrap();
         let session = Session::open(&administrator).await.unwrap();
         session.client.batch_execute("create database traces").await.unwrap();
         administrator.dbname("traces");
@@ -177,7 +187,6 @@ impl Ground {
         let port = administrator.get_ports()[0];
         let urls = roles.map(|role| (role, format!("postgres://{role}:local@127.0.0.1:{port}/traces")));
         let common = vec![
-            ("AMQP_URL", stack.amqp_url()),
             ("COMMONPLACE__TRACES__SAMPLE_RATIO", "1".to_owned()),
             ("COMMONPLACE__TRACES__EXPORT_TIMEOUT_MS", "500".to_owned()),
         ];
@@ -202,7 +211,9 @@ impl Ground {
         let directory = self.directory(name);
         let _there_is_none = std::fs::remove_file(directory.join(format!("{service}.log")));
         let settings: Vec<_> = self.common.iter().chain(settings).cloned().collect();
-        let settings = [settings, vec![("DATABASE_URL", self.urls[role].clone())]].concat();
+        let amqp_url = broker::url_of(&self.stack.amqp_url(), role, &"local".to_owned().into()).unwrap();
+        let own = vec![("DATABASE_URL", self.urls[role].clone()), ("AMQP_URL", amqp_url)];
+        let settings = [settings, own].concat();
         Service::start(&self.executable, service, &settings, &directory).unwrap()
     }
 

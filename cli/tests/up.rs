@@ -71,7 +71,12 @@ async fn servers_that_are_given_are_used_and_left_alone() {
     let given = Stack::start(&options, &mut |_step| ()).unwrap();
     let database = given.postgres_url().strip_suffix("postgres").unwrap().to_owned() + "given";
     let vhost = given.create_vhost("given").unwrap();
-    let servers = [("DATABASE_URL", database.as_str()), ("AMQP_URL", vhost.as_str())];
+    let management = given.management_url();
+    let servers = [
+        ("DATABASE_URL", database.as_str()),
+        ("AMQP_URL", vhost.as_str()),
+        ("RABBITMQ_MANAGEMENT_URL", management.as_str()),
+    ];
 
     let first = Up::start(NAME_ON_GIVEN_SERVERS, &["--fresh"], &servers);
     let counted = totals(&first);

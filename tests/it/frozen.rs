@@ -34,18 +34,18 @@ async fn proxied(world: &World, role: &str) -> (Proxy, String) {
 }
 
 /// The settings of a worker, with that way to the database.
-async fn loader(world: &World, defaults: &'static str, url: String) -> Loader {
+async fn loader(world: &World, defaults: &'static str, role: &str, url: String) -> Loader {
     Loader::new(defaults)
         .environment([])
         .set("http.address", "127.0.0.1:0")
         .set("database.url", url)
-        .set("broker.url", world.amqp_url().await)
+        .set("broker.url", world.amqp_url_of(role).await)
 }
 
 /// An Analytics worker for which every view counts, so that one that is applied twice shows.
 async fn worker(world: &World) -> Behind {
     let (proxy, url) = proxied(world, "analytics_worker").await;
-    let loader = loader(world, analytics_worker::DEFAULTS, url).await;
+    let loader = loader(world, analytics_worker::DEFAULTS, "analytics_worker", url).await;
     let loader = loader.set("engagement.view_window_s", 0).set("worker.drain_timeout_s", 1);
     let service = analytics_worker::Service::start(loader.load().unwrap()).await.unwrap();
     let address = service.address();
@@ -54,7 +54,7 @@ async fn worker(world: &World) -> Behind {
 
 async fn notifier(world: &World) -> Behind {
     let (proxy, url) = proxied(world, "notification_worker").await;
-    let loader = loader(world, notification_worker::DEFAULTS, url).await;
+    let loader = loader(world, notification_worker::DEFAULTS, "notification_worker", url).await;
     let service = notification_worker::Service::start(loader.load().unwrap()).await.unwrap();
     let address = service.address();
     Behind::start(proxy, address, |shutdown| service.run(shutdown))

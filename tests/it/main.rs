@@ -19,6 +19,7 @@ mod database_errors;
 mod fan_out;
 mod fan_out_events;
 mod fan_out_found;
+mod forged_events;
 mod frozen;
 mod message_path;
 mod metrics;

@@ -37,7 +37,7 @@ impl World {
             .environment([])
             .set("http.address", "127.0.0.1:0")
             .set("database.url", self.url("blogs_api"))
-            .set("broker.url", self.amqp_url().await)
+            .set("broker.url", self.amqp_url_of("blogs_api").await)
             .set("engagement.direct_path", true)
             .set("engagement.allow_write_path_header", true)
             // Two cores run all tests at once: an answer may take longer than any reader would wait.
@@ -71,7 +71,7 @@ impl World {
             .environment([])
             .set("http.address", "127.0.0.1:0")
             .set("database.url", self.url("analytics_worker"))
-            .set("broker.url", self.amqp_url().await);
+            .set("broker.url", self.amqp_url_of("analytics_worker").await);
         let settings: analytics_worker::Settings = change(loader).load().unwrap();
         let service = analytics_worker::Service::start(settings).await.unwrap();
         Running::new(service.address(), |shutdown| service.run(shutdown))
@@ -83,7 +83,7 @@ impl World {
             .environment([])
             .set("http.address", "127.0.0.1:0")
             .set("database.url", self.url("notification_worker"))
-            .set("broker.url", self.amqp_url().await);
+            .set("broker.url", self.amqp_url_of("notification_worker").await);
         let settings: notification_worker::Settings = change(loader).load().unwrap();
         let service = notification_worker::Service::start(settings).await.unwrap();
         Running::new(service.address(), |shutdown| service.run(shutdown))
@@ -132,7 +132,7 @@ impl World {
             .environment([])
             .set("http.address", "127.0.0.1:0")
             .set("database.url", self.url("console"))
-            .set("broker.url", self.amqp_url().await)
+            .set("broker.url", self.amqp_url_of("console").await)
             .set("access.secure_cookies", false)
             .set("scrape.every_ms", 250)
             .set("scrape.timeout_ms", 5_000)

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use broker::Administration;
 use database::bootstrap::RoleSettings;
 use database::{Pool, Session};
 use jiff::Timestamp;
@@ -130,17 +131,30 @@ impl World {
         }
     }
 
-    /// The vhost's address. It stays until the run ends: RabbitMQ 3.10, told to drop a quorum queue that is just being
+    /// The vhost's address as the administrator, with the topology and the services' users in it. It stays until the run
+    /// ends: RabbitMQ 3.10, told to drop a quorum queue that is just being
     /// declared, can lose the supervisor of all dead-lettering, and with it every such queue of the node.
     pub(crate) async fn amqp_url(&self) -> String {
         if let Some(url) = self.amqp_url.get() {
             return url.clone();
         }
         let name = self.name.clone();
-        let made =
-            tokio::task::spawn_blocking(move || servers().lock().unwrap().create_vhost(&name).unwrap());
+        let made = tokio::task::spawn_blocking(move || {
+            let (url, management_url) = {
+                let servers = servers().lock().unwrap();
+                (servers.create_vhost(&name).unwrap(), servers.management_url())
+            };
+            let administered = broker::administer(&administration(management_url, name)).unwrap();
+            assert_eq!(administered.differences, Vec::<String>::new());
+            url
+        });
         let made = made.await.unwrap();
         self.amqp_url.get_or_init(|| made).clone()
+    }
+
+    /// The vhost's address for the user of a service, as it would have it.
+    pub(crate) async fn amqp_url_of(&self, user: &str) -> String {
+        broker::url_of(&self.amqp_url().await, user, &PASSWORD.into()).unwrap()
     }
 
     /// RabbitMQ's management address with its login, and the name of the vhost.
@@ -274,6 +288,19 @@ fn servers() -> &'static Mutex<Stack> {
             std::env::var_os("COMMONPLACE_TEST_RABBITMQ_IMAGE").and_then(|image| image.into_string().ok());
         Mutex::new(Stack::start(&options, &mut |step| eprintln!("{step}")).expect("private servers start"))
     })
+}
+
+/// The settings of the administrator's step on RabbitMQ. Many tests share the users, so their connections are not counted.
+fn administration(management_url: String, vhost: String) -> Administration {
+    Administration {
+        management_url: management_url.into(),
+        vhost,
+        blogs_api_password: PASSWORD.into(),
+        analytics_worker_password: PASSWORD.into(),
+        notification_worker_password: PASSWORD.into(),
+        console_password: PASSWORD.into(),
+        connections_max: 10_000,
+    }
 }
 
 async fn prepare_template(mut administrator: Config) {

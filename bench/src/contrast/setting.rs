@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::scenario::Path;
 use super::{Error, Plan, TEMPLATE, bare};
 use crate::process::Service;
-use crate::servers::{blocking, broker_settings, url};
+use crate::servers::{amqp_url_of, blocking, broker_settings, make_vhost, url};
 use crate::tables::Tables;
 
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -69,7 +69,7 @@ impl Setting<'_> {
         let everywhere = Tables::open(&self.administrator).await?;
         everywhere.drop_database(&name).await?;
         everywhere.clone_database(&name, TEMPLATE).await?;
-        let amqp_url = blocking(|| self.stack.create_vhost(&name))?;
+        let amqp_url = blocking(|| make_vhost(self.stack, &name, &self.plan.roles))?;
         let database = self.administrator.clone().dbname(&name).clone();
         let secret = rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Place { name, database, amqp_url, secret })
@@ -133,7 +133,7 @@ impl Setting<'_> {
         };
         vec![
             ("DATABASE_URL", url(&place.database, role, password)),
-            ("AMQP_URL", place.amqp_url.clone()),
+            ("AMQP_URL", amqp_url_of(&place.amqp_url, role, password)),
             ("COMMONPLACE__ENGAGEMENT__VIEW_WINDOW_S", window_s.to_string()),
             ("COMMONPLACE__LOG__FILTER", "warn".to_owned()),
         ]

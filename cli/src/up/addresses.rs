@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use anyhow::Context;
 use comfy_table::{Cell, Table, presets};
 use tokio_postgres::Config;
 
@@ -10,6 +11,14 @@ use super::servers::Servers;
 use crate::demo::Demo;
 use crate::operator::Running;
 use crate::schema;
+
+/// RabbitMQ's addresses.
+pub(super) struct Amqp {
+    pub(super) blogs_api: String,
+    pub(super) analytics_worker: String,
+    pub(super) notification_worker: String,
+    pub(super) console: String,
+}
 
 /// Addresses with logins in them.
 pub(super) struct Urls {
@@ -23,25 +32,41 @@ pub(super) struct Urls {
     pub(super) recommendation_api: String,
     /// Postgres as the role of the console.
     pub(super) console: String,
-    /// RabbitMQ.
-    pub(super) amqp: String,
+    /// RabbitMQ as the user of each service that uses it.
+    pub(super) amqp: Amqp,
+    /// RabbitMQ as its administrator.
+    administrator_amqp: String,
     operator: String,
     management: Option<String>,
 }
 
 impl Urls {
-    pub(super) fn new(administrator: &Config, credentials: &Credentials, servers: &Servers) -> Self {
+    pub(super) fn new(
+        administrator: &Config,
+        credentials: &Credentials,
+        servers: &Servers,
+    ) -> anyhow::Result<Self> {
         let url = |role, password| schema::url(administrator, role, password);
-        Self {
+        let amqp = |user, password: &str| {
+            broker::url_of(&servers.amqp_url, user, &password.into())
+                .context("AMQP_URL is not an address such as amqp://user:password@host:5672/vhost")
+        };
+        Ok(Self {
             blogs_api: url("blogs_api", &credentials.blogs_api_password),
             analytics_worker: url("analytics_worker", &credentials.analytics_worker_password),
             notification_worker: url("notification_worker", &credentials.notification_worker_password),
             recommendation_api: url("recommendation_api", &credentials.recommendation_api_password),
             console: url("console", &credentials.console_password),
             operator: url("operator", &credentials.operator_password),
-            amqp: servers.amqp_url.clone(),
-            management: servers.management_url.clone(),
-        }
+            amqp: Amqp {
+                blogs_api: amqp("blogs_api", &credentials.blogs_api_password)?,
+                analytics_worker: amqp("analytics_worker", &credentials.analytics_worker_password)?,
+                notification_worker: amqp("notification_worker", &credentials.notification_worker_password)?,
+                console: amqp("console", &credentials.console_password)?,
+            },
+            administrator_amqp: servers.amqp_url.clone(),
+            management: servers.shows_management.then(|| servers.management_url.clone()),
+        })
     }
 
     /// What the operator's commands need to know.
@@ -76,7 +101,7 @@ impl Urls {
         }
         rows.extend(workers.iter().map(|(name, url)| (*name, format!("{url}/readyz  {url}/metrics"))));
         rows.push(("Postgres (operator)", self.operator.clone()));
-        rows.push(("RabbitMQ", self.amqp.clone()));
+        rows.push(("RabbitMQ", self.administrator_amqp.clone()));
         if let Some((url, login)) = self.management.as_deref().and_then(without_login) {
             rows.push(("RabbitMQ's pages", format!("{url}  login {login}")));
         }

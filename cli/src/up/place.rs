@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use broker::Administration;
 use database::bootstrap::RoleSettings;
 use runtime::settings::Loader;
 use serde::{Deserialize, Serialize};
@@ -159,9 +160,14 @@ impl Credentials {
         format!("up:{}", self.signing_secret)
     }
 
-    /// The roles as `migrate` would make them, with these passwords and with the direct path. `private`: the
-    /// server is this command's own.
-    pub(super) fn roles(&self, private: bool) -> anyhow::Result<RoleSettings> {
+    /// The roles and RabbitMQ's users as `migrate` would make them, with these passwords and with the direct path. A
+    /// service's role and its user have one password. `private`: the database server is this command's own.
+    pub(super) fn administration(
+        &self,
+        management_url: &str,
+        vhost: &str,
+        private: bool,
+    ) -> anyhow::Result<(RoleSettings, Administration)> {
         let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
             .neighbours(&crate::serve::EVERY_DEFAULTS)
             .set("roles.blogs_api_password", self.blogs_api_password.as_str())
@@ -172,8 +178,14 @@ impl Credentials {
             .set("roles.console_password", self.console_password.as_str())
             .set("roles.direct_path", true)
             .set("roles.owns_server", private)
+            .set("rabbitmq.management_url", management_url)
+            .set("rabbitmq.vhost", vhost)
+            .set("rabbitmq.blogs_api_password", self.blogs_api_password.as_str())
+            .set("rabbitmq.analytics_worker_password", self.analytics_worker_password.as_str())
+            .set("rabbitmq.notification_worker_password", self.notification_worker_password.as_str())
+            .set("rabbitmq.console_password", self.console_password.as_str())
             .load()?;
-        Ok(settings.roles)
+        Ok((settings.roles, settings.rabbitmq))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The two servers below an `up`: private ones, existing ones, or one of each.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use stack::{Options, Postgres, RabbitMq, Stack};
 
 use super::Arguments;
@@ -16,8 +16,10 @@ pub(super) struct Servers {
     pub(super) administrator_url: String,
     /// RabbitMQ.
     pub(super) amqp_url: String,
-    /// RabbitMQ's management pages with their login, where the server is private.
-    pub(super) management_url: Option<String>,
+    /// RabbitMQ's management pages and API, with an administrator's login.
+    pub(super) management_url: String,
+    /// The server is private, so its pages may be shown with their login.
+    pub(super) shows_management: bool,
     private: Private,
 }
 
@@ -41,10 +43,18 @@ impl Servers {
     ) -> anyhow::Result<Self> {
         let options = Options { fresh: arguments.fresh, ..Options::new(place.servers()) };
         let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
-        let (database_url, amqp_url) = (given(&arguments.database_url), given(&arguments.amqp_url));
+        let database_url = given(&arguments.database_url);
+        let rabbitmq = match (given(&arguments.amqp_url), given(&arguments.management_url)) {
+            (Some(amqp_url), Some(management_url)) => Some((amqp_url, management_url)),
+            (None, None) => None,
+            _ => bail!(
+                "an existing RabbitMQ needs both AMQP_URL and RABBITMQ_MANAGEMENT_URL (http://administrator:password@host:15672): \
+                 its exchanges, queues and users are made through the management API"
+            ),
+        };
         let progress = progress.clone();
         progress.now("looking for PostgreSQL and RabbitMQ");
-        blocking(move || start(database_url, amqp_url, &options, &progress)).await
+        blocking(move || start(database_url, rabbitmq, &options, &progress)).await
     }
 
     /// Stops the private servers; their data stays.
@@ -68,22 +78,27 @@ impl Servers {
 
 fn start(
     database_url: Option<String>,
-    amqp_url: Option<String>,
+    rabbitmq: Option<(String, String)>,
     options: &Options,
     progress: &Progress,
 ) -> anyhow::Result<Servers> {
     let mut say = |line: &str| progress.now(line);
-    let servers = match (database_url, amqp_url) {
-        (Some(administrator_url), Some(amqp_url)) => {
-            Servers { administrator_url, amqp_url, management_url: None, private: Private::Neither }
-        }
-        (None, Some(amqp_url)) => {
+    let servers = match (database_url, rabbitmq) {
+        (Some(administrator_url), Some((amqp_url, management_url))) => Servers {
+            administrator_url,
+            amqp_url,
+            management_url,
+            shows_management: false,
+            private: Private::Neither,
+        },
+        (None, Some((amqp_url, management_url))) => {
             let postgres = Postgres::start(options, &mut say)?;
             progress.done(format_args!("PostgreSQL {}", postgres.version()));
             Servers {
                 administrator_url: in_database(&postgres.url()),
                 amqp_url,
-                management_url: None,
+                management_url,
+                shows_management: false,
                 private: Private::Postgres(Box::new(postgres)),
             }
         }
@@ -93,7 +108,8 @@ fn start(
             Servers {
                 administrator_url,
                 amqp_url: rabbitmq.amqp_url(),
-                management_url: Some(rabbitmq.management_url()),
+                management_url: rabbitmq.management_url(),
+                shows_management: true,
                 private: Private::RabbitMq(Box::new(rabbitmq)),
             }
         }
@@ -107,7 +123,8 @@ fn start(
             Servers {
                 administrator_url: in_database(&stack.postgres_url()),
                 amqp_url: stack.amqp_url(),
-                management_url: Some(stack.management_url()),
+                management_url: stack.management_url(),
+                shows_management: true,
                 private: Private::Both(Box::new(stack)),
             }
         }

@@ -45,7 +45,7 @@ impl Services {
         let worker = Loader::new(analytics_worker::DEFAULTS)
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.analytics_worker.as_str())
-            .set("broker.url", urls.amqp.as_str())
+            .set("broker.url", urls.amqp.analytics_worker.as_str())
             .set("http.address", "127.0.0.1:0")
             // Whoever tries it out does not wait for an hour.
             .set("popularity.interval_s", 10);
@@ -55,7 +55,7 @@ impl Services {
         let notifier = Loader::new(notification_worker::DEFAULTS)
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.notification_worker.as_str())
-            .set("broker.url", urls.amqp.as_str())
+            .set("broker.url", urls.amqp.notification_worker.as_str())
             .set("http.address", "127.0.0.1:0");
         let notifier: notification_worker::Settings = notifier.load()?;
         let notifier = notification_worker::Service::start(notifier)
@@ -75,7 +75,7 @@ impl Services {
         let api = Loader::new(blogs_api::DEFAULTS)
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.blogs_api.as_str())
-            .set("broker.url", urls.amqp.as_str())
+            .set("broker.url", urls.amqp.blogs_api.as_str())
             .set("http.address", format!("127.0.0.1:{port}"))
             .set("engagement.direct_path", true)
             .set("engagement.allow_write_path_header", true)
@@ -185,7 +185,7 @@ async fn start_console(
     let console = Loader::new(console::DEFAULTS)
         .neighbours(&EVERY_DEFAULTS)
         .set("database.url", urls.console.as_str())
-        .set("broker.url", urls.amqp.as_str())
+        .set("broker.url", urls.amqp.console.as_str())
         .set("http.address", format!("127.0.0.1:{console_port}"))
         .set("access.secure_cookies", false)
         .set("scrape.blogs_api", vec![url(api)])

@@ -12,7 +12,7 @@ use lapin::types::FieldTable;
 use crate::error::{Doing, Error, bounded};
 use crate::link::Link;
 use crate::probe::depth;
-use crate::{Delivery, Queue, Settings, SettingsError};
+use crate::{Delivery, Queue, Settings, SettingsError, topology};
 
 /// One connection, one channel, one subscription with manual acks.
 #[derive(Debug)]
@@ -26,12 +26,12 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Connects, declares the topology and subscribes. At most `prefetch` deliveries are unacked at a time; it
+    /// Connects and subscribes. At most `prefetch` deliveries are unacked at a time; it
     /// has to be at least two batches, so that one can gather while the other commits. `app_id` names the
     /// connection for the broker's operator.
     ///
     /// # Errors
-    /// The broker is away, refuses, or does not answer in time; or a setting makes no sense.
+    /// The broker is away, refuses, or does not answer in time; the queue is missing; or a setting makes no sense.
     pub async fn open(settings: &Settings, queue: Queue, prefetch: u16, app_id: &str) -> Result<Self, Error> {
         settings.validate()?;
         if prefetch == 0 {
@@ -40,6 +40,7 @@ impl Consumer {
         let link = Link::open(settings, &format!("{app_id} consumer")).await?;
         let answer_timeout = settings.answer_timeout();
         let subscribed = async {
+            topology::depth(&link.channel, queue).await?;
             link.channel.basic_qos(prefetch, BasicQosOptions::default()).await.doing("set the prefetch")?;
             let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
             link.channel

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use lapin::ErrorKind;
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+
 use crate::SettingsError;
 
 /// A connection or its channel failed; the epoch is over.
@@ -15,6 +18,10 @@ pub(crate) enum Kind {
     Settings(#[from] SettingsError),
     #[error("{doing}: {source}")]
     Broker { doing: &'static str, source: lapin::Error },
+    #[error(
+        "RabbitMQ has no {what} {name} in this vhost: run `commonplace migrate` with its [rabbitmq] settings, as an administrator of RabbitMQ"
+    )]
+    Missing { what: &'static str, name: &'static str },
     #[error("{doing}: no answer within {limit:?}")]
     Silent { doing: &'static str, limit: Duration },
     #[error("{doing}: the channel is gone, and what it delivered comes again")]
@@ -36,11 +43,25 @@ impl From<SettingsError> for Error {
 /// Names what was being done when the client library failed.
 pub(crate) trait Doing<T> {
     fn doing(self, doing: &'static str) -> Result<T, Error>;
+
+    /// The same for a look at an exchange or a queue, which the administrator's step should have made.
+    fn finding(self, what: &'static str, name: &'static str) -> Result<T, Error>;
 }
 
 impl<T> Doing<T> for lapin::Result<T> {
     fn doing(self, doing: &'static str) -> Result<T, Error> {
         self.map_err(|source| Error(Kind::Broker { doing, source }))
+    }
+
+    fn finding(self, what: &'static str, name: &'static str) -> Result<T, Error> {
+        self.map_err(|source| match source.kind() {
+            ErrorKind::ProtocolError(error)
+                if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) =>
+            {
+                Error(Kind::Missing { what, name })
+            }
+            _ => Error(Kind::Broker { doing: "look for the topology", source }),
+        })
     }
 }
 

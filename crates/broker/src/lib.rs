@@ -1,15 +1,18 @@
-//! RabbitMQ, and nothing above it: the topology, a publisher of envelopes, a consumer of them.
+//! RabbitMQ, and nothing above it: the topology and its users, a publisher of envelopes, a consumer of them.
 //!
 //! This is the only crate that knows `lapin`; none of its types is part of the interface. `lapin` is never
 //! asked to recover anything. A connection with its one channel is an *epoch*: when anything on it fails, it is
-//! over, and the next one is made from nothing, topology included. Publishing and consuming never share a
+//! over, and the next one is made from nothing. Publishing and consuming never share a
 //! connection, because RabbitMQ stops reading from publishers when it runs short of memory or disk.
 //!
 //! - [`Publisher`]: many tasks publish, one task owns the channel. `Ok` means confirmed and routed; or kept by
 //!   whoever takes what is [`Overdue`].
 //! - [`Consumer`]: one epoch of deliveries with manual, multiple acks. Starting the next is the caller's.
 //! - [`Settings`]: the bounds of both.
+//! - [`administer`]: the administrator's step, which makes the exchanges, the queues and the services' users. Services
+//!   declare nothing.
 
+mod administer;
 mod consumer;
 mod delivery;
 mod error;
@@ -20,6 +23,7 @@ mod publisher;
 mod settings;
 mod topology;
 
+pub use administer::{AdministerError, Administered, Administration, administer, url_of, vhost_of};
 pub use consumer::Consumer;
 pub use delivery::Delivery;
 pub use error::Error;

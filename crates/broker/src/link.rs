@@ -13,8 +13,8 @@ use std::time::Duration;
 use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, TLSConfig};
 use lapin::{Channel, Connection, ConnectionProperties};
 
+use crate::Settings;
 use crate::error::{Doing, Error, bounded};
-use crate::{Settings, topology};
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -26,7 +26,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects, opens the channel and declares the topology. `name` is what the broker's operator sees.
+    /// Connects and opens the channel. `name` is what the broker's operator sees.
     pub(crate) async fn open(settings: &Settings, name: &str) -> Result<Self, Error> {
         bounded(
             "connect to the broker",
@@ -59,7 +59,6 @@ impl Link {
         .await
         .doing("connect to the broker")?;
         let channel = connection.create_channel().await.doing("open a channel")?;
-        topology::declare(&channel).await.doing("declare the topology")?;
         Ok(Self { channel, connection, answer_timeout: settings.answer_timeout(), _socket: socket })
     }
 

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use lapin::Channel;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
 
-use crate::Settings;
-use crate::error::{Doing, Error, bounded};
+use crate::error::{Error, bounded};
 use crate::link::Link;
 use crate::topology::Queue;
+use crate::{Settings, topology};
 
 /// A connection that asks how deep queues are. It ends with the first failure: open another one then.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ impl Probe {
     /// Deliveries that wait in a queue, without those that some consumer holds.
     ///
     /// # Errors
-    /// The connection is gone, or the broker does not answer in time.
+    /// The connection is gone, the queue is missing, or the broker does not answer in time.
     pub async fn depth(&self, queue: Queue) -> Result<u32, Error> {
         depth(&self.link.channel, queue, self.answer_timeout).await
     }
@@ -59,12 +57,5 @@ pub async fn queue_depth(settings: &Settings, queue: Queue) -> Result<u32, Error
 
 /// Asks on a channel of somebody's.
 pub(crate) async fn depth(channel: &Channel, queue: Queue, limit: Duration) -> Result<u32, Error> {
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    let asked = async {
-        channel
-            .queue_declare(queue.name().into(), options, FieldTable::default())
-            .await
-            .doing("ask for the depth")
-    };
-    Ok(bounded("ask for the depth", limit, asked).await?.message_count())
+    bounded("ask for the depth", limit, topology::depth(channel, queue)).await
 }

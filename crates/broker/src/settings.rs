@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub struct Settings {
     /// `amqp://user:password@host:port/vhost`; `%2f` is the vhost `/`.
     pub url: SecretString,
-    /// Longest time to make a connection, open its channel and declare the topology, in milliseconds.
+    /// Longest time to make a connection and open its channel, in milliseconds.
     pub connect_timeout_ms: u64,
     /// Longest wait for the answer to anything else but a publish (an ack written, a close), in milliseconds.
     pub answer_timeout_ms: u64,

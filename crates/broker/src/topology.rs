@@ -1,4 +1,4 @@
-//! The exchanges and queues, declared by code at the start of every epoch.
+//! The exchanges and queues: what the administrator's step makes ([`crate::administer`]) and the services expect.
 //!
 //! Names are versioned, because the arguments of a queue cannot be changed. Every argument is written out, so
 //! that RabbitMQ 3.10 and 4 behave alike.
@@ -10,16 +10,24 @@
 //! ```
 //!
 //! `notification.blogs.v1`, for what authors do with blogs, is made alike.
+//!
+//! Services declare nothing: their users may not. Each looks, when it connects, for the exchange or the queue that it
+//! uses; a passive declaration needs no right and changes nothing.
 
-use events::BlogEventKind;
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ExchangeKind};
+use events::{BlogEventKind, FollowEventKind};
+use lapin::Channel;
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Doing, Error};
 
 /// Where envelopes are published; the routing key says what they carry.
 pub const EVENTS: &str = "commonplace.events";
 /// Where the broker sends what it cannot deliver.
-const DEAD: &str = "commonplace.dead";
+pub(crate) const DEAD: &str = "commonplace.dead";
+/// Every exchange and its type.
+pub(crate) const EXCHANGES: [(&str, &str); 2] = [(DEAD, "direct"), (EVENTS, "topic")];
 
 /// Deliveries of one message before the broker gives it up. RabbitMQ 4 would do so after 20, which a worker
 /// that keeps being killed reaches with good messages; "no limit" is spelled differently in every version.
@@ -39,6 +47,9 @@ pub enum Queue {
 }
 
 impl Queue {
+    /// Every queue, each dead-letter queue before the queue that needs it.
+    pub const ALL: [Self; 4] = [Self::EngagementDead, Self::Engagement, Self::BlogsDead, Self::Blogs];
+
     /// The name on the broker.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -49,57 +60,52 @@ impl Queue {
             Self::BlogsDead => "notification.blogs.v1.dead",
         }
     }
-}
 
-/// Declares everything. It changes nothing that is there already, and fails when something of another shape
-/// bears one of the names.
-pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
-    exchange(channel, DEAD, ExchangeKind::Direct).await?;
-    exchange(channel, EVENTS, ExchangeKind::Topic).await?;
-    consumable(channel, Queue::Engagement, Queue::EngagementDead, &[events::ENGAGEMENT]).await?;
-    let blogs = BlogEventKind::ALL.map(BlogEventKind::event_type);
-    consumable(channel, Queue::Blogs, Queue::BlogsDead, &blogs).await
-}
-
-/// A queue for these routing keys, and the one that takes what the broker gives up of it.
-async fn consumable(channel: &Channel, of: Queue, dead: Queue, keys: &[&str]) -> lapin::Result<()> {
-    queue(channel, dead, quorum()).await?;
-    bind(channel, dead, DEAD, of.name()).await?;
-    let mut arguments = quorum();
-    text(&mut arguments, "x-dead-letter-exchange", DEAD);
-    text(&mut arguments, "x-dead-letter-routing-key", of.name());
-    text(&mut arguments, "x-dead-letter-strategy", "at-least-once");
-    // Without it the strategy falls back to at-most-once, silently.
-    text(&mut arguments, "x-overflow", "reject-publish");
-    queue(channel, of, arguments).await?;
-    for key in keys {
-        bind(channel, of, EVENTS, key).await?;
+    /// What it is declared with.
+    pub(crate) fn arguments(self) -> Map<String, Value> {
+        let mut arguments = Map::new();
+        arguments.insert("x-queue-type".to_owned(), json!("quorum"));
+        arguments.insert("x-delivery-limit".to_owned(), json!(DELIVERY_LIMIT));
+        if matches!(self, Self::Engagement | Self::Blogs) {
+            arguments.insert("x-dead-letter-exchange".to_owned(), json!(DEAD));
+            arguments.insert("x-dead-letter-routing-key".to_owned(), json!(self.name()));
+            arguments.insert("x-dead-letter-strategy".to_owned(), json!("at-least-once"));
+            // Without it the strategy falls back to at-most-once, silently.
+            arguments.insert("x-overflow".to_owned(), json!("reject-publish"));
+        }
+        arguments
     }
-    Ok(())
+
+    /// The exchange that it is bound to, and the routing keys.
+    pub(crate) fn bindings(self) -> (&'static str, Vec<&'static str>) {
+        match self {
+            Self::Engagement => (EVENTS, vec![events::ENGAGEMENT]),
+            Self::Blogs => (EVENTS, BlogEventKind::ALL.map(BlogEventKind::event_type).to_vec()),
+            Self::EngagementDead => (DEAD, vec![Self::Engagement.name()]),
+            Self::BlogsDead => (DEAD, vec![Self::Blogs.name()]),
+        }
+    }
 }
 
-fn quorum() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    text(&mut arguments, "x-queue-type", "quorum");
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
-    arguments
+/// The routing keys under which the Blogs API publishes.
+pub(crate) fn published_keys() -> Vec<&'static str> {
+    let mut keys = vec![events::ENGAGEMENT];
+    keys.extend(BlogEventKind::ALL.map(BlogEventKind::event_type));
+    keys.extend(FollowEventKind::ALL.map(FollowEventKind::event_type));
+    keys
 }
 
-fn text(arguments: &mut FieldTable, name: &'static str, value: &'static str) {
-    arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+/// Fails with a sentence that says what to do when the exchange of events is missing.
+pub(crate) async fn exchange_is_there(channel: &Channel) -> Result<(), Error> {
+    let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
+    let kind = lapin::ExchangeKind::Topic;
+    let looked = channel.exchange_declare(EVENTS.into(), kind, options, FieldTable::default()).await;
+    looked.finding("exchange", EVENTS)
 }
 
-async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> lapin::Result<()> {
-    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await
-}
-
-async fn queue(channel: &Channel, queue: Queue, arguments: FieldTable) -> lapin::Result<()> {
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    channel.queue_declare(queue.name().into(), options, arguments).await.map(drop)
-}
-
-async fn bind(channel: &Channel, queue: Queue, exchange: &str, key: &str) -> lapin::Result<()> {
-    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-    channel.queue_bind(queue.name().into(), exchange.into(), key.into(), options, arguments).await
+/// Deliveries that wait in a queue. Fails with a sentence that says what to do when it is missing.
+pub(crate) async fn depth(channel: &Channel, queue: Queue) -> Result<u32, Error> {
+    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let looked = channel.queue_declare(queue.name().into(), options, FieldTable::default()).await;
+    Ok(looked.finding("queue", queue.name())?.message_count())
 }

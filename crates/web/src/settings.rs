@@ -146,6 +146,7 @@ mod tests {
             head_timeout_ms: 1000,
             drain_timeout_ms: 1000,
             trusted_proxies: Vec::new(),
+            host_names: Vec::new(),
         };
         settings.validate().unwrap();
         for fits in [None, Some(u64::MAX), Some(4 << 20)] {

@@ -84,7 +84,8 @@ impl System {
         database::bootstrap::run(&administrator, &setup.roles).await?;
         let everywhere = Tables::open(&administrator).await?;
         everywhere.create_database(NAME).await?;
-        let (amqp_url, stack) = tokio::task::block_in_place(|| (stack.create_vhost(NAME), stack));
+        let (amqp_url, stack) =
+            tokio::task::block_in_place(|| (bench::make_vhost(&stack, NAME, &setup.roles), stack));
         let amqp_url = amqp_url?;
         let database = administrator.clone().dbname(NAME).clone();
         database::migrations::run(&database).await?;
@@ -151,6 +152,7 @@ impl System {
             (Proxy::start(self.amqp, Mode::Open).await?, Proxy::start(postgres, Mode::Open).await?);
         let database_url =
             format!("postgres://{role}:{}@{}/{NAME}", password.expose_secret(), to_postgres.address());
+        let amqp_url = bench::amqp_url_of(amqp_url, role, password);
         let amqp_url = amqp_url.replace(&self.amqp.to_string(), &to_rabbitmq.address().to_string());
         let name = format!("{service_name}-{number}");
         let directory = setup.directory.join(&name);

@@ -32,7 +32,7 @@ pub(super) async fn take(world: &World, queue: &str) -> Vec<Value> {
     manage(world, Method::POST, &path, get).await.is(200).body.as_array().unwrap().clone()
 }
 
-/// An API that has declared its exchange, and a queue that takes everything about blogs from it.
+/// An API, and a queue that takes everything about blogs from its exchange.
 async fn followed_api(world: &World) -> Running {
     let api = world.api().await;
     follow(world, &api).await;
@@ -167,7 +167,7 @@ async fn while_rabbitmq_is_away_authors_work_on_and_it_is_told_later() {
     let world = World::new().await;
     // Something takes connections, and never answers on them until the gate opens.
     let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut broker: Url = world.amqp_url().await.parse().unwrap();
+    let mut broker: Url = world.amqp_url_of("blogs_api").await.parse().unwrap();
     let real = broker.socket_addrs(|| None).unwrap()[0];
     broker.set_port(Some(gate.local_addr().unwrap().port())).unwrap();
     let api = world

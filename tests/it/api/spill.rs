@@ -31,7 +31,7 @@ const LEDGER: &str = "select coalesce(sum(n), 0)::bigint from analytics.envelope
 
 /// The test's vhost through a proxy.
 async fn proxied(world: &World) -> (Proxy, String) {
-    let mut url: Url = world.amqp_url().await.parse().unwrap();
+    let mut url: Url = world.amqp_url_of("blogs_api").await.parse().unwrap();
     let proxy = Proxy::start(url.socket_addrs(|| None).unwrap()[0], Mode::Open).await.unwrap();
     url.set_port(Some(proxy.address().port())).unwrap();
     (proxy, url.to_string())

@@ -107,7 +107,7 @@ async fn a_load_is_started_by_a_button_and_every_event_of_it_counts() {
 async fn an_outage_of_either_server_is_plain_to_see() {
     let world = World::new().await;
     let (api, worker) = (world.api().await, world.worker().await);
-    let amqp = world.amqp_url().await;
+    let amqp = world.amqp_url_of("console").await;
     let (begin, rest) = amqp.split_once('@').unwrap();
     let (broker, vhost) = rest.split_once('/').unwrap();
     let broker: SocketAddr = broker.parse().unwrap();

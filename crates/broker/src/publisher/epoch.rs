@@ -14,9 +14,9 @@ use super::backlog::Backlog;
 use super::in_flight::{Failure, Settled, Unconfirmed};
 use super::metrics::Metrics;
 use super::task::announce;
-use crate::Settings;
 use crate::error::{Doing, Error, bounded};
 use crate::link::Link;
+use crate::{Settings, topology};
 
 /// How an epoch ended.
 pub(super) enum End {
@@ -45,6 +45,7 @@ impl<'task> Epoch<'task> {
     ) -> Result<Self, Error> {
         let link = Link::open(settings, &format!("{app_id} publisher")).await?;
         let select = async {
+            topology::exchange_is_there(&link.channel).await?;
             link.channel.confirm_select(ConfirmSelectOptions::default()).await.doing("turn confirms on")
         };
         bounded("turn confirms on", settings.answer_timeout(), select).await?;

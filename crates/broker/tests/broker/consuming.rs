@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker::{Consumer, Delivery, Queue, Settings, queue_depth};
+use broker::{Administered, Consumer, Delivery, Queue, Settings, queue_depth};
 use lapin::options::{BasicConsumeOptions, BasicRejectOptions};
 use tokio::time::{Instant, timeout};
 
@@ -188,12 +188,10 @@ async fn what_the_broker_gives_up_is_in_the_dead_letter_queue_with_the_reason() 
 }
 
 #[tokio::test]
-async fn declaring_again_changes_nothing() {
+async fn repeating_the_administrators_step_changes_nothing() {
     let settings = settings().await;
     publish(&settings, 3).await;
-    for queue in [Queue::Engagement, Queue::EngagementDead, Queue::Engagement] {
-        consume(&settings, queue, 10).await.close().await.unwrap();
-    }
+    assert_eq!(administer(&vhost(&settings)).await, Administered::default());
     assert_eq!(queue_depth(&settings, Queue::Engagement).await.unwrap(), 3);
     assert_eq!(queue_depth(&settings, Queue::EngagementDead).await.unwrap(), 0);
 }

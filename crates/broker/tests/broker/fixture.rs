@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use broker::{Consumer, Delivery, EncodedEvents, HandOver, Overdue, Publisher, Queue, Settings, State};
+use broker::{
+    Administered, Administration, Consumer, Delivery, EncodedEvents, HandOver, Overdue, Publisher, Queue,
+    Settings, State,
+};
 use events::Clock;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -34,13 +37,54 @@ pub(crate) fn start(name: &str) -> RabbitMq {
     RabbitMq::start(&options, &mut |_line| ()).unwrap()
 }
 
-/// Settings for a vhost that nobody else uses.
+/// The password of every service's user.
+pub(crate) const PASSWORD: &str = "for-tests-on-this-machine-only";
+
+/// The administrator's settings for a vhost that nobody else uses, with the topology and the services' users in it.
 pub(crate) async fn settings() -> Settings {
-    let url = tokio::task::spawn_blocking(|| {
+    let (settings, vhost) = bare_settings().await;
+    administer(&vhost).await;
+    settings
+}
+
+/// The administrator's settings for a new vhost with nothing in it, and the vhost's name.
+pub(crate) async fn bare_settings() -> (Settings, String) {
+    let made = tokio::task::spawn_blocking(|| {
         let name = Uuid::now_v7().simple().to_string();
-        rabbitmq().create_vhost(&name).unwrap()
+        (settings_for(&rabbitmq().create_vhost(&name).unwrap()), name)
     });
-    settings_for(&url.await.unwrap())
+    made.await.unwrap()
+}
+
+/// The administrator's step on a vhost.
+pub(crate) async fn administer(vhost: &str) -> Administered {
+    let vhost = vhost.to_owned();
+    tokio::task::spawn_blocking(move || administer_on(rabbitmq(), &vhost)).await.unwrap()
+}
+
+/// The same on one of several brokers; it blocks.
+pub(crate) fn administer_on(rabbitmq: &RabbitMq, vhost: &str) -> Administered {
+    let administration = Administration {
+        management_url: rabbitmq.management_url().into(),
+        vhost: vhost.to_owned(),
+        blogs_api_password: PASSWORD.into(),
+        analytics_worker_password: PASSWORD.into(),
+        notification_worker_password: PASSWORD.into(),
+        console_password: PASSWORD.into(),
+        connections_max: 1000,
+    };
+    broker::administer(&administration).unwrap()
+}
+
+/// The vhost of these settings.
+pub(crate) fn vhost(settings: &Settings) -> String {
+    settings.url.expose_secret().rsplit_once('/').unwrap().1.to_owned()
+}
+
+/// These settings with the login of a service's user.
+pub(crate) fn as_user(settings: &Settings, user: &str) -> Settings {
+    let url = broker::url_of(settings.url.expose_secret(), user, &PASSWORD.into()).unwrap();
+    Settings { url: url.into(), ..settings.clone() }
 }
 
 /// Settings with short pauses, for a URL.

@@ -176,7 +176,7 @@ async fn a_blocked_connection_hands_over_what_waits() {
 #[tokio::test]
 async fn what_the_broker_refuses_again_and_again_is_handed_over() {
     let settings = settings().await;
-    // Everything may be declared, and nothing may be published: that ends each epoch.
+    // Nothing may be published: that ends each epoch.
     let url = settings.url.expose_secret().to_owned();
     tokio::task::spawn_blocking(move || forbid_publishing(&url)).await.unwrap();
     let (publishing, mut overdue) = Publishing::handing_over(&settings, NEVER, 8);

@@ -1,6 +1,5 @@
 //! The broker itself is killed.
 
-use broker::Queue;
 use stack::RabbitMq;
 
 use crate::faults::{Load, arrived};
@@ -10,9 +9,9 @@ use crate::fixture::*;
 async fn every_ok_is_still_there_after_kill_9_of_the_broker() {
     let own = tokio::task::spawn_blocking(|| start("broker-killed")).await.unwrap();
     let settings = settings_for(&own.amqp_url());
+    let own = after(own, |own| drop(administer_on(own, "/"))).await;
     // RabbitMQ writes down that a quorum queue exists up to three seconds after it has declared it. Killed within
     // them, it forgets the queue with all that was confirmed. A clean stop makes it write.
-    consume(&settings, Queue::Engagement, 1).await.close().await.unwrap();
     let mut own = after(own, |own| own.restart().unwrap()).await;
 
     let publishing = Publishing::start(&settings);

@@ -2,6 +2,8 @@
 //! a proxy that breaks it at the right moment.
 
 #[cfg(test)]
+mod administering;
+#[cfg(test)]
 mod consuming;
 #[cfg(test)]
 mod faults;
@@ -13,5 +15,7 @@ mod hand_over;
 mod killed;
 #[cfg(test)]
 mod publishing;
+#[cfg(test)]
+mod rights;
 #[cfg(test)]
 mod shutdown;

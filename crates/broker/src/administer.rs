@@ -1,0 +1,275 @@
+//! The administrator's step on RabbitMQ: the topology, and a user for each service that uses RabbitMQ.
+//!
+//! It may be repeated. It makes what is missing and sets passwords and rights; it deletes nothing, and what has another
+//! shape than this release expects it reports and leaves alone. Everything goes through the management API, because only
+//! that one can make users, and says what an existing queue was declared with.
+
+mod management;
+mod users;
+
+use lapin::uri::AMQPUri;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::topology::{EVENTS, EXCHANGES, Queue};
+use management::{Management, segment};
+
+/// The `[rabbitmq]` section of the administrator's settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Administration {
+    /// `http://user:password@host:15672` of an administrator of RabbitMQ. Empty: there is nothing to do.
+    pub management_url: SecretString,
+    /// Where exchanges and queues are made. It has to exist.
+    pub vhost: String,
+    /// The password of `blogs_api`.
+    pub blogs_api_password: SecretString,
+    /// The password of `analytics_worker`.
+    pub analytics_worker_password: SecretString,
+    /// The password of `notification_worker`.
+    pub notification_worker_password: SecretString,
+    /// The password of `console`.
+    pub console_password: SecretString,
+    /// Most connections of one user, and most channels.
+    pub connections_max: u32,
+}
+
+/// What the step did and found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Administered {
+    /// Exchanges, queues and bindings that were missing and are made.
+    pub made: Vec<String>,
+    /// What has another shape than this release expects, and was left as it is. Services may not work with it.
+    pub differences: Vec<String>,
+    /// Bindings that this release does not know, such as those of an earlier one.
+    pub leftovers: Vec<String>,
+}
+
+/// The administrator's step failed; it can be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum AdministerError {
+    /// The address makes no sense. It holds a password, so it is not repeated.
+    #[error("rabbitmq.management_url is not an address such as http://administrator:password@host:15672")]
+    Address,
+    /// A user would have no password.
+    #[error("rabbitmq.{0}_password is empty: give RabbitMQ's user {0} a password")]
+    Password(&'static str),
+    /// A bound that makes no sense.
+    #[error("rabbitmq.connections_max is 0 and must be between 1 and 65535")]
+    Connections,
+    /// The management API is not reached.
+    #[error(
+        "RabbitMQ's management API does not answer (to {doing}). Is it running, with the management plugin?"
+    )]
+    Away {
+        /// The request.
+        doing: String,
+        /// The HTTP client's error.
+        source: Box<ureq::Error>,
+    },
+    /// The management API refuses.
+    #[error("RabbitMQ's management API refuses to {doing}: {status}, {reason}")]
+    Refused {
+        /// The request.
+        doing: String,
+        /// The HTTP status.
+        status: u16,
+        /// What RabbitMQ says.
+        reason: String,
+    },
+}
+
+impl Administration {
+    /// Whether RabbitMQ is to be administered: an address is set.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        !self.management_url.expose_secret().is_empty()
+    }
+}
+
+/// The address of the same vhost under another login. `None` when `url` is not an AMQP address with a login in it.
+#[must_use]
+pub fn url_of(url: &str, user: &str, password: &SecretString) -> Option<String> {
+    url.parse::<AMQPUri>().ok()?;
+    let (scheme, rest) = url.split_once("://")?;
+    let (_login, place) = rest.rsplit_once('@')?;
+    Some(format!("{scheme}://{user}:{}@{place}", segment(password.expose_secret())))
+}
+
+/// The vhost that an AMQP address leads to. `None` when it is no such address.
+#[must_use]
+pub fn vhost_of(url: &str) -> Option<String> {
+    Some(url.parse::<AMQPUri>().ok()?.vhost)
+}
+
+/// Makes exchanges, queues, bindings and users. It blocks: in asynchronous code call it where that is allowed.
+///
+/// # Errors
+/// The management API does not answer or refuses, or a setting makes no sense. What was made until then stays.
+pub fn administer(administration: &Administration) -> Result<Administered, AdministerError> {
+    let users = users::all(administration);
+    if let Some(user) = users.iter().find(|user| user.password.expose_secret().is_empty()) {
+        return Err(AdministerError::Password(user.name));
+    }
+    if !(1..=65_535).contains(&administration.connections_max) {
+        return Err(AdministerError::Connections);
+    }
+    let management = Management::new(&administration.management_url)?;
+    let step = Step { management, vhost: segment(&administration.vhost) };
+    let mut report = Administered::default();
+    for (name, kind) in EXCHANGES {
+        step.exchange(name, kind, &mut report)?;
+    }
+    for queue in Queue::ALL {
+        step.queue(queue, &mut report)?;
+        step.bindings(queue, &mut report)?;
+    }
+    for user in &users {
+        step.user(user, administration.connections_max)?;
+    }
+    Ok(report)
+}
+
+struct Step<'a> {
+    management: Management<'a>,
+    /// As a segment of a path.
+    vhost: String,
+}
+
+impl Step<'_> {
+    fn exchange(&self, name: &str, kind: &str, report: &mut Administered) -> Result<(), AdministerError> {
+        let wanted = json!({ "type": kind, "durable": true, "auto_delete": false, "internal": false, "arguments": {} });
+        self.make(
+            &format!("exchanges/{}/{}", self.vhost, segment(name)),
+            &format!("exchange {name}"),
+            &wanted,
+            report,
+        )
+    }
+
+    fn queue(&self, queue: Queue, report: &mut Administered) -> Result<(), AdministerError> {
+        let (name, arguments) = (queue.name(), queue.arguments());
+        let wanted = json!({ "durable": true, "auto_delete": false, "arguments": arguments });
+        self.make(
+            &format!("queues/{}/{}", self.vhost, segment(name)),
+            &format!("queue {name}"),
+            &wanted,
+            report,
+        )
+    }
+
+    /// Makes what is missing, and reports in which properties something that exists differs.
+    fn make(
+        &self,
+        path: &str,
+        what: &str,
+        wanted: &Value,
+        report: &mut Administered,
+    ) -> Result<(), AdministerError> {
+        let Some(found) = self.management.get(path)? else {
+            self.management.put(path, wanted)?;
+            report.made.push(what.to_owned());
+            return Ok(());
+        };
+        for (property, value) in wanted.as_object().into_iter().flatten() {
+            let is = found.get(property).unwrap_or(&Value::Null);
+            if is != value {
+                report.differences.push(format!("{what}: {property} is {is} and should be {value}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn bindings(&self, queue: Queue, report: &mut Administered) -> Result<(), AdministerError> {
+        let (vhost, name) = (&self.vhost, segment(queue.name()));
+        let found = self.management.get(&format!("queues/{vhost}/{name}/bindings"))?.unwrap_or_default();
+        let text =
+            |binding: &Value, key| binding.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut found: Vec<(String, String)> = found
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|binding| (text(binding, "source"), text(binding, "routing_key")))
+            // Every queue is bound to the default exchange.
+            .filter(|(source, _)| !source.is_empty())
+            .collect();
+        let (exchange, keys) = queue.bindings();
+        for key in keys {
+            let before = found.len();
+            found.retain(|(source, bound)| (source.as_str(), bound.as_str()) != (exchange, key));
+            if found.len() == before {
+                let body = json!({ "routing_key": key, "arguments": {} });
+                self.management.post(&format!("bindings/{vhost}/e/{}/q/{name}", segment(exchange)), &body)?;
+                report.made.push(format!("binding {exchange} --{key}--> {}", queue.name()));
+            }
+        }
+        let leftover = |(source, key)| format!("binding {source} --{key}--> {}", queue.name());
+        report.leftovers.extend(found.into_iter().map(leftover));
+        Ok(())
+    }
+
+    fn user(&self, user: &users::User<'_>, connections_max: u32) -> Result<(), AdministerError> {
+        let (vhost, name) = (&self.vhost, user.name);
+        let login = json!({ "password": user.password.expose_secret(), "tags": user.tags });
+        self.management.put(&format!("users/{name}"), &login)?;
+        // What it may publish under comes first: without it every key is allowed.
+        let keys = json!({ "exchange": EVENTS, "write": user.keys, "read": "^$" });
+        self.management.put(&format!("topic-permissions/{vhost}/{name}"), &keys)?;
+        let rights = json!({ "configure": "^$", "write": user.write, "read": user.read });
+        self.management.put(&format!("permissions/{vhost}/{name}"), &rights)?;
+        for limit in ["max-connections", "max-channels"] {
+            self.management
+                .put(&format!("user-limits/{name}/{limit}"), &json!({ "value": connections_max }))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_replaced_in_an_address() {
+        let of = |url: &str| url_of(url, "blogs_api", &"a/b".into());
+        assert_eq!(
+            of("amqp://root:x@127.0.0.1:5672/test").as_deref(),
+            Some("amqp://blogs_api:a%2Fb@127.0.0.1:5672/test")
+        );
+        assert_eq!(of("amqp://127.0.0.1:5672"), None);
+        assert_eq!(of("nonsense"), None);
+    }
+
+    #[test]
+    fn a_missing_setting_is_named_and_a_password_is_not_repeated() {
+        let whole = Administration {
+            management_url: "http://root:hidden@127.0.0.1:1".into(),
+            vhost: "/".to_owned(),
+            blogs_api_password: "hidden".into(),
+            analytics_worker_password: "hidden".into(),
+            notification_worker_password: "hidden".into(),
+            console_password: "hidden".into(),
+            connections_max: 16,
+        };
+        type Change = fn(&mut Administration);
+        let changes: [(Change, &str); 5] = [
+            (|a| a.console_password = "".into(), "rabbitmq.console_password is empty"),
+            (
+                |a| a.management_url = "root:hidden@127.0.0.1".into(),
+                "rabbitmq.management_url is not an address",
+            ),
+            (|a| a.management_url = "http://ro ot:hidden@127.0.0.1".into(), "rabbitmq.management_url is not"),
+            (|a| a.connections_max = 0, "rabbitmq.connections_max is 0"),
+            (|_| (), "does not answer"),
+        ];
+        for (change, expected) in changes {
+            let mut changed = whole.clone();
+            change(&mut changed);
+            let error = administer(&changed).unwrap_err();
+            let (sentence, all) = (error.to_string(), format!("{error:?}"));
+            assert!(sentence.contains(expected), "{sentence}");
+            assert!(!sentence.contains("hidden") && !all.contains("hidden"), "a password is in {all:?}");
+        }
+    }
+}

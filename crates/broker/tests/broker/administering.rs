@@ -1,0 +1,60 @@
+//! The administrator's step, and services on a vhost where it has not been taken.
+
+use broker::{Consumer, PublishError, Queue, State, queue_depth};
+use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use tokio::time::Instant;
+
+use crate::fixture::*;
+
+#[tokio::test]
+async fn services_say_what_is_missing_and_work_once_the_administrator_has_made_it() {
+    let (settings, vhost) = bare_settings().await;
+    let publishing = Publishing::start(&settings);
+    let named = |state: &State| {
+        matches!(state, State::Disconnected(reason)
+            if reason.contains("no exchange commonplace.events") && reason.contains("commonplace migrate"))
+    };
+    publishing.reached(named).await;
+    let worker = Consumer::open(&settings, Queue::Engagement, 2, "test").await.unwrap_err().to_string();
+    assert!(
+        worker.contains("no queue analytics.engagement.v1 in this vhost: run `commonplace migrate`"),
+        "{worker}"
+    );
+    let depth = queue_depth(&settings, Queue::Blogs).await.unwrap_err().to_string();
+    assert!(depth.contains("no queue notification.blogs.v1"), "{depth}");
+
+    let made = administer(&vhost).await;
+    assert_eq!((made.made.len(), made.differences, made.leftovers), (12, vec![], vec![]), "{:?}", made.made);
+    publishing.publisher.publish(event(1), late()).await.unwrap();
+    publishing.stop().await;
+    assert_eq!(drain(&settings).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_has_another_shape_is_reported_and_left_alone() {
+    let (settings, vhost) = bare_settings().await;
+    let raw = RawChannel::open(&settings).await;
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    raw.channel.queue_declare(Queue::Engagement.name().into(), options, Default::default()).await.unwrap();
+    let publishing = Publishing::start(&settings);
+    let outcome = publishing.publisher.publish(event(1), Instant::now()).await;
+    assert_eq!(outcome, Err(PublishError::TimedOut));
+
+    let report = administer(&vhost).await;
+    assert_eq!(report.differences.len(), 1, "{report:?}");
+    let difference = &report.differences[0];
+    assert!(
+        difference.starts_with("queue analytics.engagement.v1: arguments is {} and should be {"),
+        "{difference}"
+    );
+    assert!(!report.made.iter().any(|made| made == "queue analytics.engagement.v1"), "{report:?}");
+    // A binding that this release does not know.
+    let (queue, exchange) = (Queue::Blogs.name().into(), "commonplace.events".into());
+    let options = QueueBindOptions::default();
+    raw.channel.queue_bind(queue, exchange, "blog.other".into(), options, Default::default()).await.unwrap();
+    let again = administer(&vhost).await;
+    assert_eq!(again.differences, report.differences);
+    assert_eq!(again.leftovers, ["binding commonplace.events --blog.other--> notification.blogs.v1"]);
+    assert_eq!(again.made, Vec::<String>::new());
+    publishing.stop().await;
+}
