@@ -139,17 +139,21 @@ impl World {
             return url.clone();
         }
         let name = self.name.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            let (url, management_url) = {
-                let servers = servers().lock().unwrap();
-                (servers.create_vhost(&name).unwrap(), servers.management_url())
-            };
-            let administered = broker::administer(&administration(management_url, name)).unwrap();
-            assert_eq!(administered.differences, Vec::<String>::new());
-            url
-        });
+        let made =
+            tokio::task::spawn_blocking(move || servers().lock().unwrap().create_vhost(&name).unwrap());
         let made = made.await.unwrap();
+        self.administer().await;
         self.amqp_url.get_or_init(|| made).clone()
+    }
+
+    /// Takes the administrator's step on the vhost.
+    pub(crate) async fn administer(&self) {
+        let (management_url, vhost) = self.management().await;
+        let administered = tokio::task::spawn_blocking(move || {
+            // The lock is not held: tests are administered side by side.
+            broker::administer(&administration(management_url, vhost)).unwrap()
+        });
+        assert_eq!(administered.await.unwrap().differences, Vec::<String>::new());
     }
 
     /// The vhost's address for the user of a service, as it would have it.

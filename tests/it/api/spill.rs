@@ -341,9 +341,12 @@ async fn what_no_queue_takes_is_not_sent() {
     let put = "insert into blogs.outbox (id, routing_key, events, body)
                values ($1, 'engagement', 1, convert_to('[{}]', 'utf8'))";
     world.client().execute(put, &[&id]).await.unwrap();
-    // It comes back, the next epoch mends the topology, and only then the row goes.
+    let comes_back = async || api.metric("broker_envelopes_returned_total").await >= 1.0;
+    assert!(wait_until(comes_back).await, "it comes back");
+    assert_eq!(world.value::<i64>(WAITING, &[]).await, 1);
+    // The administrator mends the topology, and only then the row goes.
+    world.administer().await;
     world.until(WAITING, 0_i64).await;
-    assert!(api.metric("broker_envelopes_returned_total").await >= 1.0);
     let messages = take(&world, Queue::Engagement.name()).await;
     assert_eq!(messages.len(), 1, "{messages:?}");
     assert_eq!(messages[0]["properties"]["message_id"], id.to_string());

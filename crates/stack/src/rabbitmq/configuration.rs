@@ -8,7 +8,7 @@ use crate::{find, port};
 
 /// The node's name. It is part of what the data belongs to, so it never changes.
 pub(super) const NODE: &str = "commonplace@localhost";
-/// The node's only user, an administrator.
+/// The node's first user, an administrator.
 pub(super) const USER: &str = "commonplace";
 /// The management plugin makes vhosts for us, and has pages for people.
 pub(super) const PLUGINS: &str = "[rabbitmq_management].\n";
