@@ -76,11 +76,8 @@ async fn prepare(administrator: &Config) -> Session {
     session
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_killed_again_and_again_tells_everybody_once() {
-    let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/fan-out"));
-    (options.durable, options.fresh) = (false, true);
-    let stack = Stack::start(&options, &mut |step| eprintln!("{step}")).expect("private servers start");
+/// Makes the roles and the schema, and RabbitMQ's topology and users.
+fn migrate(stack: &Stack) {
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_commonplace"));
     migrate.arg("migrate").env("DATABASE_URL", stack.postgres_url());
     migrate.env("COMMONPLACE__RABBITMQ__MANAGEMENT_URL", stack.management_url());
@@ -94,6 +91,14 @@ async fn a_worker_that_is_killed_again_and_again_tells_everybody_once() {
     }
     let migrated = migrate.output().unwrap();
     assert!(migrated.status.success(), "{migrated:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_killed_again_and_again_tells_everybody_once() {
+    let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/fan-out"));
+    (options.durable, options.fresh) = (false, true);
+    let stack = Stack::start(&options, &mut |step| eprintln!("{step}")).expect("private servers start");
+    migrate(&stack);
     let administrator: Config = stack.postgres_url().parse().unwrap();
     let tables = prepare(&administrator).await;
     let port = administrator.get_ports().first().copied().unwrap();

@@ -40,7 +40,7 @@ async fn status(stream: &mut TcpStream) -> Option<u16> {
 async fn stall(to: SocketAddr, index: usize) -> Option<u16> {
     let mut stream = connect([127, 0, 0, 2], to).await;
     let head = format!(
-        "POST /v1/engagement HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST /v1/engagement HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          x-forwarded-for: 192.0.2.{index}\r\ncontent-length: {BODY_BYTES}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -134,7 +134,7 @@ async fn hardly_read(to: SocketAddr) {
 /// Reads a long answer at 16 KiB a second, to its end.
 async fn read_slowly(to: SocketAddr, blog: i64) -> usize {
     let mut stream = connect([127, 0, 0, 4], to).await;
-    let request = format!("GET /v1/blogs/{blog} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!("GET /v1/blogs/{blog} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut ticks = tokio::time::interval(Duration::from_millis(250));
     let (mut read, mut part) = (0, vec![0; 4096]);
@@ -161,7 +161,8 @@ async fn a_reader_of_a_byte_a_second_is_cut_off_and_a_slow_one_is_not() {
     let (status, blog) = api.send(Method::POST, "/v1/blogs", Some(&token), long).await;
     assert_eq!(status, 201, "{blog}");
     let (address, blog) = (api.address, blog["id"].as_i64().unwrap());
-    let slow = tokio::spawn(async move { timeout(DEADLINE, read_slowly(address, blog)).await });
+    let mut slow = JoinSet::new();
+    slow.spawn(timeout(DEADLINE, read_slowly(address, blog)));
     let services: [(&str, &Running); 5] = [
         ("blogs-api", &api),
         ("analytics-worker", &worker),
@@ -169,14 +170,15 @@ async fn a_reader_of_a_byte_a_second_is_cut_off_and_a_slow_one_is_not() {
         ("recommendation-api", &recommender),
         ("console", &console),
     ];
-    let cut = services.map(|(name, running)| {
+    let mut cut = JoinSet::new();
+    for (name, running) in services {
         let address = running.address;
-        (name, tokio::spawn(async move { timeout(SOON, hardly_read(address)).await.is_ok() }))
-    });
-    for (name, cut) in cut {
-        assert!(cut.await.unwrap(), "{name} still holds the connection");
+        cut.spawn(async move { (name, timeout(SOON, hardly_read(address)).await.is_ok()) });
     }
-    let read = slow.await.unwrap().expect("the slow reader ends in time");
+    for (name, is_cut) in cut.join_all().await {
+        assert!(is_cut, "{name} still holds the connection");
+    }
+    let read = slow.join_next().await.unwrap().unwrap().expect("the slow reader ends in time");
     // What is less than a part at the end is not counted.
     assert!(read > 245_000, "{read}");
 }
@@ -186,7 +188,7 @@ async fn one_address_takes_no_more_connections_than_its_share() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("requests.connections_per_address_max", 3)).await;
     let mut held = Vec::new();
-    let ask = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let ask = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for _ in 0..3 {
         let mut stream = connect([127, 0, 0, 5], api.address).await;
         stream.write_all(ask.as_bytes()).await.unwrap();

@@ -71,6 +71,10 @@ impl Ground {
         for role in ROLES {
             command.env(format!("COMMONPLACE__ROLES__{}_PASSWORD", role.to_uppercase()), "local");
         }
+        command.env("COMMONPLACE__RABBITMQ__MANAGEMENT_URL", self.stack.management_url());
+        for user in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "CONSOLE"] {
+            command.env(format!("COMMONPLACE__RABBITMQ__{user}_PASSWORD"), "local");
+        }
         command
     }
 

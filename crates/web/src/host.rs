@@ -64,7 +64,9 @@ mod tests {
     fn refuses(named: Option<&[&str]>, hosts: &[&str]) -> bool {
         let named = named.map(|names| names.iter().map(|&name| name.to_owned()).collect());
         let mut headers = HeaderMap::new();
-        hosts.iter().for_each(|host| drop(headers.append(HOST, host.parse().unwrap())));
+        for host in hosts {
+            headers.append(HOST, host.parse().unwrap());
+        }
         Hosts { named }.refusal(&headers).is_some()
     }
 
