@@ -227,6 +227,7 @@ fn manage(amqp_url: &str, method: &str, path: &str, body: Value) -> bool {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the table of rights is the report of this test")]
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_denies_each_user_what_its_service_does_not_need() {
     let mut found = vec![String::new(); TABLE.len()];
