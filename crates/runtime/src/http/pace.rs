@@ -92,7 +92,6 @@ mod tests {
         for _ in 0..20 {
             assert!(pace.ends(now).is_some());
             now += WINDOW / 2;
-            assert!(pace.ends(now).is_some());
             pace.moved_at(now, 450);
         }
         let is_waited_for = (0..4).map(|_| {
