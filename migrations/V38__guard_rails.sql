@@ -124,8 +124,11 @@ create or replace function analytics.forget_event_keys(most integer) returns big
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with gone as (
     delete from analytics.event_key where key in (
-      select key from analytics.event_key where expires_at < now() order by expires_at
-      limit least(coalesce(most, 0), 1000000) for update skip locked)
+      select k.key from analytics.event_key k
+      where k.expires_at < now()
+        and not exists (select from analytics.parked p
+                        where p.key = k.key and analytics.is_waiting(p.redriven_at, p.dropped_at))
+      order by k.expires_at limit least(coalesce(most, 0), 1000000) for update of k skip locked)
     returning 1)
   select count(*) from gone
 $$;

@@ -12,13 +12,17 @@ async fn api(world: &World, proxies: &[&str]) -> Running {
     let proxies: Vec<String> = proxies.iter().map(|&proxy| proxy.to_owned()).collect();
     world
         .api_with(|loader| {
-            loader.set("engagement.view_window_s", 86_400).set("requests.trusted_proxies", proxies)
+            loader
+                .set("engagement.view_window_s", 86_400)
+                // By setting, because no caller behind a proxy may choose the path.
+                .set("engagement.write_path", "direct")
+                .set("requests.trusted_proxies", proxies)
         })
         .await
 }
 
 fn view(api: &Running, blog: i64, token: Option<&str>) -> RequestBuilder {
-    api.call(Method::POST, &format!("/v1/blogs/{blog}/views"), token).header("X-Write-Path", "direct")
+    api.call(Method::POST, &format!("/v1/blogs/{blog}/views"), token)
 }
 
 /// The views that the blog has after this one.
