@@ -21,6 +21,7 @@ mod fan_out_events;
 mod fan_out_found;
 mod forged_events;
 mod frozen;
+mod lock_table;
 mod message_path;
 mod metrics;
 mod old_days;

@@ -14,7 +14,7 @@ use database::bootstrap::RoleSettings;
 use database::{Pool, Session};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use stack::{Options, Stack};
+use stack::{Options, Postgres, Stack};
 use tokio_postgres::Config;
 use tokio_postgres::types::ToSql;
 
@@ -40,6 +40,18 @@ impl World {
         Self::clone_of(TEMPLATE).await
     }
 
+    /// A world on a PostgreSQL server of its own, for what would disturb other tests on theirs. The server lives as long as
+    /// the second value; `name` is that of its directory.
+    pub(crate) async fn on_its_own_server(name: &str) -> (Self, Postgres) {
+        let mut options = Options::new(format!("{}/it_{name}", env!("CARGO_TARGET_TMPDIR")));
+        (options.durable, options.fresh, options.max_connections) = (false, true, 400);
+        let start = move || Postgres::start(&options, &mut |_step| ()).expect("a private server starts");
+        let postgres = tokio::task::spawn_blocking(start).await.unwrap();
+        let administrator: Config = postgres.url().parse().unwrap();
+        prepare_template(administrator.clone()).await;
+        (Self::create(administrator, format!("it_{name}"), TEMPLATE).await, postgres)
+    }
+
     /// Two worlds that begin as this one is now.
     pub(crate) async fn twice(self) -> (Self, Self) {
         let Self { name, mut administrator, session, .. } = self;
@@ -59,10 +71,13 @@ impl World {
         let postgres_url =
             tokio::task::spawn_blocking(|| servers().lock().unwrap().postgres_url()).await.unwrap();
         static PREPARED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-        let mut administrator: Config = postgres_url.parse().unwrap();
+        let administrator: Config = postgres_url.parse().unwrap();
         PREPARED.get_or_init(|| prepare_template(administrator.clone())).await;
-
         let name = format!("it_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Self::create(administrator, name, template).await
+    }
+
+    async fn create(mut administrator: Config, name: String, template: &str) -> Self {
         let outer = Session::open(&administrator).await.unwrap();
         let create = format!("create database {name} template {template}");
         outer.client.batch_execute(&create).await.unwrap();

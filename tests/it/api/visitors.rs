@@ -145,7 +145,9 @@ async fn the_body_of_a_view_may_be_left_out() {
 #[tokio::test]
 async fn without_a_window_every_view_counts() {
     let world = World::new().await;
-    let api = world.api_with(|loader| loader.set("engagement.view_window_s", 0)).await;
+    let api = world
+        .api_with(|loader| loader.set("engagement.view_window_s", 0).set("engagement.write_path", "direct"))
+        .await;
     let (_, token) = api.account("ada").await;
     let blog = api.blog(&token, "Every view").await;
     for views in 1..=3 {
@@ -159,7 +161,7 @@ async fn without_a_window_every_view_counts() {
 #[tokio::test]
 async fn nothing_that_says_who_read_is_published() {
     let world = World::new().await;
-    let api = api(&world, &["127.0.0.0/8"]).await;
+    let api = world.api_with(|loader| loader.set("requests.trusted_proxies", vec!["127.0.0.0/8"])).await;
     let (_, token) = api.account("ada").await;
     let blog = api.blog(&token, "Private").await;
     api.connected().await;
