@@ -119,6 +119,13 @@ reset role;
 
 set local role analytics_owner;
 
+-- A null passed comparisons that bound these: a day of which nobody said how many to keep could be dropped today.
+alter function analytics.create_day(text, date) strict;
+alter function analytics.old_days(text, integer) strict;
+alter function analytics.drop_day(text, date, integer) strict;
+alter function analytics.place_ahead(uuid) strict;
+alter function analytics.refresh_popularity(interval) strict;
+
 -- As before, and at most what the settings of a worker may ask for at once; a null asked for everything.
 create or replace function analytics.forget_event_keys(most integer) returns bigint
 language sql security definer set search_path = pg_catalog, pg_temp as $$

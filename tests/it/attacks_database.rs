@@ -120,6 +120,39 @@ async fn a_worker_makes_no_days_that_nobody_needs() {
     }
 }
 
+#[tokio::test]
+async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
+    let world = World::new().await;
+    let worker = world.session("analytics_worker").await;
+    let days = "select count(*) from pg_inherits where inhparent in ('analytics.envelope_ledger'::regclass, 'analytics.blog_view'::regclass)";
+    let asked = "select count(*) from (values ('envelope_ledger'), ('blog_view')) t (parent),
+                 generate_series(-4000, 4000) d
+                 where analytics.create_day(t.parent, (now() at time zone 'utc')::date + d) = 'there'";
+    let made: i64 = worker.client.query_one(asked, &[]).await.unwrap().get(0);
+    let before: i64 = world.value(days, &[]).await;
+    assert!(made == before && before <= 2 * (60 + 3), "{made} of {before} days");
+    // Found free two days ago, so that nothing but the number of days to keep protects them.
+    let free = "insert into analytics.old_day (parent, day, free_since)
+                select t.parent, (now() at time zone 'utc')::date + d, now() - interval '2 days'
+                from (values ('envelope_ledger'), ('blog_view')) t (parent), generate_series(-2, 60) d";
+    world.run(free).await;
+    for kept in ["null", "2"] {
+        let drop = format!(
+            "select analytics.drop_day(t.parent, (now() at time zone 'utc')::date + d, {kept})
+             from (values ('envelope_ledger'), ('blog_view')) t (parent), generate_series(-2, 60) d"
+        );
+        worker.client.batch_execute(&drop).await.unwrap();
+        assert_eq!(world.value::<i64>(days, &[]).await, before, "kept {kept}");
+    }
+    for kept in ["1", "0", "-2147483648"] {
+        let drop = format!(
+            "select analytics.drop_day('envelope_ledger', (now() at time zone 'utc')::date - 3, {kept})"
+        );
+        let refused = worker.client.batch_execute(&drop).await.unwrap_err();
+        assert_eq!(refused.code().map(|code| code.code()), Some("22023"), "{refused:?}");
+    }
+}
+
 /// Counts, and no role's statements.
 #[tokio::test]
 async fn the_console_sees_who_is_busy_and_not_with_what() {
