@@ -206,3 +206,69 @@ async fn one_address_takes_no_more_connections_than_its_share() {
     held.clear();
     assert!(wait_until(async || refused().await == Some(200)).await, "a place is free again");
 }
+
+/// Sends a long body but its end from an address of its own, again and again.
+async fn keep_stalling(index: u8, to: SocketAddr) {
+    let head = format!(
+        "POST /v1/engagement HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {BODY_BYTES}\r\n\r\n"
+    );
+    let part = vec![b' '; BODY_BYTES / 32];
+    loop {
+        let mut stream = connect([127, 0, 1, index], to).await;
+        if stream.write_all(head.as_bytes()).await.is_ok() && stream.write_all(&part).await.is_ok() {
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Requests that another address has accepted in two seconds, eight at a time.
+async fn accepted(api: &Running, blog: i64) -> u32 {
+    let until = tokio::time::Instant::now() + Duration::from_secs(2);
+    let one = async || {
+        let mut accepted = 0;
+        while tokio::time::Instant::now() < until {
+            let share = api.request(Method::POST, &format!("/v1/blogs/{blog}/shares"));
+            let (status, body) = answer(share.json(&json!({"channel": "link"}))).await;
+            assert_eq!(status, 202, "{body}");
+            accepted += 1;
+        }
+        accepted
+    };
+    let (a, b, c, d, e, f, g, h) = tokio::join!(one(), one(), one(), one(), one(), one(), one(), one());
+    a + b + c + d + e + f + g + h
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures, and wants a quiet machine"]
+async fn another_address_keeps_its_rate_while_400_bodies_stall() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("ada").await;
+    let blog = api.blog(&token, "Measured").await;
+    api.connected().await;
+    let (address, mut ratios) = (api.address, Vec::new());
+    accepted(&api, blog).await;
+    for pair in 0..10 {
+        let before = accepted(&api, blog).await;
+        let mut stalled = JoinSet::new();
+        for index in 0..400_u16 {
+            stalled.spawn(keep_stalling(u8::try_from(index / 2).unwrap() + 1, address));
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let meanwhile = accepted(&api, blog).await;
+        stalled.shutdown().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let after = accepted(&api, blog).await;
+        let ratio = 2.0 * f64::from(meanwhile) / f64::from(before + after);
+        eprintln!(
+            "pair {pair}: {before} before, {meanwhile} while 400 bodies stall, {after} after: {ratio:.3}"
+        );
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    let median = f64::midpoint(ratios[4], ratios[5]);
+    eprintln!("median {median:.3}, from {:.3} to {:.3}", ratios[0], ratios[9]);
+    assert!(median >= 0.9, "{median}");
+}
