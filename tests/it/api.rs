@@ -5,6 +5,7 @@ mod away;
 mod batches;
 mod blogs;
 mod clocks;
+mod deletion;
 mod document;
 mod engagement;
 mod erasing;

@@ -164,6 +164,8 @@ const OF_ANALYTICS: &[&str] = &[
     "select recipient_id from notify.notification",
     "select * from notify.fan_out",
     "select blogs.suspend_account(1)",
+    "select blogs.undelete_account(1)",
+    "select blogs.forget_deleted_accounts(14, 100)",
     "select blogs.erase_account(1)",
     "select analytics.erase_account(1)",
     "select analytics.mend_counter(1)",
@@ -199,6 +201,8 @@ const OF_NOTIFICATION: &[&str] = &[
     "select notify.cancel_fan_out(1)",
     "select notify.erase_account(1)",
     "select analytics.create_day('blog_view', current_date)",
+    "select blogs.undelete_account(1)",
+    "select blogs.forget_deleted_accounts(14, 100)",
 ];
 
 const OF_RECOMMENDATION: &[&str] = &[
@@ -229,6 +233,8 @@ const OF_RECOMMENDATION: &[&str] = &[
     "set temp_file_limit = '100GB'",
     "select blogs.suspend_account(1)",
     "select analytics.erase_account(1)",
+    "select blogs.undelete_account(1)",
+    "select blogs.forget_deleted_accounts(14, 100)",
 ];
 
 const OF_BLOGS: &[&str] = &[
@@ -263,7 +269,9 @@ const OF_BLOGS: &[&str] = &[
     "select * from analytics.ledger_floor",
     "update blogs.account set suspended_at = null",
     "update blogs.blog set taken_down_at = null",
+    "update blogs.account set email = null",
     "select blogs.restore_account(1)",
+    "select blogs.undelete_account(1)",
     "select blogs.restore_blog(1)",
     "select blogs.erase_account(1)",
     "select analytics.drop_parked(gen_random_uuid(), 0)",
@@ -289,6 +297,8 @@ const OF_CONSOLE: &[&str] = &[
     "select analytics.drop_parked(gen_random_uuid(), 0)",
     "select analytics.mend_counter(1)",
     "select blogs.suspend_account(1)",
+    "select blogs.undelete_account(1)",
+    "select blogs.forget_deleted_accounts(14, 100)",
 ];
 
 const OF_OPERATORS: &[&str] = &[
@@ -301,6 +311,8 @@ const OF_OPERATORS: &[&str] = &[
     "update blogs.blog set title = 'mine'",
     "update blogs.blog_counter set total_views = 0",
     "update blogs.account set suspended_at = now()",
+    "update blogs.account set deleted_at = null",
+    "select blogs.forget_deleted_accounts(14, 100)",
     "update blogs.blog set taken_down_at = now()",
     "update analytics.parked set body = ''",
     "select analytics.drop_day('envelope_ledger', '2020-01-01', 14)",

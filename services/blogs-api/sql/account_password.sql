@@ -1,4 +1,4 @@
--- What a new password is checked against. Locks nothing.
+-- What a request that must prove its password is checked against. Locks nothing.
 select a.password_hash
 from blogs.account a
 join blogs.active_account active on active.id = a.id

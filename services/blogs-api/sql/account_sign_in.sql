@@ -1,5 +1,9 @@
--- Who signs in under a handle, the hash of the password, and what tokens are checked by. Locks nothing.
-select a.id, a.password_hash, a.token_epoch, a.created_at
+-- Who signs in under a handle, the hash of the password, and what tokens are checked by: an active account, or one that was
+-- deleted less than $2 days ago and comes back by signing in. Locks nothing.
+select a.id, a.password_hash, a.token_epoch, a.created_at, active.id is null as is_deleted
 from blogs.account a
-join blogs.active_account active on active.id = a.id
+left join blogs.active_account active on active.id = a.id
 where a.handle = $1::text
+  and (active.id is not null
+       or (a.suspended_at is null and a.password_hash is not null
+           and a.deleted_at > now() - make_interval(days => $2::integer)))

@@ -1,7 +1,10 @@
 //! Accounts: signing up, a new password, leaving.
 //!
-//! An account that is deleted keeps its row, which says when, and its handle, which nobody else gets. From then on
-//! its blogs are no longer live, and nobody can sign in to it. Only an operator erases, and that gives the handle back.
+//! A deleted account keeps its row, which says when it was deleted, and its handle, which no other account gets. Its blogs are
+//! no longer live. For the grace period, signing in or an operator takes the deletion back; after that the account
+//! forgets its e-mail address and its password ([`forget_deleted`]). Only an operator erases, and that gives the handle back.
+
+mod forgetting;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,6 +16,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::forgetting::{AccountSettings, forget_deleted};
 use crate::auth::{Known, PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, Signed};
 use crate::extract::Json;
 use crate::limits;
@@ -32,10 +36,9 @@ const EMAIL_LENGTH_MAX: usize = 254;
 /// The endpoints of accounts.
 pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     let by_address = axum::middleware::from_fn_with_state(state.clone(), limits::sign_ins::<AppState>);
-    let by_account = axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>);
     let guessable =
-        OpenApiRouter::new().routes(routes!(create)).routes(routes!(set_password)).layer(by_address);
-    OpenApiRouter::new().routes(routes!(delete)).layer(by_account).merge(guessable)
+        OpenApiRouter::new().routes(routes!(create)).routes(routes!(set_password)).routes(routes!(delete));
+    guessable.layer(by_address)
 }
 
 /// Who wants an account.
@@ -73,6 +76,15 @@ pub(crate) struct PasswordChange {
     /// The one to come, 10 to 128 bytes.
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
     new_password: SecretString,
+}
+
+/// A deletion.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub(crate) struct Deletion {
+    /// The account's password.
+    #[schema(value_type = String, format = Password)]
+    pub(crate) password: SecretString,
 }
 
 /// Sign up.
@@ -123,10 +135,7 @@ async fn set_password(
     if let Some(error) = password_error("new_password", &change.new_password) {
         return Err(Problem::invalid_many(vec![error]));
     }
-    let old_hash = password_hash(&state, signed.account_id).await?;
-    if !state.passwords.verify(change.password, Some(old_hash.clone())).await? {
-        return Err(Problem::forbidden("password is not the present one"));
-    }
+    let old_hash = prove_password(&state, signed.account_id, change.password).await?;
     let new_hash = state.passwords.hash(change.new_password).await?;
     let client = state.pool.get().await?;
     let row = ACCOUNT_SET_PASSWORD.query_opt(&client, &[&signed.account_id, &old_hash, &new_hash]).await?;
@@ -137,16 +146,47 @@ async fn set_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Leave. The account and its blogs are no longer shown; the handle stays taken.
+/// Delete the account. It and its blogs are no longer shown, and every session ends. Signing in during the grace period (14 days
+/// unless the operator has set another) takes the deletion back; after it, e-mail address and password are forgotten. The
+/// handle stays taken.
 #[utoipa::path(
-    delete, path = "/v1/accounts/me", tag = "accounts", operation_id = "delete_account", security(("bearer" = [])),
-    responses((status = 204, description = "Gone"), AuthProblems, CommonProblems)
+    delete, path = "/v1/accounts/me", tag = "accounts", operation_id = "delete_account", request_body = Deletion,
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "Deleted; within a minute no token of the account counts anywhere"),
+        (status = 403, description = "`password` is not the present one", body = ProblemBody,
+         content_type = "application/problem+json"),
+        (status = 409, description = "Another request has just changed the password or deleted the account",
+         body = ProblemBody, content_type = "application/problem+json"),
+        BodyProblems, AuthProblems, CommonProblems,
+    )
 )]
-async fn delete(State(state): State<AppState>, signed: Signed) -> Result<StatusCode> {
+pub(crate) async fn delete(
+    State(state): State<AppState>,
+    signed: Signed,
+    Json(deletion): Json<Deletion>,
+) -> Result<StatusCode> {
+    let hash = prove_password(&state, signed.account_id, deletion.password).await?;
     let client = state.pool.get().await?;
-    ACCOUNT_DELETE.execute(&client, &[&signed.account_id]).await?;
+    let deleted = ACCOUNT_DELETE.query_opt(&client, &[&signed.account_id, &hash]).await?;
+    if deleted.is_none() {
+        return Err(Problem::conflict("the account has just been changed by another request"));
+    }
     state.tokens.epochs().raised(signed.account_id, Known::Gone).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The hash of the account's password, if this is the password. A signed-in client proves it here and nowhere else, so a
+/// limit on tries for each account belongs here and in [`crate::sessions::sign_in`].
+///
+/// # Errors
+/// 403 when it is another password.
+async fn prove_password(state: &AppState, account_id: i64, password: SecretString) -> Result<String> {
+    let hash = password_hash(state, account_id).await?;
+    if !state.passwords.verify(password, Some(hash.clone())).await? {
+        return Err(Problem::forbidden("password is not the present one"));
+    }
+    Ok(hash)
 }
 
 /// The connection goes back to the pool before the hash is verified, which takes long.

@@ -14,6 +14,7 @@ mod layout;
 mod lists;
 mod markdown;
 mod session;
+mod settings;
 mod show;
 mod sign;
 mod write;
@@ -69,6 +70,8 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
         .route("/b/{slug}/publish", post(write::publish))
         .route("/b/{slug}/unpublish", post(write::unpublish))
         .route("/b/{slug}/delete", post(write::delete))
+        .route("/account", get(settings::show))
+        .route("/account/deleted", get(settings::deleted))
         .route("/sign-in", get(sign::sign_in_page))
         .route("/sign-up", get(sign::sign_up_page))
         .route("/sign-out", post(sign::sign_out))
@@ -80,6 +83,7 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     let signing = Router::new()
         .route("/sign-in", post(sign::sign_in))
         .route("/sign-up", post(sign::sign_up))
+        .route("/account/delete", post(settings::delete))
         .layer(from_fn_with_state(state.clone(), limits::sign_ins::<AppState>));
     reading
         .merge(engaging)

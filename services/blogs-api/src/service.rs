@@ -35,7 +35,7 @@ use crate::outbox::Outbox;
 use crate::relay::Relay;
 use crate::settings::Settings;
 use crate::state::{AppState, Parts};
-use crate::{idempotency, readiness};
+use crate::{accounts, idempotency, readiness};
 
 const NAME: &str = "blogs-api";
 /// Longest wait for the tasks to end after the last request.
@@ -153,6 +153,8 @@ impl Service {
         background.spawn(relay.run(stop.clone()));
         background.spawn(state.limits.clone().sweep(stop.clone()));
         background.spawn(idempotency::forget_old(state.pool.clone(), stop.clone()));
+        let accounts = state.settings.accounts;
+        background.spawn(accounts::forget_deleted(accounts, state.pool.clone(), stop.clone()));
         let (pool, outbox, clock) = (state.pool.clone(), state.outbox.clone(), state.clock.clone());
         background.spawn(database::drift::watch_own_role(
             pool.clone(),

@@ -1,7 +1,8 @@
 //! Signing in and out.
 //!
 //! A session is a signed token and nothing on our side, so a single one cannot be ended early. Signing out
-//! raises the account's epoch instead, and ends every session of the account.
+//! raises the account's epoch instead, and ends every session of the account. Signing in to an account that was deleted within
+//! the grace period takes the deletion back.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -22,6 +23,7 @@ use crate::openapi::{AuthProblems, BodyProblems, CommonProblems};
 use crate::problem::{Problem, ProblemBody, Result};
 use crate::state::AppState;
 
+const ACCOUNT_COME_BACK: Statement = statement!("account_come_back.sql");
 const ACCOUNT_RAISE_EPOCH: Statement = statement!("account_raise_epoch.sql");
 const ACCOUNT_SIGN_IN: Statement = statement!("account_sign_in.sql");
 
@@ -52,9 +54,18 @@ pub(crate) struct Session {
     token: String,
     /// Until when the token is good.
     expires_at: Timestamp,
+    /// True if the account was deleted and this sign-in has taken the deletion back.
+    restored: bool,
 }
 
-/// Sign in.
+/// A token, and what getting it has changed.
+pub(crate) struct SignedIn {
+    pub(crate) issued: Issued,
+    /// The account was deleted, and is not any more.
+    pub(crate) restored: bool,
+}
+
+/// Sign in. An account that was deleted within the grace period is restored by it.
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "sessions", operation_id = "create_session", request_body = Credentials,
     responses(
@@ -68,24 +79,49 @@ async fn create(
     State(state): State<AppState>,
     Json(credentials): Json<Credentials>,
 ) -> Result<impl IntoResponse> {
-    let issued = sign_in(&state, credentials).await?;
-    Ok((StatusCode::CREATED, axum::Json(Session { token: issued.token, expires_at: issued.expires_at })))
+    let SignedIn { issued: Issued { token, expires_at }, restored } = sign_in(&state, credentials).await?;
+    Ok((StatusCode::CREATED, axum::Json(Session { token, expires_at, restored })))
 }
 
-/// A token for whoever knows the password.
+/// A token for the account that this handle and password belong to.
 ///
 /// # Errors
 /// 401 when handle or password is wrong.
-pub(crate) async fn sign_in(state: &AppState, credentials: Credentials) -> Result<Issued> {
+pub(crate) async fn sign_in(state: &AppState, credentials: Credentials) -> Result<SignedIn> {
     let account = find(state, &credentials.handle).await?;
     // Without an account a hash is verified all the same, so that the answer takes as long.
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let matches = state.passwords.verify(credentials.password, hash).await?;
-    let account =
-        account.filter(|_| matches).ok_or_else(|| Problem::unauthorized("handle or password is wrong"))?;
+    let account = account.filter(|_| matches).ok_or_else(wrong)?;
+    let (account, restored) = if account.is_deleted {
+        come_back(state, account, &credentials.handle).await?
+    } else {
+        (account, false)
+    };
     // Another request may have found it suspended a moment ago: this process knows better now.
     state.tokens.epochs().raised(account.id, account.known()).await;
-    state.tokens.issue(account.id, account.token_epoch, &[])
+    let issued = state.tokens.issue(account.id, account.token_epoch, &[])?;
+    Ok(SignedIn { issued, restored })
+}
+
+/// Takes the deletion of an account back whose password was right, unless the account has forgotten the password since or got
+/// another one. Of several sign-ins at once one takes the deletion back, and the others find the account active.
+async fn come_back(state: &AppState, account: Found, handle: &str) -> Result<(Found, bool)> {
+    let client = state.pool.get().await?;
+    let days = state.settings.accounts.deletion_grace_days;
+    let row = ACCOUNT_COME_BACK.query_opt(&client, &[&account.id, &account.password_hash, &days]).await?;
+    if let Some(row) = row {
+        let (token_epoch, created_at) = (row.get("token_epoch"), row.get("created_at"));
+        return Ok((Found { token_epoch, created_at, is_deleted: false, ..account }, true));
+    }
+    drop(client);
+    let again = find(state, handle).await?;
+    let again = again.filter(|again| !again.is_deleted && again.password_hash == account.password_hash);
+    again.map(|again| (again, false)).ok_or_else(wrong)
+}
+
+fn wrong() -> Problem {
+    Problem::unauthorized("handle or password is wrong")
 }
 
 /// Sign out everywhere: every token of the account is taken back, within a minute in every process.
@@ -109,6 +145,7 @@ struct Found {
     password_hash: String,
     token_epoch: i32,
     created_at: Timestamp,
+    is_deleted: bool,
 }
 
 impl Found {
@@ -122,11 +159,13 @@ async fn find(state: &AppState, handle: &str) -> Result<Option<Found>> {
         return Ok(None);
     }
     let client = state.pool.get().await?;
-    let row = ACCOUNT_SIGN_IN.query_opt(&client, &[&handle]).await?;
+    let days = state.settings.accounts.deletion_grace_days;
+    let row = ACCOUNT_SIGN_IN.query_opt(&client, &[&handle, &days]).await?;
     Ok(row.map(|row| Found {
         id: row.get("id"),
         password_hash: row.get("password_hash"),
         token_epoch: row.get("token_epoch"),
         created_at: row.get("created_at"),
+        is_deleted: row.get("is_deleted"),
     }))
 }

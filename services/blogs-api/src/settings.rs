@@ -11,6 +11,7 @@ use runtime::settings::{HttpSettings, LogSettings};
 use serde::Deserialize;
 use web::settings::RequestSettings;
 
+use crate::accounts::AccountSettings;
 use crate::auth::{PasswordSettings, TokenSettings};
 use crate::blogs::BODY_BYTES_MAX;
 use crate::limits::RateSettings;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub tokens: TokenSettings,
     /// Password hashing.
     pub passwords: PasswordSettings,
+    /// Accounts.
+    pub accounts: AccountSettings,
     /// Rate limits.
     pub rate_limits: RateSettings,
     /// Which web pages may call the API.
@@ -90,6 +93,7 @@ impl Settings {
         self.broker.validate()?;
         self.requests.validate().map_err(anyhow::Error::msg)?;
         self.bodies.validate(&self.requests)?;
+        self.accounts.validate()?;
         ensure!(
             self.engagement.accept_timeout_ms < self.requests.timeout_ms,
             "engagement.accept_timeout_ms is {} and must be below requests.timeout_ms ({}), so that who waits for a \

@@ -167,7 +167,7 @@ fn requests(blog: i64) -> Vec<(&'static str, Value, u16)> {
         ("POST /v1/sessions", json!({"handle": "ada", "password": super::PASSWORD}), 201),
         ("PUT /v1/accounts/me/password", password, 204),
         ("DELETE /v1/sessions", Value::Null, 204),
-        ("DELETE /v1/accounts/me", Value::Null, 204),
+        ("DELETE /v1/accounts/me", json!({"password": "another good password"}), 204),
     ]
 }
 

@@ -72,7 +72,7 @@ async fn what_cannot_be_followed_is_refused() {
     api.follow(i64::MAX, &token).await.refused(404);
     api.unfollow(i64::MAX, &token).await.is(204);
     Answer::to(api.call(Method::PUT, &format!("/v1/accounts/{ada}/follow"), None)).await.refused(401);
-    api.delete("/v1/accounts/me", Some(&of_grace)).await.is(204);
+    api.leave(&of_grace).await.is(204);
     api.follow(grace, &token).await.refused(404);
     for list in ["followers", "following"] {
         api.get(&format!("/v1/accounts/{grace}/{list}"), None).await.refused(404);
@@ -107,7 +107,7 @@ async fn who_is_suspended_or_gone_is_not_shown_and_does_not_act() {
     api.unfollow(ada, &of_grace).await.refused(401);
     assert!(world.value::<bool>("select blogs.restore_account($1)", &[&grace]).await);
     assert_eq!(api.listed(ada, "followers", 1).await, (vec![grace, alan], 2));
-    api.delete("/v1/accounts/me", Some(&of_ada)).await.is(204);
+    api.leave(&of_ada).await.is(204);
     assert_eq!(api.listed(grace, "following", 20).await, (vec![], 1));
     // Whom one follows no more may be gone.
     let again = api.sign_in("grace", PASSWORD).await.is(201).body["token"].as_str().unwrap().to_owned();

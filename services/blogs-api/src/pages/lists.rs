@@ -161,6 +161,7 @@ pub(super) async fn mine(
             }
         }
         (layout::more("/mine", cursor.as_deref()))
+        p.quiet { a href="/account" { "Your account" } }
     };
     Ok(page(StatusCode::OK, Frame { title: "My blogs", reader: &reader, here: "/mine" }, main))
 }

@@ -11,12 +11,12 @@ use serde::Deserialize;
 use super::form::Form;
 use super::layout::{self, Frame};
 use super::session::{self, Reader};
-use super::{page, see};
+use super::{page, see, settings};
 use crate::accounts::{self, NewAccount};
 use crate::auth::Signed;
 use crate::extract::Query;
 use crate::problem::{Problem, Result};
-use crate::sessions::{self, Credentials};
+use crate::sessions::{self, Credentials, SignedIn};
 use crate::state::AppState;
 
 /// A form for a password is kept by no cache.
@@ -57,7 +57,9 @@ pub(super) async fn sign_in(State(state): State<AppState>, Form(form): Form<Sign
     let next = here(next.as_deref()).to_owned();
     let credentials = Credentials { handle: handle.trim().to_owned(), password };
     match sessions::sign_in(&state, credentials).await {
-        Ok(issued) => Ok(signed_in(&state, issued.token, &next)),
+        Ok(SignedIn { issued, restored }) => {
+            Ok(signed_in(&state, issued.token, if restored { settings::RESTORED } else { &next }))
+        }
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
             let main = sign_in_form(&handle, &next, Some(&problem));
             Ok(page(StatusCode::FORBIDDEN, frame("Sign in", "/sign-in", &Reader::default()), main))
@@ -78,8 +80,8 @@ pub(super) async fn sign_up(State(state): State<AppState>, Form(form): Form<Sign
     let new = NewAccount { handle: handle.clone(), email: email.clone(), password: password.clone() };
     match accounts::sign_up(&state, new).await {
         Ok(_) => {
-            let issued = sessions::sign_in(&state, Credentials { handle, password }).await?;
-            Ok(signed_in(&state, issued.token, "/"))
+            let signed = sessions::sign_in(&state, Credentials { handle, password }).await?;
+            Ok(signed_in(&state, signed.issued.token, "/"))
         }
         Err(problem) if !problem.errors().is_empty() => {
             let main = sign_up_form(&handle, &email, Some(&problem));

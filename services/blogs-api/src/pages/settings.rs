@@ -1,0 +1,118 @@
+//! The reader's own account: the form that deletes it, and the pages that say what that means.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::form::Form;
+use super::layout::{self, Frame};
+use super::session::{self, Reader};
+use super::{account, page, see};
+use crate::accounts::{self, Deletion};
+use crate::auth::Signed;
+use crate::extract::{Json, Query};
+use crate::problem::{Problem, Result};
+use crate::state::AppState;
+
+/// Where a reader is led whose sign-in has taken the deletion of the account back.
+pub(super) const RESTORED: &str = "/account?done=restored";
+const DELETED: &str = "/account/deleted";
+
+/// What the reader has just done.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Done {
+    done: Option<String>,
+}
+
+/// The form of a deletion.
+#[derive(Debug, Deserialize)]
+pub(super) struct Leave {
+    password: SecretString,
+}
+
+/// The reader's account.
+pub(super) async fn show(
+    State(state): State<AppState>,
+    reader: Reader,
+    Query(done): Query<Done>,
+) -> Result<Response> {
+    let restored = done.done.as_deref() == Some("restored");
+    shown(&state, &reader, StatusCode::OK, restored, None)
+}
+
+/// Deletes the account, if the password is right, and forgets the session.
+pub(super) async fn delete(
+    State(state): State<AppState>,
+    signed: Signed,
+    reader: Reader,
+    Form(form): Form<Leave>,
+) -> Result<Response> {
+    let over_tls = state.settings.pages.secure_cookies;
+    let deletion = Deletion { password: form.password };
+    match accounts::delete(State(state.clone()), signed, Json(deletion)).await {
+        Ok(_) => {
+            let mut response = see(DELETED);
+            session::forget(response.headers_mut(), over_tls);
+            Ok(response)
+        }
+        Err(problem) if problem.status() == StatusCode::FORBIDDEN => {
+            shown(&state, &reader, StatusCode::FORBIDDEN, false, Some(&problem))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Says what becomes of a deleted account.
+pub(super) async fn deleted(State(state): State<AppState>, reader: Reader) -> Response {
+    let main = html! {
+        h1 { "Your account is deleted" }
+        p {
+            "It and your blogs are no longer shown. If you sign in within " (grace(&state)) ", everything comes back. After that your \
+             e-mail address and your password are forgotten, and only the handle stays taken."
+        }
+        p { a href="/sign-in" { "Sign in" } " · " a href="/" { "To all blogs" } }
+    };
+    page(StatusCode::OK, Frame { title: "Account deleted", reader: &reader, here: DELETED }, main)
+        .into_response()
+}
+
+fn shown(
+    state: &AppState,
+    reader: &Reader,
+    status: StatusCode,
+    restored: bool,
+    problem: Option<&Problem>,
+) -> Result<Response> {
+    let handle = &account(reader)?.handle;
+    let main = html! {
+        @if restored {
+            div.notice role="status" { p { "Welcome back. Your account is no longer deleted." } }
+        }
+        h1 { "Your account" }
+        p { "You are signed in as " a href={"/a/" (handle)} { (handle) } "." }
+        (leave_form(state, problem))
+    };
+    Ok(page(status, Frame { title: "Your account", reader, here: "/account" }, main))
+}
+
+fn leave_form(state: &AppState, problem: Option<&Problem>) -> Markup {
+    html! {
+        h2 { "Delete the account" }
+        (layout::errors(problem))
+        form.card method="post" action="/account/delete" {
+            p {
+                "Your account and your blogs are no longer shown, and you are signed out everywhere. If you sign in within "
+                (grace(state)) ", everything comes back. After that your e-mail address and your password are forgotten."
+            }
+            (layout::field("Password", "password", "password", "", "current-password"))
+            button.bad type="submit" { "Delete my account" }
+        }
+    }
+}
+
+fn grace(state: &AppState) -> String {
+    layout::counted(state.settings.accounts.deletion_grace_days.into(), "day")
+}
