@@ -1,7 +1,7 @@
 //! `commonplace account`: what operators do with accounts, each through one function of the schema's owner.
 //!
 //! Suspending takes an account's blogs from sight and its tokens back; every service asks the same views, so that one
-//! change is enough.
+//! change is enough. Restoring takes back what hides an account: its deletion, or else its suspension.
 
 pub(crate) mod erase;
 mod export;
@@ -22,6 +22,7 @@ use crate::terminal::{self, Format};
 const ACCOUNT_FIND: Statement = statement!("account_find.sql");
 const ACCOUNT_SUSPEND: Statement = statement!("account_suspend.sql");
 const ACCOUNT_RESTORE: Statement = statement!("account_restore.sql");
+const ACCOUNT_UNDELETE: Statement = statement!("account_undelete.sql");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +31,8 @@ Examples:
   commonplace account export ada --output ada.json
   commonplace account erase ada --yes --record /srv/commonplace/erased-accounts
                                            for good: handle, e-mail and id are gone from every table
-  commonplace account erase 17 --yes       once more by the id, for what was still on its way in its name
+  commonplace account erase 17 --yes --record /srv/commonplace/erased-accounts
+                                           once more by the id, for what was still on its way in its name
 
 Exit codes: 0 done, or it was so already; 1 there is no such account, or it failed; 2 wrong usage.";
 const SUSPEND_EXAMPLES: &str = "\
@@ -44,7 +46,11 @@ Examples:
   commonplace account restore ada
   commonplace account restore 17 --json
 
-Exit codes: 0 it is not suspended, now or before; 1 there is no such account, or it failed; 2 wrong usage.";
+A deleted account comes back with its blogs until it has forgotten its password, which it does after the grace period
+(accounts.deletion_grace_days). If it is suspended as well, restore it a second time.
+
+Exit codes: 0 it is not deleted or not suspended, now or before; 1 there is no such account, it has forgotten its
+password, or the command failed; 2 wrong usage.";
 
 /// Suspend, restore, export or erase an account
 #[derive(Debug, clap::Args)]
@@ -59,7 +65,7 @@ enum Command {
     /// Take an account's blogs from sight and its tokens back (within a minute in every process)
     #[command(after_help = SUSPEND_EXAMPLES)]
     Suspend(Change),
-    /// Take a suspension back; tokens from a new sign-in are good within a minute in every process
+    /// Take a suspension or a deletion back; tokens from a new sign-in are good within a minute in every process
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Change),
     /// Everything that is kept of a person, as JSON
@@ -96,6 +102,7 @@ pub(crate) struct Account {
     pub(crate) id: i64,
     pub(crate) handle: String,
     pub(crate) token_epoch: i32,
+    pub(crate) created_at: Timestamp,
     suspended_at: Option<Timestamp>,
     deleted_at: Option<Timestamp>,
 }
@@ -120,10 +127,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 impl Change {
     async fn run(&self, statement: Statement, suspend: bool) -> anyhow::Result<()> {
-        let (client, Account { id, handle, deleted_at, .. }) = self.which.find().await?;
-        if let Some(at) = deleted_at {
-            bail!("{handle} was deleted at {at}: there is nothing to change");
+        let (client, account) = self.which.find().await?;
+        match account.deleted_at {
+            Some(at) if suspend => {
+                bail!("{} was deleted at {at}: there is nothing to change", account.handle)
+            }
+            Some(at) => return self.undelete(&client, &account, at).await,
+            None => {}
         }
+        let Account { id, handle, .. } = account;
         let has_changed: bool = statement.query_one(&client, &[&id]).await?.get("has_changed");
         if self.format.json {
             return terminal::json(&Changed { id, handle: &handle, is_suspended: suspend, has_changed });
@@ -131,6 +143,28 @@ impl Change {
         let now = if suspend { "is suspended" } else { "is no longer suspended" };
         let already = if has_changed { "" } else { " (it was so already)" };
         terminal::line(format_args!("{handle} (id {id}) {now}{already}"));
+        Ok(())
+    }
+
+    async fn undelete(
+        &self,
+        client: &Object,
+        account: &Account,
+        deleted_at: Timestamp,
+    ) -> anyhow::Result<()> {
+        let Account { id, handle, suspended_at, .. } = account;
+        let (id, is_suspended) = (*id, suspended_at.is_some());
+        let has_changed: bool = ACCOUNT_UNDELETE.query_one(client, &[&id]).await?.get("has_changed");
+        if !has_changed {
+            bail!(
+                "{handle} was deleted at {deleted_at} and cannot be restored: its e-mail address and its password are forgotten"
+            );
+        }
+        if self.format.json {
+            return terminal::json(&Changed { id, handle, is_suspended, has_changed });
+        }
+        let still = if is_suspended { ", and is still suspended" } else { "" };
+        terminal::line(format_args!("{handle} (id {id}) is no longer deleted{still}"));
         Ok(())
     }
 }
@@ -191,6 +225,7 @@ pub(crate) async fn look_up(client: &Object, name: &Name) -> anyhow::Result<Opti
         id: row.get("id"),
         handle: row.get("handle"),
         token_epoch: row.get("token_epoch"),
+        created_at: row.get("created_at"),
         suspended_at: row.get("suspended_at"),
         deleted_at: row.get("deleted_at"),
     }))

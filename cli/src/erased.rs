@@ -1,25 +1,39 @@
-//! The record of erased accounts: a file with one id a line, which lives apart from the database. A dump that is older than
-//! an erasure brings the account back, and only this file knows that it has to go again.
+//! The record of erased accounts: a file with one account a line, which lives apart from the database. A dump that is older
+//! than an erasure brings the account back, and only this file knows that it has to go again.
+//!
+//! A line is the account's id and the moment at which the account was created. Ids are not given out twice, because a restore
+//! skips those of lost accounts; the moment protects another account all the same if the ids that were skipped were too few or
+//! the record is another installation's. A line without it names whatever account has the id.
 //!
 //! A line counts when it ends with a newline. A file whose last line does not was cut off while it was written, and is
 //! refused: half of an id is the id of another account.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 
 /// Stands for the standard input.
 pub(crate) const STDIN: &str = "-";
 
-/// The ids in a record, or in what comes by the standard input.
+/// An account in the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RecordedAccount {
+    pub(crate) id: i64,
+    /// `None` where the line does not say, such as of an account that had been erased before.
+    pub(crate) created_at: Option<Timestamp>,
+}
+
+/// The accounts in a record, or in what comes by the standard input.
 ///
 /// # Errors
-/// When it cannot be read, or a line is neither an id nor a comment.
-pub(crate) fn read(path: &Path) -> anyhow::Result<BTreeSet<i64>> {
+/// When it cannot be read, or a line is neither an account nor a comment.
+pub(crate) fn read(path: &Path) -> anyhow::Result<BTreeSet<RecordedAccount>> {
     let doing = || format!("reading the erased accounts in {}", path.display());
     let text = if path == Path::new(STDIN) {
         let mut text = String::new();
@@ -30,20 +44,34 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<BTreeSet<i64>> {
     parse(&text.with_context(doing)?).with_context(doing)
 }
 
-/// Adds an id to the record, and returns when it is on the disk.
-///
-/// # Errors
-/// When it cannot be written, or its last line is not whole.
-pub(crate) fn append(path: &Path, id: i64) -> anyhow::Result<()> {
-    write(path, id).with_context(|| format!("recording account {id} in {}", path.display()))
+/// True if the record names the account of this id that was created at this moment.
+pub(crate) fn names(record: &BTreeSet<RecordedAccount>, id: i64, created_at: Timestamp) -> bool {
+    [None, Some(created_at)]
+        .into_iter()
+        .any(|created_at| record.contains(&RecordedAccount { id, created_at }))
 }
 
-fn write(path: &Path, id: i64) -> anyhow::Result<()> {
+/// Adds an account to the record unless it is there, and returns when the record is on the disk.
+///
+/// # Errors
+/// When it cannot be written, or is no record.
+pub(crate) fn append(path: &Path, account: RecordedAccount) -> anyhow::Result<()> {
+    write(path, account).with_context(|| format!("recording account {} in {}", account.id, path.display()))
+}
+
+fn write(path: &Path, account: RecordedAccount) -> anyhow::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    let mut known = String::new();
-    file.read_to_string(&mut known)?;
-    check_last_line(&known)?;
-    file.write_all(format!("{id}\n").as_bytes())?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let known = parse(&text)?;
+    let is_known = match account.created_at {
+        Some(created_at) => names(&known, account.id, created_at),
+        None => known.iter().any(|other| other.id == account.id),
+    };
+    if !is_known {
+        file.write_all(format!("{account}\n").as_bytes())?;
+    }
+    // Also of a line that was there: the process that wrote it may have died before this.
     file.sync_all()?;
     // The folder names the file, which may be new.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -51,22 +79,33 @@ fn write(path: &Path, id: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn parse(text: &str) -> anyhow::Result<BTreeSet<i64>> {
+fn parse(text: &str) -> anyhow::Result<BTreeSet<RecordedAccount>> {
     check_last_line(text)?;
-    let mut ids = BTreeSet::new();
+    let mut accounts = BTreeSet::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        match line.parse() {
-            Ok(id) if id > 0 => ids.insert(id),
-            _ => {
-                bail!("line {} is not the id of an account: one id a line, comments begin with #", index + 1)
-            }
-        };
+        let account = parse_line(line).with_context(|| {
+            format!(
+                "line {} names no account: an id on each line, with the moment of its creation behind it, and comments begin \
+                 with #",
+                index + 1
+            )
+        })?;
+        accounts.insert(account);
     }
-    Ok(ids)
+    Ok(accounts)
+}
+
+fn parse_line(line: &str) -> Option<RecordedAccount> {
+    let (id, created_at) = match line.split_once(' ') {
+        Some((id, created_at)) => (id, Some(created_at.trim().parse().ok()?)),
+        None => (line, None),
+    };
+    let id = id.parse().ok().filter(|&id: &i64| id > 0)?;
+    Some(RecordedAccount { id, created_at })
 }
 
 fn check_last_line(text: &str) -> anyhow::Result<()> {
@@ -76,19 +115,44 @@ fn check_last_line(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+impl fmt::Display for RecordedAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.created_at {
+            Some(created_at) => write!(f, "{} {created_at}", self.id),
+            None => write!(f, "{}", self.id),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CREATED: &str = "2026-11-30T08:15:20.123456Z";
+
+    fn account(id: i64, created_at: Option<&str>) -> RecordedAccount {
+        RecordedAccount { id, created_at: created_at.map(|time| time.parse().unwrap()) }
+    }
 
     #[test]
     fn record_is_appended_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("erased");
-        for id in [7, 3, 7] {
-            append(&path, id).unwrap();
+        let (seven, three) = (account(7, Some(CREATED)), account(3, None));
+        // The seventh once more, as it was and when it is no longer there.
+        for account in [seven, three, seven, account(7, None)] {
+            append(&path, account).unwrap();
         }
-        assert_eq!(fs::read_to_string(&path).unwrap(), "7\n3\n7\n");
-        assert_eq!(read(&path).unwrap(), BTreeSet::from([3, 7]));
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("7 {CREATED}\n3\n"));
+        assert_eq!(read(&path).unwrap(), BTreeSet::from([three, seven]));
+    }
+
+    #[test]
+    fn line_with_a_moment_names_no_other_account_of_its_id() {
+        let record = BTreeSet::from([account(7, Some(CREATED)), account(3, None)]);
+        let (then, later) = (CREATED.parse().unwrap(), "2026-12-01T00:00:00Z".parse().unwrap());
+        assert!(names(&record, 7, then) && names(&record, 3, then) && names(&record, 3, later));
+        assert!(!names(&record, 7, later) && !names(&record, 4, then));
     }
 
     #[test]
@@ -96,17 +160,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("erased");
         fs::write(&path, "12\n3").unwrap();
-        assert!(format!("{:#}", append(&path, 4).unwrap_err()).contains("cut off"));
+        assert!(format!("{:#}", append(&path, account(4, None)).unwrap_err()).contains("cut off"));
         assert!(format!("{:#}", read(&path).unwrap_err()).contains("cut off"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "12\n3");
     }
 
     #[test]
-    fn only_ids_comments_and_blank_lines_are_taken() {
-        assert_eq!(parse("# erased\n\n 17 \n").unwrap(), BTreeSet::from([17]));
-        for bad in ["ada\n", "17 18\n", "-1\n", "0\n", "1.5\n"] {
+    fn only_accounts_comments_and_blank_lines_are_taken() {
+        let text = format!("# erased\n\n 17 \n18 {CREATED}\n");
+        assert_eq!(parse(&text).unwrap(), BTreeSet::from([account(17, None), account(18, Some(CREATED))]));
+        for bad in ["ada\n", "17 18\n", "-1\n", "0\n", "1.5\n", "17 yesterday\n"] {
             let refused = format!("{:#}", parse(bad).unwrap_err());
-            assert!(refused.starts_with("line 1 is not the id of an account"), "{refused}");
+            assert!(refused.starts_with("line 1 names no account"), "{refused}");
         }
     }
 }

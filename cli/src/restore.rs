@@ -18,8 +18,9 @@ use database::home::{self, Home};
 use database::{Pool, Session, bootstrap, migrations};
 use tokio_postgres::Config;
 
+use crate::erased::{self, RecordedAccount};
 use crate::migrate::Settings;
-use crate::{erased, schema, terminal};
+use crate::{schema, terminal};
 
 /// Ids that may have been given out since a dump: a thousand a second for more than a day. Clients that read numbers as
 /// floating point can tell ids apart for 90 million such steps.
@@ -56,7 +57,7 @@ Exit codes: 0 the database can be used; 1 it failed, services are connected, or 
 #[command(long_about = LONG, after_help = EXAMPLES)]
 #[command(group = ArgGroup::new("what was erased").required(true).args(["erased", "no_erased_list", "complete", "roles"]))]
 pub(crate) struct Arguments {
-    /// The record of erased accounts (`account erase --record`), one id a line; - reads the standard input
+    /// The record of erased accounts (`account erase --record`), one account a line; - reads the standard input
     #[arg(long, value_name = "FILE")]
     erased: Option<PathBuf>,
     /// There is no such record: accounts that were erased after the dump was made come back
@@ -128,7 +129,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !left.is_empty() {
         bail!(
             "accounts that could not be erased yet: {}. They are deleted and can do nothing; run `commonplace account erase \
-             ID --yes` for each once the services run",
+             ID --yes --record FILE` for each once the services run",
             left.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
         );
     }
@@ -137,7 +138,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 impl Arguments {
     /// The accounts to be erased again. Read before anything is changed.
-    fn erased(&self) -> anyhow::Result<BTreeSet<i64>> {
+    fn erased(&self) -> anyhow::Result<BTreeSet<RecordedAccount>> {
         let stdin = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new(erased::STDIN));
         if stdin(&self.erased) && stdin(&self.dump) {
             bail!("--erased and --dump cannot both read the standard input");

@@ -233,3 +233,42 @@ async fn erasing_says_what_it_waits_for_in_vain() {
     assert!(ground.erase(zebedee).ended().await.0);
     assert_eq!(ground.left(zebedee).await, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erasure_that_dies_after_it_was_recorded_is_done_by_the_restore() {
+    let ground = Ground::prepare("erasing-recorded").await;
+    let (zebedee, stranger) = (ground.account("zebedee").await, ground.account("stranger").await);
+    let holder = ground.another().await;
+    let hold = format!("begin; select from blogs.account where id = {zebedee} for update");
+    holder.client.batch_execute(&hold).await.unwrap();
+    let erase = ground.erase(zebedee);
+    ground.until_waiting("operator", "transactionid").await;
+    // No row is changed yet, and the record is on the disk.
+    let recorded = std::fs::read_to_string(&ground.record).unwrap();
+    erase.kill();
+    // Postgres would finish the statement of a client that is gone.
+    ground.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'operator'").await;
+    ground.until("select count(*) from pg_stat_activity where usename = 'operator'", 0).await;
+    holder.client.batch_execute("rollback").await.unwrap();
+    let active = "select count(*) from blogs.active_account";
+    assert_eq!(ground.value::<i64>(active).await, 2, "nothing was erased");
+    assert!(recorded.starts_with(&format!("{zebedee} ")) && recorded.ends_with('\n'), "{recorded}");
+
+    // The record of another installation names the id of the stranger as well.
+    let other = format!("{recorded}{stranger} 2020-01-01T00:00:00Z\n");
+    std::fs::write(&ground.record, other).unwrap();
+    let (code, usage) = ground.restore(&[]);
+    assert!(code == Some(2) && usage.contains("--erased <FILE>"), "{usage}");
+    let record = ground.record.to_str().unwrap().to_owned();
+    let (code, said) = ground.restore(&["--erased", &format!("{record}-elsewhere")]);
+    assert!(code == Some(1) && said.contains("reading the erased accounts in"), "{said}");
+    let (code, said) = ground.restore(&["--erased", &record]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("erased accounts: 2 in the record, 1 brought back by the dump, 1 erased again"),
+        "{said}"
+    );
+    assert!(said.contains(&format!("account {stranger} was created at")), "{said}");
+    let left: Vec<i64> = ground.value("select array_agg(id) from blogs.account").await;
+    assert_eq!(left, [stranger]);
+}

@@ -86,6 +86,13 @@ impl Caller<'_> {
         let mut response = request.header("x-write-path", "direct").send_json(body).unwrap();
         (response.status().as_u16(), response.body_mut().read_json().unwrap_or(Value::Null))
     }
+
+    fn delete(&self, path: &str, body: &Value) -> u16 {
+        let request = Self::agent().delete(format!("{}{path}", self.up.api));
+        let token = self.token.as_deref().unwrap_or_default();
+        let request = request.header("authorization", format!("Bearer {token}"));
+        request.force_send_body().send_json(body).unwrap().status().as_u16()
+    }
 }
 
 /// Signs up and writes a blog: the account's id, and the blog's.
@@ -95,12 +102,18 @@ fn author(up: &Up, handle: &str) -> (i64, i64) {
     let account = json!({"handle": handle, "email": format!("{handle}@example.org"), "password": password});
     let (status, account) = nobody.post("/v1/accounts", &account);
     assert_eq!(status, 201, "{account}");
-    let (_, session) = nobody.post("/v1/sessions", &json!({"handle": handle, "password": password}));
-    let token = session["token"].as_str().unwrap().to_owned();
-    let signed = Caller { up, token: Some(token) };
+    let signed = Caller { up, token: Some(sign_in(&nobody, handle)) };
     let (status, blog) = signed.post("/v1/blogs", &json!({"title": handle, "body": "", "publish": true}));
     assert_eq!(status, 201, "{blog}");
     (account["id"].as_i64().unwrap(), blog["id"].as_i64().unwrap())
+}
+
+/// A token of this account.
+fn sign_in(caller: &Caller<'_>, handle: &str) -> String {
+    let credentials = json!({"handle": handle, "password": "correct horse battery"});
+    let (status, session) = caller.post("/v1/sessions", &credentials);
+    assert_eq!(status, 201, "{session}");
+    session["token"].as_str().unwrap().to_owned()
 }
 
 /// Everybody has been told of the demo's blogs, and that stays so.
@@ -148,6 +161,8 @@ fn operators_look_decide_and_erase() {
     assert!(operator.failed(&["token", "--handle", "nobody"]).contains("there is no account \"nobody\""));
 
     decide(&operator, &readers, id, blog);
+    let author = Caller { up: &up, token: Some(sign_in(&readers, "zebedee")) };
+    delete_and_restore(&operator, &author, &readers, id, &path);
     export_and_erase(&operator, id);
     assert_eq!(readers.get(&path).0, 404);
     assert!(operator.done(&["ledger"]).contains("counted"));
@@ -185,6 +200,22 @@ fn decide(operator: &Operator, readers: &Caller<'_>, id: i64, blog: i64) {
     assert!(operator.failed(&["account", "suspend", "999999"]).contains("there is no account 999999"));
 }
 
+fn erase<'text>(account: &'text str, record: &'text str) -> [&'text str; 6] {
+    ["account", "erase", account, "--yes", "--record", record]
+}
+
+/// The author deletes the account; an operator takes that back.
+fn delete_and_restore(operator: &Operator, author: &Caller<'_>, readers: &Caller<'_>, id: i64, path: &str) {
+    let deletion = json!({"password": "correct horse battery"});
+    assert_eq!(author.delete("/v1/accounts/me", &deletion), 204);
+    assert_eq!(readers.get(path).0, 404);
+    assert!(operator.failed(&["account", "suspend", "zebedee"]).contains("was deleted at"));
+    assert!(operator.failed(&["token", "--handle", "zebedee"]).contains("was deleted at"));
+    let restored = operator.done(&["account", "restore", "zebedee"]);
+    assert_eq!(restored, format!("zebedee (id {id}) is no longer deleted\n"));
+    assert_eq!(readers.get(path).0, 200);
+}
+
 /// Everything of it, then nothing of it.
 fn export_and_erase(operator: &Operator, id: i64) {
     let export: Value = serde_json::from_str(&operator.done(&["account", "export", "zebedee"])).unwrap();
@@ -203,19 +234,33 @@ fn export_and_erase(operator: &Operator, id: i64) {
     assert_eq!(serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()).unwrap(), export);
     assert!(operator.failed(&to_file).contains("making "), "it is there already");
 
-    assert!(operator.failed(&["account", "erase", "zebedee"]).contains("say --yes"));
-    assert!(operator.done(&["account", "erase", "zebedee", "--yes"]).contains("is erased"));
+    let record = directory(operator.0).join("erased-accounts");
+    let _none_yet = std::fs::remove_file(&record);
+    let record = record.to_str().unwrap();
+    let (code, _, usage) = operator.run(&["account", "erase", "zebedee", "--yes"]);
+    assert!(code == 2 && usage.contains("--record <FILE>"), "nothing is erased without a record: {usage}");
+    let without_yes = ["account", "erase", "zebedee", "--record", record];
+    assert!(operator.failed(&without_yes).contains("say --yes"));
+    assert!(!Path::new(record).exists(), "an erasure that was not confirmed is not recorded");
+    let nowhere = operator.failed(&erase("zebedee", "/nowhere/erased-accounts"));
+    assert!(nowhere.contains(&format!("recording account {id} in /nowhere/erased-accounts")), "{nowhere}");
+    assert!(
+        operator.done(&["account", "export", "zebedee"]).contains("zebedee@example.org"),
+        "it is untouched"
+    );
+    assert!(operator.done(&erase("zebedee", record)).contains("is erased"));
+    let recorded = std::fs::read_to_string(record).unwrap();
+    assert!(recorded.starts_with(&format!("{id} 2")) && recorded.lines().count() == 1, "{recorded}");
     assert!(operator.failed(&["account", "export", &id.to_string()]).contains("there is no account"));
     // By the id once more; by the handle nobody is known any more.
-    let again = operator.done(&["account", "erase", &id.to_string(), "--yes"]);
+    let again = operator.done(&erase(&id.to_string(), record));
     assert!(again.contains(&format!("there is no account {id}; what still named it is erased")), "{again}");
-    assert_eq!(
-        operator.json(&["account", "erase", &id.to_string(), "--yes"]),
-        (0, json!({"id": id, "was_there": false}))
-    );
-    assert!(operator.failed(&["account", "erase", "zebedee", "--yes"]).contains("there is no account"));
+    assert_eq!(operator.json(&erase(&id.to_string(), record)), (0, json!({"id": id, "was_there": false})));
+    assert_eq!(std::fs::read_to_string(record).unwrap(), recorded, "it is recorded once");
+    assert!(operator.failed(&erase("zebedee", record)).contains("there is no account"));
     // Where the database is away, nothing is said to be erased.
-    let mut away = commonplace(&["account", "erase", &id.to_string(), "--yes"]);
+    let id = id.to_string();
+    let mut away = commonplace(&erase(&id, record));
     let away = away.env("DATABASE_URL", "postgres://operator@127.0.0.1:1/none").output().unwrap();
     assert_eq!((away.status.code(), away.stdout.as_slice()), (Some(1), &b""[..]), "{away:?}");
 }

@@ -10,8 +10,10 @@
 //! Chunks find an erased account until the deletion of its follows commits. So the command waits a second time, for
 //! the chunks that began before that, and then moves their cursors off the account.
 //!
-//! A dump from before brings an erased account back. With `--record` its id is kept in a file outside the database, and
-//! `commonplace restore` erases it again.
+//! A dump from before brings an erased account back. So the command first appends the account to a record outside the database
+//! (`--record`), from which `commonplace restore` erases it again, and writes the record to the disk before it changes a row.
+//! If it is interrupted in between, the record names an account that is still there: the next run, or the next restore,
+//! finishes what was ordered. In the other order an interruption would leave an erased account that no restore erases again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Name, Which, find, look_up};
-use crate::erased;
+use crate::erased::{self, RecordedAccount};
 use crate::terminal::{self, Format, Progress};
 
 const ACCOUNT_RETIRE: Statement = statement!("account_retire.sql");
@@ -42,7 +44,11 @@ const EXAMPLES: &str = "\
 Examples:
   commonplace account erase ada --yes --record /srv/commonplace/erased-accounts
                                            for good: handle, e-mail and id are gone from every table
-  commonplace account erase 17 --yes       once more by the id, for what was still on its way in its name
+  commonplace account erase 17 --yes --record /srv/commonplace/erased-accounts
+                                           once more by the id, for what was still on its way in its name
+
+If you stop the command because it was the wrong account, take the account's line out of the record as well: the next
+restore would erase it.
 
 Exit codes: 0 done, also when the account was gone before; 1 there is no such handle, or it failed; 2 wrong usage.";
 
@@ -57,10 +63,10 @@ pub(super) struct Erase {
     /// How long to wait for transactions that began before: once after the account is deleted, once after it is erased
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
-    /// Append the account's id to this file before anything is erased: `restore` asks for it, because an older dump brings
-    /// the account back. Keep it apart from the database
+    /// Append the account to this file before anything is erased: `restore` asks for it, because an older dump brings the
+    /// account back. Keep it apart from the database, and use one file for each installation
     #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
+    record: PathBuf,
     #[command(flatten)]
     format: Format,
 }
@@ -76,19 +82,20 @@ struct Erased {
 impl Erase {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let client = self.which.place.pool()?.get().await?;
-        let erased = match &self.which.account {
+        let (id, account) = match &self.which.account {
             // Erased before: something in its name may have arrived since.
-            Name::Id(id) => {
-                Erased { id: *id, was_there: look_up(&client, &self.which.account).await?.is_some() }
+            name @ Name::Id(id) => (*id, look_up(&client, name).await?),
+            handle @ Name::Handle(_) => {
+                let account = find(&client, handle).await?;
+                (account.id, Some(account))
             }
-            handle @ Name::Handle(_) => Erased { id: find(&client, handle).await?.id, was_there: true },
         };
+        let erased = Erased { id, was_there: account.is_some() };
         if !self.yes {
             bail!("erasing account {} cannot be undone: say --yes", erased.id);
         }
-        if let Some(record) = &self.record {
-            erased::append(record, erased.id)?;
-        }
+        let created_at = account.map(|account| account.created_at);
+        erased::append(&self.record, RecordedAccount { id, created_at })?;
         rewrite(&client, erased.id, Duration::from_secs(self.wait)).await?;
         tidy(&client).await?;
         if self.format.json {

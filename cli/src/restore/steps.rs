@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use database::{Pool, Session, Statement, statement};
 
-use crate::account::{Name, erase, look_up};
+use crate::account::{Account, Name, erase, look_up};
+use crate::erased::{self, RecordedAccount};
 use crate::terminal;
 
 const SEQUENCES: Statement = statement!("administrator/restore_sequences.sql");
@@ -58,16 +59,23 @@ pub(super) async fn recompute_recommendations(session: &Session) -> anyhow::Resu
 /// That an account could not be erased for another reason.
 pub(super) async fn erase_again(
     pool: &Pool,
-    ids: &BTreeSet<i64>,
+    record: &BTreeSet<RecordedAccount>,
     wait_max: Duration,
 ) -> anyhow::Result<Vec<i64>> {
     let (mut back, mut left) = (0_usize, Vec::new());
-    if ids.is_empty() {
-        return Ok(left);
-    }
     let client = pool.get().await?;
-    for &id in ids {
-        back += usize::from(look_up(&client, &Name::Id(id)).await?.is_some());
+    let ids: BTreeSet<i64> = record.iter().map(|account| account.id).collect();
+    for &id in &ids {
+        if let Some(Account { created_at, .. }) = look_up(&client, &Name::Id(id)).await? {
+            if !erased::names(record, id, created_at) {
+                terminal::note(format_args!(
+                    "account {id} was created at {created_at}, and the record names an older account of this id: it is left \
+                     alone"
+                ));
+                continue;
+            }
+            back += 1;
+        }
         match erase::rewrite(&client, id, wait_max).await {
             Err(error) if erase::still_waits(&error) => {
                 terminal::note(format_args!("account {id} is not erased yet: {error:#}"));
@@ -76,7 +84,9 @@ pub(super) async fn erase_again(
             rewritten => rewritten?,
         }
     }
-    erase::tidy(&client).await?;
+    if !ids.is_empty() {
+        erase::tidy(&client).await?;
+    }
     terminal::line(format_args!(
         "erased accounts: {} in the record, {back} brought back by the dump, {} erased again",
         ids.len(),

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub(crate) struct Ground {
     administrator: Config,
     pub(crate) session: Session,
     gates: AtomicI64,
+    /// The record of erased accounts.
+    pub(crate) record: PathBuf,
     _postgres: Postgres,
 }
 
@@ -83,7 +85,9 @@ impl Ground {
         administrator.dbname(DATABASE);
         database::migrations::run(&administrator).await.unwrap();
         let session = Session::open(&administrator).await.unwrap();
-        let ground = Self { administrator, session, gates: AtomicI64::new(1), _postgres: postgres };
+        let record = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-erased-accounts"));
+        let _none_yet = std::fs::remove_file(&record);
+        let ground = Self { administrator, session, gates: AtomicI64::new(1), record, _postgres: postgres };
         ground
             .run(
                 // Ids that no other number is likely to contain.
@@ -257,11 +261,28 @@ impl Ground {
         let mut command = Command::new(env!("CARGO_BIN_EXE_commonplace"));
         command
             .args(["account", "erase", &account.to_string(), "--yes", "--wait", &seconds.to_string()])
+            .arg("--record")
+            .arg(&self.record)
             .env("DATABASE_URL", self.url("operator"))
             .env_remove("AMQP_URL")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         Erase(command.spawn().unwrap())
+    }
+
+    /// `restore` of this server, as if it had gone back in time; what it prints.
+    pub(crate) fn restore(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_commonplace"));
+        let (user, port) = (self.administrator.get_user().unwrap(), self.administrator.get_ports()[0]);
+        let password = String::from_utf8_lossy(self.administrator.get_password().unwrap());
+        let url = format!("postgres://{user}:{password}@127.0.0.1:{port}/{DATABASE}");
+        command.args(["restore", "--in-place"]).args(arguments).env("DATABASE_URL", url);
+        for role in ROLES {
+            command.env(format!("COMMONPLACE__ROLES__{}_PASSWORD", role.to_uppercase()), PASSWORD);
+        }
+        let output = command.env_remove("AMQP_URL").output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
     }
 
     pub(crate) async fn api(&self) -> Running {
@@ -329,6 +350,12 @@ impl Erase {
             false
         };
         tokio::time::timeout(DEADLINE, looked).await.expect("it ends or asks")
+    }
+
+    /// Ends the command as a power failure does.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 
     /// Whether it succeeded, and what it said.

@@ -198,9 +198,9 @@ impl Ground {
             format!("select count(*) from blogs.account where id = {bob} and deleted_at is not null");
         assert_eq!(self.value(&deleted).await, 1);
         session.client.batch_execute("delete from blogs.outbox").await.unwrap();
-        let erase =
-            self.command(&["account", "erase", &bob.to_string(), "--yes"], "operator").output().unwrap();
-        printed(&erase, 0);
+        let (id, record) = (bob.to_string(), self.erased());
+        let erase = ["account", "erase", &id, "--yes", "--record", record.to_str().unwrap()];
+        printed(&self.command(&erase, "operator").output().unwrap(), 0);
         assert_eq!(self.value(&deleted).await, 0);
     }
 
