@@ -186,7 +186,9 @@ async fn everybody_can_use_the_pages() {
     // The whole way by keyboard.
     window.write("#password", "correct horse battery\u{e007}").await;
     window.until("location.pathname === '/'").await;
-    for path in ["/write", "/mine", "/inbox", &address, &format!("{address}/edit")] {
+    for path in
+        ["/write", "/mine", "/inbox", "/account", "/account/deleted", &address, &format!("{address}/edit")]
+    {
         assert_usable(&window, &at(path)).await;
     }
     // The first thing that the keyboard reaches leads past the navigation.
