@@ -1,9 +1,9 @@
 //! The record of erased accounts: a file with one account a line, which lives apart from the database. A dump that is older
 //! than an erasure brings the account back, and only this file knows that it has to go again.
 //!
-//! A line is the account's id and the moment at which the account was created. Ids are not given out twice, because a restore
-//! skips those of lost accounts; the moment protects another account all the same if the ids that were skipped were too few or
-//! the record is another installation's. A line without it names whatever account has the id.
+//! A line is the account's id and its creation time. A restore skips the ids of lost accounts, so that no id is given out twice.
+//! If the margin was too small, or the record belongs to another installation, the creation time keeps the account that has the
+//! id now from being erased. A line without a creation time names any account of its id.
 //!
 //! A line counts when it ends with a newline. A file whose last line does not was cut off while it was written, and is
 //! refused: half of an id is the id of another account.
@@ -44,7 +44,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<BTreeSet<RecordedAccount>> {
     parse(&text.with_context(doing)?).with_context(doing)
 }
 
-/// True if the record names the account of this id that was created at this moment.
+/// True if the record names the account that has this id and this creation time.
 pub(crate) fn names(record: &BTreeSet<RecordedAccount>, id: i64, created_at: Timestamp) -> bool {
     [None, Some(created_at)]
         .into_iter()
@@ -89,8 +89,7 @@ fn parse(text: &str) -> anyhow::Result<BTreeSet<RecordedAccount>> {
         }
         let account = parse_line(line).with_context(|| {
             format!(
-                "line {} names no account: an id on each line, with the moment of its creation behind it, and comments begin \
-                 with #",
+                "line {} names no account: write an id, a space and a creation time on each line; comments begin with #",
                 index + 1
             )
         })?;
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn line_with_a_moment_names_no_other_account_of_its_id() {
+    fn line_with_a_creation_time_names_no_other_account_of_its_id() {
         let record = BTreeSet::from([account(7, Some(CREATED)), account(3, None)]);
         let (then, later) = (CREATED.parse().unwrap(), "2026-12-01T00:00:00Z".parse().unwrap());
         assert!(names(&record, 7, then) && names(&record, 3, then) && names(&record, 3, later));

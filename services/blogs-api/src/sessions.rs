@@ -54,7 +54,8 @@ pub(crate) struct Session {
     token: String,
     /// Until when the token is good.
     expires_at: Timestamp,
-    /// True if the account was deleted and this sign-in has taken the deletion back.
+    /// True if the account was deleted and this sign-in has taken the deletion back. Every process takes the token within a
+    /// minute.
     restored: bool,
 }
 

@@ -36,7 +36,7 @@ impl AccountSettings {
     }
 }
 
-/// Forgets what is due, now and then every minute, until `shutdown`.
+/// Forgets what is due at start and then every minute, until `shutdown`.
 pub(crate) async fn forget_deleted(settings: AccountSettings, pool: Pool, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(FORGET_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
