@@ -21,6 +21,7 @@ mod parked;
 mod reconcile;
 mod restore;
 mod schema;
+mod secrets;
 mod serve;
 mod terminal;
 mod token;
@@ -38,6 +39,8 @@ Examples:
   Roles and schema on DATABASE_URL; would migrations that are not applied yet break a service?
     commonplace migrate
     commonplace contract check
+  New secrets for docker compose
+    commonplace secrets new >>.env
   A dump has just been loaded into DATABASE_URL: make it safe to use
     commonplace restore --erased erased-accounts
   One service, and is it ready?
@@ -63,6 +66,7 @@ enum Command {
     Serve(serve::Arguments),
     Migrate(migrate::Arguments),
     Restore(restore::Arguments),
+    Secrets(secrets::Arguments),
     Healthcheck(healthcheck::Arguments),
     Import(import::Arguments),
     Token(token::Arguments),
@@ -94,6 +98,7 @@ async fn main() -> ExitCode {
         Command::Blog(arguments) => Box::pin(blog::run(arguments)).await,
         Command::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
         Command::Completions(arguments) => completions::run(arguments),
+        Command::Secrets(arguments) => secrets::run(arguments),
         Command::Contract(arguments) => Box::pin(contract::run(arguments)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments)).await,
         Command::Chaos(arguments) => Box::pin(chaos::run(arguments)).await,

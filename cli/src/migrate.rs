@@ -80,7 +80,26 @@ impl Settings {
         runtime::telemetry::init(&settings.log)?;
         let administrator = schema::administrator(settings.database.url.expose_secret())
             .context("database.url (DATABASE_URL) cannot be used")?;
+        settings.refuse_shared_passwords(&administrator)?;
         Ok((settings, administrator))
+    }
+
+    /// Refuses a service that has its administrator's password: it could log in as the administrator.
+    fn refuse_shared_passwords(&self, administrator: &Config) -> anyhow::Result<()> {
+        let password = administrator.get_password().and_then(|password| std::str::from_utf8(password).ok());
+        if let Some(role) = password.and_then(|password| self.roles.with_password(password)) {
+            bail!(
+                "roles.{role}_password is the password of the administrator in database.url (DATABASE_URL), so {role} could \
+                 log in as the administrator: give it another"
+            );
+        }
+        if let Some(user) = self.rabbitmq.with_administrators_password() {
+            bail!(
+                "rabbitmq.{user}_password is the password of the administrator in rabbitmq.management_url, so {user} could \
+                 log in as the administrator: give it another"
+            );
+        }
+        Ok(())
     }
 }
 

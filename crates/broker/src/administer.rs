@@ -86,6 +86,17 @@ impl Administration {
     pub fn is_wanted(&self) -> bool {
         !self.management_url.expose_secret().is_empty()
     }
+
+    /// The first user that has the administrator's password.
+    #[must_use]
+    pub fn with_administrators_password(&self) -> Option<&'static str> {
+        let (login, _) = self.management_url.expose_secret().split_once("://")?.1.rsplit_once('@')?;
+        let (_, password) = login.split_once(':')?;
+        users::all(self)
+            .into_iter()
+            .find(|user| user.password.expose_secret() == password)
+            .map(|user| user.name)
+    }
 }
 
 /// The address of the same vhost under another login. `None` when `url` is not an AMQP address with a login in it.

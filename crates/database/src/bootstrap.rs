@@ -72,6 +72,12 @@ pub struct RoleSettings {
 }
 
 impl RoleSettings {
+    /// The first role that has this password.
+    #[must_use]
+    pub fn with_password(&self, password: &str) -> Option<&'static str> {
+        self.logins().into_iter().find(|(_, own, _)| own.expose_secret() == password).map(|(role, ..)| role)
+    }
+
     fn logins(&self) -> [(&'static str, &SecretString, i32); 6] {
         let [blogs, analytics, notification, recommendation, operator, console] =
             LOGINS.map(|login| login.name);

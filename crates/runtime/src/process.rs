@@ -13,12 +13,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::health::{self, Health, NotReady};
 use crate::http;
 use crate::metrics::operations_router;
-use crate::settings::{self, HttpSettings, LogSettings, SettingsError};
+use crate::settings::{HttpSettings, Loader, LogSettings, SettingsError};
 use crate::shutdown::{self, Lost, together};
 use crate::telemetry::{self, TelemetryError};
 use crate::traces::TraceSettings;
@@ -65,13 +65,20 @@ where
     };
     let command = Arguments::command().name(about.name).version(version).about(about.about);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    let settings: S = settings::load(defaults, arguments.config.as_deref())?;
+    let loader = Loader::new(defaults).file(arguments.config.as_deref());
+    let (settings, notice): (S, _) = loader.load_noticing()?;
     let (log, traces, http) = sections(&settings);
     if arguments.healthcheck {
         return Ok(health::ask(http.address).await?);
     }
     let (log, traces) = (log.clone(), traces.clone());
-    self::run(about.name, &log, &traces, async |shutdown| run(settings, shutdown).await).await
+    self::run(about.name, &log, &traces, async |shutdown| {
+        if let Some(notice) = notice {
+            warn!("{notice}");
+        }
+        run(settings, shutdown).await
+    })
+    .await
 }
 
 /// Logs and traces begin, and signals are caught; then `work` until its end, and with it that of the traces. Memory is had

@@ -9,6 +9,7 @@
 //! here have not already understood, since it may be a secret.
 
 mod layer;
+pub mod published;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use toml::{Table, Value};
 
 use layer::{Layered, dotted};
 pub use layer::{Origin, SettingsError};
+use published::Notice;
 
 /// What every process shares: `config/default.toml`.
 const SHARED_DEFAULTS: &str = include_str!("../../../config/default.toml");
@@ -60,7 +62,8 @@ pub enum LogFormat {
 ///
 /// # Errors
 /// When a layer cannot be read, has a key that nobody knows, or a value that its key does not take. The message
-/// names the key, where it stands, and what would be right.
+/// names the key, where it stands, and what would be right. Also when a secret is a published one and other machines can reach
+/// the system ([`published`]).
 pub fn load<T: DeserializeOwned>(
     service_defaults: &'static str,
     file: Option<&Path>,
@@ -125,6 +128,14 @@ impl Loader {
     /// # Errors
     /// As [`load`].
     pub fn load<T: DeserializeOwned>(self) -> Result<T, SettingsError> {
+        self.load_noticing().map(|(settings, _)| settings)
+    }
+
+    /// [`Loader::load`], and whether published secrets are among the settings.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load_noticing<T: DeserializeOwned>(self) -> Result<(T, Option<Notice>), SettingsError> {
         let mut layered = Layered::from_defaults([SHARED_DEFAULTS, self.service_defaults])?;
         if let Some(file) = &self.file {
             let text = std::fs::read_to_string(file)
@@ -145,7 +156,8 @@ impl Loader {
         for (key, value) in self.fixed {
             layered.lay(nested(key, value), &Origin::Command)?;
         }
-        layered.read()
+        let notice = layered.check_published()?;
+        Ok((layered.read()?, notice))
     }
 }
 

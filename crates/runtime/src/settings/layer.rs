@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use super::published::{self, Notice};
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -89,6 +91,18 @@ pub enum SettingsError {
         /// What is wrong with it.
         message: String,
     },
+    /// Other machines can reach the system, and its secrets are known to everybody.
+    #[error(
+        "these secrets have values that are published with the source, which is allowed only while this machine alone can \
+         reach the system: {names}. But {reasons}. Set new values, for example in .env those that `commonplace secrets new` \
+         prints (docker compose run --rm -T secrets new)"
+    )]
+    Published {
+        /// Variables of `.env`, or the keys that hold the secrets.
+        names: String,
+        /// What says that other machines can reach the system.
+        reasons: String,
+    },
 }
 
 /// Reads a layer's text. The message of an error has no piece of the text in it: it may hold a password.
@@ -151,6 +165,11 @@ impl Layered {
             self.find(section)?.as_table().filter(|table| table.is_empty())
         };
         self.find(key).is_some() || in_open_section().is_some()
+    }
+
+    /// Applies the rule about published secrets.
+    pub(super) fn check_published(&mut self) -> Result<Option<Notice>, SettingsError> {
+        published::check(&mut self.values)
     }
 
     /// Reads the whole as the type that a service wants.

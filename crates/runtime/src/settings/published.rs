@@ -1,0 +1,196 @@
+//! Secrets that this repository prints, and the rule that they are used on one machine only.
+//!
+//! `docker-compose.yml` starts with the values in [`PUBLISHED`]: anyone can read them. A process that finds one of them in its
+//! settings starts only if nothing says that other machines can reach the system. The rule is part of loading settings, so
+//! every service and every command that holds a secret applies it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use toml::{Table, Value};
+
+use super::SettingsError;
+use super::layer::dotted;
+
+/// A secret with the value that the compose files give it.
+#[derive(Debug, Clone, Copy)]
+pub struct Published {
+    /// The variable of `.env` that replaces it.
+    pub variable: &'static str,
+    /// The printed value; of a key with an id, the part after the id.
+    pub value: &'static str,
+    /// What a new value looks like.
+    pub kind: Kind,
+}
+
+/// What a new value of a secret looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text that fits into an address.
+    Password,
+    /// 32 bytes in base64.
+    Key,
+    /// `id:key`.
+    KeyWithId,
+}
+
+/// Every secret that the compose files print, each with a value of its own. A new secret is one more line.
+pub const PUBLISHED: [Published; 13] = [
+    password("POSTGRES_PASSWORD", "published-administrator"),
+    password("BLOGS_API_PASSWORD", "published-blogs-api"),
+    password("ANALYTICS_WORKER_PASSWORD", "published-analytics-worker"),
+    password("NOTIFICATION_WORKER_PASSWORD", "published-notification-worker"),
+    password("RECOMMENDATION_API_PASSWORD", "published-recommendation-api"),
+    password("OPERATOR_PASSWORD", "published-operator"),
+    password("CONSOLE_PASSWORD", "published-console"),
+    password("RABBITMQ_PASSWORD", "published-rabbitmq-administrator"),
+    key("SIGNING_KEYS", Kind::KeyWithId, "b25seS1mb3ItbG9jYWwtdXNlLWNoYW5nZS1tZS1pbi0uZW52"),
+    key("VISITOR_SECRET", Kind::Key, "cHVibGlzaGVkLXZpc2l0b3Itc2VjcmV0LWNoYW5nZS1pdA=="),
+    password("CONSOLE_TOKEN", "commonplace-for-local-use-change-me"),
+    password("RABBITMQ_ERLANG_COOKIE", "published-erlang-cookie"),
+    password("REPLICATION_PASSWORD", "published-replication"),
+];
+
+/// What earlier releases printed, as every password.
+const EARLIER: [&str; 1] = ["commonplace"];
+
+/// Keys that end in one of these hold secrets, and so does everything in the section `secrets`.
+const SECRET_KEYS: [&str; 6] = ["url", "password", "secret", "keys", "token", "cookie"];
+
+const fn password(variable: &'static str, value: &'static str) -> Published {
+    key(variable, Kind::Password, value)
+}
+
+const fn key(variable: &'static str, kind: Kind, value: &'static str) -> Published {
+    Published { variable, value, kind }
+}
+
+/// Published secrets are in use, and nothing says that other machines can reach the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    names: Vec<String>,
+    addresses: String,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "published secrets: reachable from this machine only ({}). Before other machines can reach it, replace {}",
+            self.addresses,
+            self.names.join(", ")
+        )
+    }
+}
+
+/// Applies the rule to settings, and takes the section `exposure`, which is for this rule alone, out of them.
+pub(super) fn check(values: &mut Table) -> Result<Option<Notice>, SettingsError> {
+    let exposure = Exposure::of(values);
+    values.remove("exposure");
+    let mut names = BTreeSet::new();
+    find(values, &mut Vec::new(), &mut names);
+    let names: Vec<String> = names.into_iter().collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    if exposure.reasons.is_empty() {
+        return Ok(Some(Notice { names, addresses: exposure.addresses.join(", ") }));
+    }
+    Err(SettingsError::Published { names: names.join(", "), reasons: exposure.reasons.join(", ") })
+}
+
+/// What the settings say about who can reach the system.
+#[derive(Default)]
+struct Exposure {
+    /// Where clients reach it.
+    addresses: Vec<String>,
+    /// Why other machines can.
+    reasons: Vec<String>,
+}
+
+impl Exposure {
+    fn of(values: &Table) -> Self {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let list = |section: &str, key: &str| -> Vec<String> {
+            let list = values.get(section).and_then(|section| section.get(key)).and_then(Value::as_array);
+            let mut list: Vec<_> = list.into_iter().flatten().filter_map(text).collect();
+            list.dedup();
+            list
+        };
+        let is_on = |section: &str, key: &str| {
+            values.get(section).and_then(|section| section.get(key)).and_then(Value::as_bool) == Some(true)
+        };
+        let mut exposure = Self { addresses: list("exposure", "addresses"), reasons: Vec::new() };
+        let mut name = "exposure.addresses (LISTEN_ADDRESS, CONSOLE_LISTEN_ADDRESS)";
+        if exposure.addresses.is_empty() {
+            name = "http.address";
+            exposure.addresses.extend(values.get("http").and_then(|http| http.get("address")).and_then(text));
+        }
+        for address in exposure.addresses.iter().filter(|address| !is_loopback(address)) {
+            exposure.reasons.push(format!("{name} is {address}"));
+        }
+        let proxies = ["exposure", "requests"]
+            .iter()
+            .find_map(|section| Some(list(section, "trusted_proxies")).filter(|proxies| !proxies.is_empty()));
+        if let Some(proxies) = proxies {
+            exposure.reasons.push(format!("trusted_proxies (TRUSTED_PROXIES) is {}", proxies.join(",")));
+        }
+        if ["exposure", "pages", "access"].iter().any(|section| is_on(section, "secure_cookies")) {
+            exposure.reasons.push("secure_cookies (SECURE_COOKIES) is true".to_owned());
+        }
+        exposure
+    }
+}
+
+/// Whether only this machine reaches an address, with or without a port.
+fn is_loopback(address: &str) -> bool {
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    let ip = address.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| bare.parse::<IpAddr>());
+    bare == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Collects the names of the published secrets below `values`.
+fn find(values: &Table, path: &mut Vec<String>, names: &mut BTreeSet<String>) {
+    for (name, value) in values {
+        path.push(name.clone());
+        match value {
+            Value::Table(below) => find(below, path, names),
+            Value::String(text) if holds_secrets(path) => {
+                names.extend(secrets_in(text).filter_map(|secret| name_of(secret, path)));
+            }
+            _ => {}
+        }
+        path.pop();
+    }
+}
+
+fn holds_secrets(path: &[String]) -> bool {
+    let is_secret = |key: &String| key.rsplit('_').next().is_some_and(|word| SECRET_KEYS.contains(&word));
+    path.first().is_some_and(|section| section == "secrets") || path.last().is_some_and(is_secret)
+}
+
+/// The text itself, the password of an address, and what a list `id:secret,id:secret` holds.
+fn secrets_in(text: &str) -> impl Iterator<Item = &str> {
+    let login = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    let password = login.and_then(|(login, _)| login.split_once(':')).map(|(_, password)| password);
+    let items = text.split(',').flat_map(|item| {
+        let item = item.trim();
+        [Some(item), item.split_once(':').map(|(_, secret)| secret)]
+    });
+    items.flatten().chain(password)
+}
+
+fn name_of(secret: &str, path: &[String]) -> Option<String> {
+    if let Some(published) = PUBLISHED.iter().find(|published| published.value == secret) {
+        return Some(published.variable.to_owned());
+    }
+    EARLIER.contains(&secret).then(|| match path {
+        [section, variable] if section == "secrets" => variable.to_ascii_uppercase(),
+        _ => format!("the password in {}", dotted(path.iter().map(String::as_str))),
+    })
+}
+
+#[cfg(test)]
+#[path = "published_tests.rs"]
+mod tests;
