@@ -29,8 +29,8 @@ const POSTGRES_PACKAGE: &str = "postgresql";
 const RABBITMQ_PACKAGE: &str = "rabbitmq-server";
 const BROWSER_PACKAGE: &str = "chromium";
 const DRIVER_PACKAGE: &str = "chromium-driver";
-const POSTGRES_IMAGE: &str = "postgres:17";
-const RABBITMQ_IMAGE: &str = "rabbitmq:4-management";
+const POSTGRES_IMAGE: &str = "postgres:17.11-trixie";
+const RABBITMQ_IMAGE: &str = "rabbitmq:4.2.9-management";
 
 pub(crate) fn both(
     rabbitmq_image: Option<&str>,

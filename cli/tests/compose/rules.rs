@@ -1,0 +1,206 @@
+//! What every container of the compose files keeps to.
+
+use serde_json::Value;
+
+use crate::files::{BASE, CLUSTER, DOCKERFILE, PROVIDE, read, services};
+
+/// What the entrypoint of the Postgres image needs until it has become the account `postgres`.
+const POSTGRES_MAY: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
+
+/// Each network with its members; a service that is in no row may have no network.
+const MEMBERS: [(&str, bool, &[&str]); 5] = [
+    ("edge", false, &["blogs-api", "recommendation-api"]),
+    ("operators", false, &["console", "prometheus", "rabbitmq"]),
+    (
+        "data",
+        true,
+        &[
+            "analytics-worker",
+            "blogs-api",
+            "console",
+            "migrate",
+            "notification-worker",
+            "operator",
+            "postgres",
+            "postgres-replica",
+            "recommendation-api",
+            "replication",
+        ],
+    ),
+    (
+        "messages",
+        true,
+        &[
+            "analytics-worker",
+            "blogs-api",
+            "console",
+            "migrate",
+            "notification-worker",
+            "rabbitmq",
+            "rabbitmq-2",
+            "rabbitmq-3",
+        ],
+    ),
+    (
+        "observe",
+        true,
+        &[
+            "analytics-worker",
+            "blogs-api",
+            "console",
+            "notification-worker",
+            "operator",
+            "prometheus",
+            "recommendation-api",
+        ],
+    ),
+];
+
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
+        Value::Object(items) => items.keys().map(String::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a tag names one release: `17.11-trixie`, `v3.13.3`, `trixie-20260623-slim`; or a digest does.
+fn is_pinned(image: &str) -> bool {
+    let Some((_, tag)) = image.rsplit_once(':') else { return false };
+    let is_number =
+        |text: &str, digits: usize| text.len() >= digits && text.chars().all(|c| c.is_ascii_digit());
+    let is_version = |part: &str| {
+        let numbers: Vec<_> = part.trim_start_matches('v').split('.').collect();
+        numbers.len() >= 2 && numbers.iter().all(|number| is_number(number, 1))
+    };
+    image.contains("@sha256:") || tag.split('-').any(|part| is_version(part) || is_number(part, 8))
+}
+
+fn images(name: &str, service: &Value, found: &mut Vec<String>) {
+    let image = service["image"].as_str().unwrap_or_default();
+    let default = image.split_once(":-").map_or(image, |(_, default)| default.trim_end_matches('}'));
+    if !image.starts_with("commonplace/") && !is_pinned(default) {
+        found.push(format!("{name}: the image {image} is not pinned"));
+    }
+}
+
+fn privileges(name: &str, service: &Value, found: &mut Vec<String>) {
+    if service["read_only"] != true {
+        found.push(format!("{name}: its file system is not read-only"));
+    }
+    if texts(&service["cap_drop"]) != ["ALL"] {
+        found.push(format!("{name}: not all capabilities are dropped"));
+    }
+    let may: &[&str] = if name.starts_with("postgres") { &POSTGRES_MAY } else { &[] };
+    if texts(&service["cap_add"]) != may || service["privileged"] == true {
+        found.push(format!("{name}: capabilities are added"));
+    }
+    if texts(&service["security_opt"]) != ["no-new-privileges:true"] {
+        found.push(format!("{name}: it may gain privileges"));
+    }
+    for limit in ["mem_limit", "pids_limit"] {
+        if service[limit].is_null() {
+            found.push(format!("{name}: it has no {limit}"));
+        }
+    }
+}
+
+fn networks(name: &str, service: &Value, found: &mut Vec<String>) {
+    let is = texts(&service["networks"]);
+    for (network, _, members) in MEMBERS {
+        if is.contains(&network) != members.contains(&name) {
+            found.push(format!("{name}: whether it is on the network {network}"));
+        }
+    }
+    if is.is_empty() && service["network_mode"] != "none" {
+        found.push(format!("{name}: it is on the network that all share"));
+    }
+}
+
+fn ports(name: &str, service: &Value, found: &mut Vec<String>) {
+    const LOOPBACK: [&str; 3] =
+        ["127.0.0.1:", "${LISTEN_ADDRESS:-127.0.0.1}:", "${CONSOLE_LISTEN_ADDRESS:-127.0.0.1}:"];
+    for port in texts(&service["ports"]) {
+        if !LOOPBACK.iter().any(|address| port.starts_with(address)) {
+            found.push(format!("{name}: {port} is published beyond this machine"));
+        }
+    }
+}
+
+/// Everything in which these files differ from the rules.
+fn findings(files: &[&str]) -> Vec<String> {
+    let compose = read(files);
+    let mut found = Vec::new();
+    for (name, service) in services(&compose) {
+        for rule in [images, privileges, networks, ports] {
+            rule(name, service, &mut found);
+        }
+    }
+    for (network, is_internal, _) in MEMBERS {
+        if (compose["networks"][network]["internal"] == true) != is_internal {
+            found.push(format!("network {network}: whether it is internal"));
+        }
+    }
+    found
+}
+
+#[test]
+fn containers_are_pinned_confined_and_on_networks_of_their_own() {
+    assert_eq!(findings(&[BASE]), [""; 0]);
+    assert_eq!(findings(&[BASE, CLUSTER]), [""; 0]);
+}
+
+#[test]
+fn each_rule_notices_what_it_forbids() {
+    for (from, to, notice) in [
+        (
+            "postgres:17.11-trixie",
+            "postgres:17",
+            "postgres: the image ${POSTGRES_IMAGE:-postgres:17} is not pinned",
+        ),
+        ("prom/prometheus:v3.13.3", "prom/prometheus", "prometheus: the image"),
+        ("read_only: true", "read_only: false", "rabbitmq: its file system is not read-only"),
+        ("cap_drop: [ALL]", "cap_drop: []", "postgres: not all capabilities are dropped"),
+        ("cap_add: [CHOWN,", "cap_add: [SYS_ADMIN, CHOWN,", "postgres: capabilities are added"),
+        ("no-new-privileges:true", "no-new-privileges:false", "blogs-api: it may gain privileges"),
+        ("    mem_limit: 1g\n", "", "rabbitmq: it has no mem_limit"),
+        ("    pids_limit: 512\n", "", "postgres: it has no pids_limit"),
+        ("    networks: [messages, operators]\n", "", "rabbitmq: it is on the network that all share"),
+        ("networks: [data]", "networks: [data, edge]", "postgres: whether it is on the network edge"),
+        ("  data:\n    internal: true\n", "  data:\n", "network data: whether it is internal"),
+        (
+            "\"127.0.0.1:${RABBITMQ_MANAGEMENT_PORT",
+            "\"${RABBITMQ_MANAGEMENT_PORT",
+            "rabbitmq: ${RABBITMQ_MANAGEMENT_PORT:-15672}:15672 is published beyond this machine",
+        ),
+        ("${LISTEN_ADDRESS:-127.0.0.1}:${BLOGS", "0.0.0.0:${BLOGS", "blogs-api: 0.0.0.0:"),
+    ] {
+        assert!(BASE.contains(from), "{from}");
+        let found = findings(&[&BASE.replace(from, to)]);
+        assert!(found.iter().any(|found| found.starts_with(notice)), "{to:?}: {found:?}");
+    }
+}
+
+#[test]
+fn images_are_built_from_pinned_images() {
+    let stages: Vec<&str> = DOCKERFILE.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+    assert_eq!(stages.len(), 3, "{stages:?}");
+    for stage in stages {
+        let image = stage.split(' ').next().unwrap();
+        assert!(is_pinned(image), "{image}");
+    }
+    let provided = PROVIDE.lines().filter_map(|line| line.split_once("_IMAGE: &str = \""));
+    let provided: Vec<&str> = provided.map(|(_, image)| image.trim_end_matches("\";")).collect();
+    assert_eq!(provided.len(), 2, "{provided:?}");
+    for image in provided {
+        assert!(
+            is_pinned(image) && BASE.contains(&format!("-{image}}}")),
+            "{image} differs from docker-compose.yml"
+        );
+    }
+    for floating in
+        ["rust:1-slim-trixie", "debian:trixie-slim", "rabbitmq:4-management", "postgres", "x:latest"]
+    {
+        assert!(!is_pinned(floating), "{floating}");
+    }
+}
