@@ -5,6 +5,7 @@
 
 pub(crate) mod erase;
 mod export;
+mod exports;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -28,9 +29,10 @@ const EXAMPLES: &str = "\
 Examples:
   commonplace account suspend ada          her blogs are no longer shown, her tokens no longer good
   commonplace account restore ada
+  commonplace account exports              who asks for an export, and which were made
   commonplace account export ada --output ada.json
   commonplace account erase ada --yes --record /srv/commonplace/erased-accounts
-                                           for good: handle, e-mail and id are gone from every table
+                                           for good: only the record of exports keeps the account's id
   commonplace account erase 17 --yes --record /srv/commonplace/erased-accounts
                                            once more by the id, for what was still on its way in its name
 
@@ -68,8 +70,10 @@ enum Command {
     /// Take a suspension or a deletion back; tokens from a new sign-in are good within a minute in every process
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Change),
-    /// Everything that is kept of a person, as JSON
+    /// Everything that is kept of a person, as JSON, if the account has asked for it
     Export(export::Export),
+    /// Open requests for an export, and the record of exports
+    Exports(exports::Exports),
     /// Erase a person from every table; totals stay what they are. This cannot be undone
     Erase(erase::Erase),
 }
@@ -121,6 +125,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Suspend(change) => change.run(ACCOUNT_SUSPEND, true).await,
         Command::Restore(change) => change.run(ACCOUNT_RESTORE, false).await,
         Command::Export(export) => export.run().await,
+        Command::Exports(exports) => exports.run().await,
         Command::Erase(erase) => erase.run().await,
     }
 }

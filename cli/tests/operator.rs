@@ -21,6 +21,9 @@ use uuid::Uuid;
 
 use fixture::{Up, commonplace, directory};
 
+/// The password of every account.
+const PASSWORD: &str = "correct horse battery";
+
 /// The commands against the running `up` of this name.
 struct Operator(&'static str);
 
@@ -97,9 +100,8 @@ impl Caller<'_> {
 
 /// Signs up and writes a blog: the account's id, and the blog's.
 fn author(up: &Up, handle: &str) -> (i64, i64) {
-    let password = "correct horse battery";
     let nobody = Caller { up, token: None };
-    let account = json!({"handle": handle, "email": format!("{handle}@example.org"), "password": password});
+    let account = json!({"handle": handle, "email": format!("{handle}@example.org"), "password": PASSWORD});
     let (status, account) = nobody.post("/v1/accounts", &account);
     assert_eq!(status, 201, "{account}");
     let signed = Caller { up, token: Some(sign_in(&nobody, handle)) };
@@ -110,7 +112,7 @@ fn author(up: &Up, handle: &str) -> (i64, i64) {
 
 /// A token of this account.
 fn sign_in(caller: &Caller<'_>, handle: &str) -> String {
-    let credentials = json!({"handle": handle, "password": "correct horse battery"});
+    let credentials = json!({"handle": handle, "password": PASSWORD});
     let (status, session) = caller.post("/v1/sessions", &credentials);
     assert_eq!(status, 201, "{session}");
     session["token"].as_str().unwrap().to_owned()
@@ -163,7 +165,7 @@ fn operators_look_decide_and_erase() {
     decide(&operator, &readers, id, blog);
     let author = Caller { up: &up, token: Some(sign_in(&readers, "zebedee")) };
     delete_and_restore(&operator, &author, &readers, id, &path);
-    export_and_erase(&operator, id);
+    export_and_erase(&operator, &up, id);
     assert_eq!(readers.get(&path).0, 404);
     assert!(operator.done(&["ledger"]).contains("counted"));
     up.end(Signal::SIGINT);
@@ -206,7 +208,7 @@ fn erase<'text>(account: &'text str, record: &'text str) -> [&'text str; 6] {
 
 /// The author deletes the account; an operator takes that back.
 fn delete_and_restore(operator: &Operator, author: &Caller<'_>, readers: &Caller<'_>, id: i64, path: &str) {
-    let deletion = json!({"password": "correct horse battery"});
+    let deletion = json!({"password": PASSWORD});
     assert_eq!(author.delete("/v1/accounts/me", &deletion), 204);
     assert_eq!(readers.get(path).0, 404);
     assert!(operator.failed(&["account", "suspend", "zebedee"]).contains("was deleted at"));
@@ -216,8 +218,23 @@ fn delete_and_restore(operator: &Operator, author: &Caller<'_>, readers: &Caller
     assert_eq!(readers.get(path).0, 200);
 }
 
+/// The account asks for an export.
+fn ask_for_export(up: &Up, handle: &str) {
+    let token = sign_in(&Caller { up, token: None }, handle);
+    let request = Caller::agent().put(format!("{}/v1/accounts/me/export-request", up.api));
+    let request = request.header("authorization", format!("Bearer {token}"));
+    let mut response = request.send_json(json!({"password": PASSWORD})).unwrap();
+    let body = response.body_mut().read_to_string().unwrap();
+    assert_eq!(response.status().as_u16(), 200, "{body}");
+}
+
 /// Everything of it, then nothing of it.
-fn export_and_erase(operator: &Operator, id: i64) {
+fn export_and_erase(operator: &Operator, up: &Up, id: i64) {
+    let has_not_asked = operator.failed(&["account", "export", "zebedee"]);
+    assert!(has_not_asked.contains("zebedee has no open request for an export"), "{has_not_asked}");
+    assert!(operator.done(&["account", "exports"]).contains("no account asks for an export"));
+    ask_for_export(up, "zebedee");
+    assert!(operator.done(&["account", "exports"]).contains("no account was exported yet"));
     let export: Value = serde_json::from_str(&operator.done(&["account", "export", "zebedee"])).unwrap();
     assert_eq!(export["account"]["email"], "zebedee@example.org");
     assert_eq!(export["blogs"][0]["title"], "zebedee");
@@ -229,10 +246,20 @@ fn export_and_erase(operator: &Operator, id: i64) {
     let file = directory(operator.0).join("zebedee.json");
     let _none_yet = std::fs::remove_file(&file);
     let to_file = ["account", "export", "zebedee", "--output", file.to_str().unwrap()];
+    assert!(operator.failed(&to_file).contains("has no open request"), "the first export used it");
+    assert!(!file.exists());
+    ask_for_export(up, "zebedee");
     operator.done(&to_file);
     assert_eq!(Path::new(&file).metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()).unwrap(), export);
     assert!(operator.failed(&to_file).contains("making "), "it is there already");
+    let (_, exports) = operator.json(&["account", "exports"]);
+    assert_eq!(exports["requests"], json!([]));
+    let records = exports["records"].as_array().unwrap();
+    assert_eq!(records.len(), 2, "{exports}");
+    for record in records {
+        assert_eq!((&record["handle"], &record["exported_by"]), (&json!("zebedee"), &json!("operator")));
+    }
 
     let record = directory(operator.0).join("erased-accounts");
     let _none_yet = std::fs::remove_file(&record);
@@ -244,6 +271,7 @@ fn export_and_erase(operator: &Operator, id: i64) {
     assert!(!Path::new(record).exists(), "an erasure that was not confirmed is not recorded");
     let nowhere = operator.failed(&erase("zebedee", "/nowhere/erased-accounts"));
     assert!(nowhere.contains(&format!("recording account {id} in /nowhere/erased-accounts")), "{nowhere}");
+    ask_for_export(up, "zebedee");
     assert!(
         operator.done(&["account", "export", "zebedee"]).contains("zebedee@example.org"),
         "it is untouched"

@@ -9,6 +9,7 @@ mod deletion;
 mod document;
 mod engagement;
 mod erasing;
+mod exports;
 mod follows;
 mod frame;
 mod idempotency;

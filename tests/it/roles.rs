@@ -10,8 +10,18 @@ use crate::world::World;
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// Tables that the worker does not own.
-const BLOGS_TABLES: [&str; 8] =
-    ["account", "blog", "blog_slug", "tag", "blog_tag", "blog_counter", "outbox", "idempotency_key"];
+const BLOGS_TABLES: [&str; 10] = [
+    "account",
+    "blog",
+    "blog_slug",
+    "tag",
+    "blog_tag",
+    "blog_counter",
+    "outbox",
+    "idempotency_key",
+    "export_request",
+    "export_record",
+];
 /// Tables that the Blogs API does not own.
 const ANALYTICS_TABLES: [&str; 16] = [
     "envelope_ahead",
@@ -274,6 +284,14 @@ const OF_BLOGS: &[&str] = &[
     "select blogs.undelete_account(1)",
     "select blogs.restore_blog(1)",
     "select blogs.erase_account(1)",
+    "select blogs.open_export(1)",
+    "select blogs.export_account(1)",
+    "select blogs.account_parts(1)",
+    "select exported_by from blogs.export_record",
+    "update blogs.export_record set exported_by = 'another'",
+    "delete from blogs.export_record",
+    "delete from blogs.export_request",
+    "update blogs.export_request set account_id = 1",
     "select analytics.drop_parked(gen_random_uuid(), 0)",
 ];
 
@@ -308,6 +326,18 @@ const OF_OPERATORS: &[&str] = &[
     "select notify.drop_oldest_day(1)",
     "select email from blogs.account",
     "select password_hash from blogs.account",
+    // No account has asked for an export.
+    "select blogs.open_export(1)",
+    "select blogs.export_account(1)",
+    "select analytics.export_account(1)",
+    "select notify.export_account(1)",
+    "select blogs.account_parts(1)",
+    "select analytics.account_parts(1)",
+    "select notify.account_parts(1)",
+    "select blogs.require_export(1)",
+    "insert into blogs.export_request (account_id) values (1)",
+    "update blogs.export_request set requested_at = now()",
+    "update blogs.export_record set exported_by = 'another'",
     "update blogs.blog set title = 'mine'",
     "update blogs.blog_counter set total_views = 0",
     "update blogs.account set suspended_at = now()",

@@ -43,7 +43,7 @@ const OBJECT_IN_USE: &str = "55006";
 const EXAMPLES: &str = "\
 Examples:
   commonplace account erase ada --yes --record /srv/commonplace/erased-accounts
-                                           for good: handle, e-mail and id are gone from every table
+                                           for good: only the record of exports keeps the account's id
   commonplace account erase 17 --yes --record /srv/commonplace/erased-accounts
                                            once more by the id, for what was still on its way in its name
 

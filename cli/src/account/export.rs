@@ -1,4 +1,7 @@
 //! `account export`: everything that is kept of a person. It may be large, so it is written as it is read.
+//!
+//! An export needs an open request of the account. It uses the request and is recorded before anything is read, in a
+//! transaction of its own: the owners' functions return nothing to a session that has not committed such a record.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -12,10 +15,13 @@ use deadpool_postgres::Object;
 use futures_util::TryStreamExt;
 use serde_json::Value;
 
-use super::Which;
+use super::{Account, Which};
 use crate::terminal;
 
 const ACCOUNT_EXPORT: Statement = statement!("account_export.sql");
+const ACCOUNT_OPEN_EXPORT: Statement = statement!("account_open_export.sql");
+/// SQLSTATE `insufficient_privilege`: the account has no open request.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// The parts in the order in which they come: one object, then lists.
 const ACCOUNT: &str = "account";
 const LISTS: [&str; 6] = ["blogs", "answers", "following", "likes", "parked", "notifications"];
@@ -25,7 +31,10 @@ Examples:
   commonplace account export ada --output ada.json
   commonplace account export 17 | jq .blogs[].title
 
-Exit codes: 0 done; 1 there is no such account, the file is there already, or it failed; 2 wrong usage.";
+The account asks first, with PUT /v1/accounts/me/export-request. Its request is good for one export within 7 days;
+`commonplace account exports` lists open requests and the exports that were made.
+
+Exit codes: 0 done; 1 there is no such account, it has no open request, the file is there already, or it failed; 2 wrong usage.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -41,6 +50,7 @@ impl Export {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let (client, account) = self.which.find().await?;
         let Some(path) = &self.output else {
+            open(&client, &account).await?;
             let written = write(&client, account.id, BufWriter::new(io::stdout())).await;
             // A reader who has gone away is no error.
             let gone = |error: &anyhow::Error| {
@@ -49,14 +59,39 @@ impl Export {
             return written.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) });
         };
         let file = create(path).with_context(|| format!("making {}", path.display()))?;
-        if let Err(error) = write(&client, account.id, BufWriter::new(file)).await {
+        let written = async {
+            open(&client, &account).await?;
+            let written = write(&client, account.id, BufWriter::new(file)).await;
+            written.with_context(|| {
+                format!("writing {}. The request is used: the account has to ask again", path.display())
+            })
+        };
+        if let Err(error) = written.await {
             // A part of an export must not pass for a whole one.
             let _not_there = fs::remove_file(path);
-            return Err(error.context(format!("writing {}", path.display())));
+            return Err(error);
         }
         terminal::line(format_args!("{} (id {}) is in {}", account.handle, account.id, path.display()));
         Ok(())
     }
+}
+
+/// Uses the account's request and records the export.
+async fn open(client: &Object, account: &Account) -> anyhow::Result<()> {
+    let opened = ACCOUNT_OPEN_EXPORT.query_one(client, &[&account.id]).await;
+    opened.map(drop).map_err(|error| {
+        let has_not_asked = error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE);
+        let error = anyhow::Error::from(error);
+        if has_not_asked {
+            error.context(format!(
+                "{} has no open request for an export. The account asks with PUT /v1/accounts/me/export-request; a request \
+                 is good for 7 days and one export",
+                account.handle
+            ))
+        } else {
+            error
+        }
+    })
 }
 
 fn create(path: &Path) -> io::Result<File> {

@@ -181,7 +181,7 @@ pub(crate) async fn delete(
 ///
 /// # Errors
 /// 403 when it is another password.
-async fn prove_password(state: &AppState, account_id: i64, password: SecretString) -> Result<String> {
+pub(crate) async fn prove_password(state: &AppState, account_id: i64, password: SecretString) -> Result<String> {
     let hash = password_hash(state, account_id).await?;
     if !state.passwords.verify(password, Some(hash.clone())).await? {
         return Err(Problem::forbidden("password is not the present one"));

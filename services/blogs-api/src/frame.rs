@@ -13,7 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use web::frame::{Frame, HttpMetrics, REQUEST_ID};
 
 use crate::state::AppState;
-use crate::{accounts, blogs, engagement, follows, idempotency, notifications, openapi, pages, sessions};
+use crate::{
+    accounts, blogs, engagement, exports, follows, idempotency, notifications, openapi, pages, sessions,
+};
 
 /// Everything that the service answers.
 ///
@@ -27,6 +29,7 @@ pub(crate) fn router(
 ) -> anyhow::Result<Router> {
     let (product, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(accounts::routes(state))
+        .merge(exports::routes(state))
         .merge(sessions::routes(state))
         .merge(blogs::routes(state))
         .merge(follows::routes(state))

@@ -11,6 +11,7 @@ mod auth;
 mod blogs;
 mod clock_check;
 mod engagement;
+mod exports;
 mod follows;
 mod frame;
 mod idempotency;

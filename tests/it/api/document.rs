@@ -11,10 +11,11 @@ use crate::services::Running;
 use crate::world::World;
 
 /// Every route of the API, as its users know it.
-const ROUTES: [&str; 30] = [
+const ROUTES: [&str; 31] = [
     "POST /v1/accounts",
     "DELETE /v1/accounts/me",
     "PUT /v1/accounts/me/password",
+    "PUT /v1/accounts/me/export-request",
     "POST /v1/sessions",
     "DELETE /v1/sessions",
     "POST /v1/blogs",
@@ -165,6 +166,7 @@ fn requests(blog: i64) -> Vec<(&'static str, Value, u16)> {
         ("POST /v1/blogs/{id}/publish", Value::Null, 200),
         ("DELETE /v1/blogs/{id}", Value::Null, 204),
         ("POST /v1/sessions", json!({"handle": "ada", "password": super::PASSWORD}), 201),
+        ("PUT /v1/accounts/me/export-request", json!({"password": super::PASSWORD}), 200),
         ("PUT /v1/accounts/me/password", password, 204),
         ("DELETE /v1/sessions", Value::Null, 204),
         ("DELETE /v1/accounts/me", json!({"password": "another good password"}), 204),
