@@ -142,6 +142,8 @@ impl Service {
             .env_clear()
             .envs(settings.iter().map(|(key, value)| (*key, value)))
             .env("COMMONPLACE__HTTP__ADDRESS", address.to_string())
+            // One port for a service, also for its readiness.
+            .env("COMMONPLACE__HTTP__OPERATIONS_ADDRESS", "")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(output)

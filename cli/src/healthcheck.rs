@@ -17,8 +17,8 @@ Exit codes: 0 it is ready, 1 it is not or does not answer, 2 wrong usage.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// The service; without a path, /readyz is asked
-    #[arg(default_value = "http://127.0.0.1:8080")]
+    /// The service, at its port for operations; without a path, /readyz is asked
+    #[arg(default_value = "http://127.0.0.1:9080")]
     url: reqwest::Url,
     /// How long to wait for the answer, in milliseconds
     #[arg(long, default_value_t = 3000)]

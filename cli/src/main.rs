@@ -45,7 +45,7 @@ Examples:
     commonplace restore --erased erased-accounts
   One service, and is it ready?
     commonplace serve blogs-api --config /etc/commonplace/blogs-api.toml
-    commonplace healthcheck http://127.0.0.1:8080
+    commonplace healthcheck http://127.0.0.1:9080
 
 Settings come from the built-in defaults (config/), then --config, then the environment: DATABASE_URL, AMQP_URL, and \
 COMMONPLACE__SECTION__KEY for every key of config/, as in COMMONPLACE__LOG__FILTER=debug.

@@ -25,7 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   commonplace serve blogs-api
   commonplace serve analytics-worker --config /etc/commonplace/analytics-worker.toml
-  COMMONPLACE__HTTP__ADDRESS=127.0.0.1:9090 commonplace serve blogs-api
+  COMMONPLACE__HTTP__ADDRESS=127.0.0.1:8083 COMMONPLACE__HTTP__OPERATIONS_ADDRESS=127.0.0.1:9083 \\
+    commonplace serve blogs-api
 
 Exit codes: 0 ended by SIGINT or SIGTERM and drained, 1 it could not start or failed, 2 wrong usage.";
 
@@ -42,15 +43,15 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Service {
-    /// Accounts, blogs and the door for engagement; HTTP on 8080
+    /// Accounts, blogs and the door for engagement; HTTP on 8080, its operations endpoints on 9080
     BlogsApi,
     /// Counts engagement; its operations endpoints on 8090
     AnalyticsWorker,
     /// Tells followers of new blogs; its operations endpoints on 8091
     NotificationWorker,
-    /// What readers may like; HTTP on 8081
+    /// What readers may like; HTTP on 8081, its operations endpoints on 9081
     RecommendationApi,
-    /// The operators' live view; HTTP on 8082
+    /// The operators' live view; HTTP on 8082, its operations endpoints on 9082
     Console,
 }
 

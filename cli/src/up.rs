@@ -184,12 +184,12 @@ impl Ascent {
         // There until the services drain.
         let mut _mark = None;
         let introduction = async {
-            services::until_ready(&api, &console, &workers).await?;
+            services::until_ready(workers.iter().chain([&api, &console])).await?;
             self.progress.done("services ready");
-            let running = urls.running(&api, &credentials.signing_keys(), view_window_s);
+            let running = urls.running(&api.url, &credentials.signing_keys(), view_window_s);
             _mark = Some(running.mark(self.place.directory())?);
             self.progress.now("loading the demo");
-            let demo = demo::load(&api, &credentials.demo_password, &self.place.demo_mark()).await?;
+            let demo = demo::load(&api.url, &credentials.demo_password, &self.place.demo_mark()).await?;
             self.progress.done(&demo);
             self.progress.rest();
             terminal::line(urls.table(&api, &console, &workers, &demo, &credentials.demo_password));

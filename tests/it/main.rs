@@ -26,6 +26,7 @@ mod message_path;
 mod metrics;
 mod old_days;
 mod operations_late;
+mod operations_listener;
 mod operations_reconcile;
 mod operations_redrive;
 mod partitions;

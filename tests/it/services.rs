@@ -15,6 +15,8 @@ use crate::world::{DEADLINE, World, wait_until};
 /// A service that runs until it is stopped, or until the test ends.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    /// Where it serves metrics and readiness: the same, unless the test says otherwise.
+    pub(crate) operations_address: SocketAddr,
     shutdown: CancellationToken,
     task: JoinSet<anyhow::Result<()>>,
     client: Client,
@@ -36,6 +38,8 @@ impl World {
         let loader = Loader::new(blogs_api::DEFAULTS)
             .environment([])
             .set("http.address", "127.0.0.1:0")
+            .set("http.operations_address", "")
+            .set("docs.enabled", true)
             .set("database.url", self.url("blogs_api"))
             .set("broker.url", self.amqp_url_of("blogs_api").await)
             .set("engagement.direct_path", true)
@@ -57,7 +61,8 @@ impl World {
             .set("rate_limits.enabled", false);
         let settings: blogs_api::Settings = change(loader).load().unwrap();
         let service = blogs_api::Service::start_with_clock(settings, clock).await.unwrap();
-        Running::new(service.address(), |shutdown| service.run(shutdown))
+        let addresses = [service.address(), service.operations_address()];
+        Running::new(addresses, |shutdown| service.run(shutdown))
     }
 
     /// [`World::api_with`] and nothing more to say.
@@ -74,7 +79,7 @@ impl World {
             .set("broker.url", self.amqp_url_of("analytics_worker").await);
         let settings: analytics_worker::Settings = change(loader).load().unwrap();
         let service = analytics_worker::Service::start(settings).await.unwrap();
-        Running::new(service.address(), |shutdown| service.run(shutdown))
+        Running::new([service.address(); 2], |shutdown| service.run(shutdown))
     }
 
     /// A Notification worker; `change` has the last word on the settings.
@@ -86,7 +91,7 @@ impl World {
             .set("broker.url", self.amqp_url_of("notification_worker").await);
         let settings: notification_worker::Settings = change(loader).load().unwrap();
         let service = notification_worker::Service::start(settings).await.unwrap();
-        Running::new(service.address(), |shutdown| service.run(shutdown))
+        Running::new([service.address(); 2], |shutdown| service.run(shutdown))
     }
 
     /// A Recommendation API that learns quickly and without rest; `change` has the last word on the settings.
@@ -94,6 +99,8 @@ impl World {
         let loader = Loader::new(recommendation_api::DEFAULTS)
             .environment([])
             .set("http.address", "127.0.0.1:0")
+            .set("http.operations_address", "")
+            .set("docs.enabled", true)
             .set("database.url", self.url("recommendation_api"))
             .set("database.wait_timeout_ms", 30_000)
             .set("database.connect_timeout_ms", 30_000)
@@ -106,7 +113,8 @@ impl World {
             .set("learning.rest_percent", 0);
         let settings: recommendation_api::Settings = change(loader).load().unwrap();
         let service = recommendation_api::Service::start(settings).await.unwrap();
-        Running::new(service.address(), |shutdown| service.run(shutdown))
+        let addresses = [service.address(), service.operations_address()];
+        Running::new(addresses, |shutdown| service.run(shutdown))
     }
 
     /// [`World::notifier_with`] and nothing more to say.
@@ -131,6 +139,7 @@ impl World {
         let loader = Loader::new(console::DEFAULTS)
             .environment([])
             .set("http.address", "127.0.0.1:0")
+            .set("http.operations_address", "")
             .set("database.url", self.url("console"))
             .set("broker.url", self.amqp_url_of("console").await)
             .set("access.secure_cookies", false)
@@ -144,12 +153,16 @@ impl World {
             .set("load.api", format!("http://{api}"));
         let settings: console::Settings = change(loader).load().unwrap();
         let service = console::Service::start(settings).await.unwrap();
-        Running::new(service.address(), |shutdown| service.run(shutdown))
+        let addresses = [service.address(), service.operations_address()];
+        Running::new(addresses, |shutdown| service.run(shutdown))
     }
 }
 
 impl Running {
-    fn new<F>(address: SocketAddr, run: impl FnOnce(CancellationToken) -> F) -> Self
+    fn new<F>(
+        [address, operations_address]: [SocketAddr; 2],
+        run: impl FnOnce(CancellationToken) -> F,
+    ) -> Self
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
@@ -158,12 +171,21 @@ impl Running {
         task.spawn(run(shutdown.clone()));
         let client =
             Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { address, shutdown, task, client }
+        Self { address, operations_address, shutdown, task, client }
     }
 
     /// Ends it in order, and asserts that it ended well, and in time.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
+        self.begin_to_stop().await;
+    }
+
+    /// Tells it to end. The future is that of [`Running::stop`].
+    pub(crate) fn begin_to_stop(self) -> impl Future<Output = ()> {
         self.shutdown.cancel();
+        self.ended()
+    }
+
+    async fn ended(mut self) {
         // Longer than any of them may drain: a service that never ends fails its test, and does not hang it.
         timeout(2 * DEADLINE, self.task.join_next())
             .await

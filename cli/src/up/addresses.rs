@@ -8,6 +8,7 @@ use tokio_postgres::Config;
 
 use super::place::Credentials;
 use super::servers::Servers;
+use super::services::Place;
 use crate::demo::Demo;
 use crate::operator::Running;
 use crate::schema;
@@ -82,24 +83,24 @@ impl Urls {
     /// What `up` prints when everything runs.
     pub(super) fn table(
         &self,
-        api: &str,
-        console: &str,
-        workers: &[(&'static str, String)],
+        api: &Place,
+        console: &Place,
+        workers: &[Place],
         demo: &Demo,
         demo_password: &str,
     ) -> String {
+        let operations = |place: &Place| format!("{0}/readyz  {0}/metrics", place.operations);
         let mut rows = vec![
-            ("to read and write", format!("{api}/")),
-            ("to watch (console)", format!("{console}/")),
-            ("Blogs API", api.to_owned()),
-            ("its documentation", format!("{api}/docs")),
-            ("its description", format!("{api}/openapi.json")),
-            ("its metrics", format!("{api}/metrics")),
+            ("to read and write", format!("{}/", api.url)),
+            ("to watch (console)", format!("{}/", console.url)),
+            ("Blogs API", api.url.clone()),
+            ("its documentation", format!("{}/docs", api.url)),
+            ("its description", format!("{}/openapi.json", api.url)),
         ];
-        if let Some((_, url)) = workers.iter().find(|(name, _)| *name == "recommendation-api") {
+        if let Some(Place { url, .. }) = workers.iter().find(|place| place.name == "recommendation-api") {
             rows.push(("Recommendation API", format!("{url}/v1/trending  {url}/docs")));
         }
-        rows.extend(workers.iter().map(|(name, url)| (*name, format!("{url}/readyz  {url}/metrics"))));
+        rows.extend([api, console].into_iter().chain(workers).map(|place| (place.name, operations(place))));
         rows.push(("Postgres (operator)", self.operator.clone()));
         rows.push(("RabbitMQ", self.administrator_amqp.clone()));
         if let Some((url, login)) = self.management.as_deref().and_then(without_login) {
@@ -115,7 +116,7 @@ impl Urls {
             table.add_row([Cell::new(what), Cell::new(address)]);
         }
         let mut text = format!("\n{table}\n\nTry it:\n");
-        for command in trials(api, demo) {
+        for command in trials(&api.url, demo) {
             // Writing to a string does not fail.
             let _infallible = writeln!(text, "  {command}");
         }

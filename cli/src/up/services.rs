@@ -26,10 +26,19 @@ pub(super) struct Services {
     view_window_s: u32,
 }
 
+/// Where a service is, as base URLs.
+pub(super) struct Place {
+    pub(super) name: &'static str,
+    pub(super) url: String,
+    /// For `/readyz` and `/metrics`.
+    pub(super) operations: String,
+}
+
 /// One running service.
 struct Task {
     name: &'static str,
     address: SocketAddr,
+    operations: SocketAddr,
     shutdown: CancellationToken,
     handle: JoinHandle<anyhow::Result<()>>,
     /// What the service ended with has been taken.
@@ -61,22 +70,14 @@ impl Services {
         let notifier = notification_worker::Service::start(notifier)
             .await
             .context("starting the notification-worker")?;
-        let [recommendation_port, _console] = ports_after(port);
-        let recommendation = Loader::new(recommendation_api::DEFAULTS)
-            .neighbours(&EVERY_DEFAULTS)
-            .set("database.url", urls.recommendation_api.as_str())
-            .set("http.address", format!("127.0.0.1:{recommendation_port}"))
-            .set("tokens.signing_keys", credentials.signing_keys())
-            .set("rate_limits.enabled", false);
-        let recommendation: recommendation_api::Settings = recommendation.load()?;
-        let recommendation = recommendation_api::Service::start(recommendation)
-            .await
-            .context("starting the recommendation-api")?;
+        let recommendation = start_recommendation(port, urls, credentials).await?;
         let api = Loader::new(blogs_api::DEFAULTS)
             .neighbours(&EVERY_DEFAULTS)
             .set("database.url", urls.blogs_api.as_str())
             .set("broker.url", urls.amqp.blogs_api.as_str())
             .set("http.address", format!("127.0.0.1:{port}"))
+            .set("http.operations_address", "127.0.0.1:0")
+            .set("docs.enabled", true)
             .set("engagement.direct_path", true)
             .set("engagement.allow_write_path_header", true)
             .set("engagement.visitor_secret", credentials.visitor_secret.as_str())
@@ -86,18 +87,29 @@ impl Services {
         let api: blogs_api::Settings = api.load()?;
         let view_window_s = api.engagement.view_window_s;
         let api = blogs_api::Service::start(api).await.context("starting the blogs-api")?;
-        let looked_at = [api.address(), worker.address(), notifier.address(), recommendation.address()];
-        let console = start_console(port, urls, looked_at).await?;
+        let scraped = [
+            api.operations_address(),
+            worker.address(),
+            notifier.address(),
+            recommendation.operations_address(),
+        ];
+        let console = start_console(port, urls, api.address(), scraped).await?;
         Ok(Self {
             workers: [
-                Task::new("analytics-worker", worker.address(), |shutdown| worker.run(shutdown)),
-                Task::new("notification-worker", notifier.address(), |shutdown| notifier.run(shutdown)),
-                Task::new("recommendation-api", recommendation.address(), |shutdown| {
-                    recommendation.run(shutdown)
-                }),
+                Task::new("analytics-worker", [worker.address(); 2], |shutdown| worker.run(shutdown)),
+                Task::new("notification-worker", [notifier.address(); 2], |shutdown| notifier.run(shutdown)),
+                Task::new(
+                    "recommendation-api",
+                    [recommendation.address(), recommendation.operations_address()],
+                    |shutdown| recommendation.run(shutdown),
+                ),
             ],
-            console: Task::new("console", console.address(), |shutdown| console.run(shutdown)),
-            api: Task::new("blogs-api", api.address(), |shutdown| api.run(shutdown)),
+            console: Task::new("console", [console.address(), console.operations_address()], |shutdown| {
+                console.run(shutdown)
+            }),
+            api: Task::new("blogs-api", [api.address(), api.operations_address()], |shutdown| {
+                api.run(shutdown)
+            }),
             view_window_s,
         })
     }
@@ -107,19 +119,19 @@ impl Services {
         self.view_window_s
     }
 
-    /// The Blogs API's base URL.
-    pub(super) fn api(&self) -> String {
-        format!("http://{}", self.api.address)
+    /// The Blogs API.
+    pub(super) fn api(&self) -> Place {
+        self.api.place()
     }
 
-    /// The console's base URL.
-    pub(super) fn console(&self) -> String {
-        format!("http://{}", self.console.address)
+    /// The console.
+    pub(super) fn console(&self) -> Place {
+        self.console.place()
     }
 
-    /// The other services' names and base URLs.
-    pub(super) fn workers(&self) -> Vec<(&'static str, String)> {
-        self.workers.iter().map(|worker| (worker.name, format!("http://{}", worker.address))).collect()
+    /// The other services.
+    pub(super) fn workers(&self) -> Vec<Place> {
+        self.workers.iter().map(Task::place).collect()
     }
 
     /// Waits until one of them ends, which none should before it is asked to.
@@ -147,13 +159,22 @@ impl Services {
 }
 
 impl Task {
-    fn new<F>(name: &'static str, address: SocketAddr, run: impl FnOnce(CancellationToken) -> F) -> Self
+    fn new<F>(
+        name: &'static str,
+        [address, operations]: [SocketAddr; 2],
+        run: impl FnOnce(CancellationToken) -> F,
+    ) -> Self
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let shutdown = CancellationToken::new();
         let handle = TaskTracker::new().spawn(run(shutdown.clone()));
-        Self { name, address, shutdown, handle, ended: false }
+        Self { name, address, operations, shutdown, handle, ended: false }
+    }
+
+    fn place(&self) -> Place {
+        let url = |address| format!("http://{address}");
+        Place { name: self.name, url: url(self.address), operations: url(self.operations) }
     }
 
     async fn drain(&mut self) -> anyhow::Result<()> {
@@ -175,9 +196,28 @@ pub(super) fn ports_after(port: u16) -> [u16; 2] {
     [1, 2].map(|n| if port == 0 { 0 } else { port.saturating_add(n) })
 }
 
+async fn start_recommendation(
+    port: u16,
+    urls: &Urls,
+    credentials: &Credentials,
+) -> anyhow::Result<recommendation_api::Service> {
+    let [recommendation_port, _console] = ports_after(port);
+    let recommendation = Loader::new(recommendation_api::DEFAULTS)
+        .neighbours(&EVERY_DEFAULTS)
+        .set("database.url", urls.recommendation_api.as_str())
+        .set("http.address", format!("127.0.0.1:{recommendation_port}"))
+        .set("http.operations_address", "127.0.0.1:0")
+        .set("docs.enabled", true)
+        .set("tokens.signing_keys", credentials.signing_keys())
+        .set("rate_limits.enabled", false);
+    let recommendation: recommendation_api::Settings = recommendation.load()?;
+    recommendation_api::Service::start(recommendation).await.context("starting the recommendation-api")
+}
+
 async fn start_console(
     port: u16,
     urls: &Urls,
+    load: SocketAddr,
     [api, worker, notifier, recommendation]: [SocketAddr; 4],
 ) -> anyhow::Result<console::Service> {
     let url = |address: SocketAddr| format!("http://{address}");
@@ -187,13 +227,14 @@ async fn start_console(
         .set("database.url", urls.console.as_str())
         .set("broker.url", urls.amqp.console.as_str())
         .set("http.address", format!("127.0.0.1:{console_port}"))
+        .set("http.operations_address", "127.0.0.1:0")
         .set("access.secure_cookies", false)
         .set("scrape.blogs_api", vec![url(api)])
         .set("scrape.analytics_worker", vec![url(worker)])
         .set("scrape.notification_worker", vec![url(notifier)])
         .set("scrape.recommendation_api", vec![url(recommendation)])
         .set("load.enabled", true)
-        .set("load.api", url(api));
+        .set("load.api", url(load));
     let console: console::Settings = console.load()?;
     console::Service::start(console).await.context("starting the console")
 }
@@ -202,21 +243,17 @@ async fn start_console(
 ///
 /// # Errors
 /// After 30 s, with what is not.
-pub(super) async fn until_ready(
-    api: &str,
-    console: &str,
-    workers: &[(&'static str, String)],
-) -> anyhow::Result<()> {
+pub(super) async fn until_ready(services: impl Iterator<Item = &Place>) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build()?;
     let deadline = Instant::now() + READY_WITHIN;
-    for service in workers.iter().map(|(_, url)| url.as_str()).chain([api, console]) {
+    for Place { name, operations, .. } in services {
         loop {
-            let response = client.get(format!("{service}/readyz")).send().await?;
+            let response = client.get(format!("{operations}/readyz")).send().await?;
             if response.status().is_success() {
                 break;
             }
             if Instant::now() > deadline {
-                bail!("{service} is not ready: {}", response.text().await?);
+                bail!("{name} is not ready: {}", response.text().await?);
             }
             tokio::time::sleep(READY_POLL).await;
         }

@@ -288,6 +288,7 @@ impl Ground {
     pub(crate) async fn api(&self) -> Running {
         let loader = self
             .loader(blogs_api::DEFAULTS, "blogs_api")
+            .set("http.operations_address", "")
             .set("engagement.visitor_secret", SECRET)
             .set("tokens.signing_keys", "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==")
             .set("tokens.epoch_wait_max_ms", 30_000)

@@ -60,6 +60,23 @@ pub struct Bounds {
     pub answer_rate_min: u32,
 }
 
+impl Bounds {
+    /// For a listener of operations alone: its clients are few (Prometheus, the console, health checks, and now and then an
+    /// operator), and their answers are small.
+    #[must_use]
+    pub fn of_operations() -> Self {
+        Self {
+            connections_max: 128,
+            connections_per_address_max: 64,
+            is_proxy: Box::new(|_| false),
+            head_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(1),
+            send_buffer_bytes: 32 * 1024,
+            answer_rate_min: 4096,
+        }
+    }
+}
+
 /// Serves until `shutdown`, then until the last request has ended or the drain time is over. `answer` gets the peer's
 /// address with each request.
 pub async fn serve<A, F>(listener: TcpListener, bounds: Bounds, answer: A, shutdown: CancellationToken)

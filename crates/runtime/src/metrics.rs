@@ -1,5 +1,5 @@
 //! The three endpoints that every process has for those who run it: `/healthz`, `/readyz` and `/metrics`.
-//! Workers serve them alone; an API merges them into its own router.
+//! Workers serve them alone; the other services have a listener for them, or merge them into their own router.
 
 use std::sync::Arc;
 
@@ -23,7 +23,12 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub fn operations_router(health: Health, registry: Arc<Registry>) -> Router {
     let ready = Router::new().route("/readyz", get(readyz)).with_state(health);
     let metrics = Router::new().route("/metrics", get(metrics)).with_state(registry);
-    Router::new().route("/healthz", get(async || "ok\n")).merge(ready).merge(metrics)
+    liveness_router().merge(ready).merge(metrics)
+}
+
+/// `/healthz` alone, for a port that others than operators reach: it tells nothing but that the process is alive.
+pub fn liveness_router() -> Router {
+    Router::new().route("/healthz", get(async || "ok\n"))
 }
 
 async fn readyz(State(health): State<Health>) -> Response {

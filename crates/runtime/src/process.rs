@@ -1,6 +1,7 @@
 //! What every service's process does alike: the binary from its arguments to its end ([`main`]), and a worker's tasks with
 //! health and metrics beside them ([`work`]).
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 use crate::health::{self, Health, NotReady};
 use crate::http;
 use crate::metrics::operations_router;
-use crate::settings::{HttpSettings, Loader, LogSettings, SettingsError};
+use crate::settings::{Loader, LogSettings, SettingsError};
 use crate::shutdown::{self, Lost, together};
 use crate::telemetry::{self, TelemetryError};
 use crate::traces::TraceSettings;
@@ -44,14 +45,15 @@ struct Arguments {
     healthcheck: bool,
 }
 
-/// The `main` of a service's binary: arguments, settings, logs, signals, then `run` until the end.
+/// The `main` of a service's binary: arguments, settings, logs, signals, then `run` until the end. `sections` says what to log,
+/// where traces go, and where `/readyz` is served.
 ///
 /// # Errors
 /// Settings that make no sense, a service that is not ready (for `--healthcheck`), or what `run` failed with.
 pub async fn main<S, E>(
     about: About,
     defaults: &'static str,
-    sections: impl FnOnce(&S) -> (&LogSettings, &TraceSettings, &HttpSettings),
+    sections: impl FnOnce(&S) -> (&LogSettings, &TraceSettings, SocketAddr),
     run: impl AsyncFnOnce(S, CancellationToken) -> Result<(), E>,
 ) -> Result<(), E>
 where
@@ -67,9 +69,9 @@ where
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let loader = Loader::new(defaults).file(arguments.config.as_deref());
     let (settings, notice): (S, _) = loader.load_noticing()?;
-    let (log, traces, http) = sections(&settings);
+    let (log, traces, readiness) = sections(&settings);
     if arguments.healthcheck {
-        return Ok(health::ask(http.address).await?);
+        return Ok(health::ask(readiness).await?);
     }
     let (log, traces) = (log.clone(), traces.clone());
     self::run(about.name, &log, &traces, async |shutdown| {
@@ -133,7 +135,7 @@ pub async fn work(
         let answered = operations.clone().oneshot(request.map(Body::new));
         async { answered.await.unwrap_or_else(|never| match never {}) }
     };
-    let served = http::serve(listener, operations_bounds(), answer, drained.clone());
+    let served = http::serve(listener, http::Bounds::of_operations(), answer, drained.clone());
     let late = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain_max).await;
@@ -149,17 +151,4 @@ pub async fn work(
     };
     let ((), ended) = tokio::join!(served, wait);
     ended
-}
-
-/// Those who ask a worker are few: Prometheus, the console, health checks, and now and then an operator.
-fn operations_bounds() -> http::Bounds {
-    http::Bounds {
-        connections_max: 128,
-        connections_per_address_max: 64,
-        is_proxy: Box::new(|_| false),
-        head_timeout: Duration::from_secs(10),
-        drain_timeout: Duration::from_secs(1),
-        send_buffer_bytes: 32 * 1024,
-        answer_rate_min: 4096,
-    }
 }

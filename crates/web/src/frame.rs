@@ -26,7 +26,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
-use runtime::metrics::operations_router;
+use runtime::metrics::{liveness_router, operations_router};
 use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
 use tower_http::cors::CorsLayer;
@@ -39,7 +39,11 @@ pub use self::observe::{HttpMetrics, REQUEST_ID};
 use crate::client_address::{TrustedProxies, client};
 use crate::limits::{Class, Client, Limits};
 use crate::problem::Problem;
-use crate::settings::RequestSettings;
+use crate::server::Routers;
+use crate::settings::{DocsSettings, RequestSettings};
+
+/// What a listener of operations takes from the public one.
+const NOT_PUBLIC: [&str; 2] = ["/readyz", "/metrics"];
 
 /// What the frame is made of.
 pub struct Frame {
@@ -57,6 +61,10 @@ pub struct Frame {
     pub trusted_proxies: TrustedProxies,
     /// How problems are shown to people, if the service has pages.
     pub pages: Option<AsPage>,
+    /// Whether operations have a listener of their own: then the public one has `/healthz` alone of them.
+    pub has_operations_listener: bool,
+    /// Whether the public listener has the documentation.
+    pub docs: DocsSettings,
 }
 
 /// Looks at a request before it is worked on. What it gives back, if anything, is done to the answer, last of all.
@@ -67,31 +75,45 @@ pub type ShowPage = Box<dyn FnOnce(Response) -> Response + Send>;
 impl Frame {
     /// Puts everything around the product's own routes: their bounds, the documentation, the endpoints of operations, and
     /// what every answer has.
-    pub fn around(self, product: Router, document: OpenApi, requests: &RequestSettings) -> Router {
-        // Otherwise the page would have the document judged by a service on the internet.
-        let page = utoipa_swagger_ui::Config::default().validator_url("none");
-        let docs = SwaggerUi::new("/docs").url("/openapi.json", document).config(page);
+    pub fn around(self, product: Router, mut document: OpenApi, requests: &RequestSettings) -> Routers {
         let (limits, proxies) = (self.limits, self.trusted_proxies);
-        let surroundings = Surroundings {
+        let surroundings = Arc::new(Surroundings {
             metrics: self.metrics,
             places: Semaphore::new(requests.concurrent_max),
             timeout: requests.timeout(),
             pages: self.pages,
-        };
-        Router::new()
-            .merge(product)
-            .merge(docs)
-            .merge(operations_router(self.health, Arc::new(self.registry)))
+        });
+        let operations = operations_router(self.health, Arc::new(self.registry));
+        let mut public = product;
+        if self.has_operations_listener {
+            public = public.merge(liveness_router());
+            for path in NOT_PUBLIC {
+                document.paths.paths.remove(path);
+            }
+        } else {
+            public = public.merge(operations.clone());
+        }
+        let mut nothing = "there is nothing at this path";
+        if self.docs.enabled {
+            // Otherwise the page would have the document judged by a service on the internet.
+            let page = utoipa_swagger_ui::Config::default().validator_url("none");
+            public = public.merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(page));
+            nothing = "there is nothing at this path; /docs shows what there is";
+        }
+        let public = public
             .method_not_allowed_fallback(limited(&limits, &proxies, Problem::method_not_allowed))
-            .fallback(limited(&limits, &proxies, || {
-                Problem::not_found("there is nothing at this path; /docs shows what there is")
-            }))
+            .fallback(limited(&limits, &proxies, move || Problem::not_found(nothing)))
             .layer(
                 ServiceBuilder::new()
                     .option_layer(self.cors)
-                    .layer(from_fn_with_state(Arc::new(surroundings), surround))
+                    .layer(from_fn_with_state(Arc::clone(&surroundings), surround))
                     .layer(DefaultBodyLimit::max(requests.body_bytes_max)),
-            )
+            );
+        let operations = operations
+            .method_not_allowed_fallback(async || Problem::method_not_allowed())
+            .fallback(async || Problem::not_found("there is nothing at this path"))
+            .layer(from_fn_with_state(surroundings, surround));
+        Routers { public, operations }
     }
 }
 

@@ -1,6 +1,11 @@
 //! Requests on their way in and out: the connection's bounds are [`runtime::http`]'s, and what a request holds in memory
 //! is counted here, around every route of every service.
+//!
+//! A service has a public listener, which readers reach through a proxy, and a listener of operations, which they must not
+//! reach: metrics and readiness tell about load, faults and the rest of the system. Without an address of its own, operations
+//! are served on the public listener.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +27,90 @@ use crate::client_address::client;
 use crate::held::Held;
 use crate::host::Hosts;
 use crate::problem::Problem;
-use crate::settings::RequestSettings;
+use crate::settings::{HttpSettings, RequestSettings};
 
-/// Serves until `shutdown`, then until the last request has ended or the drain time is over.
+/// The listeners of a service.
+#[derive(Debug)]
+pub struct Listeners {
+    public: TcpListener,
+    operations: Option<TcpListener>,
+}
+
+/// A listener could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {key} = {address}")]
+pub struct ListenError {
+    key: &'static str,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl Listeners {
+    /// Binds what the settings name.
+    ///
+    /// # Errors
+    /// [`ListenError`], with the setting.
+    pub async fn bind(settings: &HttpSettings) -> Result<Self, ListenError> {
+        let public = bind("http.address", settings.address).await?;
+        let operations = match settings.operations_address {
+            Some(address) => Some(bind("http.operations_address", address).await?),
+            None => None,
+        };
+        Ok(Self { public, operations })
+    }
+
+    /// Where the service's own routes are served; the port that was given, if 0 was asked for.
+    ///
+    /// # Errors
+    /// What the system says; a bound listener has an address.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Where `/metrics` and `/readyz` are served.
+    ///
+    /// # Errors
+    /// As [`Listeners::address`].
+    pub fn operations_address(&self) -> io::Result<SocketAddr> {
+        self.operations.as_ref().unwrap_or(&self.public).local_addr()
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError { key, address, source })
+}
+
+/// What is served where.
+#[derive(Debug, Clone)]
+pub struct Routers {
+    /// On `http.address`.
+    pub public: Router,
+    /// On `http.operations_address`, if there is one.
+    pub operations: Router,
+}
+
+/// Serves until `shutdown`, then until the last request has ended or the drain time is over. Operations are served until then,
+/// so that a scraper and an orchestrator see the service drain.
 pub async fn serve(
+    listeners: Listeners,
+    routers: Routers,
+    settings: &RequestSettings,
+    shutdown: CancellationToken,
+) {
+    let drained = CancellationToken::new();
+    let public = async {
+        serve_public(listeners.public, routers.public, settings, shutdown).await;
+        drained.cancel();
+    };
+    let operations = async {
+        if let Some(listener) = listeners.operations {
+            serve_operations(listener, routers.operations, settings, drained.clone()).await;
+        }
+    };
+    tokio::join!(public, operations);
+}
+
+async fn serve_public(
     listener: TcpListener,
     router: Router,
     settings: &RequestSettings,
@@ -51,6 +136,28 @@ pub async fn serve(
     };
     let answer = move |peer, request| door.clone().answer(peer, request);
     runtime::http::serve(listener, bounds, answer, shutdown).await;
+}
+
+/// No request of operations has a body that is read, and answers are the process's own: only connections are bounded.
+async fn serve_operations(
+    listener: TcpListener,
+    router: Router,
+    settings: &RequestSettings,
+    shutdown: CancellationToken,
+) {
+    let hosts = Hosts::of(&listener, settings);
+    let answer = move |peer: SocketAddr, request: Request<Incoming>| {
+        let (hosts, router) = (hosts.clone(), router.clone());
+        async move {
+            if let Some(refusal) = hosts.refusal(request.headers()) {
+                return refusal;
+            }
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            never(router.oneshot(request).await)
+        }
+    };
+    runtime::http::serve(listener, Bounds::of_operations(), answer, shutdown).await;
 }
 
 #[derive(Clone)]

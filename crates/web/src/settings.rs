@@ -1,15 +1,51 @@
 //! What a request may cost. The defaults and their reasons stand in each service's own file in `config/`.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ipnet::IpNet;
 use runtime::http::WINDOW;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// `Strict-Transport-Security` of a site that is reached over TLS: for two years browsers come no other way.
 pub const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
+
+/// The `[http]` section of a service that is reached by others than its operators.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Where `/metrics` and `/readyz` are served. None: on `address`.
+    #[serde(deserialize_with = "address_or_none")]
+    pub operations_address: Option<SocketAddr>,
+}
+
+impl HttpSettings {
+    /// Where `/readyz` is served.
+    #[must_use]
+    pub fn readiness(&self) -> SocketAddr {
+        self.operations_address.unwrap_or(self.address)
+    }
+}
+
+/// The `[docs]` section of an API.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocsSettings {
+    /// Whether `/docs` and `/openapi.json` are served on `http.address`.
+    pub enabled: bool,
+}
+
+/// An address; none where the text is empty.
+fn address_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let address = (!text.is_empty()).then(|| text.parse()).transpose();
+    address.map_err(|_| D::Error::custom("must be an address and a port, such as 127.0.0.1:9080, or empty"))
+}
 
 /// The `[requests]` section.
 #[derive(Debug, Clone, Deserialize)]

@@ -3,7 +3,6 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-use axum::Router;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Method};
 use prometheus_client::registry::Registry;
@@ -11,6 +10,7 @@ use runtime::health::Health;
 use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 use web::frame::{Frame, HttpMetrics, REQUEST_ID};
+use web::server::Routers;
 
 use crate::state::AppState;
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) fn router(
     health: Health,
     registry: Registry,
     metrics: HttpMetrics,
-) -> anyhow::Result<Router> {
+) -> anyhow::Result<Routers> {
     let (product, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(accounts::routes(state))
         .merge(exports::routes(state))
@@ -45,6 +45,8 @@ pub(crate) fn router(
         limits: state.limits.clone(),
         trusted_proxies: state.trusted_proxies.clone(),
         pages: Some(pages::as_page),
+        has_operations_listener: state.settings.http.operations_address.is_some(),
+        docs: state.settings.docs,
     };
     let product = product.merge(pages::routes(state)).with_state(state.clone());
     Ok(frame.around(product, document, &state.settings.requests))

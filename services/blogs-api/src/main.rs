@@ -14,7 +14,7 @@ async fn main() -> anyhow::Result<()> {
     process::main(
         ABOUT,
         DEFAULTS,
-        |settings: &Settings| (&settings.log, &settings.traces, &settings.http),
+        |settings: &Settings| (&settings.log, &settings.traces, settings.http.readiness()),
         async |settings, shutdown| Service::start(settings).await?.run(shutdown).await,
     )
     .await

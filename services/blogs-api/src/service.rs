@@ -9,20 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use broker::Publisher;
 use database::Pool;
 use events::Clock;
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
 use runtime::shutdown::together;
-use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::frame::HttpMetrics;
-use web::server;
+use web::server::{self, Listeners, Routers};
 
 use crate::auth::{Epochs, Passwords, Tokens};
 use crate::client_address::TrustedProxies;
@@ -40,13 +38,15 @@ use crate::{accounts, idempotency, readiness};
 const NAME: &str = "blogs-api";
 /// Longest wait for the tasks to end after the last request.
 const TASKS_MAX: Duration = Duration::from_secs(10);
+const ASKING: &str = "asking for the address that was bound";
 const STILL_AT_WORK: &str = "tasks were still at work when the time to end was over";
 
 /// The service, ready to run.
 pub struct Service {
-    listener: TcpListener,
+    listeners: Listeners,
     address: SocketAddr,
-    router: Router,
+    operations_address: SocketAddr,
+    routers: Routers,
     state: AppState,
     health: Health,
     publisher: Publisher,
@@ -73,10 +73,9 @@ impl Service {
     /// A sentence that says what to change.
     pub async fn start_with_clock(settings: Settings, clock: Clock) -> anyhow::Result<Self> {
         settings.validate()?;
-        let listener = TcpListener::bind(settings.http.address)
-            .await
-            .with_context(|| format!("cannot listen on http.address = {}", settings.http.address))?;
-        let address = listener.local_addr().context("asking for the address that was bound")?;
+        let listeners = Listeners::bind(&settings.http).await?;
+        let address = listeners.address().context(ASKING)?;
+        let operations_address = listeners.operations_address().context(ASKING)?;
         let mut registry = Registry::default();
         let pool = Pool::new(&settings.database, NAME)?;
         database::register_pools(&mut registry, [("all", &pool)]);
@@ -122,8 +121,20 @@ impl Service {
             tasks: tasks.clone(),
         });
         let health = Health::new(readiness::RULE);
-        let router = frame::router(&state, health.clone(), registry, metrics)?;
-        Ok(Self { listener, address, router, state, health, publisher, spill, relay, tasks, ending })
+        let routers = frame::router(&state, health.clone(), registry, metrics)?;
+        Ok(Self {
+            listeners,
+            address,
+            operations_address,
+            routers,
+            state,
+            health,
+            publisher,
+            spill,
+            relay,
+            tasks,
+            ending,
+        })
     }
 
     /// Where it listens; the port that was given, if 0 was asked for.
@@ -132,9 +143,15 @@ impl Service {
         self.address
     }
 
+    /// Where `/metrics` and `/readyz` are served.
+    #[must_use]
+    pub fn operations_address(&self) -> SocketAddr {
+        self.operations_address
+    }
+
     #[cfg(test)]
-    pub(crate) fn router(&self) -> Router {
-        self.router.clone()
+    pub(crate) fn router(&self) -> axum::Router {
+        self.routers.public.clone()
     }
 
     #[cfg(test)]
@@ -147,7 +164,19 @@ impl Service {
     /// # Errors
     /// That a task behind the requests panicked; whatever else fails while running is retried or answered.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, address, router, state, health, publisher, spill, relay, tasks, ending } = self;
+        let Self {
+            listeners,
+            address,
+            operations_address,
+            routers,
+            state,
+            health,
+            publisher,
+            spill,
+            relay,
+            tasks,
+            ending,
+        } = self;
         let mut background = JoinSet::new();
         let (serving, stop) = (shutdown.child_token(), CancellationToken::new());
         background.spawn(relay.run(stop.clone()));
@@ -163,9 +192,9 @@ impl Service {
         ));
         background.spawn(readiness::watch(health, pool, outbox, clock, publisher.state(), stop.clone()));
         background.spawn(any_lost(state.clone(), spill, stop.clone()));
-        tracing::info!(%address, "listening");
+        tracing::info!(%address, %operations_address, "listening");
         let serve = async {
-            server::serve(listener, router, &state.settings.requests, serving.clone()).await;
+            server::serve(listeners, routers, &state.settings.requests, serving.clone()).await;
             stop.cancel();
         };
         let work = async {

@@ -7,9 +7,9 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context, ensure};
 use axum::http::HeaderValue;
-use runtime::settings::{HttpSettings, LogSettings};
+use runtime::settings::LogSettings;
 use serde::Deserialize;
-use web::settings::RequestSettings;
+use web::settings::{DocsSettings, HttpSettings, RequestSettings};
 
 use crate::accounts::AccountSettings;
 use crate::auth::{PasswordSettings, TokenSettings};
@@ -25,6 +25,8 @@ pub const DEFAULTS: &str = include_str!("../../../config/blogs-api.toml");
 pub struct Settings {
     /// Where to listen.
     pub http: HttpSettings,
+    /// Whether the API's documentation is served.
+    pub docs: DocsSettings,
     /// What to log.
     pub log: LogSettings,
     /// Where traces go.

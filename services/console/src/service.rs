@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use database::Pool;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
-use runtime::metrics::operations_router;
+use runtime::metrics::{liveness_router, operations_router};
 use runtime::shutdown::together;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::client_address::TrustedProxies;
 use web::limits::{Limits, RateSettings};
+use web::server::{Listeners, Routers};
 
 use crate::collect::{self, Findings};
 use crate::load::Load;
@@ -30,7 +30,7 @@ const SIGN_INS_PER_MINUTE: u32 = 10;
 /// A console that is about to run.
 pub struct Service {
     settings: Settings,
-    listener: TcpListener,
+    listeners: Listeners,
     pool: Pool,
 }
 
@@ -43,20 +43,20 @@ impl Service {
         settings.validate()?;
         let pool = Pool::new(&settings.database, "console")?;
         database::check_connections_at_start(&pool, &settings.database).await?;
-        let address = settings.http.address;
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("listening on {address} (http.address)"))?;
-        Ok(Self { settings, listener, pool })
+        let listeners = Listeners::bind(&settings.http).await?;
+        Ok(Self { settings, listeners, pool })
     }
 
     /// Where it listens.
-    ///
-    /// # Panics
-    /// Never: a listener that is bound has an address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap_or(self.settings.http.address)
+        self.listeners.address().unwrap_or(self.settings.http.address)
+    }
+
+    /// Where `/metrics` and `/readyz` are served.
+    #[must_use]
+    pub fn operations_address(&self) -> SocketAddr {
+        self.listeners.operations_address().unwrap_or(self.settings.http.readiness())
     }
 
     /// Looks and shows until shutdown. A load that is running is stopped.
@@ -64,7 +64,7 @@ impl Service {
     /// # Errors
     /// That a task of it panicked.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Self { settings, listener, pool } = self;
+        let Self { settings, listeners, pool } = self;
         let mut registry = Registry::default();
         database::register_pools(&mut registry, [("all", &pool)]);
         let shutdown = shutdown.child_token();
@@ -97,10 +97,15 @@ impl Service {
         let trusted_proxies = TrustedProxies(settings.requests.trusted_proxies.as_slice().into());
         let callers = Callers { limits, trusted_proxies };
         let console = Console::new(settings.access, shown, load, callers, shutdown.clone());
-        let router =
-            routes::routes(console, &settings.requests).merge(operations_router(health, Arc::new(registry)));
+        let operations = operations_router(health, Arc::new(registry));
+        let of_public = match settings.http.operations_address {
+            Some(_) => liveness_router(),
+            None => operations.clone(),
+        };
+        let routers =
+            Routers { public: routes::routes(console, &settings.requests).merge(of_public), operations };
         let serving = shutdown.clone();
-        let serve = web::server::serve(listener, router, &settings.requests, serving);
+        let serve = web::server::serve(listeners, routers, &settings.requests, serving);
         let ((), ended) = tokio::join!(serve, together(tasks, &shutdown));
         shutdown.cancel();
         loads.close();

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
-use web::settings::RequestSettings;
+use web::settings::{HttpSettings, RequestSettings};
 
 /// Fewest characters of a token: 128 bits in hexadecimal.
 const TOKEN_LENGTH_MIN: usize = 32;
@@ -16,7 +16,7 @@ const TOKEN_LENGTH_MIN: usize = 32;
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
     /// Where it listens.
-    pub http: runtime::settings::HttpSettings,
+    pub http: HttpSettings,
     /// What is logged, and how.
     pub log: runtime::settings::LogSettings,
     /// Where traces go.

@@ -5,19 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::Router;
 use database::Pool;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
 use runtime::shutdown::together;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use web::client_address::TrustedProxies;
 use web::frame::{Frame, HttpMetrics};
 use web::limits::Limits;
-use web::server;
+use web::server::{self, Listeners, Routers};
 use web::settings::RequestSettings;
 use web::tokens::{Epochs, Tokens};
 
@@ -28,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::settings::Settings;
 
 const NAME: &str = "recommendation-api";
+const ASKING: &str = "asking for the address that was bound";
 /// Where answers are read from. Ready is who can answer; that nobody learns only degrades.
 const READS: &str = "reads";
 /// Longest wait for the tasks to end after the last request.
@@ -41,9 +40,10 @@ Every answer says of when it is (`as_of`), and whether that is longer ago than i
 
 /// The service, ready to run.
 pub struct Service {
-    listener: TcpListener,
+    listeners: Listeners,
     address: SocketAddr,
-    router: Router,
+    operations_address: SocketAddr,
+    routers: Routers,
     requests: RequestSettings,
     limits: Limits,
     freshness: Freshness,
@@ -60,10 +60,9 @@ impl Service {
     /// A sentence that says what to change.
     pub async fn start(settings: Settings) -> Result<Self> {
         settings.validate()?;
-        let listener = TcpListener::bind(settings.http.address)
-            .await
-            .with_context(|| format!("cannot listen on http.address = {}", settings.http.address))?;
-        let address = listener.local_addr().context("asking for the address that was bound")?;
+        let listeners = Listeners::bind(&settings.http).await?;
+        let address = listeners.address().context(ASKING)?;
+        let operations_address = listeners.operations_address().context(ASKING)?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         // What learns has a connection of its own: however many readers wait for theirs, it goes on, and however long it
@@ -105,12 +104,26 @@ impl Service {
             limits: limits.clone(),
             trusted_proxies: state.trusted_proxies.clone(),
             pages: None,
+            has_operations_listener: settings.http.operations_address.is_some(),
+            docs: settings.docs,
         };
-        let router = frame.around(product.with_state(state), document, &settings.requests);
+        let routers = frame.around(product.with_state(state), document, &settings.requests);
         let learn =
             Learn { settings: settings.learning, pool, health: health.clone(), metrics: metrics.clone() };
         let requests = settings.requests;
-        Ok(Self { listener, address, router, requests, limits, freshness, reads, learn, health, metrics })
+        Ok(Self {
+            listeners,
+            address,
+            operations_address,
+            routers,
+            requests,
+            limits,
+            freshness,
+            reads,
+            learn,
+            health,
+            metrics,
+        })
     }
 
     /// Where it listens; the port that was given, if 0 was asked for.
@@ -119,13 +132,30 @@ impl Service {
         self.address
     }
 
+    /// Where `/metrics` and `/readyz` are served.
+    #[must_use]
+    pub fn operations_address(&self) -> SocketAddr {
+        self.operations_address
+    }
+
     /// Serves and learns until `shutdown`, then finishes the requests under way and returns.
     ///
     /// # Errors
     /// That a task behind the requests panicked; whatever else fails while running is retried or answered.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Self { listener, address, router, requests, limits, freshness, reads, learn, health, metrics } =
-            self;
+        let Self {
+            listeners,
+            address,
+            operations_address,
+            routers,
+            requests,
+            limits,
+            freshness,
+            reads,
+            learn,
+            health,
+            metrics,
+        } = self;
         let (serving, stop) = (shutdown.child_token(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         tasks.spawn(learn.run(stop.clone()));
@@ -137,9 +167,9 @@ impl Service {
         tasks.spawn(role);
         tasks.spawn(freshness.watch(READS, reads, health, metrics, stop.clone()));
         tasks.spawn(limits.sweep(stop.clone()));
-        tracing::info!(%address, "listening");
+        tracing::info!(%address, %operations_address, "listening");
         let serve = async {
-            server::serve(listener, router, &requests, serving.clone()).await;
+            server::serve(listeners, routers, &requests, serving.clone()).await;
             stop.cancel();
         };
         let work = async {

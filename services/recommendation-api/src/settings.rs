@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use runtime::settings::{HttpSettings, LogSettings};
+use runtime::settings::LogSettings;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use web::settings::RequestSettings;
+use web::settings::{DocsSettings, HttpSettings, RequestSettings};
 use web::tokens::TokenSettings;
 
 /// Everything that can be set; the defaults and their reasons stand in `config/recommendation-api.toml`. What all services
@@ -17,6 +17,8 @@ use web::tokens::TokenSettings;
 pub struct Settings {
     /// Where to listen.
     pub http: HttpSettings,
+    /// Whether the API's documentation is served.
+    pub docs: DocsSettings,
     /// What is logged, and how.
     pub log: LogSettings,
     /// Where traces go.

@@ -17,6 +17,8 @@ pub(crate) async fn service() -> Service {
     let settings: Settings = Loader::new(DEFAULTS)
         .environment([])
         .set("http.address", "127.0.0.1:0")
+        .set("http.operations_address", "")
+        .set("docs.enabled", true)
         .set("database.url", "postgres://blogs_api@127.0.0.1:1/commonplace")
         .set("broker.url", "amqp://127.0.0.1:1/%2f")
         .set("tokens.signing_keys", "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")

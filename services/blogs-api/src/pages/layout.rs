@@ -42,7 +42,10 @@ impl Frame<'_> {
                     }
                     main #main tabindex="-1" { (main) }
                     footer.site {
-                        p { "A blog for everybody. " a href="/docs" { "The API" } }
+                        p {
+                            "A blog for everybody."
+                            @if self.reader.docs { " " a href="/docs" { "The API" } }
+                        }
                     }
                 }
             }

@@ -31,6 +31,8 @@ const NAME_OVER_TLS: &str = "__Host-session";
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reader {
     pub(super) account: Option<ReadingAccount>,
+    /// Whether the API's documentation is on this port.
+    pub(super) docs: bool,
 }
 
 /// An account that reads.
@@ -53,12 +55,14 @@ impl FromRequestParts<AppState> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let nobody = Self { account: None, docs: state.settings.docs.enabled };
         let signed = <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
-        let Some(Signed { account_id: id, .. }) = signed else { return Ok(Self::default()) };
+        let Some(Signed { account_id: id, .. }) = signed else { return Ok(nobody) };
         let client = state.pool.get().await?;
-        let Some(row) = READER.query_opt(&client, &[&id]).await? else { return Ok(Self::default()) };
+        let Some(row) = READER.query_opt(&client, &[&id]).await? else { return Ok(nobody) };
         let unread = notifications::unread(&client, id).await?;
-        Ok(Self { account: Some(ReadingAccount { id, handle: row.get("handle"), unread }) })
+        let account = ReadingAccount { id, handle: row.get("handle"), unread };
+        Ok(Self { account: Some(account), ..nobody })
     }
 }
 
