@@ -67,7 +67,7 @@ async fn document_names_only_what_its_port_serves() {
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.contains_key("/healthz") && paths.contains_key("/v1/blogs"));
     assert!(OPERATIONS.into_iter().all(|path| !paths.contains_key(path)));
-    // And what the reader's pages link to.
+    // And the readers' pages link to it.
     let page = async |api: &Running| {
         let page = api.request(Method::GET, "/").header("accept", "text/html");
         page.send().await.unwrap().text().await.unwrap()
