@@ -134,7 +134,7 @@ impl Service {
     ) -> Result<Self, ServiceError> {
         let failed = |source| ServiceError::Start { name, source };
         let log = directory.join(format!("{name}.log"));
-        let output = std::fs::File::options().create(true).append(true).open(&log).map_err(failed)?;
+        let output = stack::open_log(&log).map_err(failed)?;
         let child = Command::new("/bin/sh")
             .args(["-c", GUARD, "guard"])
             .arg(executable)

@@ -1,10 +1,11 @@
 //! Traces over processes: a small collector takes what a Blogs API and an Analytics worker export, each a process of its own
-//! with its settings in the environment, on private servers.
+//! with its settings in the environment, on private servers. And what logs hold while everything is logged.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -32,9 +33,61 @@ const CLIENT_THAT_REFUSES: &str = "00-11111111111111111111111111111111-b7ad6b716
 
 #[tokio::test(flavor = "multi_thread")]
 async fn traces_run_from_the_request_to_the_batch_and_hold_up_nobody() {
-    let ground = Ground::prepare().await;
+    let ground = Ground::prepare("traces").await;
     one_trace_runs_from_the_request_to_the_batch(&ground).await;
     a_collector_that_is_away_holds_up_nobody(&ground).await;
+    tokio::task::spawn_blocking(|| ground.stack.stop()).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_at_trace_level_hold_no_address_hash_or_password_and_only_their_owner_reads_them() {
+    let ground = Ground::prepare("logs").await;
+    let settings = [("COMMONPLACE__LOG__FILTER", "trace".to_owned())];
+    let mut api = ground.api_with("logs", &settings);
+    api.ready().await.unwrap();
+    let (email, password, new) =
+        ("ada.lovelace@example.org", "correct horse battery", "battery staple correct");
+    let sign_up = |handle: &str, email: &str| json!({"handle": handle, "email": email, "password": password});
+    let address = api.address();
+    ground.post(address, "/v1/accounts", None, &sign_up("ada", email)).await;
+    for again in [sign_up("ada", "other@example.org"), sign_up("other", email), sign_up("ada", email)] {
+        let request = ground.client.post(format!("http://{address}/v1/accounts")).json(&again);
+        assert_eq!(request.send().await.unwrap().status(), reqwest::StatusCode::CONFLICT);
+    }
+    let session = json!({"handle": "ada", "password": password});
+    let session: Value =
+        serde_json::from_str(&ground.post(address, "/v1/sessions", None, &session).await).unwrap();
+    let change = json!({"password": password, "new_password": new});
+    let request = ground.client.put(format!("http://{address}/v1/accounts/me/password")).json(&change);
+    let changed = request.bearer_auth(session["token"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(changed.status(), reqwest::StatusCode::NO_CONTENT);
+    api.stop().await.unwrap();
+
+    let own = ground.directory("logs").join("blogs-api.log");
+    let written = std::fs::read_to_string(&own).unwrap();
+    assert!(written.contains(" DEBUG ") && written.contains("/v1/accounts"), "everything is logged");
+    let servers = [ground.stack.postgres().log(), ground.stack.rabbitmq().log()];
+    let directories = servers.iter().map(|log| log.parent().unwrap());
+    let files = directories.flat_map(|directory| std::fs::read_dir(directory).unwrap());
+    let logs = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "log"));
+    let logs: Vec<PathBuf> = logs.chain([own]).collect();
+    assert!(servers.iter().all(|log| logs.contains(log)), "{logs:?}");
+    let mut found = Vec::new();
+    for log in &logs {
+        let mode = std::fs::metadata(log).unwrap().permissions().mode() & 0o777;
+        if mode != 0o600 {
+            found.push(format!("{} has the mode {mode:o}", log.display()));
+        }
+        let text = String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned();
+        for secret in [email, "other@example.org", "$argon2", password, new, "%3Alocal@", ":local@"] {
+            if let Some(line) = text.lines().find(|line| line.contains(secret)) {
+                found.push(format!("{}: {}", log.display(), line.chars().take(300).collect::<String>()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
     tokio::task::spawn_blocking(|| ground.stack.stop()).await.unwrap().unwrap();
 }
 
@@ -145,8 +198,8 @@ struct Ground {
 }
 
 impl Ground {
-    async fn prepare() -> Self {
-        let mut options = Options::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("traces"));
+    async fn prepare(name: &str) -> Self {
+        let mut options = Options::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
         (options.durable, options.fresh, options.max_connections) = (false, true, 100);
         let start = move || Stack::start(&options, &mut |_step| {}).expect("private servers start");
         let stack = tokio::task::spawn_blocking(start).await.unwrap();
@@ -218,15 +271,18 @@ impl Ground {
     }
 
     fn api(&self, name: &str, endpoint: &str) -> Service {
+        self.api_with(name, &[("COMMONPLACE__TRACES__OTLP_ENDPOINT", endpoint.to_owned())])
+    }
+
+    fn api_with(&self, name: &str, settings: &[(&'static str, String)]) -> Service {
         let secret = "Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==";
-        let settings = [
-            ("COMMONPLACE__TRACES__OTLP_ENDPOINT", endpoint.to_owned()),
+        let own = [
             ("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", secret.to_owned()),
             ("COMMONPLACE__TOKENS__SIGNING_KEYS", format!("test:{secret}")),
             ("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()),
             ("COMMONPLACE__ENGAGEMENT__ACCEPT_TIMEOUT_MS", "10000".to_owned()),
         ];
-        self.start("blogs-api", "blogs_api", name, &settings)
+        self.start("blogs-api", "blogs_api", name, &[&own, settings].concat())
     }
 
     fn notifier(&self, name: &str, endpoint: &str) -> Service {

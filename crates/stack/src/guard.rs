@@ -10,8 +10,9 @@
 //! free exactly when none of them lives.
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -80,11 +81,7 @@ pub(crate) struct Guarded {
 impl Guarded {
     pub(crate) fn launch(launch: &Launch<'_>) -> Result<Self, Error> {
         let log = log_path(launch.directory, launch.name);
-        let log_file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .doing(|| format!("open the log {}", log.display()))?;
+        let log_file = open_log(&log).doing(|| format!("open the log {}", log.display()))?;
         let mut log_start = log_file.metadata().map_or(0, |metadata| metadata.len());
         if log_start > LOG_BYTES_MAX {
             log_file.set_len(0).doing(|| format!("empty the log {}", log.display()))?;
@@ -233,6 +230,16 @@ impl Drop for Guarded {
         // A stop that failed has been tried with every means already, and a drop has nobody to tell.
         drop(self.stop());
     }
+}
+
+/// Opens a log for appending that its owner alone can read, whatever the umask is and whatever an earlier release made.
+///
+/// # Errors
+/// Those of the file system.
+pub fn open_log(path: &Path) -> io::Result<File> {
+    let log = File::options().create(true).append(true).mode(0o600).open(path)?;
+    log.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(log)
 }
 
 /// Where a guarded command's output goes.

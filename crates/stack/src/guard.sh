@@ -11,6 +11,9 @@
 # Standard output is a file that our starter holds locked. The lock is inherited by everything below, so
 # that it is free exactly when nothing of ours lives any more. Our id, the server's and the signal are
 # written into it.
+#
+# What a server makes by itself, such as further logs, only its own account may read.
+umask 077
 signal=$1 grace_s=$2 after=$3 container=$4
 shift 4
 exec 3<&0

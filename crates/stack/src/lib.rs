@@ -39,6 +39,7 @@ use std::thread;
 
 pub use browser::Browser;
 pub use error::Error;
+pub use guard::open_log;
 pub use port::free as free_ports;
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;

@@ -28,7 +28,10 @@ const ACCOUNT_CREATE: Statement = statement!("account_create.sql");
 const ACCOUNT_DELETE: Statement = statement!("account_delete.sql");
 const ACCOUNT_PASSWORD: Statement = statement!("account_password.sql");
 const ACCOUNT_SET_PASSWORD: Statement = statement!("account_set_password.sql");
+const ACCOUNT_TAKEN: Statement = statement!("account_taken.sql");
 
+/// Tries at an insert, if what was in its way is gone by the time that it is looked for.
+const CREATE_TRIES_MAX: usize = 3;
 const HANDLE_LENGTH_MIN: usize = 2;
 const HANDLE_LENGTH_MAX: usize = 30;
 const EMAIL_LENGTH_MAX: usize = 254;
@@ -109,9 +112,23 @@ pub(crate) async fn sign_up(state: &AppState, new: NewAccount) -> Result<Account
     new.validate()?;
     let password_hash = state.passwords.hash(new.password).await?;
     let client = state.pool.get().await?;
-    let row =
-        ACCOUNT_CREATE.query_one(&client, &[&new.handle, &new.email, &password_hash]).await.map_err(taken)?;
-    Ok(Account { id: row.get("id"), handle: new.handle })
+    for _ in 0..CREATE_TRIES_MAX {
+        let created = ACCOUNT_CREATE.query_opt(&client, &[&new.handle, &new.email, &password_hash]).await?;
+        if let Some(row) = created {
+            return Ok(Account { id: row.get("id"), handle: new.handle });
+        }
+        let taken = ACCOUNT_TAKEN.query_one(&client, &[&new.handle, &new.email]).await?;
+        if taken.get("is_handle_taken") {
+            return Err(Problem::taken("handle", "is taken"));
+        }
+        if taken.get("is_email_taken") {
+            return Err(Problem::taken("email", "belongs to an account already"));
+        }
+    }
+    Err(Problem::unavailable(
+        "accounts of this handle or e-mail address come and go; nothing was promised",
+        1,
+    ))
 }
 
 /// Change the password. Every session ends, this one too: sign in again.
@@ -194,14 +211,6 @@ async fn password_hash(state: &AppState, account_id: i64) -> Result<String> {
     let client = state.pool.get().await?;
     let row = ACCOUNT_PASSWORD.query_opt(&client, &[&account_id]).await?;
     row.map(|row| row.get("password_hash")).ok_or_else(|| Problem::unauthorized("this account is gone"))
-}
-
-fn taken(error: database::Error) -> Problem {
-    match error.constraint() {
-        Some("account_handle_key") => Problem::taken("handle", "is taken"),
-        Some("account_email") => Problem::taken("email", "belongs to an account already"),
-        _ => error.into(),
-    }
 }
 
 impl NewAccount {

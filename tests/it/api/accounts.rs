@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{Answer, PASSWORD};
-use crate::world::World;
+use crate::world::{World, server_log, wait_until};
 
 fn new_account(handle: &str, email: &str, password: &str) -> Value {
     json!({"handle": handle, "email": email, "password": password})
@@ -85,6 +85,25 @@ async fn what_is_taken_is_a_conflict_that_says_what() {
     api.leave(&token).await.is(204);
     sign_up("ada", "other@example.org").await.names(409, &["handle"]);
     sign_up("other", "ada@example.org").await.names(409, &["email"]);
+}
+
+#[tokio::test]
+async fn a_refused_sign_up_leaves_no_address_in_the_servers_log() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (handle, email) = ("logged-owner", "logged-secret-address@example.org");
+    for (handle, status) in [(handle, 201), ("logged-other", 409), (handle, 409)] {
+        let answer = api.post_json("/v1/accounts", None, new_account(handle, email, PASSWORD)).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    // Postgres has written everything before this line once it has written this one.
+    let mark = format!("mark of {}", world.name());
+    world.run(&format!("do $$ begin raise log '{mark}'; end $$")).await;
+    assert!(wait_until(async || server_log().contains(&mark)).await, "the mark is logged");
+    let text = server_log();
+    let leaked: Vec<&str> =
+        text.lines().filter(|line| line.contains(email) || line.contains(handle)).collect();
+    assert_eq!(leaked, [""; 0], "the server's log names the account");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
