@@ -1,13 +1,14 @@
 //! Rate limits: so many requests a minute for each client, with a burst of as many.
 //!
 //! A client is the account that signed, or else the network address: single for IPv4, the /64 for IPv6, since
-//! one household has as many addresses as it likes. Clients are counted in a fixed number of buckets, chosen by
+//! one household has as many addresses as it likes. Providers give a household up to a /56, which is 256 such networks;
+//! all of them together have four times the limit. Clients are counted in a fixed number of buckets, chosen by
 //! a keyed hash, so that nobody can make this grow or aim at somebody else's bucket; a bucket that has refilled
 //! is dropped.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ use crate::tokens::{Signed, Tokens};
 
 /// How often refilled buckets are dropped.
 const SWEEP: Duration = Duration::from_secs(30);
+
+/// How many times the limit of one /64 the networks of one /56 have together.
+const DELEGATION_FACTOR: u32 = 4;
 
 /// The `[rate_limits]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,13 +104,63 @@ pub struct Limits {
 }
 
 struct On {
-    sign_in: DefaultKeyedRateLimiter<u64>,
-    write: DefaultKeyedRateLimiter<u64>,
-    read: DefaultKeyedRateLimiter<u64>,
-    engagement: DefaultKeyedRateLimiter<u64>,
+    sign_in: Shares,
+    write: Shares,
+    read: Shares,
+    engagement: Shares,
+}
+
+/// The limit of each client, and of the networks of one IPv6 delegation together.
+struct Shares {
+    of_client: Buckets,
+    of_delegation: Buckets,
+}
+
+/// A limit for each key, counted in a fixed number of buckets.
+pub struct Buckets {
+    limiter: DefaultKeyedRateLimiter<u64>,
     hash: RandomState,
-    buckets: u64,
+    count: u64,
     clock: DefaultClock,
+}
+
+impl Buckets {
+    /// Buckets that hold a minute's worth each. Zeros count as one.
+    #[must_use]
+    pub fn new(per_minute: u32, count: u32) -> Self {
+        let most = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
+        Self {
+            limiter: RateLimiter::keyed(Quota::per_minute(most)),
+            hash: RandomState::new(),
+            count: count.max(1).into(),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Takes `n` out of the bucket of a key, all or none.
+    ///
+    /// # Errors
+    /// 429 with the time to wait. More than the bucket ever holds is 429 too, with a minute.
+    pub fn take(&self, key: impl Hash, n: NonZeroU32) -> Result<()> {
+        match self.limiter.check_key_n(&(self.hash.hash_one(key) % self.count), n) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(not_until)) => Err(Problem::too_many(not_until.wait_time_from(self.clock.now()))),
+            Err(_more_than_ever) => Err(Problem::too_many(Duration::from_secs(60))),
+        }
+    }
+
+    /// Drops refilled buckets every 30 s, until `shutdown`.
+    pub async fn sweep<'a>(all: impl IntoIterator<Item = &'a Self>, shutdown: CancellationToken) {
+        let all: Vec<&Self> = all.into_iter().collect();
+        let mut ticks = tokio::time::interval(SWEEP);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            for buckets in &all {
+                buckets.limiter.retain_recent();
+                buckets.limiter.shrink_to_fit();
+            }
+        }
+    }
 }
 
 impl Limits {
@@ -119,19 +173,16 @@ impl Limits {
         if !settings.enabled {
             return Ok(Self { on: None });
         }
-        let a_minute = |most: u32| {
-            let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
-            RateLimiter::keyed(Quota::per_minute(most))
+        let shares = |per_minute: u32| Shares {
+            of_client: Buckets::new(per_minute, settings.buckets_max),
+            of_delegation: Buckets::new(per_minute.saturating_mul(DELEGATION_FACTOR), settings.buckets_max),
         };
         Ok(Self {
             on: Some(Arc::new(On {
-                sign_in: a_minute(settings.sign_in_per_minute),
-                write: a_minute(settings.write_per_minute),
-                read: a_minute(settings.read_per_minute),
-                engagement: a_minute(settings.engagement_per_minute),
-                hash: RandomState::new(),
-                buckets: settings.buckets_max.into(),
-                clock: DefaultClock::default(),
+                sign_in: shares(settings.sign_in_per_minute),
+                write: shares(settings.write_per_minute),
+                read: shares(settings.read_per_minute),
+                engagement: shares(settings.engagement_per_minute),
             })),
         })
     }
@@ -142,29 +193,20 @@ impl Limits {
     /// 429 with the time to wait. More than the bucket ever holds is 429 too, with a minute.
     pub fn take(&self, class: Class, client: Client, n: u32) -> Result<()> {
         let (Some(on), Some(n)) = (&self.on, NonZeroU32::new(n)) else { return Ok(()) };
-        match on.limiter(class).check_key_n(&on.bucket(client), n) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(not_until)) => Err(Problem::too_many(not_until.wait_time_from(on.clock.now()))),
-            Err(_more_than_ever) => Err(Problem::too_many(Duration::from_secs(60))),
-        }
+        on.shares(class).take(client, n)
     }
 
     /// Drops refilled buckets now and then, until `shutdown`.
     pub async fn sweep(self, shutdown: CancellationToken) {
         let Some(on) = self.on else { return shutdown.cancelled().await };
-        let mut ticks = tokio::time::interval(SWEEP);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            for limiter in [&on.sign_in, &on.write, &on.read, &on.engagement] {
-                limiter.retain_recent();
-                limiter.shrink_to_fit();
-            }
-        }
+        let shares = [&on.sign_in, &on.write, &on.read, &on.engagement];
+        let all = shares.into_iter().flat_map(|shares| [&shares.of_client, &shares.of_delegation]);
+        Buckets::sweep(all, shutdown).await;
     }
 }
 
 impl On {
-    fn limiter(&self, class: Class) -> &DefaultKeyedRateLimiter<u64> {
+    fn shares(&self, class: Class) -> &Shares {
         match class {
             Class::SignIn => &self.sign_in,
             Class::Write => &self.write,
@@ -172,9 +214,13 @@ impl On {
             Class::Engagement => &self.engagement,
         }
     }
+}
 
-    fn bucket(&self, client: Client) -> u64 {
-        self.hash.hash_one(client.of_one_household()) % self.buckets
+impl Shares {
+    /// The client's own bucket comes first, so that a client that has used it up takes nothing from its neighbours.
+    fn take(&self, client: Client, n: NonZeroU32) -> Result<()> {
+        self.of_client.take(client.of_one_household(), n)?;
+        client.delegation().map_or(Ok(()), |network| self.of_delegation.take(network, n))
     }
 }
 
@@ -183,6 +229,17 @@ impl Client {
         match self {
             Self::Address(address) => Self::Address(household(address)),
             account @ Self::Account(_) => account,
+        }
+    }
+
+    /// The /56 of an IPv6 address.
+    fn delegation(self) -> Option<Ipv6Addr> {
+        match self {
+            Self::Address(address) => match address.to_canonical() {
+                IpAddr::V6(address) => Some(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 72))),
+                IpAddr::V4(_) => None,
+            },
+            Self::Account(_) => None,
         }
     }
 }
@@ -294,6 +351,21 @@ mod tests {
         limits.take(Class::SignIn, address("2001:db8::1"), 2).unwrap();
         assert!(limits.take(Class::SignIn, address("2001:db8::2"), 1).is_err());
         limits.take(Class::SignIn, address("2001:db8:0:1::1"), 1).unwrap();
+    }
+
+    #[test]
+    fn networks_of_one_delegation_have_four_times_the_limit() {
+        let limits = limits(true);
+        for network in 0..4 {
+            limits.take(Class::SignIn, address(&format!("2001:db8:0:{network:x}::1")), 2).unwrap();
+        }
+        assert!(limits.take(Class::SignIn, address("2001:db8:0:ff::1"), 1).is_err());
+        limits.take(Class::SignIn, address("2001:db8:0:100::1"), 2).unwrap();
+        // A network that has used up its own limit takes nothing from the others.
+        for _ in 0..20 {
+            assert!(limits.take(Class::SignIn, address("2001:db8:0:100::1"), 1).is_err());
+        }
+        limits.take(Class::SignIn, address("2001:db8:0:101::1"), 2).unwrap();
     }
 
     #[test]

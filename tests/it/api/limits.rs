@@ -118,6 +118,25 @@ async fn signing_in_is_limited_by_address_alone() {
 }
 
 #[tokio::test]
+async fn networks_of_one_ipv6_delegation_share_four_times_the_limit() {
+    let world = World::new().await;
+    let api = limited(&world, "rate_limits.sign_in_per_minute").await;
+    let sign_in = async |address: &str, name: &str| {
+        let guess = json!({"handle": name, "password": "a guess"});
+        let request = api.request(Method::POST, "/v1/sessions").json(&guess);
+        Answer::to(from(address, request)).await
+    };
+    let mut tried = 0;
+    for network in 0..32 {
+        let answer = sign_in(&format!("2001:db8:0:{network:x}::1"), &format!("ada-{network}")).await;
+        tried += u32::from(answer.status != 429);
+    }
+    // Four times two, and what comes back while the test runs.
+    assert!((8..=12).contains(&tried), "{tried} of 32 sign-ins from one /56 were tried");
+    sign_in("2001:db8:0:100::1", "ada").await.refused(401);
+}
+
+#[tokio::test]
 async fn writing_and_reading_are_limited_apart() {
     for (limit, reads, writes) in
         [("rate_limits.write_per_minute", 3, 2), ("rate_limits.read_per_minute", 2, 3)]
