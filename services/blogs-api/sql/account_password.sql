@@ -1,5 +1,5 @@
--- What a request that must prove its password is checked against. Locks nothing.
-select a.password_hash
+-- What a request that must prove its password, and what a new password, is checked against. Locks nothing.
+select a.password_hash, a.handle, a.email
 from blogs.account a
 join blogs.active_account active on active.id = a.id
 where a.id = $1::bigint

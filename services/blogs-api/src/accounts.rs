@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use self::forgetting::{AccountSettings, forget_deleted};
-use crate::auth::{Known, PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, Signed};
+use crate::auth::{Known, PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, Signed, weakness};
 use crate::extract::Json;
 use crate::limits;
 use crate::openapi::{AuthProblems, BodyProblems, CommonProblems};
@@ -54,7 +54,7 @@ pub(crate) struct NewAccount {
     /// Where to reach the author; never shown.
     #[schema(example = "ada@example.org", max_length = 254)]
     pub(crate) email: String,
-    /// 10 to 128 bytes.
+    /// 10 to 128 bytes. Common passwords are refused, and those made of the handle or the e-mail address.
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
     pub(crate) password: SecretString,
 }
@@ -76,7 +76,7 @@ pub(crate) struct PasswordChange {
     /// The present one.
     #[schema(value_type = String, format = Password)]
     password: SecretString,
-    /// The one to come, 10 to 128 bytes.
+    /// The new one, as for a new account.
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
     new_password: SecretString,
 }
@@ -149,10 +149,11 @@ async fn set_password(
     signed: Signed,
     Json(change): Json<PasswordChange>,
 ) -> Result<StatusCode> {
-    if let Some(error) = password_error("new_password", &change.new_password) {
+    let Present { hash: old_hash, handle, email } = present(&state, signed.account_id).await?;
+    if let Some(error) = password_error("new_password", &change.new_password, &handle, &email) {
         return Err(Problem::invalid_many(vec![error]));
     }
-    let old_hash = prove_password(&state, signed.account_id, change.password).await?;
+    verify_present(&state, signed.account_id, change.password, &old_hash).await?;
     let new_hash = state.passwords.hash(change.new_password).await?;
     let client = state.pool.get().await?;
     let row = ACCOUNT_SET_PASSWORD.query_opt(&client, &[&signed.account_id, &old_hash, &new_hash]).await?;
@@ -193,24 +194,45 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The hash of the account's password, if this is the password. A signed-in client proves it here and nowhere else, so a
-/// limit on tries for each account belongs here and in [`crate::sessions::sign_in`].
+/// The hash of the account's password, if this is the password.
 ///
 /// # Errors
-/// 403 when it is another password.
-pub(crate) async fn prove_password(state: &AppState, account_id: i64, password: SecretString) -> Result<String> {
-    let hash = password_hash(state, account_id).await?;
-    if !state.passwords.verify(password, Some(hash.clone())).await? {
-        return Err(Problem::forbidden("password is not the present one"));
-    }
+/// Those of [`verify_present`]; 401 when the account is gone.
+pub(crate) async fn prove_password(
+    state: &AppState,
+    account_id: i64,
+    password: SecretString,
+) -> Result<String> {
+    let Present { hash, .. } = present(state, account_id).await?;
+    verify_present(state, account_id, password, &hash).await?;
     Ok(hash)
 }
 
+/// A signed-in client proves its password here and nowhere else, under the limit of tries at the account.
+///
+/// # Errors
+/// 403 when it is another password; 429 after too many tries.
+async fn verify_present(state: &AppState, account_id: i64, password: SecretString, hash: &str) -> Result<()> {
+    state.tries.with_token(account_id)?;
+    if state.passwords.verify(password, Some(hash.to_owned())).await? {
+        return Ok(());
+    }
+    Err(Problem::forbidden("password is not the present one"))
+}
+
+/// What a request's password, and a new one, is checked against.
+struct Present {
+    hash: String,
+    handle: String,
+    email: String,
+}
+
 /// The connection goes back to the pool before the hash is verified, which takes long.
-async fn password_hash(state: &AppState, account_id: i64) -> Result<String> {
+async fn present(state: &AppState, account_id: i64) -> Result<Present> {
     let client = state.pool.get().await?;
     let row = ACCOUNT_PASSWORD.query_opt(&client, &[&account_id]).await?;
-    row.map(|row| row.get("password_hash")).ok_or_else(|| Problem::unauthorized("this account is gone"))
+    let row = row.ok_or_else(|| Problem::unauthorized("this account is gone"))?;
+    Ok(Present { hash: row.get("password_hash"), handle: row.get("handle"), email: row.get("email") })
 }
 
 impl NewAccount {
@@ -225,7 +247,7 @@ impl NewAccount {
         if !is_email(&self.email) {
             errors.push(FieldError::new("email", "must be an e-mail address of at most 254 characters"));
         }
-        errors.extend(password_error("password", &self.password));
+        errors.extend(password_error("password", &self.password, &self.handle, &self.email));
         if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_many(errors)) }
     }
 }
@@ -252,11 +274,18 @@ fn is_email(text: &str) -> bool {
         && !text.chars().any(|character| character.is_whitespace() || character.is_control())
 }
 
-fn password_error(field: &'static str, password: &SecretString) -> Option<FieldError> {
-    let length = password.expose_secret().len();
-    (!(PASSWORD_LENGTH_MIN..=PASSWORD_LENGTH_MAX).contains(&length)).then(|| {
-        FieldError::new(field, format!("must have {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} bytes"))
-    })
+fn password_error(
+    field: &'static str,
+    password: &SecretString,
+    handle: &str,
+    email: &str,
+) -> Option<FieldError> {
+    let password = password.expose_secret();
+    if !(PASSWORD_LENGTH_MIN..=PASSWORD_LENGTH_MAX).contains(&password.len()) {
+        let detail = format!("must have {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} bytes");
+        return Some(FieldError::new(field, detail));
+    }
+    weakness(password, handle, email).map(|why| FieldError::new(field, why))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use web::frame::HttpMetrics;
 use web::server::{self, Listeners, Routers};
 
-use crate::auth::{Epochs, Passwords, Tokens};
+use crate::auth::{Epochs, Passwords, Tokens, Tries};
 use crate::client_address::TrustedProxies;
 use crate::clock_check::ClockCheck;
 use crate::engagement::{EngagementState, Spill};
@@ -83,6 +83,7 @@ impl Service {
         let epochs = Epochs::new(&settings.tokens, pool.clone(), &mut registry);
         let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
         let passwords = Passwords::new(&settings.passwords).map_err(anyhow::Error::msg)?;
+        let tries = Tries::new(&settings.passwords, &settings.rate_limits);
         let limits = Limits::new(&settings.rate_limits).map_err(anyhow::Error::msg)?;
         let outbox = Outbox::new(settings.engagement.spill.outbox_envelopes_max);
         let (hand_over, overdue) = settings.engagement.spill.open()?;
@@ -113,6 +114,7 @@ impl Service {
             settings,
             tokens: Arc::new(tokens),
             passwords,
+            tries,
             limits,
             engagement,
             live_blogs,
@@ -181,6 +183,7 @@ impl Service {
         let (serving, stop) = (shutdown.child_token(), CancellationToken::new());
         background.spawn(relay.run(stop.clone()));
         background.spawn(state.limits.clone().sweep(stop.clone()));
+        background.spawn(state.tries.clone().sweep(stop.clone()));
         background.spawn(idempotency::forget_old(state.pool.clone(), stop.clone()));
         let accounts = state.settings.accounts;
         background.spawn(accounts::forget_deleted(accounts, state.pool.clone(), stop.clone()));

@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 
 use crate::accounts::is_handle;
 use crate::auth::{Issued, Known, Signed};
+use crate::client_address::ClientAddress;
 use crate::extract::Json;
 use crate::limits;
 use crate::openapi::{AuthProblems, BodyProblems, CommonProblems};
@@ -78,17 +79,24 @@ pub(crate) struct SignedIn {
 )]
 async fn create(
     State(state): State<AppState>,
+    address: ClientAddress,
     Json(credentials): Json<Credentials>,
 ) -> Result<impl IntoResponse> {
-    let SignedIn { issued: Issued { token, expires_at }, restored } = sign_in(&state, credentials).await?;
+    let SignedIn { issued: Issued { token, expires_at }, restored } =
+        sign_in(&state, credentials, address).await?;
     Ok((StatusCode::CREATED, axum::Json(Session { token, expires_at, restored })))
 }
 
 /// A token for the account that this handle and password belong to.
 ///
 /// # Errors
-/// 401 when handle or password is wrong.
-pub(crate) async fn sign_in(state: &AppState, credentials: Credentials) -> Result<SignedIn> {
+/// 401 when handle or password is wrong; 429 after too many tries at the handle.
+pub(crate) async fn sign_in(
+    state: &AppState,
+    credentials: Credentials,
+    ClientAddress(address): ClientAddress,
+) -> Result<SignedIn> {
+    state.tries.sign_in(&credentials.handle, address).await?;
     let account = find(state, &credentials.handle).await?;
     // Without an account a hash is verified all the same, so that the answer takes as long.
     let hash = account.as_ref().map(|account| account.password_hash.clone());
@@ -99,6 +107,7 @@ pub(crate) async fn sign_in(state: &AppState, credentials: Credentials) -> Resul
     } else {
         (account, false)
     };
+    state.tries.signed_in(&credentials.handle, address).await;
     // Another request may have found it suspended a moment ago: this process knows better now.
     state.tokens.epochs().raised(account.id, account.known()).await;
     let issued = state.tokens.issue(account.id, account.token_epoch, &[])?;

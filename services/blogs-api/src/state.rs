@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
-use crate::auth::{Passwords, Tokens};
+use crate::auth::{Passwords, Tokens, Tries};
 use crate::client_address::TrustedProxies;
 use crate::clock_check::ClockCheck;
 use crate::engagement::EngagementState;
@@ -29,6 +29,8 @@ pub struct Parts {
     pub tokens: Arc<Tokens>,
     /// Hashes and verifies passwords.
     pub passwords: Passwords,
+    /// Limits guessing at one account's password.
+    pub tries: Tries,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
     /// Rate limits.

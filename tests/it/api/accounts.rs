@@ -33,7 +33,7 @@ async fn signing_up_names_every_field_that_is_wrong() {
     for email in ["", "ada", "@b.c", "a@", "a@b", "a b@c.d", "a@b@c.d", "a\0@b.c", "a@b.c\r\n", &long_email] {
         refused.push((new_account("ada", email, PASSWORD), vec!["email"]));
     }
-    for password in ["", "123456789", &"é".repeat(65)] {
+    for password in ["", "q7#xk2!vm", &"éàüöñ".repeat(13)] {
         refused.push((new_account("ada", "a@b.c", password), vec!["password"]));
     }
     for (body, fields) in refused {
@@ -54,9 +54,11 @@ async fn the_limits_themselves_are_allowed() {
     let api = world.api().await;
     let long_handle = vec!["a"; 30].join("-");
     let long_email = format!("{}@example.org", "e".repeat(242));
-    let long_password = "é".repeat(64);
+    let long_password = "éàüöñ".repeat(12) + "ß#ß";
+    assert_eq!(long_password.len(), 125);
+    let long_password = long_password + "end";
     for (handle, email, password) in [
-        ("a1", "a@b.c", "1234567890"),
+        ("a1", "a@b.c", "q7#xk2!vmd"),
         (long_handle.as_str(), "ada.lovelace+notes@example.org", PASSWORD),
         ("ada-1815", long_email.as_str(), PASSWORD),
         ("grace", "gräce@exämple.org", long_password.as_str()),
@@ -68,6 +70,41 @@ async fn the_limits_themselves_are_allowed() {
     }
     let kept = "select count(*) from blogs.account where password_hash not like '$argon2id$%'";
     assert_eq!(world.value::<i64>(kept, &[]).await, 0, "every password is kept as an Argon2id hash");
+}
+
+#[tokio::test]
+async fn passwords_that_guessers_try_first_are_refused() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("grace").await;
+    let spaces = " ".repeat(10);
+    for password in [
+        spaces.as_str(),
+        "aaaaaaaaaa",
+        "ababababab",
+        "1234567890",
+        "Password123",
+        "P@ssw0rd2026!",
+        " qwertyuiop ",
+        "abcdefghijkl",
+        "1qaz2wsx3edc",
+        "ada-lovelace",
+        "Ada-Lovelace1",
+        "AdaLovelace99",
+        "ada.l1815@example.org",
+        "ada.l1815!",
+    ] {
+        let new = new_account("ada-lovelace", "ada.l1815@example.org", password);
+        let answer = api.post_json("/v1/accounts", None, new).await;
+        assert_eq!(answer.status, 422, "{password:?}: {answer:?}");
+        answer.names(422, &["password"]);
+    }
+    for password in [spaces.as_str(), "1234567890", "grace12345", "grace@example.org"] {
+        let change = json!({"password": PASSWORD, "new_password": password});
+        let request = api.call(Method::PUT, "/v1/accounts/me/password", Some(&token));
+        Answer::to(request.json(&change)).await.names(422, &["new_password"]);
+    }
+    api.sign_in("grace", PASSWORD).await.is(201);
 }
 
 #[tokio::test]

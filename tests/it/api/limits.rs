@@ -117,6 +117,60 @@ async fn signing_in_is_limited_by_address_alone() {
     api.get("/v1/blogs", Some(token)).await.is(200);
 }
 
+/// Asks until it is refused. What comes back within half a minute may let one more through.
+async fn until_limited(ask: impl AsyncFn() -> Answer) {
+    for _ in 0..5 {
+        let answer = ask().await;
+        if answer.status == 429 {
+            return assert_limited(answer);
+        }
+    }
+    panic!("five tries in a row were let through");
+}
+
+#[tokio::test]
+async fn guesses_from_many_addresses_share_the_limit_of_the_account() {
+    let world = World::new().await;
+    let api = limited(&world, "passwords.tries_per_minute").await;
+    let sign_in = async |address: &str, handle: &str, password: &str| {
+        let request = api.request(Method::POST, "/v1/sessions");
+        Answer::to(from(address, request.json(&json!({"handle": handle, "password": password})))).await
+    };
+    let sign_up = json!({"handle": "ada", "email": "ada@example.org", "password": PASSWORD});
+    Answer::to(from("192.0.2.1", api.request(Method::POST, "/v1/accounts")).json(&sign_up)).await.is(201);
+    let session = sign_in("192.0.2.2", "ada", PASSWORD).await.is(201);
+    let token = session.body["token"].as_str().unwrap();
+    for handle in ["ada", "nobody"] {
+        let mut tried = 0;
+        for host in 1..=30 {
+            let answer = sign_in(&format!("198.51.100.{host}"), handle, "a guess").await;
+            tried += u32::from(answer.status != 429);
+        }
+        assert!((1..=4).contains(&tried), "{tried} of 30 guesses at {handle} were tried");
+    }
+    // The form of the pages is no way around the limit, and neither is the right password from an unknown network.
+    let form = async || {
+        let form = api.request(Method::POST, "/sign-in").header("sec-fetch-site", "same-origin");
+        let form = form.header("content-type", "application/x-www-form-urlencoded");
+        Answer::to(from("203.0.113.1", form.body("handle=ada&password=a+guess"))).await
+    };
+    until_limited(form).await;
+    until_limited(async || sign_in("203.0.113.2", " ADA", PASSWORD).await).await;
+    // The owner signs in from a network from which it has signed in before, and that network has a limit of its own.
+    sign_in("192.0.2.2", "ada", PASSWORD).await.is(201);
+    sign_in("192.0.2.2", "ada", "a guess").await.refused(401);
+    until_limited(async || sign_in("192.0.2.2", "ada", "a guess").await).await;
+    // A stolen token is no way around the limit.
+    let mut tried = 0;
+    for host in 1..=30 {
+        let guess = api.call(Method::PUT, "/v1/accounts/me/password", Some(token));
+        let change = json!({"password": "a guess", "new_password": "battery staple correct"});
+        let answer = Answer::to(from(&format!("198.51.100.{}", 100 + host), guess.json(&change))).await;
+        tried += u32::from(answer.status != 429);
+    }
+    assert!((1..=4).contains(&tried), "{tried} of 30 guesses with a token were tried");
+}
+
 #[tokio::test]
 async fn networks_of_one_ipv6_delegation_share_four_times_the_limit() {
     let world = World::new().await;

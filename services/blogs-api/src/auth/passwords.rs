@@ -33,6 +33,10 @@ pub struct PasswordSettings {
     pub running_max: usize,
     /// Requests that wait for their turn; more are answered 503.
     pub waiting_max: usize,
+    /// Tries at one account's password a minute.
+    pub tries_per_minute: u32,
+    /// Networks that are remembered, from which accounts have been signed in to.
+    pub known_networks_max: u64,
 }
 
 impl PasswordSettings {
@@ -52,6 +56,13 @@ impl PasswordSettings {
                 "passwords.running_max must be from 1 to 64 and passwords.waiting_max from 1 to 10000"
                     .to_owned(),
             );
+        }
+        if !(1..=10_000).contains(&self.tries_per_minute)
+            || !(1..=10_000_000).contains(&self.known_networks_max)
+        {
+            return Err("passwords.tries_per_minute must be from 1 to 10000 and passwords.known_networks_max from 1 to \
+                        10000000"
+                .to_owned());
         }
         Ok(())
     }
@@ -147,7 +158,15 @@ mod tests {
     use super::*;
 
     fn passwords(running_max: usize, waiting_max: usize) -> Passwords {
-        Passwords::new(&PasswordSettings { memory_kib: 1024, passes: 1, running_max, waiting_max }).unwrap()
+        Passwords::new(&PasswordSettings {
+            memory_kib: 1024,
+            passes: 1,
+            running_max,
+            waiting_max,
+            tries_per_minute: 6,
+            known_networks_max: 1,
+        })
+        .unwrap()
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use super::session::{self, Reader};
 use super::{page, see, settings};
 use crate::accounts::{self, NewAccount};
 use crate::auth::Signed;
+use crate::client_address::ClientAddress;
 use crate::extract::Query;
 use crate::problem::{Problem, Result};
 use crate::sessions::{self, Credentials, SignedIn};
@@ -52,11 +53,15 @@ pub(super) async fn sign_in_page(reader: Reader, Query(next): Query<Next>) -> Re
 }
 
 /// Signs in.
-pub(super) async fn sign_in(State(state): State<AppState>, Form(form): Form<SignIn>) -> Result<Response> {
+pub(super) async fn sign_in(
+    State(state): State<AppState>,
+    address: ClientAddress,
+    Form(form): Form<SignIn>,
+) -> Result<Response> {
     let SignIn { handle, password, next } = form;
     let next = here(next.as_deref()).to_owned();
     let credentials = Credentials { handle: handle.trim().to_owned(), password };
-    match sessions::sign_in(&state, credentials).await {
+    match sessions::sign_in(&state, credentials, address).await {
         Ok(SignedIn { issued, restored }) => {
             Ok(signed_in(&state, issued.token, if restored { settings::RESTORED } else { &next }))
         }
@@ -75,12 +80,16 @@ pub(super) async fn sign_up_page(reader: Reader) -> Response {
 }
 
 /// Makes an account, and signs in to it.
-pub(super) async fn sign_up(State(state): State<AppState>, Form(form): Form<SignUp>) -> Result<Response> {
+pub(super) async fn sign_up(
+    State(state): State<AppState>,
+    address: ClientAddress,
+    Form(form): Form<SignUp>,
+) -> Result<Response> {
     let SignUp { handle, email, password } = form;
     let new = NewAccount { handle: handle.clone(), email: email.clone(), password: password.clone() };
     match accounts::sign_up(&state, new).await {
         Ok(_) => {
-            let signed = sessions::sign_in(&state, Credentials { handle, password }).await?;
+            let signed = sessions::sign_in(&state, Credentials { handle, password }, address).await?;
             Ok(signed_in(&state, signed.issued.token, "/"))
         }
         Err(problem) if !problem.errors().is_empty() => {
@@ -155,7 +164,7 @@ fn sign_up_form(handle: &str, email: &str, problem: Option<&Problem>) -> Markup 
             (layout::field("E-mail", "email", "email", email, "email"))
             p.hint { "Never shown." }
             (layout::field("Password", "password", "password", "", "new-password"))
-            p.hint { "At least 10 characters." }
+            p.hint { "At least 10 characters: several words, not a common password with digits." }
             button.main type="submit" { "Join" }
         }
         p { "Here before? " a href="/sign-in" { "Sign in" } "." }

@@ -1,0 +1,213 @@
+//! Passwords that guessers try first.
+//!
+//! A password is refused if it has fewer than five different characters, where runs such as `12345` and `qwerty` count as
+//! one; if it is a common password, or a common word with a few digits and marks around it; or if it is made of the handle
+//! or the e-mail address. Digits and marks that stand for letters (`p@ssw0rd`) and repetitions hide none of these.
+//!
+//! We do not use the crate `zxcvbn`: its answer about 128 crafted characters takes a second (about 90 ms for the first 32),
+//! which is more than the hash itself, and it brings `chrono` into the tree, which is banned. The list is derived from its
+//! list.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+/// Fewest different characters.
+const DIFFERENT_MIN: usize = 5;
+/// With more characters than this around it, a common word is no longer what makes a password.
+const AROUND_MAX: usize = 8;
+
+const SAME: &str =
+    "must have at least 5 different characters besides spaces; runs such as 12345 and qwerty count as one";
+const COMMON: &str =
+    "is one of the passwords that guessers try first; a few digits or marks around a common word do not help";
+const OWN: &str = "must not be made of the handle or the e-mail address";
+
+static COMMON_PASSWORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let lines = include_str!("common_passwords.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.flat_map(str::split_whitespace).collect()
+});
+
+/// Keys beside each other, by rows and by columns.
+const KEYBOARDS: [&str; 11] = [
+    "1234567890",
+    "qwertyuiop",
+    "asdfghjkl",
+    "zxcvbnm",
+    "qwertzuiop",
+    "azertyuiop",
+    "qsdfghjklm",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
+    "йцукенгшщзхъ",
+    "фывапролджэ",
+    "ячсмитьбю",
+];
+
+/// Why a password of this account would be guessed soon, if it would.
+pub(crate) fn weakness(password: &str, handle: &str, email: &str) -> Option<&'static str> {
+    let lower = password.trim().to_lowercase();
+    if different(&lower) < DIFFERENT_MIN {
+        return Some(SAME);
+    }
+    let unit = repeated(&lower);
+    let local = email.rsplit_once('@').map_or(email, |(local, _)| local);
+    let own = [handle, email, local].map(str::to_lowercase);
+    if own.iter().any(|own| is_made_of(unit, own)) {
+        return Some(OWN);
+    }
+    let is_common = |text: &str| COMMON_PASSWORDS.contains(text);
+    let bare = unit.trim_matches(|character: char| !character.is_alphanumeric());
+    let is_word = |word: &str| word.chars().count() >= 4 && is_common(word);
+    (is_common(&lower) || is_common(bare) || words(unit).iter().any(|word| is_word(word))).then_some(COMMON)
+}
+
+/// Different characters that are not the next ones of a run.
+fn different(text: &str) -> usize {
+    steps(text).collect::<HashSet<char>>().len()
+}
+
+/// The characters that do not follow the one before them, without spaces.
+fn steps(text: &str) -> impl Iterator<Item = char> {
+    let mut before = None;
+    text.chars().filter(|character| !character.is_whitespace()).filter(move |&character| {
+        let follows = before.replace(character).is_some_and(|before| follows(before, character));
+        !follows
+    })
+}
+
+/// Is it the same character, the next or last one of the alphabet, or the key beside it?
+fn follows(before: char, character: char) -> bool {
+    let is_beside = |(first, second): (char, char)| {
+        (first, second) == (before, character) || (second, first) == (before, character)
+    };
+    let are_letters = before.is_alphanumeric() && character.is_alphanumeric();
+    before == character
+        || are_letters && u32::from(before).abs_diff(u32::from(character)) == 1
+        || KEYBOARDS.iter().any(|keys| keys.chars().zip(keys.chars().skip(1)).any(is_beside))
+}
+
+/// What is repeated, if the text is nothing but a repetition; else the text.
+fn repeated(text: &str) -> &str {
+    let is_unit =
+        |unit: &&str| text.len().is_multiple_of(unit.len()) && unit.repeat(text.len() / unit.len()) == text;
+    let starts = text.char_indices().skip(1).map_while(|(end, _)| text.get(..end));
+    starts.take_while(|unit| unit.len() <= text.len() / 2).find(is_unit).unwrap_or(text)
+}
+
+/// Is there, apart from a few characters around it, nothing in the password but this name?
+fn is_made_of(password: &str, name: &str) -> bool {
+    let letters_and_digits = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    let (whole, [plain, ..]) = (letters_and_digits(name), words(name));
+    !whole.is_empty() && letters_and_digits(password) == whole
+        || !plain.is_empty() && words(password).contains(&plain)
+}
+
+/// The letters within the characters at both ends that are no letters: as they stand, and with digits and marks that stand
+/// for letters. Empty, if there is too much around them.
+fn words(text: &str) -> [String; 3] {
+    let inner = text.trim_matches(|character: char| !character.is_alphabetic());
+    let around = text.split(inner).flat_map(steps).count();
+    if inner.is_empty() || around > AROUND_MAX {
+        return Default::default();
+    }
+    let letters = |map: fn(char) -> char| inner.chars().map(map).filter(|c| c.is_alphabetic()).collect();
+    [
+        letters(std::convert::identity),
+        letters(|character| letter(character, 'i')),
+        letters(|character| letter(character, 'l')),
+    ]
+}
+
+/// The letter that a digit or mark stands for; a 1 is an i or an l.
+fn letter(character: char, one: char) -> char {
+    match character {
+        '0' => 'o',
+        '1' | '!' | '|' => one,
+        '3' => 'e',
+        '4' | '@' => 'a',
+        '5' | '$' => 's',
+        '7' | '+' => 't',
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_ada(password: &str) -> Option<&'static str> {
+        weakness(password, "ada-lovelace", "ada.l1815@example.org")
+    }
+
+    #[test]
+    fn few_different_characters_are_refused() {
+        for password in [
+            "          ",
+            "aaaaaaaaaa",
+            "ababababab",
+            "1234567890",
+            "abcdefghijkl",
+            " qwertyuiop ",
+            "1qaz2wsx3edc",
+            "9876543210",
+        ] {
+            assert_eq!(of_ada(password), Some(SAME), "{password:?}");
+        }
+    }
+
+    #[test]
+    fn common_words_are_refused_however_they_are_dressed() {
+        for password in [
+            "Password123",
+            "P@ssw0rd2026!",
+            "passwordpassword",
+            "dragon1dragon1",
+            "iloveyou1!",
+            "we1come2026",
+            "Sunshine2026",
+            "contraseña1",
+            "ПАРОЛЬ-98",
+            "q1w2e3r4t5",
+            "commonplace!1",
+        ] {
+            assert_eq!(of_ada(password), Some(COMMON), "{password:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_account_are_no_passwords() {
+        for password in [
+            "ada-lovelace",
+            "Ada-Lovelace1",
+            "AdaLovelace99",
+            "ada_lovelace!",
+            "ad4-l0velace",
+            "ada.l1815@example.org",
+            "ada.l1815!",
+            "ada.l1815ada.l1815",
+        ] {
+            assert_eq!(of_ada(password), Some(OWN), "{password:?}");
+        }
+        assert_eq!(weakness("grace12345", "grace", "g@example.org"), Some(OWN));
+    }
+
+    #[test]
+    fn other_passwords_are_taken() {
+        let long = "éàüöñ".repeat(12);
+        for password in [
+            "correct horse battery",
+            "battery staple correct",
+            "a new password",
+            "another good password",
+            "q7#xk2!vmd",
+            "for this run only",
+            "four words are enough",
+            "sunshine-4810-29375",
+            "9f86d081884c7d65",
+            &long[..],
+        ] {
+            assert_eq!(of_ada(password), None, "{password:?}");
+        }
+        // A handle of a letter is in many passwords.
+        assert_eq!(weakness("q7#xk2!vmd", "q7", "q@example.org"), None);
+    }
+}
