@@ -6,6 +6,8 @@
 
 mod forgetting;
 
+mod reserved;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -48,7 +50,8 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct NewAccount {
-    /// 2 to 30 of a-z and 0-9, with single hyphens between them and at least one letter. Never changes.
+    /// 2 to 30 of a-z and 0-9, with single hyphens between them and at least one letter. Never changes. Handles that speak for
+    /// the site, such as `admin`, are reserved.
     #[schema(example = "ada")]
     pub(crate) handle: String,
     /// Where to reach the author; never shown.
@@ -243,6 +246,8 @@ impl NewAccount {
                 "handle",
                 "must have 2 to 30 of a-z and 0-9, single hyphens only between them, and at least one letter",
             ));
+        } else if reserved::is_reserved(&self.handle) {
+            errors.push(FieldError::new("handle", "is reserved, because it speaks for the site"));
         }
         if !is_email(&self.email) {
             errors.push(FieldError::new("email", "must be an e-mail address of at most 254 characters"));

@@ -9,7 +9,7 @@ pub(crate) use passwords::{
     LENGTH_MAX as PASSWORD_LENGTH_MAX, LENGTH_MIN as PASSWORD_LENGTH_MIN, PasswordSettings, Passwords,
 };
 pub(crate) use tries::Tries;
-pub(crate) use weak::weakness;
+pub(crate) use weak::{letter, weakness};
 pub(crate) use web::tokens::{Epochs, Issued, Known, Signed, TokenSettings, Tokens};
 
 /// The scope of a token that may bring in events of the past.

@@ -108,6 +108,54 @@ async fn passwords_that_guessers_try_first_are_refused() {
 }
 
 #[tokio::test]
+async fn handles_that_speak_for_the_site_are_reserved() {
+    let world = World::new().await;
+    let api = world.api().await;
+    for handle in
+        ["admin", "administrator", "operator", "support", "root", "security", "moderator", "ad-min", "adm1n"]
+    {
+        let answer =
+            api.post_json("/v1/accounts", None, new_account(handle, "eve@example.org", PASSWORD)).await;
+        assert_eq!(answer.status, 422, "{handle}: {answer:?}");
+        answer.names(422, &["handle"]);
+    }
+    let form = api.request(Method::POST, "/sign-up").header("sec-fetch-site", "same-origin");
+    let form = form.header("content-type", "application/x-www-form-urlencoded");
+    let form = form.body("handle=support&email=eve%40example.org&password=correct+horse+battery");
+    assert_eq!(form.send().await.unwrap().status(), 422);
+    assert_eq!(world.value::<i64>("select count(*) from blogs.account", &[]).await, 0);
+}
+
+#[tokio::test]
+async fn titles_hold_no_characters_that_reorder_or_hide_text() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("eve").await;
+    let new = json!({"title": "Pay Ada", "body": ""});
+    let id = api.post_json("/v1/blogs", Some(&token), new).await.is(201).id();
+    for character in
+        "\u{202a}\u{202e}\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}\u{200b}\u{2060}\u{feff}\u{2028}\u{7f}"
+            .chars()
+    {
+        let title = json!({"title": format!("Pay {character}Ada")});
+        let mut new = title.clone();
+        new["body"] = json!("");
+        let made = api.post_json("/v1/blogs", Some(&token), new).await;
+        let changed = api.call(Method::PATCH, &format!("/v1/blogs/{id}"), Some(&token)).json(&title);
+        for answer in [made, Answer::to(changed).await] {
+            assert_eq!(answer.status, 422, "{character:?}: {answer:?}");
+            answer.names(422, &["title"]);
+        }
+    }
+    // Persian needs what joins and parts letters, and so do some emoji.
+    for title in
+        ["\u{646}\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}", "\u{1f469}\u{200d}\u{1f52c}"]
+    {
+        api.post_json("/v1/blogs", Some(&token), json!({"title": title, "body": ""})).await.is(201);
+    }
+}
+
+#[tokio::test]
 async fn what_is_taken_is_a_conflict_that_says_what() {
     let world = World::new().await;
     let api = world.api().await;

@@ -118,7 +118,7 @@ fn words(text: &str) -> [String; 3] {
 }
 
 /// The letter that a digit or mark stands for; a 1 is an i or an l.
-fn letter(character: char, one: char) -> char {
+pub(crate) fn letter(character: char, one: char) -> char {
     match character {
         '0' => 'o',
         '1' | '!' | '|' => one,

@@ -17,7 +17,7 @@ const TAG_LENGTH_MAX: usize = 40;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct NewBlog {
-    /// 1 to 200 characters, without line breaks.
+    /// 1 to 200 characters, without line breaks and without characters that reorder or hide text.
     #[schema(min_length = 1, max_length = 200, example = "Notes on the Analytical Engine")]
     pub(crate) title: String,
     /// Markdown, at most 256 KiB.
@@ -108,8 +108,19 @@ fn title(text: String, errors: &mut Vec<FieldError>) -> String {
         errors.push(FieldError::new("title", format!("must have 1 to {TITLE_LENGTH_MAX} characters")));
     } else if trimmed.chars().any(char::is_control) {
         errors.push(FieldError::new("title", "must not have line breaks or other control characters"));
+    } else if trimmed.chars().any(hides_or_reorders) {
+        errors.push(FieldError::new("title", "must not have characters that reorder or hide text"));
     }
     if trimmed.len() == text.len() { text } else { trimmed.to_owned() }
+}
+
+/// Characters that one does not see and that change what one sees around them: bidirectional controls, with which a title
+/// reads as another or reorders the text after it, and spaces of no width, with which two titles look the same. Lines and
+/// paragraphs end with U+2028 and U+2029. U+200C and U+200D stay: Persian and Indic scripts and emoji are written with them.
+fn hides_or_reorders(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 fn check_body(text: &str, errors: &mut Vec<FieldError>) {
@@ -166,7 +177,7 @@ mod tests {
     fn every_bad_field_is_named() {
         let problem = new(" ", "a\0b", &["ok", "!!!", &"x".repeat(41)]).checked().unwrap_err();
         assert_eq!(bad_fields(&problem), ["title", "body", "tags[1]", "tags[2]"]);
-        for bad in ["a\nb", "a\0b", &"é".repeat(201)] {
+        for bad in ["a\nb", "a\0b", "a\u{202e}b", "a\u{200b}b", &"é".repeat(201)] {
             assert_eq!(bad_fields(&new(bad, "", &[]).checked().unwrap_err()), ["title"], "{bad:?}");
         }
         for path in [String::new(), "a\0b".to_owned(), "x".repeat(1025)] {
