@@ -22,6 +22,7 @@ use secrecy::SecretString;
 use stack::Stack;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
+use web::tokens::KeyPair;
 
 use crate::connection::Broken;
 use crate::load::LoadError;
@@ -182,7 +183,7 @@ impl Plan {
         if name == "blogs-api" {
             settings.extend([
                 ("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", secret.clone()),
-                ("COMMONPLACE__TOKENS__SIGNING_KEYS", format!("bench:{secret}")),
+                ("COMMONPLACE__TOKENS__SIGNING_KEYS", KeyPair::from_seed("bench", &rand::random()).signing),
                 ("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()),
             ]);
         }

@@ -21,7 +21,7 @@ use serde::Serialize;
 use stack::Stack;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
-use web::tokens::{Epochs, SigningKeys, TokenSettings, Tokens};
+use web::tokens::{Issuer, KeyPair, Purpose, SigningKeys};
 
 use crate::connection::Broken;
 use crate::process::{Service, ServiceError};
@@ -159,7 +159,7 @@ impl Plan {
         let tables = Tables::open(&database).await?;
         let secret: String =
             rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Ground { plan: self, database, amqp_url, tables, secret })
+        Ok(Ground { plan: self, database, amqp_url, tables, secret, seed: rand::random() })
     }
 }
 
@@ -169,8 +169,10 @@ struct Ground<'a> {
     database: Config,
     amqp_url: String,
     tables: Tables,
-    /// Signs tokens and hashes visitors.
+    /// Hashes visitors.
     secret: String,
+    /// Of the key that signs tokens.
+    seed: [u8; 32],
 }
 
 impl Ground<'_> {
@@ -188,7 +190,11 @@ impl Ground<'_> {
             ("COMMONPLACE__LOG__FILTER", "warn".to_owned()),
         ];
         if name != "analytics-worker" {
-            settings.push(("COMMONPLACE__TOKENS__SIGNING_KEYS", format!("bench:{}", self.secret)));
+            let KeyPair { signing, verifying } = self.keys();
+            settings.push(match name {
+                "blogs-api" => ("COMMONPLACE__TOKENS__SIGNING_KEYS", signing),
+                _ => ("COMMONPLACE__TOKENS__VERIFYING_KEYS", verifying),
+            });
             settings.push(("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()));
         }
         if name == "blogs-api" {
@@ -198,18 +204,14 @@ impl Ground<'_> {
         Service::start(&self.plan.executable, name, &settings, &self.plan.directory)
     }
 
-    /// Signs tokens as the Blogs API would.
-    fn tokens(&self) -> Result<Tokens, Error> {
-        let settings = TokenSettings {
-            signing_keys: SigningKeys::new(format!("bench:{}", self.secret)),
-            issuer: "commonplace".to_owned(),
-            lifetime_s: 86_400,
-            epoch_age_max_s: 1,
-            epochs_max: 1,
-            epoch_wait_max_ms: 1,
-        };
-        let epochs = Epochs::without_database(&settings);
-        Tokens::new(&settings, epochs).map_err(|_| Error::Token)
+    fn keys(&self) -> KeyPair {
+        KeyPair::from_seed("bench", &self.seed)
+    }
+
+    /// Issues tokens as the Blogs API would.
+    fn issuer(&self) -> Result<Issuer, Error> {
+        let keys = SigningKeys::new(self.keys().signing);
+        Issuer::new(Purpose::Session, &keys, "commonplace", 86_400).map_err(|_| Error::Token)
     }
 
     async fn generation(&self) -> Result<i32, Error> {

@@ -14,6 +14,7 @@ mod erased;
 mod fan_out;
 mod healthcheck;
 mod import;
+mod keys;
 mod ledger;
 mod migrate;
 mod operator;
@@ -70,6 +71,7 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     Import(import::Arguments),
     Token(token::Arguments),
+    Keys(keys::Arguments),
     Reconcile(reconcile::Arguments),
     Ledger(ledger::Arguments),
     Parked(parked::Arguments),
@@ -91,6 +93,7 @@ async fn main() -> ExitCode {
         Command::Restore(arguments) => Box::pin(restore::run(arguments)).await,
         Command::Import(arguments) => Box::pin(import::run(arguments)).await,
         Command::Token(arguments) => Box::pin(token::run(arguments)).await,
+        Command::Keys(arguments) => keys::run(arguments),
         Command::Reconcile(arguments) => Box::pin(reconcile::run(arguments)).await,
         Command::Ledger(arguments) => Box::pin(ledger::run(arguments)).await,
         Command::Parked(arguments) => Box::pin(parked::run(arguments)).await,

@@ -49,8 +49,8 @@ pub(crate) struct Running {
     pub(crate) api: String,
     /// Postgres, as the operator.
     pub(crate) database_url: String,
-    /// What tokens are signed with.
-    pub(crate) signing_keys: String,
+    /// What signs tokens for imports.
+    pub(crate) import_signing_keys: String,
     /// How its services count views: who redrives counts alike.
     pub(crate) view_window_s: u32,
 }

@@ -11,7 +11,7 @@ use runtime::settings::published::{Kind, PUBLISHED};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::terminal;
+use crate::{keys, terminal};
 
 /// The settings of this command: `config/secrets.toml`.
 pub(crate) const DEFAULTS: &str = include_str!("../../config/secrets.toml");
@@ -71,7 +71,14 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Check { config } => check(config.as_deref()),
         Command::New => {
             for published in PUBLISHED {
-                terminal::line(format_args!("{}={}", published.variable, new(published.kind)));
+                let name = published.variable;
+                match published.kind {
+                    Kind::Password => terminal::line(format_args!("{name}={}", new_password())),
+                    Kind::Key => terminal::line(format_args!("{name}={}", STANDARD.encode(random()))),
+                    // Together with their public halves, and those of imports.
+                    Kind::SigningKeys => keys::print_for_compose(),
+                    Kind::VerifyingKeys => {}
+                }
             }
             Ok(())
         }
@@ -110,19 +117,16 @@ fn equal(secrets: &BTreeMap<String, SecretString>) -> Vec<String> {
         .collect()
 }
 
-fn new(kind: Kind) -> String {
-    let bytes: [u8; KEY_BYTES] = rand::random();
-    match kind {
-        Kind::Password => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        Kind::Key => STANDARD.encode(bytes),
-        Kind::KeyWithId => format!("{:08x}:{}", rand::random::<u32>(), STANDARD.encode(bytes)),
-    }
+fn new_password() -> String {
+    random().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn random() -> [u8; KEY_BYTES] {
+    rand::random()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -143,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn new_secrets_are_random_and_of_their_kind() {
-        let made: BTreeSet<String> = PUBLISHED.iter().map(|published| new(published.kind)).collect();
-        assert_eq!(made.len(), PUBLISHED.len());
-        assert_eq!(new(Kind::Password).len(), 2 * KEY_BYTES);
-        let key = new(Kind::KeyWithId);
-        let (_, secret) = key.split_once(':').unwrap();
-        assert_eq!(STANDARD.decode(secret).unwrap().len(), KEY_BYTES);
+    fn new_passwords_differ_and_fit_into_addresses() {
+        let made = [new_password(), new_password()];
+        assert_ne!(made[0], made[1]);
+        assert!(
+            made.iter()
+                .all(|made| made.len() == 2 * KEY_BYTES && made.bytes().all(|b| b.is_ascii_hexdigit()))
+        );
     }
 }

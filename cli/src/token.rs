@@ -1,41 +1,41 @@
-//! `commonplace token`: a bearer token for an account, with scopes that signing in never gives.
+//! `commonplace token`: a bearer token with a scope that signing in never gives.
 
 use anyhow::{Context, anyhow};
-use blogs_api::SCOPE_IMPORT;
 use database::Pool;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use web::tokens::{Epochs, TokenSettings, Tokens};
+use web::tokens::{Issuer, Purpose, SigningKeys};
 
 use crate::account::{self, Name};
-use crate::operator::Place;
+use crate::operator::{DEFAULTS, Place};
 use crate::terminal::{self, Format};
 
 const LONG: &str = "\
-A bearer token for an account, with scopes that signing in does not give
+A bearer token for an account, with a scope that signing in does not give
 
-The token is signed with what the API verifies with, so the command needs the API's settings: tokens.signing_keys \
-(COMMONPLACE__TOKENS__SIGNING_KEYS) and a database. While `commonplace up` runs in this checkout it finds both. The \
-token alone goes to stdout.";
+A token with the scope import sends events of the past and makes blogs with a source path, and does nothing else. It is good \
+for tokens.import_lifetime_s (1 h). The command signs it with tokens.import_signing_keys \
+(COMMONPLACE__TOKENS__IMPORT_SIGNING_KEYS), whose public half the Blogs API has to know, and looks the account up in the \
+database. While `commonplace up` runs in this checkout it finds both. The token alone goes to stdout.";
 
 const EXAMPLES: &str = "\
 Examples:
   commonplace token --handle ada --scope import
   COMMONPLACE_TOKEN=$(commonplace token --handle ada --scope import) commonplace import access-log access.log
-  commonplace token --handle ada --json
+  commonplace token --handle ada --scope import --json
 
 Exit codes: 0 done, 1 there is no such account or it may not act, 2 wrong usage.";
 
-/// A bearer token for an account, with scopes that signing in does not give
+/// A bearer token for an account, with a scope that signing in does not give
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The account's handle
     #[arg(long)]
     handle: String,
-    /// What the token allows beyond what every account may do; may be given several times
+    /// What the token is for
     #[arg(long, value_enum)]
-    scope: Vec<Scope>,
+    scope: Scope,
     #[command(flatten)]
     format: Format,
     #[command(flatten)]
@@ -48,7 +48,7 @@ struct Token<'token> {
     token: &'token str,
     account_id: i64,
     handle: &'token str,
-    scopes: &'token [&'token str],
+    scopes: [&'token str; 1],
     expires_at: Timestamp,
 }
 
@@ -58,7 +58,7 @@ enum Scope {
     Import,
 }
 
-/// What the command reads of the API's settings.
+/// What the command reads of the operator's settings.
 #[derive(Debug, Deserialize)]
 struct Settings {
     log: runtime::settings::LogSettings,
@@ -66,24 +66,31 @@ struct Settings {
     tokens: TokenSettings,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { handle, scope, format, place } = arguments;
-    let (mut loader, running) = place.loader(blogs_api::DEFAULTS)?;
-    loader = loader.set("log.filter", "warn,lapin=off");
-    if let Some(running) = running {
-        loader = loader.set("tokens.signing_keys", running.signing_keys);
-    }
-    let settings: Settings = loader.load()?;
-    runtime::telemetry::init(&settings.log)?;
-    let epochs = Epochs::without_database(&settings.tokens);
-    let tokens = Tokens::new(&settings.tokens, epochs).map_err(|sentence| anyhow!(sentence))?;
+/// What it reads of the `[tokens]` section.
+#[derive(Debug, Deserialize)]
+struct TokenSettings {
+    import_signing_keys: SigningKeys,
+    import_lifetime_s: u32,
+    issuer: String,
+}
 
-    let client = Pool::new(&settings.database, "operator")?.get().await?;
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { handle, scope: Scope::Import, format, place } = arguments;
+    let (mut loader, running) = place.loader(DEFAULTS)?;
+    if let Some(running) = running {
+        loader = loader.set("tokens.import_signing_keys", running.import_signing_keys);
+    }
+    let Settings { log, database, tokens } = loader.load()?;
+    runtime::telemetry::init(&log)?;
+    let purpose = Purpose::Import;
+    let issuer = Issuer::new(purpose, &tokens.import_signing_keys, &tokens.issuer, tokens.import_lifetime_s)
+        .map_err(|error| anyhow!(error))?;
+
+    let client = Pool::new(&database, "operator")?.get().await?;
     let account = account::find(&client, &Name::Handle(handle)).await?;
     account.is_active()?;
-    let scopes: Vec<&str> = scope.iter().map(|Scope::Import| SCOPE_IMPORT).collect();
-    let issued = tokens
-        .issue(account.id, account.token_epoch, &scopes)
+    let issued = issuer
+        .issue(account.id, account.token_epoch)
         .map_err(|problem| anyhow!(problem.detail().to_owned()))
         .context("signing the token")?;
     if format.json {
@@ -91,7 +98,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             token: &issued.token,
             account_id: account.id,
             handle: &account.handle,
-            scopes: &scopes,
+            scopes: [purpose.scope()],
             expires_at: issued.expires_at,
         });
     }

@@ -186,7 +186,7 @@ impl Ascent {
         let introduction = async {
             services::until_ready(workers.iter().chain([&api, &console])).await?;
             self.progress.done("services ready");
-            let running = urls.running(&api.url, &credentials.signing_keys(), view_window_s);
+            let running = urls.running(&api.url, &credentials.import_keys().signing, view_window_s);
             _mark = Some(running.mark(self.place.directory())?);
             self.progress.now("loading the demo");
             let demo = demo::load(&api.url, &credentials.demo_password, &self.place.demo_mark()).await?;

@@ -160,7 +160,11 @@ fn operators_look_decide_and_erase() {
     let (_, token) = operator.json(&["token", "--handle", "zebedee", "--scope", "import"]);
     assert_eq!((&token["account_id"], token["scopes"].as_array().unwrap().len()), (&json!(id), 1), "{token}");
     assert!(token["token"].is_string() && token["expires_at"].is_string(), "{token}");
-    assert!(operator.failed(&["token", "--handle", "nobody"]).contains("there is no account \"nobody\""));
+    assert!(
+        operator
+            .failed(&["token", "--handle", "nobody", "--scope", "import"])
+            .contains("there is no account \"nobody\"")
+    );
 
     decide(&operator, &readers, id, blog);
     let author = Caller { up: &up, token: Some(sign_in(&readers, "zebedee")) };
@@ -189,7 +193,11 @@ fn decide(operator: &Operator, readers: &Caller<'_>, id: i64, blog: i64) {
 
     assert!(operator.done(&["account", "suspend", "zebedee"]).contains("is suspended"));
     assert_eq!(readers.get(&path).0, 404);
-    assert!(operator.failed(&["token", "--handle", "zebedee"]).contains("is suspended since"));
+    assert!(
+        operator
+            .failed(&["token", "--handle", "zebedee", "--scope", "import"])
+            .contains("is suspended since")
+    );
     assert!(operator.done(&["account", "restore", &id.to_string()]).contains("is no longer suspended"));
     assert_eq!(readers.get(&path).0, 200);
     for (command, is_suspended, has_changed) in

@@ -280,7 +280,7 @@ impl Ground {
         let secret = "Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==";
         let own = [
             ("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", secret.to_owned()),
-            ("COMMONPLACE__TOKENS__SIGNING_KEYS", format!("test:{secret}")),
+            ("COMMONPLACE__TOKENS__SIGNING_KEYS", web::tokens::KeyPair::from_seed("test", &[7; 32]).signing),
             ("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()),
             ("COMMONPLACE__ENGAGEMENT__ACCEPT_TIMEOUT_MS", "10000".to_owned()),
         ];

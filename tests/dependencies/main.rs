@@ -25,10 +25,11 @@ const LICENCES: [&str; 11] = [
 ];
 
 /// Crates that must not be linked, each with its reason.
-const BANNED: [(&str, &str); 3] = [
+const BANNED: [(&str, &str); 4] = [
     ("openssl-sys", "it needs a C library that the images do not have"),
     ("native-tls", "it needs a C library that the images do not have"),
     ("chrono", "times are jiff's"),
+    ("rsa", "its private keys leak through timing, and there is no fixed release (RUSTSEC-2023-0071)"),
 ];
 
 fn packages() -> Vec<Value> {

@@ -29,6 +29,7 @@ mod slugs;
 mod source_paths;
 mod spill;
 mod stats;
+mod token_keys;
 pub(crate) mod tokens;
 mod visitors;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::api::tokens;
 use crate::services::Running;
 use crate::world::{World, wait_until};
 
@@ -51,22 +52,8 @@ impl World {
     }
 }
 
-fn token(account: i64) -> String {
-    let keys = "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==";
-    let settings = web::tokens::TokenSettings {
-        signing_keys: web::tokens::SigningKeys::new(keys),
-        issuer: "commonplace".to_owned(),
-        lifetime_s: 3600,
-        epoch_age_max_s: 1,
-        epochs_max: 1,
-        epoch_wait_max_ms: 1,
-    };
-    let epochs = web::tokens::Epochs::without_database(&settings);
-    web::tokens::Tokens::new(&settings, epochs).unwrap().issue(account, 0, &[]).unwrap().token
-}
-
 async fn ask(service: &Running, path: &str, account: Option<i64>) -> Value {
-    let token = account.map(token);
+    let token = account.map(tokens::issue);
     let (status, answer) = service.send(Method::GET, path, token.as_deref(), Value::Null).await;
     assert_eq!(status, StatusCode::OK, "{path}: {answer}");
     answer
@@ -144,7 +131,8 @@ async fn who_likes_the_same_is_told_of_what_the_others_like() {
     }
     // A token that was taken back does not count here, either.
     world.run(&format!("update blogs.account set token_epoch = 1 where id = {q}")).await;
-    let (status, _) = service.send(Method::GET, "/v1/recommendations", Some(&token(q)), Value::Null).await;
+    let (status, _) =
+        service.send(Method::GET, "/v1/recommendations", Some(&tokens::issue(q)), Value::Null).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     service.stop().await;
 }
@@ -377,7 +365,10 @@ async fn a_replica_that_is_behind_is_said_to_be_and_not_gone_round() {
     // And away is away: the primary, which could answer, is not asked.
     replica.close_database().await;
     let refused = wait_until(async || {
-        service.send(Method::GET, "/v1/recommendations", Some(&token(accounts[1])), Value::Null).await.0
+        service
+            .send(Method::GET, "/v1/recommendations", Some(&tokens::issue(accounts[1])), Value::Null)
+            .await
+            .0
             == 503
     });
     assert!(refused.await);

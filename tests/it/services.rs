@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::tokens;
 use crate::world::{DEADLINE, World, wait_until};
 
 /// A service that runs until it is stopped, or until the test ends.
@@ -54,7 +55,8 @@ impl World {
             .set("requests.timeout_ms", 60_000)
             .set("requests.drain_timeout_ms", 60_000)
             .set("engagement.visitor_secret", "for tests on this machine only, and long enough")
-            .set("tokens.signing_keys", "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==")
+            .set("tokens.signing_keys", tokens::session_keys().signing)
+            .set("tokens.import_verifying_keys", tokens::import_keys().verifying)
             .set("pages.secure_cookies", false)
             .set("passwords.memory_kib", 1024)
             .set("passwords.passes", 1)
@@ -107,7 +109,7 @@ impl World {
             .set("tokens.epoch_wait_max_ms", 30_000)
             .set("requests.timeout_ms", 60_000)
             .set("requests.drain_timeout_ms", 60_000)
-            .set("tokens.signing_keys", "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==")
+            .set("tokens.verifying_keys", tokens::session_keys().verifying)
             .set("rate_limits.enabled", false)
             .set("learning.poll_ms", 20)
             .set("learning.rest_percent", 0);

@@ -66,7 +66,7 @@ async fn send_batch(api: &Running, path: &str, importer: &str, blogs: &[i64]) ->
     for (n, blog) in blogs.iter().enumerate() {
         let past = format!("2020-02-29T23:{:02}:00Z", 10 * n);
         events.push(
-            json!({"type": "blog.shared", "blog_id": blog, "channel": "link", "key": format!("share {n}")}),
+            json!({"type": "blog.shared", "blog_id": blog, "channel": "link", "occurred_at": past, "key": format!("share {n}")}),
         );
         events.push(json!({"type": "blog.viewed", "blog_id": blog, "visitor": "then", "occurred_at": past}));
         events.push(json!({"type": "blog.viewed", "blog_id": blog, "visitor": "keyed", "occurred_at": past, "key": "once"}));
@@ -102,7 +102,7 @@ async fn checksums(path: &str) -> Vec<(String, i64, String)> {
         let status = send(&api, path, &tokens, event).await;
         assert_eq!(status, if path == "message" { StatusCode::ACCEPTED } else { StatusCode::OK });
     }
-    let importer = crate::api::tokens::issue(ids[0], &["import"]);
+    let importer = crate::api::tokens::issue_import(ids[0]);
     let sent = events.len() + send_batch(&api, path, &importer, &blogs).await;
     let accounted = "select coalesce(sum(n), 0)::bigint from analytics.outcome";
     world.until(accounted, i64::try_from(sent).unwrap()).await;

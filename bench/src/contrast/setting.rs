@@ -10,6 +10,7 @@ use stack::Stack;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
 use tokio_util::sync::CancellationToken;
+use web::tokens::KeyPair;
 
 use super::scenario::Path;
 use super::{Error, Plan, TEMPLATE, bare};
@@ -104,7 +105,7 @@ impl Setting<'_> {
             ("COMMONPLACE__ENGAGEMENT__ALLOW_WRITE_PATH_HEADER", "true".to_owned()),
             ("COMMONPLACE__ENGAGEMENT__DIRECT_PATH", "true".to_owned()),
             ("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", place.secret.clone()),
-            ("COMMONPLACE__TOKENS__SIGNING_KEYS", format!("bench:{}", place.secret)),
+            ("COMMONPLACE__TOKENS__SIGNING_KEYS", KeyPair::from_seed("bench", &rand::random()).signing),
             ("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()),
         ]);
         let (executable, directory) = (&self.plan.executable, &self.plan.directory);

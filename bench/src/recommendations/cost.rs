@@ -164,11 +164,11 @@ impl Ground<'_> {
 
     /// The requests to the Recommendation API, by name.
     fn requests(&self, accounts: &[i64], blogs: &[i64]) -> Result<Vec<(&'static str, Requests)>, Error> {
-        let tokens = self.tokens()?;
+        let issuer = self.issuer()?;
         let step = (accounts.len() / ASKING).max(1);
         let mut own = Vec::new();
         for account in accounts.iter().step_by(step) {
-            let token = tokens.issue(*account, 0, &[]).map_err(|_| Error::Token)?.token;
+            let token = issuer.issue(*account, 0).map_err(|_| Error::Token)?.token;
             own.push(get("/v1/recommendations", Some(&token)));
         }
         let step = (blogs.len() / ASKING).max(1);

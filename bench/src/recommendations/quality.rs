@@ -81,7 +81,7 @@ impl Ground<'_> {
         let mut by_count: Vec<i64> = counts.keys().copied().collect();
         by_count.sort_by_key(|blog| (-counts.get(blog).copied().unwrap_or_default(), *blog));
 
-        let tokens = self.tokens()?;
+        let issuer = self.issuer()?;
         let mut connection = Connection::open(service.address()).await?;
         let (mut told, mut popular, mut asked) = (Figures::default(), Figures::default(), 0);
         for (account, split) in &splits {
@@ -89,7 +89,7 @@ impl Ground<'_> {
                 continue;
             }
             asked += 1;
-            let token = tokens.issue(*account, 0, &[]).map_err(|_| Error::Token)?.token;
+            let token = issuer.issue(*account, 0).map_err(|_| Error::Token)?.token;
             let path = format!("/v1/recommendations?limit={TOP}");
             let answer = connection.exchange(&get(&path, Some(&token))).await?;
             if answer.status != 200 {

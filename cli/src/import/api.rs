@@ -20,7 +20,8 @@ use super::progress::Progress;
 
 /// How to come by a token.
 pub(super) const TOKEN: &str = "an import needs a token with the scope import: `commonplace token --handle HANDLE --scope import` \
-     prints one; give it with --token or as COMMONPLACE_TOKEN";
+     prints one, which is good for an hour; give it with --token or as COMMONPLACE_TOKEN. An import that is run again goes on \
+     where it stopped";
 
 /// Longer than the API takes to give up by itself.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);

@@ -71,11 +71,11 @@ impl Urls {
     }
 
     /// What the operator's commands need to know.
-    pub(super) fn running(&self, api: &str, signing_keys: &str, view_window_s: u32) -> Running {
+    pub(super) fn running(&self, api: &str, import_signing_keys: &str, view_window_s: u32) -> Running {
         Running {
             api: api.to_owned(),
             database_url: self.operator.clone(),
-            signing_keys: signing_keys.to_owned(),
+            import_signing_keys: import_signing_keys.to_owned(),
             view_window_s,
         }
     }

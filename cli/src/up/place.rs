@@ -10,6 +10,8 @@ use broker::Administration;
 use database::bootstrap::RoleSettings;
 use runtime::settings::Loader;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use web::tokens::KeyPair;
 
 use crate::{migrate, operator};
 
@@ -134,7 +136,7 @@ pub(super) struct Credentials {
     pub(super) console_password: String,
     /// The demo authors' password.
     pub(super) demo_password: String,
-    /// Signs bearer tokens.
+    /// Makes the private keys of tokens, one for each purpose.
     pub(super) signing_secret: String,
     /// Salts the hashes of visitors.
     pub(super) visitor_secret: String,
@@ -155,9 +157,19 @@ impl Credentials {
         }
     }
 
-    /// What signs tokens, as the API's settings have it.
-    pub(super) fn signing_keys(&self) -> String {
-        format!("up:{}", self.signing_secret)
+    /// The key of sessions. The Blogs API alone gets its private half.
+    pub(super) fn session_keys(&self) -> KeyPair {
+        self.keys("up", "session")
+    }
+
+    /// The key of imports. The operator gets its private half.
+    pub(super) fn import_keys(&self) -> KeyPair {
+        self.keys("up-import", "import")
+    }
+
+    fn keys(&self, id: &str, purpose: &str) -> KeyPair {
+        let seed = Sha256::new().chain_update(purpose).chain_update([0]).chain_update(&self.signing_secret);
+        KeyPair::from_seed(id, &seed.finalize().into())
     }
 
     /// The roles and RabbitMQ's users as `migrate` would make them, with these passwords and with the direct path. A
@@ -249,7 +261,12 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         drop(place);
         let place = Place::claim(folder.0.clone(), false).unwrap();
-        assert_eq!(place.credentials().unwrap().signing_secret, made.signing_secret);
+        let kept = place.credentials().unwrap();
+        assert_eq!(kept.signing_secret, made.signing_secret);
+        assert_eq!(kept.session_keys().signing, made.session_keys().signing);
+        let [of_sessions, of_imports] = [kept.session_keys(), kept.import_keys()]
+            .map(|pair| pair.signing.split_once(':').unwrap().1.to_owned());
+        assert_ne!(of_sessions, of_imports);
         drop(place);
         let place = Place::claim(folder.0.clone(), true).unwrap();
         assert_ne!(place.credentials().unwrap().signing_secret, made.signing_secret);

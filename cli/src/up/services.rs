@@ -81,7 +81,8 @@ impl Services {
             .set("engagement.direct_path", true)
             .set("engagement.allow_write_path_header", true)
             .set("engagement.visitor_secret", credentials.visitor_secret.as_str())
-            .set("tokens.signing_keys", credentials.signing_keys())
+            .set("tokens.signing_keys", credentials.session_keys().signing)
+            .set("tokens.import_verifying_keys", credentials.import_keys().verifying)
             .set("pages.secure_cookies", false)
             .set("rate_limits.enabled", false);
         let api: blogs_api::Settings = api.load()?;
@@ -208,7 +209,7 @@ async fn start_recommendation(
         .set("http.address", format!("127.0.0.1:{recommendation_port}"))
         .set("http.operations_address", "127.0.0.1:0")
         .set("docs.enabled", true)
-        .set("tokens.signing_keys", credentials.signing_keys())
+        .set("tokens.verifying_keys", credentials.session_keys().verifying)
         .set("rate_limits.enabled", false);
     let recommendation: recommendation_api::Settings = recommendation.load()?;
     recommendation_api::Service::start(recommendation).await.context("starting the recommendation-api")

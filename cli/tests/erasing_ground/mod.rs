@@ -290,7 +290,7 @@ impl Ground {
             .loader(blogs_api::DEFAULTS, "blogs_api")
             .set("http.operations_address", "")
             .set("engagement.visitor_secret", SECRET)
-            .set("tokens.signing_keys", "test:Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==")
+            .set("tokens.signing_keys", "test:VGhlIHNlZWQgb2YgdGVzdCBzZXNzaW9ucyBhbG9uZSE=")
             .set("tokens.epoch_wait_max_ms", 30_000)
             .set("requests.timeout_ms", 60_000)
             .set("requests.drain_timeout_ms", 60_000)

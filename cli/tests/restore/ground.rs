@@ -120,10 +120,12 @@ impl Ground {
     }
 
     pub(crate) fn start_one(&self, name: &'static str) -> (&'static str, Service) {
+        let keys = web::tokens::KeyPair::from_seed("test", &[7; 32]);
         let settings = [
             ("DATABASE_URL", self.url(&name.replace('-', "_"), "commonplace")),
             ("AMQP_URL", self.stack.amqp_url()),
-            ("COMMONPLACE__TOKENS__SIGNING_KEYS", format!("test:{SECRET}")),
+            ("COMMONPLACE__TOKENS__SIGNING_KEYS", keys.signing),
+            ("COMMONPLACE__TOKENS__VERIFYING_KEYS", keys.verifying),
             ("COMMONPLACE__ENGAGEMENT__VISITOR_SECRET", SECRET.to_owned()),
             ("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()),
             ("COMMONPLACE__ENGAGEMENT__ACCEPT_TIMEOUT_MS", "30000".to_owned()),

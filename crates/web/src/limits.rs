@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client_address::{ClientAddress, TrustedProxies};
 use crate::problem::{Problem, Result};
-use crate::tokens::{Signed, Tokens};
+use crate::tokens::{AnyPurpose, Tokens};
 
 /// How often refilled buckets are dropped.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -276,8 +276,8 @@ where
     Arc<Tokens>: FromRef<S>,
     TrustedProxies: FromRef<S>,
 {
-    let signed = Option::<Signed>::from_request_parts(parts, state).await;
-    if let Ok(Some(signed)) = signed {
+    let signed = Option::<AnyPurpose>::from_request_parts(parts, state).await;
+    if let Ok(Some(AnyPurpose(signed))) = signed {
         let client = Client::Account(signed.account_id);
         limits.take(class, client, 1)?;
         return Ok(client);

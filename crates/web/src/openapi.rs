@@ -85,7 +85,14 @@ pub fn base(title: &str, description: &str, ready: &str) -> OpenApi {
     info.license = Some(license);
     let mut document = OpenApiBuilder::new().info(info).build();
     let components = document.components.get_or_insert_default();
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some(
+            "The token of a session. One with the scope `import` is for `POST /v1/engagement`, `POST /v1/blogs` and \
+             `POST /v1/source-paths` of the Blogs API alone; every other request with it is refused.",
+        ))
+        .build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     components.schemas.insert(ProblemBody::name().into_owned(), ProblemBody::schema());
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());

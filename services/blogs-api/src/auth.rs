@@ -1,16 +1,67 @@
-//! Who is asking: tokens, which every HTTP service verifies alike ([`web::tokens`]), and the passwords that they are issued
-//! for, which only this one knows.
+//! Who is asking: tokens, which every HTTP service verifies alike ([`web::tokens`]) and which this one alone issues, and the
+//! passwords that they are issued for.
 
 mod passwords;
 mod tries;
 mod weak;
+
+use serde::Deserialize;
+use web::tokens::{SigningKeys, VerifyingKeys};
 
 pub(crate) use passwords::{
     LENGTH_MAX as PASSWORD_LENGTH_MAX, LENGTH_MIN as PASSWORD_LENGTH_MIN, PasswordSettings, Passwords,
 };
 pub(crate) use tries::Tries;
 pub(crate) use weak::{letter, weakness};
-pub(crate) use web::tokens::{Epochs, Issued, Known, Signed, TokenSettings, Tokens};
+pub(crate) use web::tokens::{AnyPurpose, Epochs, Issued, Issuer, Known, Purpose, Signed, Tokens};
 
-/// The scope of a token that may bring in events of the past.
-pub const SCOPE_IMPORT: &str = "import";
+const LIFETIME_MIN_S: u32 = 60;
+const LIFETIME_MAX_S: u32 = 366 * 24 * 60 * 60;
+
+/// The `[tokens]` section of the service that issues sessions.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TokenSettings {
+    /// `id:seed,id:seed`, the seeds of Ed25519 keys in base64. The first signs sessions, all verify.
+    pub signing_keys: SigningKeys,
+    /// Public keys of imports: `id:key,id:key`. Empty: no import is taken.
+    pub import_verifying_keys: VerifyingKeys,
+    /// How long the token of a session is good for, in seconds.
+    pub lifetime_s: u32,
+    /// What every service that verifies has.
+    #[serde(flatten)]
+    pub verifying: web::tokens::TokenSettings,
+}
+
+impl TokenSettings {
+    fn validate(&self) -> Result<(), String> {
+        if !(LIFETIME_MIN_S..=LIFETIME_MAX_S).contains(&self.lifetime_s) {
+            return Err(format!("tokens.lifetime_s must be from {LIFETIME_MIN_S} to {LIFETIME_MAX_S}"));
+        }
+        let import_s = self.verifying.import_lifetime_s;
+        if import_s > self.lifetime_s {
+            return Err(format!(
+                "tokens.import_lifetime_s is {import_s} and must not be above tokens.lifetime_s ({})",
+                self.lifetime_s
+            ));
+        }
+        Ok(())
+    }
+
+    /// What issues sessions.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub(crate) fn issuer(&self) -> Result<Issuer, String> {
+        self.validate()?;
+        Issuer::new(Purpose::Session, &self.signing_keys, &self.verifying.issuer, self.lifetime_s)
+            .map_err(|error| error.to_string())
+    }
+
+    /// What verifies sessions and the tokens of imports.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub(crate) fn verifier(&self, epochs: Epochs) -> Result<Tokens, String> {
+        Tokens::of_issuer(&self.verifying, &self.signing_keys, &self.import_verifying_keys, epochs)
+    }
+}

@@ -27,7 +27,6 @@ mod sessions;
 mod settings;
 mod state;
 
-pub use auth::SCOPE_IMPORT;
 pub use service::Service;
 pub use settings::{DEFAULTS, Settings};
 pub(crate) use web::{client_address, extract, limits, page, problem};

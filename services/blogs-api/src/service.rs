@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use web::frame::HttpMetrics;
 use web::server::{self, Listeners, Routers};
 
-use crate::auth::{Epochs, Passwords, Tokens, Tries};
+use crate::auth::{Epochs, Passwords, Tries};
 use crate::client_address::TrustedProxies;
 use crate::clock_check::ClockCheck;
 use crate::engagement::{EngagementState, Spill};
@@ -80,8 +80,9 @@ impl Service {
         let pool = Pool::new(&settings.database, NAME)?;
         database::register_pools(&mut registry, [("all", &pool)]);
         let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
-        let epochs = Epochs::new(&settings.tokens, pool.clone(), &mut registry);
-        let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
+        let epochs = Epochs::new(&settings.tokens.verifying, pool.clone(), &mut registry);
+        let tokens = settings.tokens.verifier(epochs).map_err(anyhow::Error::msg)?;
+        let issuer = settings.tokens.issuer().map_err(anyhow::Error::msg)?;
         let passwords = Passwords::new(&settings.passwords).map_err(anyhow::Error::msg)?;
         let tries = Tries::new(&settings.passwords, &settings.rate_limits);
         let limits = Limits::new(&settings.rate_limits).map_err(anyhow::Error::msg)?;
@@ -112,6 +113,7 @@ impl Service {
             pool,
             trusted_proxies: TrustedProxies(settings.requests.trusted_proxies.as_slice().into()),
             settings,
+            issuer,
             tokens: Arc::new(tokens),
             passwords,
             tries,

@@ -110,7 +110,7 @@ pub(crate) async fn sign_in(
     state.tries.signed_in(&credentials.handle, address).await;
     // Another request may have found it suspended a moment ago: this process knows better now.
     state.tokens.epochs().raised(account.id, account.known()).await;
-    let issued = state.tokens.issue(account.id, account.token_epoch, &[])?;
+    let issued = state.issuer.issue(account.id, account.token_epoch)?;
     Ok(SignedIn { issued, restored })
 }
 

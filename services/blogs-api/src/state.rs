@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
-use crate::auth::{Passwords, Tokens, Tries};
+use crate::auth::{Issuer, Passwords, Tokens, Tries};
 use crate::client_address::TrustedProxies;
 use crate::clock_check::ClockCheck;
 use crate::engagement::EngagementState;
@@ -25,7 +25,9 @@ pub struct Parts {
     pub pool: database::Pool,
     /// Every setting, as it was checked at start.
     pub settings: Settings,
-    /// Issues and verifies bearer tokens.
+    /// Issues the tokens of sessions.
+    pub issuer: Issuer,
+    /// Verifies bearer tokens.
     pub tokens: Arc<Tokens>,
     /// Hashes and verifies passwords.
     pub passwords: Passwords,

@@ -14,7 +14,7 @@ use proxy::{Mode, Proxy};
 use secrecy::{ExposeSecret, SecretString};
 use stack::{Postgres, RabbitMq, Stack};
 use tokio_postgres::{Config, Row};
-use web::tokens::{Epochs, TokenSettings, Tokens};
+use web::tokens::{Issuer, KeyPair, Purpose, SigningKeys};
 
 use crate::account::Totals;
 use crate::plan::Target;
@@ -39,6 +39,8 @@ const NAME: &str = "chaos";
 pub(crate) const EACH: usize = 2;
 const SHARED_BLOGS: usize = 20;
 const ACCOUNTS: i32 = 50;
+/// Longer than any run.
+const TOKEN_LIFETIME_S: u32 = 7 * 24 * 60 * 60;
 
 /// A guard that is taken away to show that the run would notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +93,7 @@ impl System {
         database::migrations::run(&database).await?;
 
         let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-        let signing_keys = format!("chaos:{secret}");
+        let signing_keys = KeyPair::from_seed("chaos", &rand::random()).signing;
         let ground = Arc::new(ground(&database, setup.alone, &signing_keys).await?);
         let session = Session::open(&database).await?;
         session.run(MAKE_BALLAST.file, MAKE_BALLAST.sql).await?;
@@ -283,21 +285,16 @@ pub(crate) fn lock<S>(server: &Mutex<S>) -> MutexGuard<'_, S> {
 }
 
 async fn ground(database: &Config, alone: i32, signing_keys: &str) -> anyhow::Result<Ground> {
-    #[derive(serde::Deserialize)]
-    struct Settings {
-        tokens: TokenSettings,
-    }
     let shared = i32::try_from(SHARED_BLOGS)?;
     let mut blogs = Tables::open(database).await?.seed_blogs(alone + shared).await?;
     let own = blogs.split_off(SHARED_BLOGS);
     let session = Session::open(database).await?;
     let accounts = session.client.query(SEED_ACCOUNTS.sql, &[&ACCOUNTS]).await?;
-    let loader = runtime::settings::Loader::new(blogs_api::DEFAULTS).environment([]);
-    let settings: Settings = loader.set("tokens.signing_keys", signing_keys).load()?;
-    let epochs = Epochs::without_database(&settings.tokens);
-    let tokens = Tokens::new(&settings.tokens, epochs).map_err(|sentence| anyhow!(sentence))?;
+    let keys = SigningKeys::new(signing_keys);
+    let issuer = Issuer::new(Purpose::Session, &keys, "commonplace", TOKEN_LIFETIME_S)
+        .map_err(|error| anyhow!(error))?;
     let token = |row: &Row| {
-        let issued = tokens.issue(row.get("id"), 0, &[]);
+        let issued = issuer.issue(row.get("id"), 0);
         issued.map(|issued| issued.token).map_err(|problem| anyhow!(problem.detail().to_owned()))
     };
     let tokens = accounts.iter().map(token).collect::<Result<_, _>>()?;

@@ -176,7 +176,7 @@ async fn without_postgres_likes_are_taken_and_the_rest_says_so() {
     let put = |path: String, token: &str| Answer::to(api.call(Method::PUT, &path, Some(token)));
     put(format!("/v1/blogs/{blog}/like"), &token).await.is(202);
     // A token of an account that this process has never seen counts by its own word, and so does the blog's id.
-    put(format!("/v1/blogs/{blog}/like"), &tokens::issue(stranger, &[])).await.is(202);
+    put(format!("/v1/blogs/{blog}/like"), &tokens::issue(stranger)).await.is(202);
     put("/v1/blogs/999999/like".to_owned(), &token).await.is(202);
     put(format!("/v1/blogs/{blog}/like"), "garbage").await.refused(401);
     let new = json!({"title": "Not now", "body": ""});

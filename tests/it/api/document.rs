@@ -182,7 +182,7 @@ async fn good_answers_are_as_the_document_says() {
     let mut left: BTreeSet<String> =
         operations.iter().map(|operation| format!("{} {}", operation.method, operation.path)).collect();
     let (ada, token) = api.account("ada").await;
-    let importer = tokens::issue(ada, &["import"]);
+    let importer = tokens::issue_import(ada);
     let (grace, of_grace) = api.account("grace-the-first").await;
     let follow = format!("/v1/accounts/{grace}/follow");
     Answer::to(api.call(Method::PUT, &follow, Some(&token))).await.is(204);

@@ -133,7 +133,7 @@ async fn requests_with_one_key_that_meet_at_a_source_path_get_one_answer() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, _) = api.account("ada").await;
-    let importer = tokens::issue(ada, &["import"]);
+    let importer = tokens::issue_import(ada);
     let post = |key: &'static str, title: &str| {
         let request = api.call(Method::POST, "/v1/blogs", Some(&importer)).header("Idempotency-Key", key);
         let new = json!({"title": title, "body": "", "tags": ["a"], "publish": true,
@@ -167,7 +167,7 @@ async fn another_request_with_the_key_of_one_under_way_is_refused_as_such() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, _) = api.account("ada").await;
-    let importer = tokens::issue(ada, &["import"]);
+    let importer = tokens::issue_import(ada);
     let post = |key: &'static str, title: &str| {
         let request = api.call(Method::POST, "/v1/blogs", Some(&importer)).header("Idempotency-Key", key);
         Answer::to(request.json(&json!({"title": title, "body": "", "source_path": "example.org/one"})))

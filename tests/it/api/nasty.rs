@@ -94,6 +94,9 @@ fn bodies() -> Vec<Vec<u8>> {
     bodies
 }
 
+/// Where a token for imports is sent.
+const IMPORTS: [&str; 3] = ["/v1/blogs", "/v1/engagement", "/v1/source-paths"];
+
 /// Parameters in the path or the query, as they stand in the address.
 const ADDRESSES: [&str; 22] = [
     "0",
@@ -146,7 +149,8 @@ const HEADER_VALUES: [&[u8]; 8] = [
 
 /// One account with one blog, for one operation: some of them end accounts and blogs.
 struct Target {
-    token: String,
+    session: String,
+    importer: String,
     blog: i64,
     slug: String,
 }
@@ -156,7 +160,7 @@ impl Target {
         let handle = fresh_handle();
         let (id, session) = api.account(&handle).await;
         let blog = api.blog(&session, &format!("Of {handle}")).await;
-        Self { token: tokens::issue(id, &["import"]), blog, slug: format!("of-{handle}") }
+        Self { session, importer: tokens::issue_import(id), blog, slug: format!("of-{handle}") }
     }
 
     /// A value that a field takes, as JSON text.
@@ -208,7 +212,12 @@ impl Battery<'_> {
     }
 
     fn call(&self, path: &str, token: bool) -> RequestBuilder {
-        self.api.call(self.operation.method.clone(), path, token.then_some(self.target.token.as_str()))
+        let Operation { method, path: template, .. } = self.operation;
+        // The bodies that are good there are those of an import.
+        let is_of_imports = *method == reqwest::Method::POST && IMPORTS.contains(&template.as_str());
+        let Target { session, importer, .. } = &self.target;
+        let of_target = if is_of_imports { importer } else { session };
+        self.api.call(method.clone(), path, token.then_some(of_target.as_str()))
     }
 
     /// A body with one field set to a value; the others are good. In a list where the operation takes one.

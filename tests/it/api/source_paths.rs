@@ -24,7 +24,7 @@ async fn a_path_has_one_blog_and_is_found_by_importers_alone() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, session) = api.account("ada").await;
-    let importer = tokens::issue(ada, &["import"]);
+    let importer = tokens::issue_import(ada);
     create(&api, &session, "example.org/one").await.refused(403);
     find(&api, &session, &["example.org/one"]).await.refused(403);
 
@@ -32,7 +32,7 @@ async fn a_path_has_one_blog_and_is_found_by_importers_alone() {
     let two = create(&api, &importer, "example.org/two").await.is(201).id();
     create(&api, &importer, "example.org/one").await.names(409, &["source_path"]);
     let (grace, _) = api.account("grace").await;
-    create(&api, &tokens::issue(grace, &["import"]), "example.org/one").await.names(409, &["source_path"]);
+    create(&api, &tokens::issue_import(grace), "example.org/one").await.names(409, &["source_path"]);
 
     let asked = ["example.org/two", "example.org/three", "example.org/one"];
     let found = find(&api, &importer, &asked).await.is(200);
@@ -52,7 +52,7 @@ async fn a_path_that_cannot_be_is_named() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, _) = api.account("ada").await;
-    let importer = tokens::issue(ada, &["import"]);
+    let importer = tokens::issue_import(ada);
     let long = "x".repeat(1025);
     for path in ["", "a\0b", &long] {
         create(&api, &importer, path).await.names(422, &["source_path"]);

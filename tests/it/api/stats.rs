@@ -30,7 +30,7 @@ async fn blog_with_a_past(api: &Running) -> (String, i64) {
         view("a", "2020-05-02T00:00:00Z"),
         share("2020-05-04T00:00:00Z"),
     ]);
-    let batch = api.call(Method::POST, "/v1/engagement", Some(&tokens::issue(ada, &["import"])));
+    let batch = api.call(Method::POST, "/v1/engagement", Some(&tokens::issue_import(ada)));
     let answer = Answer::to(batch.header("X-Write-Path", "direct").json(&events)).await.is(200);
     assert_eq!(answer.body, json!({"accepted": 9, "counted": 9, "repeat": 0, "rejected": []}));
     api.view(blog, "now").await.is(200);

@@ -1,71 +1,88 @@
 //! Which tokens count: signed by a listed key, in time, and nothing forged.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signer, SigningKey};
 use reqwest::Method;
 use serde_json::{Value, json};
-use web::tokens::{Epochs, SigningKeys, TokenSettings, Tokens};
+use sha2::{Digest, Sha256};
+use web::tokens::{Issuer, KeyPair, Purpose, SigningKeys};
 
 use super::Answer;
 use crate::services::Running;
 use crate::world::World;
 
-/// The key of [`World::api`].
-const KEY: (&str, &str) = ("test", "Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==");
-const OLD: &str = "old:b2xkIGFuZCBzdGlsbCBsb25nIGVub3VnaCB0byBzaWduIHRva2Vucw==";
-const NEW: &str = "new:bmV3IGFuZCBqdXN0IGFzIGxvbmcgYXMgdGhlIG9uZSBiZWZvcmUgaXQ=";
+/// The keys of [`World::api`]: their ids and seeds.
+pub(super) const SESSIONS: (&str, &[u8; 32]) = ("test", b"The seed of test sessions alone!");
+pub(super) const IMPORTS: (&str, &[u8; 32]) = ("test-import", b"The seed of test imports, alone!");
 
-/// A token of the key of [`World::api`], as the service itself issues them.
-pub(crate) fn issue(account_id: i64, scopes: &[&str]) -> String {
-    let settings = TokenSettings {
-        signing_keys: SigningKeys::new(format!("{}:{}", KEY.0, KEY.1)),
-        issuer: "commonplace".to_owned(),
-        lifetime_s: 3600,
-        epoch_age_max_s: 45,
-        epochs_max: 1,
-        epoch_wait_max_ms: 1,
-    };
-    let epochs = Epochs::without_database(&settings);
-    Tokens::new(&settings, epochs).unwrap().issue(account_id, 0, scopes).unwrap().token
+/// The key of sessions of [`World::api`].
+pub(crate) fn session_keys() -> KeyPair {
+    KeyPair::from_seed(SESSIONS.0, SESSIONS.1)
 }
 
-fn claims(account_id: i64) -> Value {
+/// The key of imports of [`World::api`].
+pub(crate) fn import_keys() -> KeyPair {
+    KeyPair::from_seed(IMPORTS.0, IMPORTS.1)
+}
+
+/// The token of a session, as [`World::api`] issues it.
+pub(crate) fn issue(account_id: i64) -> String {
+    issue_with(Purpose::Session, session_keys(), account_id)
+}
+
+/// A token for imports that [`World::api`] takes.
+pub(crate) fn issue_import(account_id: i64) -> String {
+    issue_with(Purpose::Import, import_keys(), account_id)
+}
+
+fn issue_with(purpose: Purpose, keys: KeyPair, account_id: i64) -> String {
+    let issuer = Issuer::new(purpose, &SigningKeys::new(keys.signing), "commonplace", 3600).unwrap();
+    issuer.issue(account_id, 0).unwrap().token
+}
+
+pub(super) fn claims(account_id: i64) -> Value {
     // No token is older than its account.
     let (iat, exp) = (jiff::Timestamp::now().as_second(), 4_000_000_000_u32);
     json!({"iss": "commonplace", "sub": account_id.to_string(), "epoch": 0, "scope": "", "iat": iat, "exp": exp})
 }
 
-fn sign(algorithm: Algorithm, kid: Option<&str>, secret: &[u8], claims: &Value) -> String {
-    let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
-    jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(secret)).unwrap()
+pub(super) fn header(algorithm: &str, kid: Option<&str>) -> Value {
+    json!({"typ": "JWT", "alg": algorithm, "kid": kid})
 }
 
-async fn use_token(api: &Running, token: &str) -> Answer {
+/// What is signed of a token.
+pub(super) fn message(header: &Value, claims: &Value) -> String {
+    let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    format!("{}.{}", encode(header), encode(claims))
+}
+
+/// A token with an Ed25519 signature, whatever its header says.
+pub(super) fn sign(header: &Value, claims: &Value, seed: &[u8; 32]) -> String {
+    let message = message(header, claims);
+    let signature = SigningKey::from_bytes(seed).sign(message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}
+
+/// A token with HMAC-SHA-256, by a secret of at most 64 bytes.
+pub(super) fn sign_by_hmac(header: &Value, claims: &Value, secret: &[u8]) -> String {
+    let pad = |with: u8| {
+        let mut block = [with; 64];
+        block.iter_mut().zip(secret).for_each(|(byte, secret)| *byte ^= secret);
+        block
+    };
+    let message = message(header, claims);
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(&message).finalize();
+    let mac = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac))
+}
+
+pub(super) async fn use_token(api: &Running, token: &str) -> Answer {
     api.get("/v1/blogs", Some(token)).await
 }
 
-async fn sign_in(api: &Running) -> String {
+pub(super) async fn sign_in(api: &Running) -> String {
     api.sign_in("ada", super::PASSWORD).await.is(201).body["token"].as_str().unwrap().to_owned()
-}
-
-#[tokio::test]
-async fn keys_rotate() {
-    let world = World::new().await;
-    let with_keys =
-        async |keys: String| world.api_with(|loader| loader.set("tokens.signing_keys", keys)).await;
-    let before = with_keys(OLD.to_owned()).await;
-    let (_, by_old) = before.account("ada").await;
-    let between = with_keys(format!("{NEW},{OLD}")).await;
-    let by_new = sign_in(&between).await;
-    let after = with_keys(NEW.to_owned()).await;
-
-    use_token(&before, &by_old).await.is(200);
-    use_token(&before, &by_new).await.refused(401);
-    use_token(&between, &by_old).await.is(200);
-    use_token(&between, &by_new).await.is(200);
-    use_token(&after, &by_old).await.refused(401);
-    use_token(&after, &by_new).await.is(200);
 }
 
 #[tokio::test]
@@ -74,33 +91,37 @@ async fn what_this_api_did_not_issue_is_refused_everywhere() {
     let api = world.api().await;
     let (ada, session) = api.account("ada").await;
     let blog = api.blog(&session, "Guarded").await;
-    let secret = STANDARD.decode(KEY.1).unwrap();
-    let good = sign(Algorithm::HS256, Some(KEY.0), &secret, &claims(ada));
+    let key = header("EdDSA", Some(SESSIONS.0));
+    let seed = SESSIONS.1;
+    let good = sign(&key, &claims(ada), seed);
     use_token(&api, &good).await.is(200);
 
     let with = |field: &str, value: Value| {
         let mut claims = claims(ada);
         claims[field] = value;
-        sign(Algorithm::HS256, Some(KEY.0), &secret, &claims)
+        sign(&key, &claims, seed)
     };
     let without = |field: &str| {
         let mut claims = claims(ada);
         claims.as_object_mut().unwrap().remove(field);
-        sign(Algorithm::HS256, Some(KEY.0), &secret, &claims)
+        sign(&key, &claims, seed)
     };
-    let (header, rest) = good.split_once('.').unwrap();
-    let (payload, signature) = rest.split_once('.').unwrap();
+    let (head, rest) = good.split_once('.').unwrap();
+    let (_, signature) = rest.split_once('.').unwrap();
     let other_payload = URL_SAFE_NO_PAD.encode(claims(ada + 1).to_string());
-    let none =
-        |name: &str| URL_SAFE_NO_PAD.encode(json!({"alg": name, "typ": "JWT", "kid": KEY.0}).to_string());
     let bad = [
-        ("of another key", sign(Algorithm::HS256, Some(KEY.0), &[7; 40], &claims(ada))),
-        ("of a key that is not listed", sign(Algorithm::HS256, Some("else"), &secret, &claims(ada))),
-        ("without a key's id", sign(Algorithm::HS256, None, &secret, &claims(ada))),
-        ("of another algorithm", sign(Algorithm::HS512, Some(KEY.0), &secret, &claims(ada))),
-        ("unsigned", format!("{}.{payload}.", none("none"))),
-        ("unsigned, with a signature", format!("{}.{payload}.{signature}", none("NONE"))),
-        ("with another payload", format!("{header}.{other_payload}.{signature}")),
+        ("of another key", sign(&key, &claims(ada), &[7; 32])),
+        ("of a key that is not listed", sign(&header("EdDSA", Some("else")), &claims(ada), seed)),
+        ("without a key's id", sign(&header("EdDSA", None), &claims(ada), seed)),
+        ("of another algorithm", sign(&header("ES256", Some(SESSIONS.0)), &claims(ada), seed)),
+        ("of an unknown algorithm", sign(&header("Ed448", Some(SESSIONS.0)), &claims(ada), seed)),
+        ("of the algorithm of before", sign_by_hmac(&header("HS256", Some(SESSIONS.0)), &claims(ada), seed)),
+        ("unsigned", format!("{}.", message(&header("none", Some(SESSIONS.0)), &claims(ada)))),
+        (
+            "unsigned, with a signature",
+            format!("{}.{signature}", message(&header("NONE", Some(SESSIONS.0)), &claims(ada))),
+        ),
+        ("with another payload", format!("{head}.{other_payload}.{signature}")),
         ("with half a signature", good[..good.len() - 20].to_owned()),
         ("expired", with("exp", json!(1_700_000_001))),
         ("without an end", without("exp")),
@@ -162,7 +183,7 @@ async fn move_the_databases_clock(world: &World, seconds: i32) {
 fn of_epoch(account_id: i64, epoch: i32) -> String {
     let mut claims = claims(account_id);
     claims["epoch"] = json!(epoch);
-    sign(Algorithm::HS256, Some(KEY.0), &STANDARD.decode(KEY.1).unwrap(), &claims)
+    sign(&header("EdDSA", Some(SESSIONS.0)), &claims, SESSIONS.1)
 }
 
 #[tokio::test]

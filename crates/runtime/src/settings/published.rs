@@ -31,12 +31,14 @@ pub enum Kind {
     Password,
     /// 32 bytes in base64.
     Key,
-    /// `id:key`.
-    KeyWithId,
+    /// `id:seed`, the private key of sessions.
+    SigningKeys,
+    /// `id:key`, its public half. It is no secret; but who trusts a published one trusts everybody's tokens.
+    VerifyingKeys,
 }
 
 /// Every secret that the compose files print, each with a value of its own. A new secret is one more line.
-pub const PUBLISHED: [Published; 13] = [
+pub const PUBLISHED: [Published; 14] = [
     password("POSTGRES_PASSWORD", "published-administrator"),
     password("BLOGS_API_PASSWORD", "published-blogs-api"),
     password("ANALYTICS_WORKER_PASSWORD", "published-analytics-worker"),
@@ -45,15 +47,16 @@ pub const PUBLISHED: [Published; 13] = [
     password("OPERATOR_PASSWORD", "published-operator"),
     password("CONSOLE_PASSWORD", "published-console"),
     password("RABBITMQ_PASSWORD", "published-rabbitmq-administrator"),
-    key("SIGNING_KEYS", Kind::KeyWithId, "b25seS1mb3ItbG9jYWwtdXNlLWNoYW5nZS1tZS1pbi0uZW52"),
+    key("SIGNING_KEYS", Kind::SigningKeys, "c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY="),
+    key("VERIFYING_KEYS", Kind::VerifyingKeys, "rZNqD5C2XWzYa/VFrJVsbPmQIOmeDWhhGJMFmuLg2sQ="),
     key("VISITOR_SECRET", Kind::Key, "cHVibGlzaGVkLXZpc2l0b3Itc2VjcmV0LWNoYW5nZS1pdA=="),
     password("CONSOLE_TOKEN", "commonplace-for-local-use-change-me"),
     password("RABBITMQ_ERLANG_COOKIE", "published-erlang-cookie"),
     password("REPLICATION_PASSWORD", "published-replication"),
 ];
 
-/// What earlier releases printed, as every password.
-const EARLIER: [&str; 1] = ["commonplace"];
+/// What earlier releases printed: every password, and the keys.
+const EARLIER: [&str; 2] = ["commonplace", "b25seS1mb3ItbG9jYWwtdXNlLWNoYW5nZS1tZS1pbi0uZW52"];
 
 /// Keys that end in one of these hold secrets, and so does everything in the section `secrets`.
 const SECRET_KEYS: [&str; 6] = ["url", "password", "secret", "keys", "token", "cookie"];
@@ -187,7 +190,7 @@ fn name_of(secret: &str, path: &[String]) -> Option<String> {
     }
     EARLIER.contains(&secret).then(|| match path {
         [section, variable] if section == "secrets" => variable.to_ascii_uppercase(),
-        _ => format!("the password in {}", dotted(path.iter().map(String::as_str))),
+        _ => format!("the secret in {}", dotted(path.iter().map(String::as_str))),
     })
 }
 

@@ -38,19 +38,16 @@ fn a_published_secret_is_found_in_every_form_of_a_setting() {
         ),
         ("broker.url", "amqp://console:published-console@rabbitmq:5672/%2f", "CONSOLE_PASSWORD"),
         ("roles.blogs_api_password", "published-operator", "OPERATOR_PASSWORD"),
-        ("tokens.signing_keys", "local:b25seS1mb3ItbG9jYWwtdXNlLWNoYW5nZS1tZS1pbi0uZW52", "SIGNING_KEYS"),
+        ("tokens.signing_keys", "local:c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY=", "SIGNING_KEYS"),
         (
             "tokens.signing_keys",
-            "new:bmV3, local:b25seS1mb3ItbG9jYWwtdXNlLWNoYW5nZS1tZS1pbi0uZW52",
+            "new:bmV3, local:c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY=",
             "SIGNING_KEYS",
         ),
+        ("tokens.verifying_keys", "local:rZNqD5C2XWzYa/VFrJVsbPmQIOmeDWhhGJMFmuLg2sQ=", "VERIFYING_KEYS"),
         ("secrets.rabbitmq_erlang_cookie", "published-erlang-cookie", "RABBITMQ_ERLANG_COOKIE"),
         ("secrets.postgres_password", "commonplace", "POSTGRES_PASSWORD"),
-        (
-            "database.url",
-            "postgres://postgres:commonplace@db:5432/commonplace",
-            "the password in database.url",
-        ),
+        ("database.url", "postgres://postgres:commonplace@db:5432/commonplace", "the secret in database.url"),
     ] {
         let notice = load(&[(key, value)]).unwrap().unwrap_or_else(|| panic!("{key} = {value}"));
         assert_eq!(notice.names, [name]);

@@ -1,58 +1,67 @@
-//! The keys that sign tokens: a list, so that they rotate. The first signs, all of them verify. To rotate, put
-//! a new key in front, and take the old one out when the last token that it signed has expired.
+//! The Ed25519 keys of tokens. Keys come in lists, so that they rotate: put a new key in front, and take the old one out
+//! when the last token that it signed has expired. The private keys sign with the first of their list.
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::STANDARD as PADDED;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ed25519_dalek::{SECRET_KEY_LENGTH, SigningKey, VerifyingKey};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::Deserialize;
 
-/// HMAC-SHA-256 is as strong as its key, up to 32 bytes.
-const SECRET_BYTES_MIN: usize = 32;
 const ID_LENGTH_MAX: usize = 64;
 const KEYS_MAX: usize = 16;
 
 const ANY_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
-/// The keys as they are set: `id:secret,id:secret`, each secret in base64 (either alphabet), so that the whole
+/// Private keys as they are set: `id:seed,id:seed`, each seed of 32 bytes in base64 (either alphabet), so that the whole
 /// list is one secret and fits into one environment variable.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
 pub struct SigningKeys(SecretString);
 
-/// One key: its id travels in the token, the secret does not.
-#[derive(Debug, Clone)]
-pub struct SigningKey {
-    /// The `kid` of the tokens that it signed.
-    pub id: String,
-    /// What signs.
-    pub secret: SecretSlice<u8>,
+/// Public keys as they are set: `id:key,id:key`, each of 32 bytes in base64 (either alphabet).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct VerifyingKeys(String);
+
+/// The two halves of one key, as the settings have them.
+pub struct KeyPair {
+    /// For a list of private keys.
+    pub signing: String,
+    /// For a list of public keys.
+    pub verifying: String,
 }
 
-/// What is wrong with the keys, and what to change. No message holds a secret.
+/// What is wrong with the keys, and what to change. No message holds a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
     /// None, or more than can be meant.
     #[error(
-        "tokens.signing_keys must hold 1 to {KEYS_MAX} keys as id:secret,id:secret with each secret in base64; \
-         `openssl rand -base64 32` makes a secret"
+        "{0} must hold 1 to {KEYS_MAX} keys as id:key,id:key with each key in base64; `commonplace keys` makes them"
     )]
-    Count,
-    /// Not `id:secret`.
-    #[error(
-        "key {0} of tokens.signing_keys must be id:secret, with an id of 1 to {ID_LENGTH_MAX} of [A-Za-z0-9._-]"
-    )]
-    Form(usize),
-    /// The secret is not base64.
-    #[error("the secret of key {0:?} in tokens.signing_keys must be base64")]
-    Encoding(String),
-    /// The secret is too short to be one.
-    #[error("the secret of key {0:?} in tokens.signing_keys must have at least {SECRET_BYTES_MIN} bytes")]
-    Short(String),
+    Count(&'static str),
+    /// Not `id:key`.
+    #[error("key {1} of {0} must be id:key, with an id of 1 to {ID_LENGTH_MAX} of [A-Za-z0-9._-]")]
+    Form(&'static str, usize),
+    /// Not base64.
+    #[error("key {1:?} of {0} must be base64")]
+    Encoding(&'static str, String),
+    /// Not the length of an Ed25519 key.
+    #[error("key {1:?} of {0} must have {SECRET_KEY_LENGTH} bytes; `commonplace keys` makes one")]
+    Length(&'static str, String),
+    /// Not a point of the curve, or one of small order, for which signatures can be made without a private key.
+    #[error("key {1:?} of {0} is not a public key; `commonplace keys` makes one")]
+    Public(&'static str, String),
     /// Two keys with one id.
-    #[error("tokens.signing_keys holds the id {0:?} twice")]
-    Twice(String),
+    #[error("{0} holds the id {1:?}, which another key has already; give each key an id of its own")]
+    Twice(&'static str, String),
+    /// One key under two ids.
+    #[error(
+        "key {1:?} of {0} is listed under another id too; each id and each purpose needs a key of its own"
+    )]
+    Shared(&'static str, String),
 }
 
 impl SigningKeys {
@@ -61,78 +70,144 @@ impl SigningKeys {
         Self(SecretString::from(text.into()))
     }
 
-    /// Reads and checks the keys. There is at least one.
-    ///
-    /// # Errors
-    /// [`KeysError`].
-    pub fn read(&self) -> Result<Vec<SigningKey>, KeysError> {
-        let mut keys: Vec<SigningKey> = Vec::new();
-        let texts = self.0.expose_secret().split(',').map(str::trim).filter(|text| !text.is_empty());
-        for (index, text) in texts.enumerate() {
-            let key = SigningKey::read(text, index + 1)?;
-            if keys.iter().any(|known| known.id == key.id) {
-                return Err(KeysError::Twice(key.id));
-            }
-            keys.push(key);
-        }
-        if keys.is_empty() || keys.len() > KEYS_MAX { Err(KeysError::Count) } else { Ok(keys) }
+    /// The keys with their ids; none if the setting is empty.
+    pub(super) fn read(&self, setting: &'static str) -> Result<Vec<(String, SigningKey)>, KeysError> {
+        let key = |id: String, bytes: &[u8]| {
+            SigningKey::try_from(bytes)
+                .map(|key| (id.clone(), key))
+                .map_err(|_| KeysError::Length(setting, id))
+        };
+        read(setting, self.0.expose_secret(), key)
     }
 }
 
-impl SigningKey {
-    fn read(text: &str, position: usize) -> Result<Self, KeysError> {
-        let (id, secret) = text.split_once(':').ok_or(KeysError::Form(position))?;
-        let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if id.is_empty() || id.len() > ID_LENGTH_MAX || !id.bytes().all(is_id) {
-            return Err(KeysError::Form(position));
-        }
-        let alphabet = if secret.contains(['-', '_']) { URL_SAFE } else { STANDARD };
-        let secret = GeneralPurpose::new(&alphabet, ANY_PADDING)
-            .decode(secret)
-            .map_err(|_| KeysError::Encoding(id.to_owned()))?;
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(KeysError::Short(id.to_owned()));
-        }
-        Ok(Self { id: id.to_owned(), secret: secret.into() })
+impl VerifyingKeys {
+    /// Keys from their text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
+
+    /// The keys with their ids; none if the setting is empty.
+    pub(super) fn read(&self, setting: &'static str) -> Result<Vec<(String, VerifyingKey)>, KeysError> {
+        let key = |id: String, bytes: &[u8]| {
+            let Ok(bytes) = <&[u8; SECRET_KEY_LENGTH]>::try_from(bytes) else {
+                return Err(KeysError::Length(setting, id));
+            };
+            match VerifyingKey::from_bytes(bytes) {
+                Ok(key) if !key.is_weak() => Ok((id, key)),
+                _ => Err(KeysError::Public(setting, id)),
+            }
+        };
+        read(setting, &self.0, key)
+    }
+}
+
+impl KeyPair {
+    /// The key of these random bytes.
+    #[must_use]
+    pub fn from_seed(id: &str, seed: &[u8; SECRET_KEY_LENGTH]) -> Self {
+        let public = SigningKey::from_bytes(seed).verifying_key();
+        Self {
+            signing: format!("{id}:{}", PADDED.encode(seed)),
+            verifying: format!("{id}:{}", PADDED.encode(public.as_bytes())),
+        }
+    }
+}
+
+fn read<Key>(
+    setting: &'static str,
+    text: &str,
+    key: impl Fn(String, &[u8]) -> Result<(String, Key), KeysError>,
+) -> Result<Vec<(String, Key)>, KeysError> {
+    let mut keys: Vec<(String, Key)> = Vec::new();
+    let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    for (index, text) in texts.enumerate() {
+        let (id, bytes) = decode(setting, text, index + 1)?;
+        if keys.iter().any(|(known, _)| *known == id) {
+            return Err(KeysError::Twice(setting, id));
+        }
+        keys.push(key(id, bytes.expose_secret())?);
+    }
+    if keys.len() > KEYS_MAX { Err(KeysError::Count(setting)) } else { Ok(keys) }
+}
+
+fn decode(
+    setting: &'static str,
+    text: &str,
+    position: usize,
+) -> Result<(String, SecretSlice<u8>), KeysError> {
+    let (id, key) = text.split_once(':').ok_or(KeysError::Form(setting, position))?;
+    if !is_key_id(id) {
+        return Err(KeysError::Form(setting, position));
+    }
+    let alphabet = if key.contains(['-', '_']) { URL_SAFE } else { STANDARD };
+    let bytes = GeneralPurpose::new(&alphabet, ANY_PADDING)
+        .decode(key)
+        .map_err(|_| KeysError::Encoding(setting, id.to_owned()))?;
+    Ok((id.to_owned(), bytes.into()))
+}
+
+/// Whether a key can be called so.
+#[must_use]
+pub fn is_key_id(id: &str) -> bool {
+    let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=ID_LENGTH_MAX).contains(&id.len()) && id.bytes().all(is_of_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LONG: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    const SEED: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    const SET: &str = "tokens.some_keys";
 
-    fn read(keys: &[&str]) -> Result<Vec<SigningKey>, KeysError> {
-        SigningKeys::new(keys.join(", ")).read()
+    fn read(keys: &[&str]) -> Result<Vec<(String, SigningKey)>, KeysError> {
+        SigningKeys::new(keys.join(", ")).read(SET)
     }
 
     #[test]
     fn keys_are_read_in_order() {
-        let keys = read(&[&format!("new:{LONG}"), &format!("old:{}", LONG.trim_end_matches('='))]).unwrap();
-        assert_eq!(keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["new", "old"]);
-        assert_eq!(keys[0].secret.expose_secret().len(), 32);
+        let keys = read(&[&format!("new:{SEED}"), &format!("old:{}", SEED.trim_end_matches('='))]).unwrap();
+        assert_eq!(keys.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["new", "old"]);
+        assert!(read(&[]).unwrap().is_empty() && read(&["", ""]).unwrap().is_empty());
     }
 
     #[test]
-    fn each_mistake_has_its_sentence() {
-        let good = format!("a:{LONG}");
+    fn each_mistake_names_the_setting_and_the_id_and_never_the_key() {
+        let good = format!("a:{SEED}");
+        let many: Vec<String> = (0..17).map(|n| format!("{n}:{SEED}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let a = || "a".to_owned();
         for (keys, expected) in [
-            (&[][..], KeysError::Count),
-            (&["", ""], KeysError::Count),
-            (&[LONG], KeysError::Form(1)),
-            (&[&good, &format!("b b:{LONG}")], KeysError::Form(2)),
-            (&["a:!"], KeysError::Encoding("a".to_owned())),
-            (&["a:AAAA"], KeysError::Short("a".to_owned())),
-            (&[&good, &good], KeysError::Twice("a".to_owned())),
+            (&many[..], KeysError::Count(SET)),
+            (&[SEED], KeysError::Form(SET, 1)),
+            (&[&good, &format!("b b:{SEED}")], KeysError::Form(SET, 2)),
+            (&["a:!"], KeysError::Encoding(SET, a())),
+            (&["a:AAAA"], KeysError::Length(SET, a())),
+            (&[&format!("a:{}", PADDED.encode([7; 33]))], KeysError::Length(SET, a())),
+            (&[&good, &good], KeysError::Twice(SET, a())),
         ] {
-            assert_eq!(read(keys).unwrap_err(), expected);
+            let error = read(keys).unwrap_err();
+            assert_eq!(error, expected);
+            assert!(error.to_string().contains(SET) && !error.to_string().contains("AAEC"), "{error}");
         }
     }
 
     #[test]
-    fn nothing_prints_a_secret() {
-        let keys = SigningKeys::new(format!("a:{LONG}"));
-        assert!(!format!("{keys:?} {:?}", keys.read()).contains("AAEC"));
+    fn public_key_is_a_point_that_nobody_can_sign_for_without_its_private_key() {
+        let pair = KeyPair::from_seed("a", &[7; 32]);
+        assert_eq!(VerifyingKeys::new(pair.verifying).read(SET).unwrap().len(), 1);
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        for bad in [neutral, [0; 32], [2; 32]] {
+            let keys = VerifyingKeys::new(format!("a:{}", PADDED.encode(bad)));
+            assert_eq!(keys.read(SET).unwrap_err(), KeysError::Public(SET, "a".to_owned()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_private_key() {
+        let keys = SigningKeys::new(format!("a:{SEED}"));
+        assert!(!format!("{keys:?}").contains("AAEC"));
     }
 }

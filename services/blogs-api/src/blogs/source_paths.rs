@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::draft::{SOURCE_PATH_EXPECTED, is_source_path};
 use super::rows;
-use crate::auth::{SCOPE_IMPORT, Signed};
+use crate::auth::AnyPurpose;
 use crate::extract::Json;
 use crate::openapi::{AuthProblems, BodyProblems, CommonProblems};
 use crate::problem::{FieldError, Problem, ProblemBody, Result};
@@ -52,10 +52,10 @@ pub(super) struct SourceBlog {
 )]
 pub(super) async fn find(
     State(state): State<AppState>,
-    signed: Signed,
+    AnyPurpose(signed): AnyPurpose,
     Json(SourcePaths { paths }): Json<SourcePaths>,
 ) -> Result<axum::Json<SourceBlogs>> {
-    if !signed.has_scope(SCOPE_IMPORT) {
+    if !signed.may_import() {
         return Err(Problem::forbidden("this needs a token with the scope import"));
     }
     if paths.len() > PATHS_MAX {

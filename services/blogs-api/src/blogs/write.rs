@@ -12,7 +12,7 @@ use super::draft::{BlogChange, NewBlog};
 use super::etag::{self, Condition};
 use super::{Blog, rows};
 use crate::acting::{begin, commit};
-use crate::auth::{SCOPE_IMPORT, Signed};
+use crate::auth::{AnyPurpose, Signed};
 use crate::extract::{Json, Path};
 use crate::idempotency::{self, Key, Replay};
 use crate::openapi::{AuthProblems, BodyProblems, CommonProblems, OwnedProblems, ParameterProblems};
@@ -34,7 +34,7 @@ const UNIQUE_VIOLATION: &str = "23505";
             ("ETag" = String, description = "The version of the content"),
             ("Idempotency-Replayed" = Option<bool>, description = "`true` when this answer was given before"),
         )),
-        (status = 403, description = "`source_path` needs a token with the scope `import`", body = ProblemBody,
+        (status = 403, description = "`source_path` needs a token with the scope `import`, which makes no other blogs", body = ProblemBody,
          content_type = "application/problem+json"),
         (status = 409, description = "The source path has a blog already, or a request with the same key has just ended",
          body = ProblemBody, content_type = "application/problem+json"),
@@ -43,7 +43,7 @@ const UNIQUE_VIOLATION: &str = "23505";
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
-    signed: Signed,
+    AnyPurpose(signed): AnyPurpose,
     headers: HeaderMap,
     Json(new): Json<NewBlog>,
 ) -> Result<Response> {
@@ -73,8 +73,14 @@ pub(crate) async fn create_blog(
 ) -> Result<Made> {
     let key = Key::of(headers, signed.account_id, "POST /v1/blogs", &new)?;
     let new = new.checked()?;
-    if new.source_path.is_some() && !signed.has_scope(SCOPE_IMPORT) {
-        return Err(Problem::forbidden("source_path needs a token with the scope import"));
+    match (new.source_path.is_some(), signed.may_import()) {
+        (true, false) => return Err(Problem::forbidden("source_path needs a token with the scope import")),
+        (false, true) => {
+            return Err(Problem::forbidden(
+                "a token with the scope import makes only blogs with a source_path; sign in to get a token for others",
+            ));
+        }
+        (true, true) | (false, false) => {}
     }
     let mut client = state.pool.get().await?;
     if let Some(key) = &key

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Accepted;
-use super::caller::{Caller, check_key, check_visitor};
+use super::caller::{BatchCaller, Caller, check_key, check_visitor};
 use super::direct::Effect;
 use super::identity::{ClientKey, Identity, Secrets};
 use super::refusal::Refusal;
@@ -42,7 +42,7 @@ pub(super) struct Element {
     visitor: Option<String>,
     /// Where a blog was shared to: one of `link`, `email`, `message`, `social`, `other`.
     channel: Option<String>,
-    /// When it happened, for events of the past; needs a token with the scope `import`.
+    /// When it happened, for events of the past; needs a token with the scope `import`, which sends no other events.
     occurred_at: Option<Timestamp>,
     /// The event counts once for all with this key, wherever in a batch it stands.
     key: Option<String>,
@@ -98,7 +98,7 @@ pub(super) struct Rejected {
 )]
 pub(super) async fn engage(
     State(state): State<AppState>,
-    caller: Caller,
+    BatchCaller(caller): BatchCaller,
     Json(Elements { elements, sent }): Json<Elements>,
 ) -> Result<(StatusCode, JsonAnswer<BatchAnswer>)> {
     let engagement = &state.engagement;
@@ -263,10 +263,16 @@ impl Reader<'_> {
     }
 
     fn time(&self, occurred_at: Option<Timestamp>) -> std::result::Result<Timestamp, String> {
-        let Some(time) = occurred_at else { return Ok(self.clock.stamp()) };
-        if !self.caller.may_import() {
-            return Err("occurred_at: needs a token with the scope import".to_owned());
-        }
+        let time = match (occurred_at, self.caller.may_import()) {
+            (None, false) => return Ok(self.clock.stamp()),
+            (Some(_), false) => return Err("occurred_at: needs a token with the scope import".to_owned()),
+            (None, true) => {
+                return Err(
+                    "occurred_at: a token with the scope import sends only events that have one".to_owned()
+                );
+            }
+            (Some(time), true) => time,
+        };
         if time > self.clock.now() {
             return Err("occurred_at: must not be in the future".to_owned());
         }

@@ -11,7 +11,7 @@ use events::traceparent::is_well_formed;
 
 use super::identity::Identity;
 use super::write_path::{self, WritePath};
-use crate::auth::{SCOPE_IMPORT, Signed};
+use crate::auth::{AnyPurpose, Signed};
 use crate::client_address::ClientAddress;
 use crate::limits::{self, Class, Client};
 use crate::problem::{Problem, Result};
@@ -40,13 +40,30 @@ pub(crate) struct Caller {
     pub(super) known_after: Duration,
 }
 
+/// A [`Caller`] who may also have a token for imports.
+#[derive(Debug)]
+pub(crate) struct BatchCaller(pub(super) Caller);
+
 impl FromRequestParts<AppState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let BatchCaller(caller) = BatchCaller::from_request_parts(parts, state).await?;
+        // The token is verified by now. Here it is only asked what it is for.
+        <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
+        Ok(caller)
+    }
+}
+
+impl FromRequestParts<AppState> for BatchCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let began = Instant::now();
         let client = limits::client(&state.limits, Class::Engagement, parts, state).await?;
-        let signed = <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
+        let signed =
+            <AnyPurpose as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
+        let signed = signed.map(|AnyPurpose(signed)| signed);
         let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
         let agent = parts.headers.get(USER_AGENT).cloned();
         let key = idempotency_key(&parts.headers)?;
@@ -54,7 +71,7 @@ impl FromRequestParts<AppState> for Caller {
         let path = write_path::choose(&state.settings.engagement, peer, &parts.headers)?;
         let traceparent = traceparent(&parts.headers);
         let known_after = began.elapsed();
-        Ok(Self { signed, client, address, agent, key, path, traceparent, known_after })
+        Ok(Self(Caller { signed, client, address, agent, key, path, traceparent, known_after }))
     }
 }
 
@@ -66,7 +83,7 @@ impl Caller {
 
     /// May this caller say when an event happened?
     pub(super) fn may_import(&self) -> bool {
-        self.signed.as_ref().is_some_and(|signed| signed.has_scope(SCOPE_IMPORT))
+        self.signed.as_ref().is_some_and(Signed::may_import)
     }
 
     /// Who sent an event of now: the account, else the visitor that the client names, else where it came from.
@@ -111,12 +128,14 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 }
 
 #[cfg(test)]
+use crate::auth::Purpose;
+
+#[cfg(test)]
 impl Caller {
     /// A caller that has sent nothing but a token, or not even that.
-    pub(super) fn test(account_id: Option<i64>, scopes: &[&str]) -> Self {
-        let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
+    pub(super) fn test(account_id: Option<i64>, purpose: Purpose) -> Self {
         Self {
-            signed: account_id.map(|account_id| Signed { account_id, scopes }),
+            signed: account_id.map(|account_id| Signed { account_id, purpose }),
             client: Client::Address(IpAddr::from([192, 0, 2, 1])),
             address: IpAddr::from([192, 0, 2, 1]),
             agent: None,
@@ -138,7 +157,7 @@ mod tests {
         let engagement = &service.state().engagement;
         let time_max = Duration::from_millis(engagement.settings.accept_timeout_ms);
         let known_after = time_max / 4;
-        let caller = Caller { known_after, ..Caller::test(Some(7), &[]) };
+        let caller = Caller { known_after, ..Caller::test(Some(7), Purpose::Session) };
         let deadline = engagement.deadline(&caller);
         assert!(deadline <= tokio::time::Instant::now() + time_max - known_after);
         let caller = Caller { known_after: 2 * time_max, ..caller };
@@ -147,9 +166,9 @@ mod tests {
 
     #[test]
     fn the_account_comes_first_then_the_name_then_the_address() {
-        let signed = Caller::test(Some(7), &[]);
+        let signed = Caller::test(Some(7), Purpose::Session);
         assert_eq!(signed.identity(Some("reader")), Identity::Account(7));
-        let stranger = Caller::test(None, &[]);
+        let stranger = Caller::test(None, Purpose::Session);
         assert_eq!(stranger.identity(Some("reader")), Identity::Named("reader"));
         assert_eq!(stranger.identity(None), Identity::Address(IpAddr::from([192, 0, 2, 1]), b""));
     }

@@ -53,7 +53,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 #[tokio::test]
 async fn whatever_is_refused_is_a_problem_document() {
     let service = service().await;
-    let token = service.state().tokens.issue(1, 0, &[]).unwrap().token;
+    let token = service.state().issuer.issue(1, 0).unwrap().token;
     let bearer = format!("Bearer {token}");
     let signed = ("authorization", bearer.as_str());
     let long = format!("{{\"title\": \"{}\"}}", "x".repeat(3 << 20));
@@ -136,7 +136,7 @@ async fn the_document_is_whole() {
 #[tokio::test]
 async fn what_engagement_refuses_is_documented() {
     let service = service().await;
-    let token = service.state().tokens.issue(1, 0, &[]).unwrap().token;
+    let token = service.state().issuer.issue(1, 0).unwrap().token;
     let bearer = format!("Bearer {token}");
     let signed = ("authorization", bearer.as_str());
     let bad_key = ("idempotency-key", "");

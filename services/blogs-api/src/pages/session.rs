@@ -14,7 +14,7 @@ use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use database::{Statement, statement};
 
-use crate::auth::Signed;
+use crate::auth::{AnyPurpose, Purpose, Signed};
 use crate::client_address::ClientAddress;
 use crate::limits::{Class, Client};
 use crate::notifications;
@@ -89,11 +89,12 @@ pub(super) async fn of_cookie(
     let (mut stale, mut is_private) = (false, !request.method().is_safe());
     if let Some(token) = token(request.headers(), over_tls) {
         match state.tokens.verify(&token).await {
-            Ok(signed) => {
+            // A token for imports signs nobody in.
+            Ok(signed) if signed.purpose == Purpose::Session => {
                 is_private = true;
-                request.extensions_mut().insert(signed);
+                request.extensions_mut().insert(AnyPurpose(signed));
             }
-            Err(_) => stale = true,
+            Ok(_) | Err(_) => stale = true,
         }
     }
     let mut response = next.run(request).await;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::auth::Purpose;
 use proptest::prelude::*;
 use secrecy::SecretString;
 
@@ -9,11 +10,15 @@ fn read_as(caller: &Caller, index: usize, json: &str) -> std::result::Result<Eng
 }
 
 fn stranger() -> Caller {
-    Caller::test(None, &[])
+    Caller::test(None, Purpose::Session)
+}
+
+fn reader() -> Caller {
+    Caller::test(Some(7), Purpose::Session)
 }
 
 fn importer() -> Caller {
-    Caller::test(Some(7), &["import"])
+    Caller::test(Some(7), Purpose::Import)
 }
 
 #[test]
@@ -22,9 +27,9 @@ fn good_elements_are_events() {
     assert!(
         matches!(view.action, Action::Viewed(_)) && view.blog_id == 1 && !view.imported && view.key.is_none()
     );
-    let like = read_as(&importer(), 0, r#"{"type":"blog.liked","blog_id":1}"#).unwrap();
+    let like = read_as(&reader(), 0, r#"{"type":"blog.liked","blog_id":1}"#).unwrap();
     assert_eq!(like.action, Action::Liked { account_id: 7 });
-    let unlike = read_as(&importer(), 0, r#"{"type":"blog.unliked","blog_id":1}"#).unwrap();
+    let unlike = read_as(&reader(), 0, r#"{"type":"blog.unliked","blog_id":1}"#).unwrap();
     assert_eq!(unlike.action, Action::Unliked { account_id: 7 });
     let share = read_as(&stranger(), 0, r#"{"type":"blog.shared","blog_id":1,"channel":"email"}"#).unwrap();
     assert_eq!(share.action, Action::Shared(Channel::Email));
@@ -63,6 +68,7 @@ fn the_reason_names_the_field() {
         ),
         (importer(), r#"{"type":"blog.viewed","blog_id":1,"occurred_at":"2026-01-01T00:00:00Z"}"#, "visitor"),
         (importer(), &future, "occurred_at"),
+        (importer(), r#"{"type":"blog.liked","blog_id":1}"#, "occurred_at"),
     ] {
         let reason = read_as(&caller, 0, json).unwrap_err();
         assert!(reason.starts_with(&format!("{field}: ")), "{json}: {reason}");

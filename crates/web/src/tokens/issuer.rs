@@ -1,0 +1,91 @@
+//! Issues tokens: the Blogs API those of sessions, the operator's command those for imports.
+
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+
+use super::{Claims, KeysError, Purpose, SigningKeys, eddsa};
+use crate::problem::{Problem, Result};
+
+/// Shortest lifetime of a token for imports, in seconds.
+pub const IMPORT_LIFETIME_MIN_S: u32 = 60;
+/// Longest lifetime of a token for imports, in seconds: a day.
+pub const IMPORT_LIFETIME_MAX_S: u32 = 24 * 60 * 60;
+
+/// Issues tokens of one purpose with the first of its private keys.
+pub struct Issuer {
+    header: Header,
+    key: EncodingKey,
+    purpose: Purpose,
+    name: String,
+    lifetime: SignedDuration,
+}
+
+/// A token that was just made.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// What the client sends as `Authorization: Bearer`.
+    pub token: String,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+}
+
+impl Issuer {
+    /// With the private keys of this purpose.
+    ///
+    /// # Errors
+    /// [`KeysError`]; there must be a key.
+    pub fn new(
+        purpose: Purpose,
+        keys: &SigningKeys,
+        name: &str,
+        lifetime_s: u32,
+    ) -> std::result::Result<Self, KeysError> {
+        eddsa::install();
+        let setting = purpose.signing_setting();
+        let keys = keys.read(setting)?;
+        let (id, key) = keys.first().ok_or(KeysError::Count(setting))?;
+        Ok(Self {
+            header: Header { kid: Some(id.clone()), ..Header::new(Algorithm::EdDSA) },
+            key: eddsa::encoding(key),
+            purpose,
+            name: name.to_owned(),
+            lifetime: SignedDuration::from_secs(lifetime_s.into()),
+        })
+    }
+
+    /// A new token for an account at its present epoch.
+    ///
+    /// # Errors
+    /// 500; signing plain claims does not fail.
+    pub fn issue(&self, account_id: i64, epoch: i32) -> Result<Issued> {
+        self.issue_at(Timestamp::now(), account_id, epoch)
+    }
+
+    pub(super) fn issue_at(&self, now: Timestamp, account_id: i64, epoch: i32) -> Result<Issued> {
+        let expires_at = Timestamp::from_second(now.as_second())
+            .and_then(|now| now.checked_add(self.lifetime))
+            .map_err(|error| Problem::internal(&error))?;
+        let claims = Claims {
+            iss: self.name.clone(),
+            sub: account_id.to_string(),
+            epoch,
+            scope: self.purpose.scope().to_owned(),
+            iat: now.as_second(),
+            exp: expires_at.as_second(),
+        };
+        let token = jsonwebtoken::encode(&self.header, &claims, &self.key)
+            .map_err(|error| Problem::internal(&error))?;
+        Ok(Issued { token, expires_at })
+    }
+}
+
+/// Checks `tokens.import_lifetime_s`.
+///
+/// # Errors
+/// A sentence that says what to change.
+pub(super) fn check_import_lifetime(seconds: u32) -> std::result::Result<(), String> {
+    if (IMPORT_LIFETIME_MIN_S..=IMPORT_LIFETIME_MAX_S).contains(&seconds) {
+        return Ok(());
+    }
+    Err(format!("tokens.import_lifetime_s must be from {IMPORT_LIFETIME_MIN_S} to {IMPORT_LIFETIME_MAX_S}"))
+}

@@ -1,0 +1,100 @@
+//! The account that signed a request, as extractors.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+
+use super::{Purpose, Tokens};
+use crate::problem::{Problem, Result};
+
+/// The account that signed the request, by its bearer token. As an extractor it answers 401 without a valid
+/// token, and 403 for a token that only imports; as `Option<Signed>` it is `None` without any token, and a bad token is
+/// still 401.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The account.
+    pub account_id: i64,
+    /// What the token is for.
+    pub purpose: Purpose,
+}
+
+/// [`Signed`] by a token of any purpose: for what imports need, and for limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnyPurpose(pub Signed);
+
+impl Signed {
+    /// May it bring in events of the past?
+    #[must_use]
+    pub fn may_import(&self) -> bool {
+        self.purpose == Purpose::Import
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Signed
+where
+    Arc<Tokens>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?.ok_or_else(unsigned)
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Signed
+where
+    Arc<Tokens>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>> {
+        match <AnyPurpose as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await? {
+            Some(AnyPurpose(signed)) if signed.may_import() => Err(Problem::forbidden(
+                "a token with the scope import is good for imports alone; sign in to get a token for this",
+            )),
+            any => Ok(any.map(|AnyPurpose(signed)| signed)),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AnyPurpose
+where
+    Arc<Tokens>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?.ok_or_else(unsigned)
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for AnyPurpose
+where
+    Arc<Tokens>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>> {
+        // Asked more than once in a request (the rate limit, the handler); verified once.
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(Some(known.clone()));
+        }
+        let Some(header) = parts.headers.get(AUTHORIZATION) else { return Ok(None) };
+        let token = header
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(|| Problem::unauthorized("the Authorization header must be `Bearer <token>`"))?;
+        let signed = Self(Arc::<Tokens>::from_ref(state).verify(token).await?);
+        parts.extensions.insert(signed.clone());
+        Ok(Some(signed))
+    }
+}
+
+fn unsigned() -> Problem {
+    Problem::unauthorized("sign in: send `Authorization: Bearer <token>`")
+}

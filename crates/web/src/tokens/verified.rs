@@ -1,0 +1,88 @@
+//! The tokens whose signature was verified, by their hash, until they expire.
+//!
+//! Only good tokens are remembered: a flood of forged ones pushes nothing out. The hash is SHA-256, so that nobody can make a
+//! token that is taken for another, and the memory of a process holds no token.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use moka::Expiry;
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use super::{Purpose, expired};
+use crate::problem::Result;
+
+/// What a verified token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verified {
+    pub(super) account_id: i64,
+    pub(super) purpose: Purpose,
+    pub(super) epoch: i32,
+    /// When it was issued, in seconds.
+    pub(super) iat: i64,
+    /// When it expires, in seconds.
+    pub(super) exp: i64,
+}
+
+/// The verified tokens.
+pub(super) struct VerifiedTokens(Cache<[u8; 32], Verified>);
+
+impl VerifiedTokens {
+    /// At most this many.
+    pub(super) fn new(most: u64) -> Self {
+        Self(Cache::builder().max_capacity(most).expire_after(UntilExpired).build())
+    }
+
+    /// What the token says: as remembered, or by `verify`, and then it is remembered.
+    ///
+    /// # Errors
+    /// 401 for a token that has expired since, and those of `verify`.
+    pub(super) fn get_or_verify(
+        &self,
+        token: &str,
+        verify: impl FnOnce() -> Result<Verified>,
+    ) -> Result<Verified> {
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        if let Some(verified) = self.0.get(&hash) {
+            // The cache forgets by a clock that does not follow the one that tokens are dated by.
+            return if verified.has_expired(Timestamp::now()) { Err(expired()) } else { Ok(verified) };
+        }
+        let verified = verify()?;
+        self.0.insert(hash, verified);
+        Ok(verified)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> u64 {
+        self.0.run_pending_tasks();
+        self.0.entry_count()
+    }
+}
+
+impl Verified {
+    /// True when the token was issued before this moment: in whole seconds, and by more than the clocks of the issuer and
+    /// of the database may differ.
+    pub(super) fn is_before(&self, created_at: Timestamp) -> bool {
+        self.iat.saturating_add(skew_max_s()) < created_at.as_second()
+    }
+
+    /// As `jsonwebtoken` decides it: in whole seconds, and good during the last one.
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.exp < now.as_second()
+    }
+}
+
+/// How far the clocks of two machines may differ, in whole seconds.
+pub(super) fn skew_max_s() -> i64 {
+    i64::try_from(database::CLOCK_SKEW_MAX.as_secs()).unwrap_or(i64::MAX)
+}
+
+struct UntilExpired;
+
+impl Expiry<[u8; 32], Verified> for UntilExpired {
+    fn expire_after_create(&self, _hash: &[u8; 32], verified: &Verified, _now: Instant) -> Option<Duration> {
+        let left_s = verified.exp.saturating_sub(Timestamp::now().as_second()).saturating_add(1);
+        Some(Duration::from_secs(u64::try_from(left_s).unwrap_or_default()))
+    }
+}
