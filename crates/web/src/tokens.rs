@@ -5,7 +5,7 @@
 //! decides the algorithm and the [`Purpose`]: a token for imports counts only when a key for imports has signed it, and such a
 //! key can sign nothing else.
 //!
-//! A signature takes some 60 µs to verify. A verified token is therefore remembered by its hash until it expires
+//! A signature takes some 50 µs to verify. A verified token is therefore remembered by its hash until it expires
 //! ([`verified`]). Only what the token itself says is remembered: whether the account still takes it is asked every time.
 //!
 //! The account's *epoch* stands in the token, so that tokens can be taken back. Verifying one needs no database, so that readers
