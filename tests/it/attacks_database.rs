@@ -149,7 +149,7 @@ async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
             "select analytics.drop_day('envelope_ledger', (now() at time zone 'utc')::date - 3, {kept})"
         );
         let refused = worker.client.batch_execute(&drop).await.unwrap_err();
-        assert_eq!(refused.code().map(|code| code.code()), Some("22023"), "{refused:?}");
+        assert_eq!(refused.code().map(tokio_postgres::error::SqlState::code), Some("22023"), "{refused:?}");
     }
 }
 

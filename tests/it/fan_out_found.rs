@@ -81,7 +81,8 @@ async fn blog_hidden_by_an_operator_before_its_event_is_told_of_once_it_is_back(
         assert_eq!(told(&world, blog).await, followers);
         assert_eq!(unread(&api, &of_grace).await, before + 1);
     }
-    assert_eq!(notifier.metric("commonplace_notification_fan_outs_found_total").await, 2.0);
+    // On a busy machine the search may also be ahead of the event of another blog.
+    assert!(notifier.metric("commonplace_notification_fan_outs_found_total").await >= 2.0);
     notifier.stop().await;
 }
 
