@@ -220,7 +220,7 @@ fn delete_and_restore(operator: &Operator, author: &Caller<'_>, readers: &Caller
     assert_eq!(author.delete("/v1/accounts/me", &deletion), 204);
     assert_eq!(readers.get(path).0, 404);
     assert!(operator.failed(&["account", "suspend", "zebedee"]).contains("was deleted at"));
-    assert!(operator.failed(&["token", "--handle", "zebedee"]).contains("was deleted at"));
+    assert!(operator.failed(&["token", "--handle", "zebedee", "--scope", "import"]).contains("was deleted at"));
     let restored = operator.done(&["account", "restore", "zebedee"]);
     assert_eq!(restored, format!("zebedee (id {id}) is no longer deleted\n"));
     assert_eq!(readers.get(path).0, 200);
