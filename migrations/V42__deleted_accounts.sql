@@ -63,6 +63,25 @@ $$;
 revoke execute on function blogs.undelete_account(bigint) from public;
 grant execute on function blogs.undelete_account(bigint) to operator;
 
+-- As before, and also while an account is deleted and could come back: signing in must not undo what an operator decided.
+create or replace function blogs.suspend_account(wanted bigint) returns boolean
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  with changed as (
+    update blogs.account set suspended_at = now(), token_epoch = token_epoch + 1
+    where id = wanted and suspended_at is null and password_hash is not null
+    returning 1)
+  select exists (select from changed)
+$$;
+
+create or replace function blogs.restore_account(wanted bigint) returns boolean
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  with changed as (
+    update blogs.account set suspended_at = null
+    where id = wanted and suspended_at is not null and password_hash is not null
+    returning 1)
+  select exists (select from changed)
+$$;
+
 -- As before, and the account forgets at once: signing in must not bring back an account that is being erased.
 create or replace function blogs.retire_account(wanted bigint) returns boolean
 language sql security definer set search_path = pg_catalog, pg_temp as $$
@@ -73,5 +92,25 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     returning 1)
   select exists (select from changed)
 $$;
+
+-- Operators name an account by its id after it was erased: an id that was never given out is a mistake.
+grant select on sequence blogs.account_id_seq to operator;
+
+reset role;
+
+set local role notify_owner;
+
+-- As before, for ids that accounts can have: 0 is the cursor of every fan-out that has not begun.
+create or replace function notify.erase_account(wanted bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if wanted is null or wanted < 1 then
+    raise exception 'no account has the id %', wanted using errcode = '22023';
+  end if;
+  perform from notify.fan_out f where f.after_id = wanted order by f.blog_id for no key update;
+  update notify.fan_out set after_id = wanted - 1 where after_id = wanted;
+  perform from notify.notification n where n.recipient_id = wanted order by n.published_at, n.blog_id for update;
+  delete from notify.notification where recipient_id = wanted;
+end $$;
 
 reset role;

@@ -26,14 +26,19 @@ create table blogs.export_record (
   session integer not null,
   transaction xid8 not null
 );
+create index export_record_account on blogs.export_record (account_id);
 alter table blogs.export_record alter column account_id set statistics 0;
 
 -- The one rule of which requests can be used: for 7 days, once.
+create function blogs.is_open_export(request uuid, asked_at timestamptz) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select asked_at > now() - interval '7 days' and not exists (select from blogs.export_record e where e.request_id = request)
+$$;
+
 create view blogs.open_export_request as
   select r.account_id, r.id, r.requested_at, r.requested_at + interval '7 days' as expires_at
   from blogs.export_request r
-  where r.requested_at > now() - interval '7 days'
-    and not exists (select from blogs.export_record e where e.request_id = r.id);
+  where blogs.is_open_export(r.id, r.requested_at);
 
 -- Uses an account's open request and records who does, before anything can be read. Its transaction has to commit before the
 -- functions below return anything: an export that is rolled back would leave no record. Returns the request.
@@ -87,13 +92,13 @@ begin
   return query select p.part, p.item from blogs.account_parts(wanted) p;
 end $$;
 
-revoke execute on function blogs.open_export(bigint), blogs.require_export(bigint), blogs.export_account(bigint),
+revoke execute on function blogs.is_open_export(uuid, timestamptz), blogs.open_export(bigint), blogs.require_export(bigint), blogs.export_account(bigint),
   blogs.account_parts(bigint) from public;
 grant execute on function blogs.open_export(bigint), blogs.export_account(bigint) to operator;
 grant execute on function blogs.require_export(bigint) to analytics_owner, notify_owner;
 grant select on blogs.export_request, blogs.open_export_request, blogs.export_record to operator;
 grant select, insert (account_id), update (id, requested_at) on blogs.export_request to blogs_api;
-grant select on blogs.open_export_request to blogs_api;
+grant execute on function blogs.is_open_export(uuid, timestamptz) to blogs_api, operator;
 
 reset role;
 

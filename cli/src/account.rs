@@ -133,15 +133,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 impl Change {
     async fn run(&self, statement: Statement, suspend: bool) -> anyhow::Result<()> {
         let (client, account) = self.which.find().await?;
-        match account.deleted_at {
-            Some(at) if suspend => {
-                bail!("{} was deleted at {at}: there is nothing to change", account.handle)
-            }
-            Some(at) => return self.undelete(&client, &account, at).await,
-            None => {}
+        if let Some(at) = account.deleted_at.filter(|_| !suspend) {
+            return self.undelete(&client, &account, at).await;
         }
-        let Account { id, handle, .. } = account;
+        let Account { id, handle, suspended_at, deleted_at, .. } = account;
         let has_changed: bool = statement.query_one(&client, &[&id]).await?.get("has_changed");
+        // Of a deleted account: it is not to come back by signing in.
+        if let Some(at) = deleted_at.filter(|_| !has_changed && suspended_at.is_none()) {
+            bail!("{handle} was deleted at {at} and cannot come back: there is nothing to change");
+        }
         if self.format.json {
             return terminal::json(&Changed { id, handle: &handle, is_suspended: suspend, has_changed });
         }

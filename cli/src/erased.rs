@@ -15,7 +15,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use jiff::Timestamp;
 
 /// Stands for the standard input.
@@ -60,6 +60,7 @@ pub(crate) fn append(path: &Path, account: RecordedAccount) -> anyhow::Result<()
 }
 
 fn write(path: &Path, account: RecordedAccount) -> anyhow::Result<()> {
+    ensure!(account.id > 0, "no account has this id");
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
@@ -144,6 +145,16 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("7 {CREATED}\n3\n"));
         assert_eq!(read(&path).unwrap(), BTreeSet::from([three, seven]));
+    }
+
+    #[test]
+    fn id_that_no_account_can_have_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("erased");
+        for id in [0, -5] {
+            append(&path, account(id, None)).unwrap_err();
+        }
+        assert!(!path.exists());
     }
 
     #[test]

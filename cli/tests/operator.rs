@@ -219,10 +219,17 @@ fn delete_and_restore(operator: &Operator, author: &Caller<'_>, readers: &Caller
     let deletion = json!({"password": PASSWORD});
     assert_eq!(author.delete("/v1/accounts/me", &deletion), 204);
     assert_eq!(readers.get(path).0, 404);
-    assert!(operator.failed(&["account", "suspend", "zebedee"]).contains("was deleted at"));
-    assert!(operator.failed(&["token", "--handle", "zebedee", "--scope", "import"]).contains("was deleted at"));
+    // Signing in would take the deletion back, and must not take an operator's decision back.
+    assert!(operator.done(&["account", "suspend", "zebedee"]).contains("is suspended"));
+    let credentials = json!({"handle": "zebedee", "password": PASSWORD});
+    assert_eq!(readers.post("/v1/sessions", &credentials).0, 401);
+    assert!(
+        operator.failed(&["token", "--handle", "zebedee", "--scope", "import"]).contains("was deleted at")
+    );
     let restored = operator.done(&["account", "restore", "zebedee"]);
-    assert_eq!(restored, format!("zebedee (id {id}) is no longer deleted\n"));
+    assert_eq!(restored, format!("zebedee (id {id}) is no longer deleted, and is still suspended\n"));
+    assert_eq!(readers.get(path).0, 404);
+    assert!(operator.done(&["account", "restore", "zebedee"]).contains("is no longer suspended"));
     assert_eq!(readers.get(path).0, 200);
 }
 

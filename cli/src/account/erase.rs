@@ -28,6 +28,7 @@ use super::{Name, Which, find, look_up};
 use crate::erased::{self, RecordedAccount};
 use crate::terminal::{self, Format, Progress};
 
+const ACCOUNT_ID_GIVEN: Statement = statement!("account_id_given.sql");
 const ACCOUNT_RETIRE: Statement = statement!("account_retire.sql");
 const ACCOUNT_ERASE: Statement = statement!("account_erase.sql");
 const ACCOUNT_ERASE_CURSORS: Statement = statement!("account_erase_cursors.sql");
@@ -91,6 +92,11 @@ impl Erase {
             }
         };
         let erased = Erased { id, was_there: account.is_some() };
+        // In the record such an id would name the account that gets it one day.
+        let is_given: bool = ACCOUNT_ID_GIVEN.query_one(&client, &[&id]).await?.get("is_given");
+        if !is_given {
+            bail!("no account has had the id {id}: there is nothing to erase");
+        }
         if !self.yes {
             bail!("erasing account {} cannot be undone: say --yes", erased.id);
         }

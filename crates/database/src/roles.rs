@@ -70,7 +70,8 @@ pub(crate) const LOGINS: [Login; 6] = [
         name: "operator",
         // It redrives a parked event as a worker would count it, after a `set role`.
         inherits: false,
-        settings: &[("statement_timeout", "10min"), ("lock_timeout", "5s")],
+        // What it decides, and the record of an export, outlive a crash.
+        settings: &[("synchronous_commit", "on"), ("statement_timeout", "10min"), ("lock_timeout", "5s")],
     },
     Login {
         name: "console",

@@ -1,4 +1,4 @@
--- Which of a handle and an e-mail address are taken. Locks nothing.
+-- Which of a handle and an e-mail address are taken, also by a deleted account. Locks nothing.
 select
   exists (select from blogs.account a where a.handle = $1::text) as is_handle_taken,
-  exists (select from blogs.account a where lower(a.email) = lower($2::text) and a.deleted_at is null) as is_email_taken
+  exists (select from blogs.account a where lower(a.email) = lower($2::text)) as is_email_taken

@@ -1,9 +1,8 @@
--- An account's request for an export: the open one, or a new one in place of one that was used or has expired. Locks the
--- account's row of requests.
+-- An account's request for an export: the open one, or a new one in place of one that was used or has expired. Judged by the row
+-- itself, which another request may have made a moment ago. Locks the account's row of requests.
 insert into blogs.export_request as r (account_id)
 values ($1::bigint)
 on conflict (account_id) do update
-set id = coalesce((select o.id from blogs.open_export_request o where o.account_id = r.account_id), gen_random_uuid()),
-    requested_at = coalesce(
-      (select o.requested_at from blogs.open_export_request o where o.account_id = r.account_id), now())
+set id = case when blogs.is_open_export(r.id, r.requested_at) then r.id else gen_random_uuid() end,
+    requested_at = case when blogs.is_open_export(r.id, r.requested_at) then r.requested_at else now() end
 returning r.id, r.requested_at, r.requested_at + interval '7 days' as expires_at

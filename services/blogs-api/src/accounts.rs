@@ -153,10 +153,11 @@ async fn set_password(
     Json(change): Json<PasswordChange>,
 ) -> Result<StatusCode> {
     let Present { hash: old_hash, handle, email } = present(&state, signed.account_id).await?;
+    verify_present(&state, signed.account_id, change.password, &old_hash).await?;
+    // Only now: the answer tells whether the new password is made of the e-mail address, which a stolen token must not learn.
     if let Some(error) = password_error("new_password", &change.new_password, &handle, &email) {
         return Err(Problem::invalid_many(vec![error]));
     }
-    verify_present(&state, signed.account_id, change.password, &old_hash).await?;
     let new_hash = state.passwords.hash(change.new_password).await?;
     let client = state.pool.get().await?;
     let row = ACCOUNT_SET_PASSWORD.query_opt(&client, &[&signed.account_id, &old_hash, &new_hash]).await?;

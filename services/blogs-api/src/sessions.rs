@@ -105,13 +105,35 @@ pub(crate) async fn sign_in(
     let (account, restored) = if account.is_deleted {
         come_back(state, account, &credentials.handle).await?
     } else {
-        (account, false)
+        (unchanged(state, &account, &credentials.handle).await?, false)
     };
     state.tries.signed_in(&credentials.handle, address).await;
     // Another request may have found it suspended a moment ago: this process knows better now.
     state.tokens.epochs().raised(account.id, account.known()).await;
     let issued = state.issuer.issue(account.id, account.token_epoch)?;
     Ok(SignedIn { issued, restored })
+}
+
+/// A token for the client that has just made this account. Its password is not tried once more.
+///
+/// # Errors
+/// 401 when the account is gone again.
+pub(crate) async fn of_new_account(
+    state: &AppState,
+    handle: &str,
+    ClientAddress(address): ClientAddress,
+) -> Result<Issued> {
+    let account = find(state, handle).await?.ok_or_else(wrong)?;
+    state.tries.signed_in(handle, address).await;
+    state.issuer.issue(account.id, account.token_epoch)
+}
+
+/// The account as it is after its password was verified, which takes long: what was read before may hold a password or an epoch
+/// that another request has replaced since.
+async fn unchanged(state: &AppState, account: &Found, handle: &str) -> Result<Found> {
+    let again = find(state, handle).await?;
+    let again = again.filter(|again| !again.is_deleted && again.password_hash == account.password_hash);
+    again.ok_or_else(wrong)
 }
 
 /// Takes the deletion of an account back whose password was right, unless the account has forgotten the password since or got
@@ -125,9 +147,7 @@ async fn come_back(state: &AppState, account: Found, handle: &str) -> Result<(Fo
         return Ok((Found { token_epoch, created_at, is_deleted: false, ..account }, true));
     }
     drop(client);
-    let again = find(state, handle).await?;
-    let again = again.filter(|again| !again.is_deleted && again.password_hash == account.password_hash);
-    again.map(|again| (again, false)).ok_or_else(wrong)
+    Ok((unchanged(state, &account, handle).await?, false))
 }
 
 fn wrong() -> Problem {

@@ -93,6 +93,18 @@ async fn export_request_takes_password_and_stays_the_same_while_open() {
 }
 
 #[tokio::test]
+async fn first_requests_that_meet_are_one() {
+    let world = World::new().await;
+    let api = world.api().await;
+    for n in 0..10 {
+        let (_, token) = api.account(&format!("ada{n}")).await;
+        let (one, other) =
+            tokio::join!(api.request_export(&token, PASSWORD), api.request_export(&token, PASSWORD));
+        assert_eq!(one.is(200).body, other.is(200).body);
+    }
+}
+
+#[tokio::test]
 async fn export_request_is_good_for_one_export_within_seven_days() {
     let world = World::new().await;
     let api = world.api().await;

@@ -183,14 +183,16 @@ async fn remembered_token_is_refused_once_it_is_taken_back() {
     // Nothing is remembered of an account for long, so that only the token is.
     let api = world.api_with(|loader| loader.set("tokens.epoch_age_max_s", 1)).await;
     let other = world.api().await;
-    for (handle, takes_back) in [("ada", "/v1/sessions"), ("grace", "/v1/accounts/me")] {
+    for (handle, leaves) in [("ada", false), ("grace", true)] {
         let (_, token) = api.account(handle).await;
         for _ in 0..3 {
             use_token(&api, &token).await.is(200);
         }
-        other.delete(takes_back, Some(&token)).await.is(204);
+        let taken_back =
+            if leaves { other.leave(&token).await } else { other.delete("/v1/sessions", Some(&token)).await };
+        taken_back.is(204);
         let is_refused = wait_until(async || use_token(&api, &token).await.status == 401).await;
-        assert!(is_refused, "{takes_back}");
+        assert!(is_refused, "leaves: {leaves}");
     }
 }
 

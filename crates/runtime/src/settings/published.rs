@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use percent_encoding::percent_decode_str;
 use toml::{Table, Value};
 
 use super::SettingsError;
@@ -125,14 +126,21 @@ impl Exposure {
             values.get(section).and_then(|section| section.get(key)).and_then(Value::as_bool) == Some(true)
         };
         let mut exposure = Self { addresses: list("exposure", "addresses"), reasons: Vec::new() };
-        let mut name = "exposure.addresses (LISTEN_ADDRESS, CONSOLE_LISTEN_ADDRESS)";
-        if exposure.addresses.is_empty() {
-            name = "http.address";
-            exposure.addresses.extend(values.get("http").and_then(|http| http.get("address")).and_then(text));
-        }
+        let mut reasons = Vec::new();
         for address in exposure.addresses.iter().filter(|address| !is_loopback(address)) {
-            exposure.reasons.push(format!("{name} is {address}"));
+            reasons.push(format!("exposure.addresses (LISTEN_ADDRESS, CONSOLE_LISTEN_ADDRESS) is {address}"));
         }
+        if exposure.addresses.is_empty() {
+            for key in ["address", "operations_address"] {
+                let address = values.get("http").and_then(|http| http.get(key)).and_then(text);
+                let Some(address) = address.filter(|address| !address.is_empty()) else { continue };
+                if !is_loopback(&address) {
+                    reasons.push(format!("http.{key} is {address}"));
+                }
+                exposure.addresses.push(address);
+            }
+        }
+        exposure.reasons = reasons;
         let proxies = ["exposure", "requests"]
             .iter()
             .find_map(|section| Some(list(section, "trusted_proxies")).filter(|proxies| !proxies.is_empty()));
@@ -160,7 +168,7 @@ fn find(values: &Table, path: &mut Vec<String>, names: &mut BTreeSet<String>) {
         match value {
             Value::Table(below) => find(below, path, names),
             Value::String(text) if holds_secrets(path) => {
-                names.extend(secrets_in(text).filter_map(|secret| name_of(secret, path)));
+                names.extend(secrets_in(text).iter().filter_map(|secret| name_of(secret, path)));
             }
             _ => {}
         }
@@ -173,19 +181,41 @@ fn holds_secrets(path: &[String]) -> bool {
     path.first().is_some_and(|section| section == "secrets") || path.last().is_some_and(is_secret)
 }
 
-/// The text itself, the password of an address, and what a list `id:secret,id:secret` holds.
-fn secrets_in(text: &str) -> impl Iterator<Item = &str> {
+/// The text itself; what a list `id:secret,id:secret` holds; and the password of an address, of its query, and of a list of
+/// parameters as libpq has it.
+fn secrets_in(text: &str) -> Vec<String> {
     let login = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
-    let password = login.and_then(|(login, _)| login.split_once(':')).map(|(_, password)| password);
-    let items = text.split(',').flat_map(|item| {
-        let item = item.trim();
-        [Some(item), item.split_once(':').map(|(_, secret)| secret)]
-    });
-    items.flatten().chain(password)
+    let of_login = login.and_then(|(login, _)| login.split_once(':')).map(|(_, password)| password);
+    let of_parameters =
+        text.split(|c: char| c.is_whitespace() || matches!(c, '?' | '&')).filter_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            (name == "password").then(|| value.trim_matches('\''))
+        });
+    let items = text.split(',').map(str::trim);
+    let of_items = items.clone().filter_map(|item| item.split_once(':')).map(|(_, secret)| secret);
+    let passwords = of_login
+        .into_iter()
+        .chain(of_parameters)
+        .map(|password| percent_decode_str(password).decode_utf8_lossy().into_owned());
+    items.chain(of_items).map(str::to_owned).chain(passwords).collect()
+}
+
+/// A key in one of the spellings of base64, all of which mean the same bytes.
+fn unpadded(key: &str) -> String {
+    key.trim_end_matches('=').replace('-', "+").replace('_', "/")
+}
+
+impl Published {
+    fn is(&self, secret: &str) -> bool {
+        match self.kind {
+            Kind::Password => self.value == secret,
+            Kind::Key | Kind::SigningKeys | Kind::VerifyingKeys => unpadded(self.value) == unpadded(secret),
+        }
+    }
 }
 
 fn name_of(secret: &str, path: &[String]) -> Option<String> {
-    if let Some(published) = PUBLISHED.iter().find(|published| published.value == secret) {
+    if let Some(published) = PUBLISHED.iter().find(|published| published.is(secret)) {
         return Some(published.variable.to_owned());
     }
     EARLIER.contains(&secret).then(|| match path {

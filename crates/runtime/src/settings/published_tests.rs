@@ -6,6 +6,7 @@ use crate::settings::Loader;
 const DEFAULTS: &str = r#"
 [http]
 address = "127.0.0.1:8080"
+operations_address = ""
 [requests]
 trusted_proxies = []
 [pages]
@@ -38,9 +39,15 @@ fn a_published_secret_is_found_in_every_form_of_a_setting() {
         ),
         ("broker.url", "amqp://console:published-console@rabbitmq:5672/%2f", "CONSOLE_PASSWORD"),
         ("roles.blogs_api_password", "published-operator", "OPERATOR_PASSWORD"),
-        ("tokens.signing_keys", "local:c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY=", "SIGNING_KEYS"),
+        ("secrets.signing_keys", "local:c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY=", "SIGNING_KEYS"),
+        // However it is spelt: the parameters of libpq, percent-encoding, base64 without padding or for addresses.
+        ("database.url", "host=db user=blogs_api password='published-blogs-api'", "BLOGS_API_PASSWORD"),
+        ("database.url", "postgres://blogs_api@db/x?a=b&password=published-blogs-api", "BLOGS_API_PASSWORD"),
+        ("broker.url", "amqp://console:published%2Dconsole@rabbitmq:5672/%2f", "CONSOLE_PASSWORD"),
+        ("secrets.signing_keys", "x:c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY", "SIGNING_KEYS"),
+        ("tokens.verifying_keys", "x:rZNqD5C2XWzYa_VFrJVsbPmQIOmeDWhhGJMFmuLg2sQ", "VERIFYING_KEYS"),
         (
-            "tokens.signing_keys",
+            "secrets.signing_keys",
             "new:bmV3, local:c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY=",
             "SIGNING_KEYS",
         ),
@@ -63,6 +70,7 @@ fn published_secrets_are_refused_once_other_machines_can_reach_the_system() {
     for (key, value, reason) in [
         ("http.address", "0.0.0.0:8080", "http.address is 0.0.0.0:8080"),
         ("http.address", "[::]:8080", "http.address is [::]:8080"),
+        ("http.operations_address", "0.0.0.0:9080", "http.operations_address is 0.0.0.0:9080"),
         (
             "exposure.addresses",
             "127.0.0.1,192.0.2.1",

@@ -66,12 +66,14 @@ const RESERVED: [&str; 60] = [
     "www",
 ];
 
-/// Does the handle speak for the site, also with hyphens in it or digits for letters (`ad-min`, `adm1n`)?
+/// Does the handle speak for the site, also with hyphens, with digits for letters, or with a number behind it (`ad-min`,
+/// `adm1n`, `admin-2`)?
 pub(super) fn is_reserved(handle: &str) -> bool {
-    let spelt = |one: char| -> String {
-        handle.chars().filter(|&character| character != '-').map(|character| letter(character, one)).collect()
-    };
-    [spelt('i'), spelt('l')].iter().any(|handle| RESERVED.contains(&handle.as_str()))
+    let letters =
+        |text: &str| text.chars().filter(|&character| character != '-').map(letter).collect::<String>();
+    let without_number = handle.trim_end_matches(|character: char| character.is_ascii_digit());
+    let spellings = [letters(handle), letters(without_number)];
+    RESERVED.iter().any(|reserved| spellings.contains(&letters(reserved)))
 }
 
 #[cfg(test)]
@@ -80,7 +82,10 @@ mod tests {
 
     #[test]
     fn handles_of_the_site_are_reserved_in_every_spelling() {
-        for handle in ["admin", "ad-min", "adm1n", "r00t", "0perator", "he1p", "no-reply", "5upport"] {
+        for handle in [
+            "admin", "ad-min", "adm1n", "r00t", "0perator", "he1p", "no-reply", "5upport", "b111ing",
+            "admin1", "admin-2",
+        ] {
             assert!(is_reserved(handle), "{handle}");
         }
         for handle in ["ada", "adminton", "supporter", "root-beer", "author", "grace"] {

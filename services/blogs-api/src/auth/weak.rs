@@ -27,6 +27,10 @@ static COMMON_PASSWORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     lines.flat_map(str::split_whitespace).collect()
 });
 
+/// The same words with [`letter`] on every character.
+static COMMON_LETTERS: LazyLock<HashSet<String>> =
+    LazyLock::new(|| COMMON_PASSWORDS.iter().map(|word| word.chars().map(letter).collect()).collect());
+
 /// Keys beside each other, by rows and by columns.
 const KEYBOARDS: [&str; 11] = [
     "1234567890",
@@ -56,8 +60,10 @@ pub(crate) fn weakness(password: &str, handle: &str, email: &str) -> Option<&'st
     }
     let is_common = |text: &str| COMMON_PASSWORDS.contains(text);
     let bare = unit.trim_matches(|character: char| !character.is_alphanumeric());
-    let is_word = |word: &str| word.chars().count() >= 4 && is_common(word);
-    (is_common(&lower) || is_common(bare) || words(unit).iter().any(|word| is_word(word))).then_some(COMMON)
+    let Words { plain, letters } = Words::of(unit);
+    let is_word = plain.chars().count() >= 4 && is_common(&plain)
+        || letters.chars().count() >= 4 && COMMON_LETTERS.contains(&letters);
+    (is_common(&lower) || is_common(bare) || is_word).then_some(COMMON)
 }
 
 /// Different characters that are not the next ones of a run.
@@ -96,32 +102,40 @@ fn repeated(text: &str) -> &str {
 /// Is there, apart from a few characters around it, nothing in the password but this name?
 fn is_made_of(password: &str, name: &str) -> bool {
     let letters_and_digits = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
-    let (whole, [plain, ..]) = (letters_and_digits(name), words(name));
+    let (whole, of_name, of_password) = (letters_and_digits(name), Words::of(name), Words::of(password));
     !whole.is_empty() && letters_and_digits(password) == whole
-        || !plain.is_empty() && words(password).contains(&plain)
+        || !of_name.plain.is_empty()
+            && (of_password.plain == of_name.plain || of_password.letters == of_name.letters)
 }
 
-/// The letters within the characters at both ends that are no letters: as they stand, and with digits and marks that stand
-/// for letters. Empty, if there is too much around them.
-fn words(text: &str) -> [String; 3] {
-    let inner = text.trim_matches(|character: char| !character.is_alphabetic());
-    let around = text.split(inner).flat_map(steps).count();
-    if inner.is_empty() || around > AROUND_MAX {
-        return Default::default();
+/// The letters within the characters at both ends that are no letters. Empty, if there is too much around them.
+#[derive(Default)]
+struct Words {
+    /// As they stand.
+    plain: String,
+    /// With digits and marks as the letters that they stand for.
+    letters: String,
+}
+
+impl Words {
+    fn of(text: &str) -> Self {
+        let inner = text.trim_matches(|character: char| !character.is_alphabetic());
+        let around = text.split(inner).flat_map(steps).count();
+        if inner.is_empty() || around > AROUND_MAX {
+            return Self::default();
+        }
+        Self {
+            plain: inner.chars().filter(|c| c.is_alphabetic()).collect(),
+            letters: inner.chars().map(letter).filter(|c| c.is_alphabetic()).collect(),
+        }
     }
-    let letters = |map: fn(char) -> char| inner.chars().map(map).filter(|c| c.is_alphabetic()).collect();
-    [
-        letters(std::convert::identity),
-        letters(|character| letter(character, 'i')),
-        letters(|character| letter(character, 'l')),
-    ]
 }
 
-/// The letter that a digit or mark stands for; a 1 is an i or an l.
-pub(crate) fn letter(character: char, one: char) -> char {
+/// The letter that a digit or mark stands for. A 1 is an i or an l, so both are one letter here.
+pub(crate) fn letter(character: char) -> char {
     match character {
         '0' => 'o',
-        '1' | '!' | '|' => one,
+        '1' | '!' | '|' | 'l' => 'i',
         '3' => 'e',
         '4' | '@' => 'a',
         '5' | '$' => 's',

@@ -86,11 +86,11 @@ pub(super) async fn sign_up(
     Form(form): Form<SignUp>,
 ) -> Result<Response> {
     let SignUp { handle, email, password } = form;
-    let new = NewAccount { handle: handle.clone(), email: email.clone(), password: password.clone() };
+    let new = NewAccount { handle: handle.clone(), email: email.clone(), password };
     match accounts::sign_up(&state, new).await {
-        Ok(_) => {
-            let signed = sessions::sign_in(&state, Credentials { handle, password }, address).await?;
-            Ok(signed_in(&state, signed.issued.token, "/"))
+        Ok(account) => {
+            let issued = sessions::of_new_account(&state, &account.handle, address).await?;
+            Ok(signed_in(&state, issued.token, "/"))
         }
         Err(problem) if !problem.errors().is_empty() => {
             let main = sign_up_form(&handle, &email, Some(&problem));
