@@ -109,6 +109,24 @@ async fn operations_listener_bounds_names_heads_and_connections() {
     assert_eq!(of_public(&api, "/healthz").await, 200);
 }
 
+#[tokio::test]
+async fn workers_refuse_names_of_other_sites() {
+    let world = World::new().await;
+    let named = |loader: Loader| loader.set("http.host_names", vec!["analytics.example"]);
+    let (worker, notifier) = (world.worker_with(named).await, world.notifier().await);
+    for (name, running) in [("analytics-worker", &worker), ("notification-worker", &notifier)] {
+        for good in ["host: localhost\r\n", "host: 127.0.0.1:8090\r\n"] {
+            assert_eq!(with_host(running, good).await, 200, "{name}: {good}");
+        }
+        assert_eq!(with_host(running, "host: evil.example\r\n").await, 403, "{name}");
+    }
+    assert_eq!(with_host(&worker, "host: analytics.example\r\n").await, 200);
+    assert_eq!(with_host(&notifier, "host: analytics.example\r\n").await, 403);
+    for running in [worker, notifier] {
+        running.stop().await;
+    }
+}
+
 /// A request under way at the shutdown is answered, operations are served until then, and afterwards neither port is open.
 #[tokio::test]
 async fn both_listeners_drain_on_shutdown() {

@@ -5,6 +5,7 @@
 //! share one process under `commonplace up`. And the allocator, so that every binary runs with the one that is measured.
 
 pub mod health;
+pub mod hosts;
 pub mod http;
 pub mod memory;
 pub mod metrics;

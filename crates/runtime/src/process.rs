@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
@@ -17,6 +19,7 @@ use tower::ServiceExt;
 use tracing::{info, warn};
 
 use crate::health::{self, Health, NotReady};
+use crate::hosts::Hosts;
 use crate::http;
 use crate::metrics::operations_router;
 use crate::settings::{Loader, LogSettings, SettingsError};
@@ -117,12 +120,13 @@ pub enum WorkError {
 
 /// Waits for tasks that work until `shutdown`, as [`together`], and serves health and metrics meanwhile. They are served to
 /// the last: whoever asks while the tasks drain is told. A task that waits for a server that hangs would drain for ever, so
-/// all of them end `drain_max` after the shutdown.
+/// all of them end `drain_max` after the shutdown. `host_names` are answered besides this machine's ([`Hosts`]).
 ///
 /// # Errors
 /// [`WorkError`].
 pub async fn work(
     listener: TcpListener,
+    host_names: &[String],
     health: Health,
     registry: Registry,
     tasks: JoinSet<()>,
@@ -131,9 +135,15 @@ pub async fn work(
 ) -> Result<(), WorkError> {
     let drained = CancellationToken::new();
     let operations = operations_router(health, Arc::new(registry));
+    let hosts = Hosts::of(&listener, host_names);
     let answer = move |_, request: hyper::Request<hyper::body::Incoming>| {
-        let answered = operations.clone().oneshot(request.map(Body::new));
-        async { answered.await.unwrap_or_else(|never| match never {}) }
+        let (refusal, operations) = (hosts.refusal(request.headers()), operations.clone());
+        async move {
+            if let Some(refusal) = refusal {
+                return (StatusCode::FORBIDDEN, refusal).into_response();
+            }
+            operations.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
+        }
     };
     let served = http::serve(listener, http::Bounds::of_operations(), answer, drained.clone());
     let late = async {

@@ -30,12 +30,14 @@ const PREFIX: &str = "COMMONPLACE__";
 /// Variables that others also know, and the keys that they are. Empty ones do not count.
 const WELL_KNOWN: [(&str, &str); 2] = [("DATABASE_URL", "database.url"), ("AMQP_URL", "broker.url")];
 
-/// Section `[http]`: where a process listens.
+/// Section `[http]` of a process that answers its operators alone.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
+    /// Names that are answered besides those of this machine, without ports, in lower case.
+    pub host_names: Vec<String>,
 }
 
 /// Section `[log]`.

@@ -8,7 +8,6 @@ pub mod client_address;
 pub mod extract;
 pub mod frame;
 mod held;
-mod host;
 pub mod limits;
 pub mod openapi;
 pub mod page;

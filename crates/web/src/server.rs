@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
+use runtime::hosts::Hosts;
 use runtime::http::Bounds;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,6 @@ use tower::ServiceExt;
 
 use crate::client_address::client;
 use crate::held::Held;
-use crate::host::Hosts;
 use crate::problem::Problem;
 use crate::settings::{HttpSettings, RequestSettings};
 
@@ -129,7 +129,7 @@ async fn serve_public(
     };
     let door = Door {
         router,
-        hosts: Hosts::of(&listener, settings),
+        hosts: Hosts::of(&listener, &settings.host_names),
         trusted,
         held: Held::new(settings.held_bytes_max, settings.held_bytes_per_address_max),
         body_rate_min: settings.body_rate_min,
@@ -145,12 +145,12 @@ async fn serve_operations(
     settings: &RequestSettings,
     shutdown: CancellationToken,
 ) {
-    let hosts = Hosts::of(&listener, settings);
+    let hosts = Hosts::of(&listener, &settings.host_names);
     let answer = move |peer: SocketAddr, request: Request<Incoming>| {
         let (hosts, router) = (hosts.clone(), router.clone());
         async move {
             if let Some(refusal) = hosts.refusal(request.headers()) {
-                return refusal;
+                return Problem::forbidden(refusal).into_response();
             }
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -173,7 +173,7 @@ impl Door {
     async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Response {
         let Self { router, hosts, trusted, held, body_rate_min } = self;
         if let Some(refusal) = hosts.refusal(request.headers()) {
-            return refusal;
+            return Problem::forbidden(refusal).into_response();
         }
         let (mut parts, incoming) = request.into_parts();
         let client = client(peer.ip(), &parts.headers, &trusted);

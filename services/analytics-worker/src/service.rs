@@ -108,6 +108,7 @@ impl Service {
         tasks.spawn(watch::run(self.pool, skew_max_s, health.clone(), metrics, shutdown.clone()));
 
         let drain_max = Duration::from_secs(self.settings.worker.drain_timeout_s) + AFTER_DRAIN;
-        Ok(process::work(self.listener, health, registry, tasks, &shutdown, drain_max).await?)
+        let names = &self.settings.http.host_names;
+        Ok(process::work(self.listener, names, health, registry, tasks, &shutdown, drain_max).await?)
     }
 }

@@ -70,6 +70,7 @@ impl Service {
         let metrics = Metrics::register(&mut registry);
         let health = Health::new(ReadyRule::All(&["database", "fan-outs", "rabbitmq"]));
         let bell = Arc::new(Notify::new());
+        let names = settings.http.host_names.clone();
 
         let mut tasks = JoinSet::new();
         let consuming = Consuming {
@@ -102,6 +103,6 @@ impl Service {
         let work = Work { settings, pool, bell, health: health.clone(), metrics, shutdown };
         tasks.spawn(work.run());
 
-        Ok(process::work(listener, health, registry, tasks, &ending, DRAIN_MAX).await?)
+        Ok(process::work(listener, &names, health, registry, tasks, &ending, DRAIN_MAX).await?)
     }
 }

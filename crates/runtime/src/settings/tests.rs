@@ -7,6 +7,7 @@ use super::*;
 const DEFAULTS: &str = r#"
 [http]
 address = "127.0.0.1:8080"
+host_names = []
 [shop]
 open = true
 name = "corner"

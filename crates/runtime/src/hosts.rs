@@ -9,39 +9,34 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
-use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 
-use crate::problem::Problem;
-use crate::settings::RequestSettings;
+const REFUSAL: &str = "ask for this by localhost or an address; other names must be in this service's host_names (HOST_NAMES \
+     with docker compose)";
 
 /// The names that are answered; cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Hosts {
+pub struct Hosts {
     /// Besides those of this machine. `None`: every name is.
     named: Option<Arc<[String]>>,
 }
 
 impl Hosts {
-    /// What this listener answers to.
-    pub(crate) fn of(listener: &TcpListener, settings: &RequestSettings) -> Self {
+    /// What this listener answers to, `names` among it.
+    #[must_use]
+    pub fn of(listener: &TcpListener, names: &[String]) -> Self {
         let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        Self { named: is_loopback.then(|| settings.host_names.as_slice().into()) }
+        Self { named: is_loopback.then(|| names.into()) }
     }
 
-    /// The answer to a request for a name that is not of this machine. What says no name comes from no browser.
-    pub(crate) fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
+    /// Why a request for a name that is not of this machine is refused. A request without a name comes from no browser.
+    #[must_use]
+    pub fn refusal(&self, headers: &HeaderMap) -> Option<&'static str> {
         let named = self.named.as_ref()?;
         let is_known = |host: &str| is_of_this_machine(host) || named.iter().any(|name| name == host);
         let is_good = |host: &str| is_known(&name_of(host).to_ascii_lowercase());
-        if headers.get_all(HOST).iter().all(|host| host.to_str().is_ok_and(is_good)) {
-            return None;
-        }
-        let problem = Problem::forbidden(
-            "ask for this by localhost or an address; other names must be in requests.host_names, because the service \
-             listens on a loopback address",
-        );
-        Some(problem.into_response())
+        let is_answered = headers.get_all(HOST).iter().all(|host| host.to_str().is_ok_and(is_good));
+        (!is_answered).then_some(REFUSAL)
     }
 }
 
