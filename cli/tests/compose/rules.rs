@@ -1,8 +1,10 @@
 //! What every container of the compose files keeps to.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use crate::files::{BASE, CLUSTER, DOCKERFILE, PROVIDE, read, services};
+use crate::files::{BASE, CLUSTER, DOCKERFILE, PROVIDE, environment, read, services};
 
 /// What the entrypoint of the Postgres image needs until it has become the account `postgres`.
 const POSTGRES_MAY: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
@@ -178,6 +180,17 @@ fn each_rule_notices_what_it_forbids() {
         assert!(BASE.contains(from), "{from}");
         let found = findings(&[&BASE.replace(from, to)]);
         assert!(found.iter().any(|found| found.starts_with(notice)), "{to:?}: {found:?}");
+    }
+}
+
+#[test]
+fn services_that_users_reach_trust_the_same_proxies() {
+    let variables = BTreeMap::from([("TRUSTED_PROXIES".to_owned(), "172.18.0.1/32".to_owned())]);
+    let compose = read(&[BASE]);
+    for name in ["blogs-api", "console", "recommendation-api"] {
+        let environment = environment(&compose["services"][name], &variables);
+        let trusted = environment.get("COMMONPLACE__REQUESTS__TRUSTED_PROXIES").map(String::as_str);
+        assert_eq!(trusted, Some("172.18.0.1/32"), "{name}");
     }
 }
 
