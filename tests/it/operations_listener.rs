@@ -127,6 +127,25 @@ async fn workers_refuse_names_of_other_sites() {
     }
 }
 
+/// In a container, which listens on every address while its port is published on a loopback address.
+#[tokio::test]
+async fn service_with_names_answers_no_other_name_on_any_address() {
+    let world = World::new().await;
+    let on_every_address = |loader: Loader| {
+        let loader = loader.set("http.address", "0.0.0.0:0").set("http.operations_address", "0.0.0.0:0");
+        loader.set("requests.host_names", vec!["blogs-api"])
+    };
+    let api = world.api_with(on_every_address).await;
+    for (host, status) in
+        [("blogs-api:9080", 200), ("localhost", 200), ("172.18.0.2:9080", 200), ("evil.example", 403)]
+    {
+        assert_eq!(with_host(&api, &format!("host: {host}\r\n")).await, status, "{host}");
+        let public = answer(api.request(Method::GET, "/healthz").header("host", host)).await;
+        assert_eq!(public.0.as_u16(), status, "{host} on the public port");
+    }
+    api.stop().await;
+}
+
 /// A request under way at the shutdown is answered, operations are served until then, and afterwards neither port is open.
 #[tokio::test]
 async fn both_listeners_drain_on_shutdown() {

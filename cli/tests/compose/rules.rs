@@ -183,6 +183,43 @@ fn each_rule_notices_what_it_forbids() {
     }
 }
 
+/// The names of services in the addresses that containers call each other by.
+fn called(compose: &Value) -> Vec<String> {
+    let environments = services(compose).map(|(_, service)| environment(service, &BTreeMap::new()));
+    let addresses = environments.flat_map(BTreeMap::into_values).filter_map(|value| {
+        let (host, _port) = value.strip_prefix("http://")?.split_once(':')?;
+        Some(host.to_owned())
+    });
+    addresses
+        .filter(|host| !compose["services"][host]["environment"]["COMMONPLACE__HTTP__ADDRESS"].is_null())
+        .collect()
+}
+
+#[test]
+fn services_answer_to_their_own_names_to_those_of_users_and_to_no_others() {
+    let compose = read(&[BASE, CLUSTER]);
+    let users = BTreeMap::from([("HOST_NAMES".to_owned(), "blogs.example,www.example".to_owned())]);
+    let mut calls = called(&compose);
+    calls.sort_unstable();
+    calls.dedup();
+    assert_eq!(calls, ["analytics-worker", "blogs-api", "notification-worker", "recommendation-api"]);
+    for (name, is_for_users) in [
+        ("analytics-worker", false),
+        ("blogs-api", true),
+        ("console", true),
+        ("notification-worker", false),
+        ("recommendation-api", true),
+    ] {
+        let service = &compose["services"][name];
+        let (key, with_users) = match is_for_users {
+            true => ("COMMONPLACE__REQUESTS__HOST_NAMES", format!("{name},blogs.example,www.example")),
+            false => ("COMMONPLACE__HTTP__HOST_NAMES", name.to_owned()),
+        };
+        assert_eq!(environment(service, &users)[key], with_users);
+        assert_eq!(environment(service, &BTreeMap::new())[key].trim_end_matches(','), name);
+    }
+}
+
 #[test]
 fn services_that_users_reach_trust_the_same_proxies() {
     let variables = BTreeMap::from([("TRUSTED_PROXIES".to_owned(), "172.18.0.1/32".to_owned())]);

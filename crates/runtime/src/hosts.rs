@@ -1,8 +1,9 @@
-//! Names under which a service that listens on a loopback address may be asked for.
+//! Names that a service answers if it listens on a loopback address or its settings list its names.
 //!
 //! A page of another site cannot read what such a service answers, unless the name of that site is made to lead to this
 //! machine while the page is open (DNS rebinding): to the browser, page and service are then of one origin. The request
-//! still says the name of the site. A service that listens elsewhere is known by names that it cannot know.
+//! still says the name of the site. A service that listens elsewhere, as in a container, does not know its names unless its
+//! settings list them; without a list it answers every name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,11 +23,12 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// What this listener answers to, `names` among it.
+    /// What this listener answers to: this machine's names and `names`, or every name if it is on no loopback address and has
+    /// no `names`.
     #[must_use]
     pub fn of(listener: &TcpListener, names: &[String]) -> Self {
         let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        Self { named: is_loopback.then(|| names.into()) }
+        Self { named: (is_loopback || !names.is_empty()).then(|| names.into()) }
     }
 
     /// Why a request for a name that is not of this machine is refused. A request without a name comes from no browser.

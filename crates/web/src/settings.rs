@@ -77,7 +77,7 @@ pub struct RequestSettings {
     pub drain_timeout_ms: u64,
     /// Proxies whose `X-Forwarded-For` is believed, as networks such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<IpNet>,
-    /// Names that a service on a loopback address answers to besides those of this machine, without ports, in lower case.
+    /// Names that are answered besides those of this machine, without ports, in lower case.
     pub host_names: Vec<String>,
 }
 
