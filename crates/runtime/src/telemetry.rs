@@ -13,9 +13,10 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 use crate::settings::{LogFormat, LogSettings};
 use crate::traces::{self, Export, TraceSettings};
 
-/// Crates that log what they send: the parameters of statements, among them e-mail addresses and password hashes, and
-/// RabbitMQ's login. They log at `info` and above only, whatever `log.filter` says.
-const INFO_AT_MOST: [&str; 4] = ["tokio_postgres", "postgres_protocol", "lapin", "amq_protocol"];
+/// Crates that log what they send: the parameters of statements, among them e-mail addresses and password hashes, logins to
+/// RabbitMQ, and the passwords that `migrate` gives to its users. They log at `info` and above only, whatever `log.filter` says.
+/// `ureq` is `ureq_proto`, too.
+const INFO_AT_MOST: [&str; 5] = ["tokio_postgres", "postgres_protocol", "lapin", "amq_protocol", "ureq"];
 
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
