@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::topology::{EVENTS, EXCHANGES, Queue};
-use management::{Management, segment};
+use management::{Address, Management, segment};
 
 /// The `[rabbitmq]` section of the administrator's settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,8 +50,14 @@ pub struct Administered {
 #[derive(Debug, thiserror::Error)]
 pub enum AdministerError {
     /// The address makes no sense. It holds a password, so it is not repeated.
-    #[error("rabbitmq.management_url is not an address such as http://administrator:password@host:15672")]
+    #[error(
+        "rabbitmq.management_url is not an address such as http://administrator:password@host:15672. Percent-encode what is \
+         neither letter nor digit in the password, as in %2F for a slash"
+    )]
     Address,
+    /// The address asks for TLS.
+    #[error("rabbitmq.management_url begins with https://, which is not supported yet: use http://")]
+    Tls,
     /// A user would have no password.
     #[error("rabbitmq.{0}_password is empty: give RabbitMQ's user {0} a password")]
     Password(&'static str),
@@ -90,11 +96,10 @@ impl Administration {
     /// The first user that has the administrator's password.
     #[must_use]
     pub fn with_administrators_password(&self) -> Option<&'static str> {
-        let (login, _) = self.management_url.expose_secret().split_once("://")?.1.rsplit_once('@')?;
-        let (_, password) = login.split_once(':')?;
+        let Address { password, .. } = Address::of(&self.management_url).ok()?;
         users::all(self)
             .into_iter()
-            .find(|user| user.password.expose_secret() == password)
+            .find(|user| user.password.expose_secret() == password.expose_secret())
             .map(|user| user.name)
     }
 }
@@ -241,6 +246,18 @@ impl Step<'_> {
 mod tests {
     use super::*;
 
+    fn administration(management_url: &str) -> Administration {
+        Administration {
+            management_url: management_url.into(),
+            vhost: "/".to_owned(),
+            blogs_api_password: "hidden".into(),
+            analytics_worker_password: "hidden".into(),
+            notification_worker_password: "hidden".into(),
+            console_password: "hidden".into(),
+            connections_max: 16,
+        }
+    }
+
     #[test]
     fn a_login_is_replaced_in_an_address() {
         let of = |url: &str| url_of(url, "blogs_api", &"a/b".into());
@@ -253,24 +270,28 @@ mod tests {
     }
 
     #[test]
+    fn administrators_password_is_recognised_when_it_is_percent_encoded() {
+        let mut administration = administration("http://root:a%2Fb@127.0.0.1:1");
+        assert_eq!(administration.with_administrators_password(), None);
+        administration.console_password = "a/b".into();
+        assert_eq!(administration.with_administrators_password(), Some("console"));
+    }
+
+    #[test]
     fn a_missing_setting_is_named_and_a_password_is_not_repeated() {
-        let whole = Administration {
-            management_url: "http://root:hidden@127.0.0.1:1".into(),
-            vhost: "/".to_owned(),
-            blogs_api_password: "hidden".into(),
-            analytics_worker_password: "hidden".into(),
-            notification_worker_password: "hidden".into(),
-            console_password: "hidden".into(),
-            connections_max: 16,
-        };
+        let whole = administration("http://root:hidden@127.0.0.1:1");
         type Change = fn(&mut Administration);
-        let changes: [(Change, &str); 5] = [
+        let changes: [(Change, &str); 6] = [
             (|a| a.console_password = "".into(), "rabbitmq.console_password is empty"),
             (
                 |a| a.management_url = "root:hidden@127.0.0.1".into(),
                 "rabbitmq.management_url is not an address",
             ),
             (|a| a.management_url = "http://ro ot:hidden@127.0.0.1".into(), "rabbitmq.management_url is not"),
+            (
+                |a| a.management_url = "https://root:hidden@127.0.0.1".into(),
+                "https://, which is not supported yet",
+            ),
             (|a| a.connections_max = 0, "rabbitmq.connections_max is 0"),
             (|_| (), "does not answer"),
         ];

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use ureq::RequestBuilder;
+use ureq::http::header::AUTHORIZATION;
+use ureq::http::{HeaderValue, Uri};
 
 use super::AdministerError;
 
@@ -14,39 +19,68 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// What is repeated of RabbitMQ's reason for a refusal.
 const REASON_CHARS_MAX: usize = 300;
 
+/// An address with a login, taken apart: the HTTP client would send the login without decoding it, and repeat it in errors.
+pub(super) struct Address<'a> {
+    /// As in `host:15672`.
+    place: &'a str,
+    user: String,
+    pub(super) password: SecretString,
+}
+
+impl<'a> Address<'a> {
+    pub(super) fn of(url: &'a SecretString) -> Result<Self, AdministerError> {
+        let text = url.expose_secret();
+        if text.starts_with("https://") {
+            return Err(AdministerError::Tls);
+        }
+        let parts = || {
+            Uri::try_from(text).ok()?;
+            let (login, place) = text.strip_prefix("http://")?.rsplit_once('@')?;
+            let (user, password) = login.split_once(':')?;
+            let decoded = |part| Some(percent_decode_str(part).decode_utf8().ok()?.into_owned());
+            Some(Self { place, user: decoded(user)?, password: decoded(password)?.into() })
+        };
+        parts().ok_or(AdministerError::Address)
+    }
+}
+
 pub(super) struct Management<'a> {
     agent: ureq::Agent,
-    /// With the administrator's login in it, so it is never part of an error.
-    url: &'a SecretString,
+    place: &'a str,
+    authorization: HeaderValue,
 }
 
 impl<'a> Management<'a> {
     pub(super) fn new(url: &'a SecretString) -> Result<Self, AdministerError> {
-        let text = url.expose_secret();
-        let is_complete = text.strip_prefix("http://").and_then(|rest| rest.split_once('@')).is_some();
-        if !is_complete || ureq::http::Uri::try_from(text).is_err() {
-            return Err(AdministerError::Address);
-        }
+        let Address { place, user, password } = Address::of(url)?;
+        let login = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
+        let mut authorization = HeaderValue::try_from(format!("Basic {login}"))
+            .map_err(|_it_is_base64| AdministerError::Address)?;
+        authorization.set_sensitive(true);
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None);
         // RabbitMQ says in the body why it refuses.
-        Ok(Self { agent: config.http_status_as_error(false).build().into(), url })
+        Ok(Self { agent: config.http_status_as_error(false).build().into(), place, authorization })
     }
 
     /// What is at a path, or `None`.
     pub(super) fn get(&self, path: &str) -> Result<Option<Value>, AdministerError> {
-        self.answer(&format!("read {path}"), self.agent.get(self.at(path)).call())
+        self.answer(&format!("read {path}"), self.with_login(self.agent.get(self.at(path))).call())
     }
 
     pub(super) fn put(&self, path: &str, body: &Value) -> Result<(), AdministerError> {
-        self.sent(&format!("write {path}"), self.agent.put(self.at(path)).send_json(body))
+        self.sent(&format!("write {path}"), self.with_login(self.agent.put(self.at(path))).send_json(body))
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<(), AdministerError> {
-        self.sent(&format!("add to {path}"), self.agent.post(self.at(path)).send_json(body))
+        self.sent(&format!("add to {path}"), self.with_login(self.agent.post(self.at(path))).send_json(body))
     }
 
     fn at(&self, path: &str) -> String {
-        format!("{}/api/{path}", self.url.expose_secret().trim_end_matches('/'))
+        format!("http://{}/api/{path}", self.place.trim_end_matches('/'))
+    }
+
+    fn with_login<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        request.header(AUTHORIZATION, &self.authorization)
     }
 
     fn sent(&self, doing: &str, response: Response) -> Result<(), AdministerError> {

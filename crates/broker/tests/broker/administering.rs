@@ -1,7 +1,9 @@
 //! The administrator's step, and services on a vhost where it has not been taken.
 
+use broker::Administration;
 use broker::{Consumer, PublishError, Queue, State, queue_depth};
 use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::fixture::*;
@@ -57,4 +59,33 @@ async fn what_has_another_shape_is_reported_and_left_alone() {
     assert_eq!(again.leftovers, ["binding commonplace.events --blog.other--> notification.blogs.v1"]);
     assert_eq!(again.made, Vec::<String>::new());
     publishing.stop().await;
+}
+
+#[tokio::test]
+async fn password_of_administrator_is_decoded() {
+    let (_, vhost) = bare_settings().await;
+    let report = tokio::task::spawn_blocking(move || {
+        let url = rabbitmq().management_url();
+        let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+        for (path, body) in [
+            ("users/other%20root".to_owned(), json!({ "password": "a/b%c@d:e", "tags": "administrator" })),
+            (
+                format!("permissions/{vhost}/other%20root"),
+                json!({ "configure": ".*", "write": ".*", "read": ".*" }),
+            ),
+        ] {
+            agent.put(format!("{url}/api/{path}")).send_json(body).unwrap();
+        }
+        let place = url.rsplit_once('@').unwrap().1;
+        broker::administer(&Administration {
+            management_url: format!("http://other%20root:a%2Fb%25c%40d%3Ae@{place}/").into(),
+            vhost,
+            blogs_api_password: PASSWORD.into(),
+            analytics_worker_password: PASSWORD.into(),
+            notification_worker_password: PASSWORD.into(),
+            console_password: PASSWORD.into(),
+            connections_max: 1000,
+        })
+    });
+    assert_eq!(report.await.unwrap().unwrap().made.len(), 12);
 }
