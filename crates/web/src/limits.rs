@@ -40,7 +40,7 @@ const DELEGATION_FACTOR: u32 = 4;
 pub struct RateSettings {
     /// Off: nothing is limited.
     pub enabled: bool,
-    /// Sign-ups, sign-ins and changes of password a minute, by network address.
+    /// Sign-ups, sign-ins, changes of password, deletions and requests for an export a minute, by network address.
     pub sign_in_per_minute: u32,
     /// Requests a minute that change accounts and blogs.
     pub write_per_minute: u32,
@@ -78,7 +78,7 @@ impl RateSettings {
 /// What is limited apart from the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Sign-ups, sign-ins and changes of password.
+    /// Sign-ups, sign-ins, changes of password, deletions and requests for an export.
     SignIn,
     /// Changes of accounts and blogs.
     Write,
@@ -288,7 +288,7 @@ where
     signed.map(|_| client)
 }
 
-/// As middleware for sign-ups and sign-ins: by address alone, since the account is what is being tried.
+/// As middleware for [`Class::SignIn`]: by address alone, since the account is what is being tried.
 ///
 /// # Errors
 /// 429.

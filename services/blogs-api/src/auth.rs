@@ -1,5 +1,5 @@
-//! Who is asking: tokens, which every HTTP service verifies alike ([`web::tokens`]) and which this one alone issues, and the
-//! passwords that they are issued for.
+//! Who is asking: tokens, which every HTTP service verifies alike ([`web::tokens`]), and passwords. This service alone issues
+//! tokens of sessions, for passwords; the operator issues those of imports.
 
 mod passwords;
 mod tries;

@@ -2,7 +2,7 @@
 //!
 //! An operator can read an account's e-mail address only through an export, and the database exports only accounts with an
 //! open request. Each export uses one request and leaves a record (`migrations/V43__exports.sql`). Asking takes the password:
-//! operators hold the key that signs tokens, and with a token alone they could ask in the account's name.
+//! a stolen session alone must not be enough to ask in the account's name.
 
 use axum::extract::State;
 use database::{Statement, statement};

@@ -7,7 +7,8 @@
 //! to has a bucket of its own, which others cannot reach; sessions go on in any case. Networks are remembered in memory: after
 //! a restart, and from a new network, the owner competes with the attacker for the shared bucket.
 //!
-//! Changing a password asks for the present one. These tries are counted by the account's id. A holder of a stolen token can
+//! Changing the password, deleting the account and asking for an export take the present password. These tries are counted
+//! together, by the account's id. A holder of a stolen token can
 //! empty that bucket too, until the owner signs out everywhere.
 
 use std::collections::hash_map::RandomState;
