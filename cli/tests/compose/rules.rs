@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::files::{BASE, CLUSTER, DOCKERFILE, PROVIDE, environment, read, services};
+use crate::files::{BASE, CLUSTER, DOCKERFILE, EXAMPLE, PROVIDE, environment, read, services};
 
 /// What the entrypoint of the Postgres image needs until it has become the account `postgres`.
 const POSTGRES_MAY: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
@@ -240,6 +240,15 @@ fn images_are_built_from_pinned_images() {
         let default = format!("ARG {argument}=");
         let image = DOCKERFILE.lines().find_map(|line| line.strip_prefix(&default));
         assert!(image.is_some_and(is_pinned), "{stage}: {image:?}");
+    }
+    for (argument, default) in ["RUST_IMAGE", "DEBIAN_IMAGE"].map(|name| (name, format!("{name}="))) {
+        let image =
+            DOCKERFILE.lines().find_map(|line| line.strip_prefix("ARG ")?.strip_prefix(&default)).unwrap();
+        let passed = format!("${{{argument}:-{image}}}");
+        for (name, service) in services(&read(&[BASE])).filter(|(_, service)| !service["build"].is_null()) {
+            assert_eq!(service["build"]["args"][argument], passed, "{name}");
+        }
+        assert!(EXAMPLE.contains(&format!("# {argument}=\n")), "{argument} is not in .env.example");
     }
     let provided = PROVIDE.lines().filter_map(|line| line.split_once("_IMAGE: &str = \""));
     let provided: Vec<&str> = provided.map(|(_, image)| image.trim_end_matches("\";")).collect();
