@@ -13,6 +13,8 @@ trusted_proxies = []
 secure_cookies = false
 [roles]
 blogs_api_password = ""
+[tokens]
+signing_keys = ""
 [secrets]
 "#;
 
