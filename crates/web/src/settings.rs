@@ -114,9 +114,7 @@ impl RequestSettings {
         }
         Ok(())
     }
-}
 
-impl RequestSettings {
     /// Bodies of this length must fit into what one address may hold, twice: in one piece and in the pieces that it came
     /// in.
     ///

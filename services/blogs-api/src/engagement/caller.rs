@@ -128,12 +128,9 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 }
 
 #[cfg(test)]
-use crate::auth::Purpose;
-
-#[cfg(test)]
 impl Caller {
     /// A caller that has sent nothing but a token, or not even that.
-    pub(super) fn test(account_id: Option<i64>, purpose: Purpose) -> Self {
+    pub(super) fn test(account_id: Option<i64>, purpose: crate::auth::Purpose) -> Self {
         Self {
             signed: account_id.map(|account_id| Signed { account_id, purpose }),
             client: Client::Address(IpAddr::from([192, 0, 2, 1])),
@@ -150,6 +147,7 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Purpose;
 
     #[tokio::test]
     async fn the_time_that_a_token_took_is_part_of_the_requests() {
