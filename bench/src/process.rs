@@ -144,6 +144,10 @@ impl Service {
             .env("COMMONPLACE__HTTP__ADDRESS", address.to_string())
             // One port for a service, also for its readiness.
             .env("COMMONPLACE__HTTP__OPERATIONS_ADDRESS", "")
+            // All senders of a load have the same address.
+            .env("COMMONPLACE__REQUESTS__CONNECTIONS_MAX", "16384")
+            .env("COMMONPLACE__REQUESTS__CONNECTIONS_PER_ADDRESS_MAX", "1024")
+            .env("COMMONPLACE__REQUESTS__CONCURRENT_MAX", "2048")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(output)

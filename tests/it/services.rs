@@ -54,6 +54,10 @@ impl World {
             .set("database.wait_timeout_ms", 30_000)
             .set("requests.timeout_ms", 60_000)
             .set("requests.drain_timeout_ms", 60_000)
+            // All of a test's clients have the same address.
+            .set("requests.connections_max", 8192)
+            .set("requests.connections_per_address_max", 512)
+            .set("requests.concurrent_max", 2048)
             .set("engagement.visitor_secret", "for tests on this machine only, and long enough")
             .set("tokens.signing_keys", tokens::session_keys().signing)
             .set("tokens.import_verifying_keys", tokens::import_keys().verifying)
@@ -109,6 +113,9 @@ impl World {
             .set("tokens.epoch_wait_max_ms", 30_000)
             .set("requests.timeout_ms", 60_000)
             .set("requests.drain_timeout_ms", 60_000)
+            // All of a test's clients have the same address.
+            .set("requests.connections_max", 8192)
+            .set("requests.connections_per_address_max", 512)
             .set("tokens.verifying_keys", tokens::session_keys().verifying)
             .set("rate_limits.enabled", false)
             .set("learning.poll_ms", 20)

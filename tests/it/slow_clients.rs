@@ -1,10 +1,11 @@
 //! Clients that send or read as slowly as they can: each is bounded in memory, in connections and in time, and others
 //! are served all the while.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::Method;
+use runtime::settings::Loader;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -19,7 +20,7 @@ const SOON: Duration = Duration::from_secs(40);
 const STALLED: usize = 120;
 const BODY_BYTES: usize = 2_000_000;
 /// Bodies of this length that one address's share holds.
-const SHARE: usize = (16 << 20) / BODY_BYTES;
+const SHARE: usize = (4 << 20) / BODY_BYTES;
 
 /// A connection from another address of this machine, with a receive buffer as small as the kernel allows.
 async fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
@@ -205,6 +206,101 @@ async fn one_address_takes_no_more_connections_than_its_share() {
     assert_eq!(status, 200, "another address is served");
     held.clear();
     assert!(wait_until(async || refused().await == Some(200)).await, "a place is free again");
+}
+
+#[tokio::test]
+async fn idle_connections_of_others_make_room_for_a_new_one() {
+    let world = World::new().await;
+    let set = |loader: Loader| {
+        loader
+            .set("requests.connections_max", 4)
+            .set("requests.connections_per_address_max", 1)
+            .set("requests.head_timeout_ms", 300_000)
+    };
+    let api = world.api_with(set).await;
+    let mut idle = Vec::new();
+    for index in 2..6 {
+        idle.push(connect([127, 0, 0, index], api.address).await);
+    }
+    let newcomer = async || {
+        let mut stream = connect([127, 0, 0, 20], api.address).await;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        status(&mut stream).await
+    };
+    let served = timeout(SOON, newcomer()).await;
+    assert_eq!(served.expect("the newcomer is not kept waiting"), Some(200));
+    let mut closed = 0;
+    for mut stream in idle {
+        closed += usize::from(timeout(Duration::from_millis(200), stream.read(&mut [0])).await.is_ok());
+    }
+    assert_eq!(closed, 1);
+}
+
+/// Sends long bodies but their ends, again and again.
+async fn keep_stalling_from(from: [u8; 4], to: SocketAddr) {
+    let head = format!(
+        "POST /v1/engagement HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {BODY_BYTES}\r\n\r\n"
+    );
+    let body = vec![b' '; BODY_BYTES - 1];
+    loop {
+        let mut stream = connect(from, to).await;
+        let _ = stream.write_all(head.as_bytes()).await;
+        let (mut read, mut write) = stream.split();
+        let mut byte = [0];
+        let sent = async {
+            let _ = write.write_all(&body).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = sent => {}
+            _ = read.read(&mut byte) => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_bodies_are_read_while_long_ones_take_everything() {
+    let world = World::new().await;
+    let api = world.api().await;
+    let (_, token) = api.account("ada").await;
+    let blog = api.blog(&token, "Busy").await;
+    let address = api.address;
+    let mut stalling = JoinSet::new();
+    for index in 2..20 {
+        for _ in 0..4 {
+            stalling.spawn(keep_stalling_from([127, 0, 0, index], address));
+        }
+    }
+    let from = |last: u8| {
+        let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, last]));
+        client.build().unwrap()
+    };
+    let (reader, other) = (from(20), from(21));
+    let is_full = async || {
+        let long = other.post(format!("http://{address}/v1/engagement"));
+        let long = long.header("content-type", "application/json").body(vec![b' '; 1_000_000]);
+        long.send().await.is_ok_and(|response| response.status() == 503)
+    };
+    let mut while_full = 0;
+    let sign_in = json!({"handle": "ada", "password": "correct horse battery"});
+    let is_enough = wait_until(async || {
+        let before = is_full().await;
+        let (status, body) =
+            answer(reader.post(format!("http://{address}/v1/sessions")).json(&sign_in)).await;
+        assert_eq!(status, 201, "{body}");
+        let share = reader.post(format!("http://{address}/v1/blogs/{blog}/shares"));
+        let (status, body) = answer(share.json(&json!({"channel": "link"}))).await;
+        assert_eq!(status, 202, "{body}");
+        while_full += u32::from(before && is_full().await);
+        while_full >= 5
+    });
+    assert!(is_enough.await, "the budget was exhausted {while_full} times");
+    stalling.shutdown().await;
+    api.stop().await;
 }
 
 /// Sends a long body but its end from an address of its own, again and again.

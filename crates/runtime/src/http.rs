@@ -2,17 +2,17 @@
 //!
 //! The head of a request must arrive in time, and an answer must be read in time ([`Pace`]): a client that sends or reads a
 //! byte now and then holds a connection for seconds, not for ever. The kernel's send buffer is small, so that an answer
-//! that is not read stays with this process, which counts it. One address may hold a share of the connections. When all
-//! connections are taken, new ones wait in the kernel's queue. At shutdown the listener closes, and requests under way may
-//! finish within the drain time.
+//! that is not read stays with this process, which counts it. One network may hold a share of the connections, and where all
+//! are taken, the one that is idle longest makes room for a new one ([`places`]). At shutdown the listener closes, and
+//! requests under way may finish within the drain time.
 
 mod connection;
+mod network;
 mod pace;
+mod places;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -27,15 +27,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::connection::Connection;
+pub use self::network::{DELEGATION_FACTOR, delegation, household};
 pub use self::pace::{Pace, WINDOW};
+use self::places::{Place, Places};
 
 /// Most bytes of a request's head.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// The kernel's receive buffer of a connection, which the kernel doubles. Otherwise it grows to megabytes for a client that
+/// sends faster than its requests are read.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+/// Connections of a listener of operations.
+pub const CONNECTIONS_OF_OPERATIONS: usize = 128;
 /// The pause after the system could not give us a connection, for want of file descriptors or the like.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The kernel gives up a connection whose peer has acknowledged nothing for this time. It frees what is left to send to a
@@ -46,7 +52,7 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 pub struct Bounds {
     /// Connections that are open at the same time.
     pub connections_max: usize,
-    /// Of these, connections of one address (IPv6: of one /64).
+    /// Of these, connections of one address (IPv6: of one /64; a /56 has [`DELEGATION_FACTOR`] times as many).
     pub connections_per_address_max: usize,
     /// Whether many clients share an address, as they do behind a proxy of ours: it has no share of its own.
     pub is_proxy: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
@@ -66,12 +72,12 @@ impl Bounds {
     #[must_use]
     pub fn of_operations() -> Self {
         Self {
-            connections_max: 128,
-            connections_per_address_max: 64,
+            connections_max: CONNECTIONS_OF_OPERATIONS,
+            connections_per_address_max: CONNECTIONS_OF_OPERATIONS / 16,
             is_proxy: Box::new(|_| false),
             head_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(1),
-            send_buffer_bytes: 32 * 1024,
+            send_buffer_bytes: 16 * 1024,
             answer_rate_min: 4096,
         }
     }
@@ -84,10 +90,11 @@ where
     A: Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    // Connections inherit both from the listener.
+    // Connections inherit these from the listener.
     let socket = SockRef::from(&listener);
     for set in [
         socket.set_send_buffer_size(bounds.send_buffer_bytes),
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES),
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)),
     ] {
         if let Err(error) = set {
@@ -99,18 +106,21 @@ where
     http.timer(TokioTimer::new()).header_read_timeout(bounds.head_timeout).max_buf_size(HEAD_BYTES_MAX);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    while let Some(Some((stream, peer, place))) =
+    while let Some((stream, peer, place)) =
         shutdown.run_until_cancelled(accept(&listener, &places, &bounds)).await
     {
         let answer = answer.clone();
-        let service = service_fn(move |request| reply(answer.clone(), peer, request));
-        let stream = TokioIo::new(Connection::new(stream, bounds.answer_rate_min));
+        let of_requests = place.clone();
+        let service = service_fn(move |request| reply(answer.clone(), peer, request, of_requests.clone()));
+        let stream = TokioIo::new(Connection::new(stream, bounds.answer_rate_min, bounds.send_buffer_bytes));
         let connection = graceful.watch(http.serve_connection(stream, service));
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke");
+                },
+                () = place.closed() => tracing::debug!(%peer, "an idle connection made room for a new one"),
             }
-            drop(place);
         });
         while connections.try_join_next().is_some() {}
     }
@@ -124,24 +134,25 @@ where
     }
 }
 
-/// The address that bounds and limits are counted by: an IPv6 household has a /64.
-#[must_use]
-pub fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
-async fn reply<A, F>(answer: A, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible>
+async fn reply<A, F>(
+    answer: A,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+    place: Place,
+) -> Result<Response, Infallible>
 where
     A: Fn(SocketAddr, Request<Incoming>) -> F,
     F: Future<Output = Response>,
 {
-    if let Some(status) = fault(&request) {
-        return Ok((status, [(CONNECTION, HeaderValue::from_static("close"))], Body::empty()).into_response());
-    }
-    Ok(answer(peer, request).await)
+    let refused = if place.begin() { fault(&request) } else { Some(StatusCode::SERVICE_UNAVAILABLE) };
+    let response = match refused {
+        Some(status) => {
+            (status, [(CONNECTION, HeaderValue::from_static("close"))], Body::empty()).into_response()
+        }
+        None => answer(peer, request).await,
+    };
+    place.end();
+    Ok(response)
 }
 
 /// Why a head is refused that hyper has let through: a proxy in front could take another of two hosts for the right one,
@@ -156,24 +167,20 @@ fn fault<B>(request: &Request<B>) -> Option<StatusCode> {
     (target + fields.sum::<usize>() > HEAD_BYTES_MAX).then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
 }
 
-/// The next connection and its place. Accepting fails for a moment when the system is short of something.
-async fn accept(
-    listener: &TcpListener,
-    places: &Places,
-    bounds: &Bounds,
-) -> Option<(TcpStream, SocketAddr, Place)> {
-    let permit = Arc::clone(&places.all).acquire_owned().await.ok()?;
+/// The next connection and its place; what has none is closed. Accepting fails for a moment when the system is short of
+/// something.
+async fn accept(listener: &TcpListener, places: &Places, bounds: &Bounds) -> (TcpStream, SocketAddr, Place) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Answers are small and whole: waiting to fill a packet only delays them.
                 let _ = stream.set_nodelay(true);
                 let address = peer.ip().to_canonical();
-                let Some(share) = Share::of(address, places, bounds) else {
-                    tracing::debug!(%peer, "the address has its share of connections");
+                let Some(place) = places.take(address, (bounds.is_proxy)(address)) else {
+                    tracing::debug!(%peer, "there is no place for a connection");
                     continue;
                 };
-                return Some((stream, peer, Place { _permit: permit, _share: share }));
+                return (stream, peer, place);
             }
             Err(error) => {
                 tracing::warn!(
@@ -181,62 +188,6 @@ async fn accept(
                     "a connection could not be accepted"
                 );
                 tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Places for connections. An address is in the map while it has a connection.
-struct Places {
-    all: Arc<Semaphore>,
-    of_addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Places {
-    fn new(bounds: &Bounds) -> Self {
-        Self { all: Arc::new(Semaphore::new(bounds.connections_max)), of_addresses: Arc::default() }
-    }
-}
-
-/// One connection's place, until it is dropped.
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    _share: Share,
-}
-
-/// One of the connections of an address; of a proxy, none.
-struct Share {
-    address: Option<IpAddr>,
-    of_addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Share {
-    fn of(address: IpAddr, places: &Places, bounds: &Bounds) -> Option<Self> {
-        let of_addresses = Arc::clone(&places.of_addresses);
-        if (bounds.is_proxy)(address) {
-            return Some(Self { address: None, of_addresses });
-        }
-        let address = household(address);
-        {
-            let mut counts = of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry(address).or_default();
-            if *count >= bounds.connections_per_address_max {
-                return None;
-            }
-            *count += 1;
-        }
-        Some(Self { address: Some(address), of_addresses })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let Some(address) = self.address else { return };
-        let mut counts = self.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&address);
             }
         }
     }
@@ -258,28 +209,5 @@ mod tests {
         assert_eq!(of(&[("host", "a"), ("x", "y")]), None);
         assert_eq!(of(&[("host", "a"), ("host", "a")]), Some(400));
         assert_eq!(of(&[("host", "a"), ("x", &"y".repeat(33_000))]), Some(431));
-    }
-
-    #[test]
-    fn an_address_has_a_share_and_a_proxy_has_none() {
-        let proxy: IpAddr = [10, 0, 0, 1].into();
-        let bounds = Bounds {
-            connections_max: 10,
-            connections_per_address_max: 2,
-            is_proxy: Box::new(move |address| address == proxy),
-            head_timeout: PAUSE,
-            drain_timeout: PAUSE,
-            send_buffer_bytes: 1,
-            answer_rate_min: 1,
-        };
-        let places = Places::new(&bounds);
-        let of = |text: &str| Share::of(text.parse().unwrap(), &places, &bounds);
-        let held = [of("2001:db8::1").unwrap(), of("2001:db8::2").unwrap()];
-        assert!(of("2001:db8::3").is_none() && of("192.0.2.1").is_some());
-        drop(held);
-        assert!(of("2001:db8::3").is_some());
-        let proxied: Vec<_> = (0..5).map(|_| of("10.0.0.1").unwrap()).collect();
-        drop(proxied);
-        assert!(places.of_addresses.lock().unwrap().is_empty());
     }
 }

@@ -1,12 +1,16 @@
 //! What requests hold in memory: their bodies, counted as they arrive, and large answers until they are sent.
 //!
-//! All of it shares `requests.held_bytes_max`, of which one client address may take `requests.held_bytes_per_address_max`.
-//! Clients are counted in a fixed number of shares, chosen by a keyed hash, as rate limits are: nothing here grows, and no
-//! client can aim at the share of another. A body is counted until its request is answered, because its bytes live on in
-//! whatever the handler read them into.
+//! Bodies and answers have a budget each, so that slow readers of answers do not keep bodies out. In each budget a client
+//! network may take a share, and the networks of one IPv6 /56 together [`DELEGATION_FACTOR`] shares. Networks are counted in
+//! a fixed number of slots, chosen by a keyed hash, as rate limits are: nothing here grows, and no client can aim at the slot
+//! of another. A body is counted until its request is answered, because its bytes live on in whatever the handler read them
+//! into.
+//!
+//! Short bodies are always read: the first bytes of each body, as many as an ordinary route reads, are not counted. The
+//! number of requests bounds them, and the budget is smaller by as much.
 
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,16 +22,15 @@ use axum::body::{Body, Bytes};
 use axum::http::HeaderValue;
 use axum::response::Response;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use runtime::http::{Pace, household};
+use runtime::http::{DELEGATION_FACTOR, Pace, delegation, household};
 
 use crate::problem::Problem;
+use crate::settings::{LARGE_ANSWER, RequestSettings};
 
-/// Shares that addresses are counted in: 32 KiB.
-const SHARES: usize = 4096;
+/// Slots that networks are counted in: 32 KiB for each of the four tables.
+const SLOTS: usize = 4096;
 /// What a piece of a body costs besides its bytes.
 const PIECE_BYTES: usize = 64;
-/// Answers from this size on are counted.
-const LARGE: usize = 64 * 1024;
 /// Of a body that was refused, so much is still read and thrown away, for so long: a client that is sending cannot read
 /// the answer when its connection is reset.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
@@ -58,37 +61,28 @@ impl From<Refusal> for Problem {
 
 /// The bytes that requests hold; clones share them.
 #[derive(Clone)]
-pub(crate) struct Held(Arc<Counts>);
-
-struct Counts {
-    bytes_max: usize,
-    share_max: usize,
-    bytes: AtomicUsize,
-    shares: Box<[AtomicUsize]>,
-    hash: RandomState,
+pub(crate) struct Held {
+    bodies: Arc<Budget>,
+    answers: Arc<Budget>,
+    /// What each body may have without being counted.
+    short_body: usize,
 }
 
 impl Held {
-    pub(crate) fn new(bytes_max: usize, share_max: usize) -> Self {
-        let shares = (0..SHARES).map(|_| AtomicUsize::new(0)).collect();
-        let (bytes, hash) = (AtomicUsize::new(0), RandomState::new());
-        Self(Arc::new(Counts { bytes_max, share_max, bytes, shares, hash }))
-    }
-
-    /// Counts what the client at this address will hold; nothing yet.
-    fn of(&self, client: IpAddr) -> Hold {
-        let share = self.0.hash.hash_one(household(client)) % (SHARES as u64);
-        let share = usize::try_from(share).unwrap_or_default();
-        Hold { counts: Arc::clone(&self.0), share, bytes: AtomicUsize::new(0) }
+    pub(crate) fn new(settings: &RequestSettings) -> Self {
+        let bodies = Budget::new(settings.long_bodies_max(), settings.held_bytes_per_address_max);
+        let answers = Budget::new(settings.answer_bytes_max, settings.answer_share());
+        Self { bodies: Arc::new(bodies), answers: Arc::new(answers), short_body: settings.body_bytes_max }
     }
 
     /// Wraps the body of a request, which must not be over yet.
     pub(crate) fn body(&self, client: IpAddr, body_rate_min: u32, incoming: Incoming) -> (Body, Reading) {
-        let reading = Arc::new(Shared { hold: self.of(client), rest: Mutex::new(None) });
+        let hold = Hold::new(&self.bodies, client, self.short_body);
+        let reading = Arc::new(Shared { hold, rest: Mutex::new(None) });
         let counted = Counted {
             incoming: Some(incoming),
             shared: Arc::clone(&reading),
-            pace: Pace::new(body_rate_min),
+            pace: Pace::new(body_rate_min, 0),
             is_first: true,
         };
         (Body::new(counted), Reading(reading))
@@ -103,47 +97,104 @@ impl Held {
         response: Response,
     ) -> Result<Response, Refusal> {
         let size = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
-        if size < LARGE {
+        if size < LARGE_ANSWER {
             return Ok(response);
         }
-        let hold = self.of(client);
-        match hold.take(size) {
+        let hold = Hold::new(&self.answers, client, 0);
+        // One that is longer than a share counts as a share; otherwise no client could have it.
+        match hold.take(size.min(self.answers.share_max)) {
             Err(refusal) if may_refuse => Err(refusal),
             _ => Ok(response.map(|body| Body::new(Answer { body, _hold: hold }))),
         }
     }
 }
 
+/// Bytes that may be held, by all clients and by each network.
+struct Budget {
+    bytes_max: usize,
+    share_max: usize,
+    bytes: AtomicUsize,
+    households: Box<[AtomicUsize]>,
+    delegations: Box<[AtomicUsize]>,
+    hash: RandomState,
+}
+
+impl Budget {
+    fn new(bytes_max: usize, share_max: usize) -> Self {
+        let slots = || (0..SLOTS).map(|_| AtomicUsize::new(0)).collect();
+        Self {
+            bytes_max,
+            share_max,
+            bytes: AtomicUsize::new(0),
+            households: slots(),
+            delegations: slots(),
+            hash: RandomState::new(),
+        }
+    }
+
+    fn slot(&self, network: impl Hash) -> usize {
+        usize::try_from(self.hash.hash_one(network) % (SLOTS as u64)).unwrap_or_default()
+    }
+}
+
 /// Bytes of one request, until it is dropped.
 struct Hold {
-    counts: Arc<Counts>,
-    share: usize,
+    budget: Arc<Budget>,
+    household: usize,
+    delegation: Option<usize>,
+    /// What is not counted of the bytes to come.
+    allowance: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 impl Hold {
+    fn new(budget: &Arc<Budget>, client: IpAddr, allowance: usize) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            household: budget.slot(household(client)),
+            delegation: delegation(client).map(|network| budget.slot(network)),
+            allowance: AtomicUsize::new(allowance),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
     fn take(&self, bytes: usize) -> Result<(), Refusal> {
-        let counts = &*self.counts;
-        let share = counts.shares.get(self.share);
-        let of_share = share.map_or(0, |share| share.fetch_add(bytes, Ordering::Relaxed));
-        let of_all = counts.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let refusal = if of_share.saturating_add(bytes) > counts.share_max {
-            Refusal::Share
-        } else if of_all.saturating_add(bytes) > counts.bytes_max {
-            Refusal::Full
-        } else {
+        // One task reads a body, so nothing comes between the two.
+        let allowance = self.allowance.load(Ordering::Relaxed);
+        self.allowance.store(allowance.saturating_sub(bytes), Ordering::Relaxed);
+        let bytes = bytes.saturating_sub(allowance);
+        if bytes == 0 {
             return Ok(());
+        }
+        let budget = &*self.budget;
+        let delegation_max =
+            budget.share_max.saturating_mul(usize::try_from(DELEGATION_FACTOR).unwrap_or(usize::MAX));
+        let mut refusal = None;
+        let mut add = |count: &AtomicUsize, max: usize, why: Refusal| {
+            if count.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > max {
+                refusal.get_or_insert(why);
+            }
         };
+        for (count, max) in self.shares().zip([budget.share_max, delegation_max]) {
+            add(count, max, Refusal::Share);
+        }
+        add(&budget.bytes, budget.bytes_max, Refusal::Full);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let Some(refusal) = refusal else { return Ok(()) };
         self.give_back(bytes);
         Err(refusal)
     }
 
+    /// The counts of the client's household and, if it has one, of its delegation.
+    fn shares(&self) -> impl Iterator<Item = &AtomicUsize> {
+        let household = self.budget.households.get(self.household);
+        let delegation = self.delegation.and_then(|slot| self.budget.delegations.get(slot));
+        household.into_iter().chain(delegation)
+    }
+
     fn give_back(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.counts.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        if let Some(share) = self.counts.shares.get(self.share) {
-            share.fetch_sub(bytes, Ordering::Relaxed);
+        for count in self.shares().chain([&self.bytes, &self.budget.bytes]) {
+            count.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 }
@@ -300,21 +351,53 @@ impl HttpBody for Answer {
 mod tests {
     use super::*;
 
+    fn hold(budget: &Arc<Budget>, client: &str, allowance: usize) -> Hold {
+        Hold::new(budget, client.parse().unwrap(), allowance)
+    }
+
+    fn is_empty(budget: &Budget) -> bool {
+        let all = budget.households.iter().chain(&budget.delegations).chain([&budget.bytes]);
+        all.map(|count| count.load(Ordering::Relaxed)).sum::<usize>() == 0
+    }
+
     #[test]
     fn an_address_has_its_share_and_all_have_the_whole() {
-        let held = Held::new(100, 60);
-        let of = |text: &str| held.of(text.parse().unwrap());
-        let (first, second) = (of("2001:db8::1"), of("2001:db8::2"));
+        let budget = Arc::new(Budget::new(100, 60));
+        let (first, second) = (hold(&budget, "2001:db8::1", 0), hold(&budget, "2001:db8::2", 0));
         assert_eq!(first.take(60), Ok(()));
         assert_eq!(second.take(1), Err(Refusal::Share));
         // Which of them shares the first one's by chance is not known.
-        let others = [of("192.0.2.1"), of("192.0.2.2"), of("192.0.2.3")];
+        let others = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|client| hold(&budget, client, 0));
         let full = others.iter().map(|other| other.take(41)).collect::<Vec<_>>();
         assert!(full.contains(&Err(Refusal::Full)) && !full.contains(&Ok(())), "{full:?}");
         drop(first);
         assert_eq!(second.take(60), Ok(()));
         drop((second, others));
-        assert_eq!(held.0.bytes.load(Ordering::Relaxed), 0);
-        assert!(held.0.shares.iter().all(|share| share.load(Ordering::Relaxed) == 0));
+        assert!(is_empty(&budget));
+    }
+
+    #[test]
+    fn networks_of_one_delegation_have_four_shares() {
+        let budget = Arc::new(Budget::new(1000, 10));
+        let of = |network: u8| hold(&budget, &format!("2001:db8:0:{network:x}::1"), 0);
+        let networks: Vec<_> = (0..8).map(of).collect();
+        let taken = networks.iter().filter(|network| network.take(10).is_ok()).count();
+        // Two of them may be in the same slot.
+        assert!((1..=4).contains(&taken), "{taken}");
+        assert_eq!(networks[7].take(10), Err(Refusal::Share));
+        drop(networks);
+        assert!(is_empty(&budget));
+    }
+
+    #[test]
+    fn a_short_body_is_read_while_long_ones_take_everything() {
+        let budget = Arc::new(Budget::new(100, 100));
+        let long = hold(&budget, "192.0.2.1", 16);
+        assert_eq!(long.take(116), Ok(()));
+        let short = hold(&budget, "192.0.2.1", 16);
+        assert_eq!((short.take(10), short.take(6)), (Ok(()), Ok(())));
+        assert!(short.take(1).is_err());
+        drop((long, short));
+        assert!(is_empty(&budget));
     }
 }

@@ -19,7 +19,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use runtime::http::household;
+use runtime::http::{DELEGATION_FACTOR, delegation, household};
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +30,6 @@ use crate::tokens::{AnyPurpose, Tokens};
 
 /// How often refilled buckets are dropped.
 const SWEEP: Duration = Duration::from_secs(30);
-
-/// How many times the limit of one /64 the networks of one /56 have together.
-const DELEGATION_FACTOR: u32 = 4;
 
 /// The `[rate_limits]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -235,10 +232,7 @@ impl Client {
     /// The /56 of an IPv6 address.
     fn delegation(self) -> Option<Ipv6Addr> {
         match self {
-            Self::Address(address) => match address.to_canonical() {
-                IpAddr::V6(address) => Some(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 72))),
-                IpAddr::V4(_) => None,
-            },
+            Self::Address(address) => delegation(address),
             Self::Account(_) => None,
         }
     }

@@ -131,7 +131,7 @@ async fn serve_public(
         router,
         hosts: Hosts::of(&listener, &settings.host_names),
         trusted,
-        held: Held::new(settings.held_bytes_max, settings.held_bytes_per_address_max),
+        held: Held::new(settings),
         body_rate_min: settings.body_rate_min,
     };
     let answer = move |peer, request| door.clone().answer(peer, request);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ipnet::IpNet;
-use runtime::http::WINDOW;
+use runtime::http::{CONNECTIONS_OF_OPERATIONS, HEAD_BYTES_MAX, RECEIVE_BUFFER_BYTES, WINDOW};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -47,6 +47,13 @@ fn address_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     address.map_err(|_| D::Error::custom("must be an address and a port, such as 127.0.0.1:9080, or empty"))
 }
 
+/// Answers from this size on are counted, in bytes.
+pub const LARGE_ANSWER: usize = 32 * 1024;
+/// One client network has at most this part of connections, bodies and answers, so that a few of them cannot take all.
+const SHARES_MIN: usize = 16;
+/// A body that is read is there up to four times: in pieces, in one, parsed, and in what is sent on.
+const BODY_COPIES: usize = 4;
+
 /// The `[requests]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,15 +62,17 @@ pub struct RequestSettings {
     pub body_bytes_max: usize,
     /// Least rate at which a body arrives while it is waited for, in bytes a second.
     pub body_rate_min: u32,
-    /// Most bytes of bodies and of large answers that are held in memory.
+    /// Most bytes of bodies that are held in memory.
     pub held_bytes_max: usize,
     /// Of these, most bytes of one client address.
     pub held_bytes_per_address_max: usize,
+    /// Most bytes of large answers that are held in memory.
+    pub answer_bytes_max: usize,
     /// A request that takes longer is answered 503, in milliseconds.
     pub timeout_ms: u64,
     /// Requests that are worked on at the same time; more are answered 503.
     pub concurrent_max: usize,
-    /// Connections that are open at the same time; more wait to be taken.
+    /// Connections that are open at the same time; one more closes the one that has been idle longest.
     pub connections_max: usize,
     /// Of these, most connections of one address; more are closed.
     pub connections_per_address_max: usize,
@@ -88,23 +97,25 @@ impl RequestSettings {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// Checks the bounds.
+    /// Checks the bounds. `base_bytes` is the memory of this process besides requests and connections.
     ///
     /// # Errors
     /// A sentence that says what to change.
-    pub fn validate(&self) -> Result<(), String> {
+    pub fn validate(&self, base_bytes: usize) -> Result<(), String> {
         within("body_bytes_max", wide(self.body_bytes_max), 1..=64 << 20)?;
         within("timeout_ms", self.timeout_ms, 100..=300_000)?;
         within("concurrent_max", wide(self.concurrent_max), 1..=1_000_000)?;
         within("connections_max", wide(self.connections_max), 1..=1_000_000)?;
         let of_address = wide(self.connections_per_address_max);
-        within("connections_per_address_max", of_address, 1..=wide(self.connections_max))?;
+        let share_max = wide((self.connections_max / SHARES_MIN).max(1));
+        within("connections_per_address_max", of_address, 1..=share_max)?;
         within("body_rate_min", self.body_rate_min.into(), 1..=1 << 30)?;
         within("answer_rate_min", self.answer_rate_min.into(), 1024..=1 << 30)?;
         // The kernel wakes a writer when a third of its buffer, of twice this size, is free again.
         let window_bytes = u64::from(self.answer_rate_min) * WINDOW.as_secs();
         within("send_buffer_bytes", wide(self.send_buffer_bytes), 4096..=window_bytes)?;
-        self.check_held(runtime::memory::limit())?;
+        self.check_held()?;
+        self.check_memory(base_bytes, runtime::memory::limit())?;
         within("head_timeout_ms", self.head_timeout_ms, 100..=300_000)?;
         if !(self.timeout_ms..=600_000).contains(&self.drain_timeout_ms) {
             return Err(format!(
@@ -113,6 +124,20 @@ impl RequestSettings {
             ));
         }
         Ok(())
+    }
+
+    /// What one client address may hold of large answers.
+    pub(crate) fn answer_share(&self) -> usize {
+        self.answer_bytes_max / SHARES_MIN
+    }
+
+    /// What bodies may hold beyond their first `body_bytes_max` bytes, which every request may have.
+    pub(crate) fn long_bodies_max(&self) -> usize {
+        self.held_bytes_max.saturating_sub(self.short_bodies_max())
+    }
+
+    fn short_bodies_max(&self) -> usize {
+        self.concurrent_max.min(self.connections_max).saturating_mul(self.body_bytes_max)
     }
 
     /// Bodies of this length must fit into what one address may hold, twice: in one piece and in the pieces that it came
@@ -131,17 +156,41 @@ impl RequestSettings {
         ))
     }
 
-    /// A body that is read is there up to four times: in pieces, in one, parsed, and in what is sent on.
-    fn check_held(&self, memory_limit: Option<u64>) -> Result<(), String> {
+    fn check_held(&self) -> Result<(), String> {
         self.check_body("requests.body_bytes_max", self.body_bytes_max)?;
-        let held = wide(self.held_bytes_max);
-        let share = wide(self.held_bytes_per_address_max);
-        within("held_bytes_per_address_max", share, 1..=wide(self.held_bytes_max))?;
+        let share_max = wide(self.held_bytes_max / SHARES_MIN);
+        within("held_bytes_per_address_max", wide(self.held_bytes_per_address_max), 1..=share_max)?;
+        within("answer_bytes_max", wide(self.answer_bytes_max), 1 << 19..=1 << 40)?;
+        let short = self.short_bodies_max();
+        if self.held_bytes_max / 2 < short {
+            return Err(format!(
+                "requests.held_bytes_max is {} and must be at least {}, twice what short bodies take (body_bytes_max for each \
+                 of concurrent_max requests)",
+                self.held_bytes_max,
+                short.saturating_mul(2)
+            ));
+        }
+        Ok(())
+    }
+
+    /// Everything that clients can make this process and the kernel hold for it fits into its memory limit.
+    fn check_memory(&self, base_bytes: usize, memory_limit: Option<u64>) -> Result<(), String> {
+        let bodies = self.held_bytes_max.saturating_mul(BODY_COPIES);
+        // The kernel doubles the sizes of its buffers.
+        let kernel = self.send_buffer_bytes.saturating_add(RECEIVE_BUFFER_BYTES).saturating_mul(2);
+        let connection = kernel.saturating_add(HEAD_BYTES_MAX).saturating_add(LARGE_ANSWER);
+        let count = self.connections_max.saturating_add(CONNECTIONS_OF_OPERATIONS);
+        let connections = count.saturating_mul(connection);
+        let sum = [bodies, self.answer_bytes_max, connections, base_bytes]
+            .into_iter()
+            .fold(0, usize::saturating_add);
         match memory_limit {
-            Some(limit) if held > limit / 4 => Err(format!(
-                "requests.held_bytes_max is {held} and must be at most {}, a quarter of this process's memory limit \
-                 ({limit} bytes): lower it, or raise the limit",
-                limit / 4
+            Some(limit) if wide(sum) > limit => Err(format!(
+                "this process may need {sum} bytes and its memory limit is {limit}: {BODY_COPIES} times \
+                 requests.held_bytes_max ({bodies}), requests.answer_bytes_max ({}), {connection} for each of \
+                 requests.connections_max and {CONNECTIONS_OF_OPERATIONS} connections of operations ({connections}), and \
+                 {base_bytes} for the rest. Lower these settings, or raise the limit",
+                self.answer_bytes_max
             )),
             _ => Ok(()),
         }
@@ -164,47 +213,67 @@ fn within(key: &str, value: u64, range: RangeInclusive<u64>) -> Result<(), Strin
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_requests_hold_fits_into_the_memory_limit() {
-        let settings = RequestSettings {
+    fn settings() -> RequestSettings {
+        RequestSettings {
             body_bytes_max: 1000,
             body_rate_min: 1000,
             held_bytes_max: 1 << 20,
-            held_bytes_per_address_max: 1 << 18,
+            held_bytes_per_address_max: 1 << 16,
+            answer_bytes_max: 1 << 20,
             timeout_ms: 1000,
             concurrent_max: 10,
-            connections_max: 10,
-            connections_per_address_max: 5,
-            send_buffer_bytes: 8000,
+            connections_max: 32,
+            connections_per_address_max: 2,
+            send_buffer_bytes: 8192,
             answer_rate_min: 1024,
             head_timeout_ms: 1000,
             drain_timeout_ms: 1000,
             trusted_proxies: Vec::new(),
             host_names: Vec::new(),
-        };
-        settings.validate().unwrap();
-        for fits in [None, Some(u64::MAX), Some(4 << 20)] {
-            settings.check_held(fits).unwrap();
         }
-        let refused = settings.check_held(Some((4 << 20) - 1)).unwrap_err();
-        assert!(
-            refused.starts_with("requests.held_bytes_max is 1048576 and must be at most 1048575"),
-            "{refused}"
-        );
+    }
+
+    #[test]
+    fn all_that_clients_can_make_a_process_hold_fits_into_its_memory_limit() {
+        let settings = settings();
+        settings.validate(0).unwrap();
+        // Bodies four times, answers, 32 + 128 connections of 112 KiB, and 1000 bytes more.
+        let sum = (5 << 20) + 160 * (16 + 32 + 32 + 32) * 1024 + 1000;
+        for fits in [None, Some(u64::MAX), Some(sum)] {
+            settings.check_memory(1000, fits).unwrap();
+        }
+        let refused = settings.check_memory(1000, Some(sum - 1)).unwrap_err();
+        assert!(refused.starts_with(&format!("this process may need {sum} bytes")), "{refused}");
+        assert!(refused.contains("requests.connections_max"), "{refused}");
+    }
+
+    #[test]
+    fn no_share_is_more_than_a_sixteenth_and_short_bodies_have_room() {
         for (wrong, key) in [
             (
-                RequestSettings { held_bytes_per_address_max: 1999, ..settings.clone() },
+                RequestSettings { held_bytes_per_address_max: 1999, ..settings() },
                 "held_bytes_per_address_max",
             ),
-            (RequestSettings { held_bytes_max: 1 << 17, ..settings.clone() }, "held_bytes_per_address_max"),
-            (RequestSettings { send_buffer_bytes: 8193, ..settings.clone() }, "send_buffer_bytes"),
             (
-                RequestSettings { connections_per_address_max: 11, ..settings.clone() },
-                "connections_per_address_max",
+                RequestSettings { held_bytes_per_address_max: (1 << 16) + 1, ..settings() },
+                "held_bytes_per_address_max",
+            ),
+            (
+                RequestSettings { concurrent_max: 1000, connections_max: 1000, ..settings() },
+                "twice what short bodies take",
+            ),
+            (RequestSettings { send_buffer_bytes: 8193, ..settings() }, "send_buffer_bytes"),
+            (RequestSettings { answer_bytes_max: 1000, ..settings() }, "answer_bytes_max"),
+            (
+                RequestSettings { connections_per_address_max: 3, ..settings() },
+                "connections_per_address_max must be from 1 to 2",
             ),
         ] {
-            let refused = wrong.validate().unwrap_err();
+            let refused = wrong.validate(0).unwrap_err();
             assert!(refused.contains(key), "{refused}");
         }
+        RequestSettings { connections_max: 4, connections_per_address_max: 1, ..settings() }
+            .validate(0)
+            .unwrap();
     }
 }

@@ -93,7 +93,7 @@ impl Settings {
     pub fn validate(&self) -> anyhow::Result<()> {
         self.database.validate()?;
         self.broker.validate()?;
-        self.requests.validate().map_err(anyhow::Error::msg)?;
+        self.requests.validate(self.base_bytes()).map_err(anyhow::Error::msg)?;
         self.bodies.validate(&self.requests)?;
         self.accounts.validate()?;
         ensure!(
@@ -105,6 +105,13 @@ impl Settings {
         );
         self.rate_limits.validate().map_err(anyhow::Error::msg)?;
         self.cors.origins().map(drop)
+    }
+
+    /// Memory besides requests and connections: password hashes that run at the same time, and the process itself with the
+    /// events that wait to be published (16 MiB).
+    fn base_bytes(&self) -> usize {
+        let hash = usize::try_from(self.passwords.memory_kib).unwrap_or(usize::MAX).saturating_mul(1024);
+        hash.saturating_mul(self.passwords.running_max).saturating_add(48 << 20)
     }
 }
 

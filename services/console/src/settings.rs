@@ -8,6 +8,9 @@ use serde::Deserialize;
 use url::Url;
 use web::settings::{HttpSettings, RequestSettings};
 
+/// Memory besides requests and connections: the process itself and minutes of samples (48 MiB).
+const BASE_BYTES: usize = 48 << 20;
+
 /// Fewest characters of a token: 128 bits in hexadecimal.
 const TOKEN_LENGTH_MIN: usize = 32;
 
@@ -87,7 +90,7 @@ impl Settings {
     pub fn validate(&self) -> Result<()> {
         self.database.validate()?;
         self.broker.validate()?;
-        self.requests.validate().map_err(anyhow::Error::msg)?;
+        self.requests.validate(BASE_BYTES).map_err(anyhow::Error::msg)?;
         ensure!(self.database.pool_max >= 2, "database.pool_max must be at least 2: one for what is costly");
         self.access.validate(self.http.address.ip().is_loopback())?;
         self.scrape.validate()?;

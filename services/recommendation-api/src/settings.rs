@@ -11,6 +11,9 @@ use serde::Deserialize;
 use web::settings::{DocsSettings, HttpSettings, RequestSettings};
 use web::tokens::TokenSettings;
 
+/// Memory besides requests and connections: the process itself and what is learnt (32 MiB).
+const BASE_BYTES: usize = 32 << 20;
+
 /// Everything that can be set; the defaults and their reasons stand in `config/recommendation-api.toml`. What all services
 /// share and this one has no use for (RabbitMQ, how views are counted) may stand beside it.
 #[derive(Debug, Clone, Deserialize)]
@@ -99,7 +102,7 @@ impl Settings {
             "database.pool_max is {} and must be at least 2: what learns holds one connection, and readers need another",
             self.database.pool_max
         );
-        self.requests.validate().map_err(anyhow::Error::msg)?;
+        self.requests.validate(BASE_BYTES).map_err(anyhow::Error::msg)?;
         // Named as it is here: the limits are told of it under all of their names.
         within("rate_limits.read_per_minute", self.rate_limits.read_per_minute, 1..=u32::MAX)?;
         self.limits().validate().map_err(anyhow::Error::msg)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use reqwest::Method;
+use runtime::settings::Loader;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -158,8 +159,9 @@ async fn a_list_is_no_object() {
 async fn a_body_that_is_too_long_is_413_however_it_is_sent() {
     let world = World::new().await;
     let keys = ["requests.body_bytes_max", "bodies.blog_bytes_max", "bodies.batch_bytes_max"];
-    let api =
-        world.api_with(|loader| keys.into_iter().fold(loader, |loader, key| loader.set(key, 524_288))).await;
+    let few = |loader: Loader| loader.set("requests.concurrent_max", 32);
+    let set = |loader| keys.into_iter().fold(few(loader), |loader, key| loader.set(key, 524_288));
+    let api = world.api_with(set).await;
     let (_, token) = api.account("ada").await;
     let blog = api.blog(&token, "Long").await;
     for path in ["/v1/blogs".to_owned(), "/v1/engagement".to_owned(), format!("/v1/blogs/{blog}/views")] {

@@ -17,8 +17,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, rate_min: u32) -> Self {
-        Self { stream, pace: Pace::new(rate_min) }
+    pub(super) fn new(stream: TcpStream, rate_min: u32, send_buffer_bytes: usize) -> Self {
+        Self { stream, pace: Pace::new(rate_min, send_buffer_bytes) }
     }
 
     fn written(

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Over this much waiting the rate is judged. The kernel wakes a writer once a third of the send buffer is free again, so a
-/// window must be long enough for that at the least rate.
+/// Over this much waiting the rate is judged. The kernel wakes a writer once a third of the send buffer is free again: such a
+/// step may fall into the next window, so a pace has credit for one.
 pub const WINDOW: Duration = Duration::from_secs(8);
 
 /// Measures the rate of a peer over the time in which it was waited for; a peer that is not waited for is never too slow.
@@ -15,6 +15,9 @@ pub const WINDOW: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub struct Pace {
     bytes_min: u64,
+    step: u64,
+    /// What earlier windows had above the least rate, at most a step.
+    credit: u64,
     moved: u64,
     waited: Duration,
     since: Option<Instant>,
@@ -22,11 +25,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A peer that should move at least so many bytes a second.
+    /// A peer that should move at least `rate_min` bytes a second, and whose progress shows in steps of up to `step` bytes.
     #[must_use]
-    pub fn new(rate_min: u32) -> Self {
+    pub fn new(rate_min: u32, step: usize) -> Self {
         let bytes_min = u64::from(rate_min).saturating_mul(WINDOW.as_secs());
-        Self { bytes_min, moved: 0, waited: Duration::ZERO, since: None, timer: None }
+        let step = u64::try_from(step).unwrap_or(u64::MAX);
+        Self { bytes_min, step, credit: step, moved: 0, waited: Duration::ZERO, since: None, timer: None }
     }
 
     /// The peer has moved so many bytes; it is not waited for any more.
@@ -50,9 +54,8 @@ impl Pace {
         if now < ends {
             return Some(ends);
         }
-        if self.moved < self.bytes_min {
-            return None;
-        }
+        let rest = self.moved.saturating_add(self.credit).checked_sub(self.bytes_min)?;
+        self.credit = rest.min(self.step);
         (self.moved, self.waited, self.since) = (0, Duration::ZERO, Some(now));
         Some(now + WINDOW)
     }
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn time_counts_only_while_the_peer_is_waited_for() {
-        let (mut pace, begin) = (Pace::new(100), Instant::now());
+        let (mut pace, begin) = (Pace::new(100, 0), Instant::now());
         assert_eq!(pace.ends(begin), Some(begin + WINDOW));
         pace.moved_at(begin + WINDOW / 2, 1);
         let later = begin + 10 * WINDOW;
@@ -88,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_peer_at_the_least_rate_is_waited_for_and_a_slower_one_is_not() {
-        let (mut pace, mut now) = (Pace::new(100), Instant::now());
+        let (mut pace, mut now) = (Pace::new(100, 0), Instant::now());
         for _ in 0..20 {
             assert!(pace.ends(now).is_some());
             now += WINDOW / 2;
@@ -101,5 +104,27 @@ mod tests {
             is_waited_for
         });
         assert!(is_waited_for.collect::<Vec<_>>().contains(&false));
+    }
+    #[test]
+    fn the_least_rate_is_enough_in_steps_and_no_lower_rate_is() {
+        // A step is a window's worth: at nine tenths of the rate it takes 8.9 s.
+        let (rate, step) = (100, 800);
+        let lasts = |milliseconds_a_step: u64| {
+            let (mut pace, mut now) = (Pace::new(rate, step), Instant::now());
+            (0..200).all(|_| {
+                let arrives = now + Duration::from_millis(milliseconds_a_step);
+                while let Some(ends) = pace.ends(now) {
+                    if ends > arrives {
+                        now = arrives;
+                        pace.moved_at(now, step);
+                        return true;
+                    }
+                    now = ends;
+                }
+                false
+            })
+        };
+        assert!(lasts(8000) && lasts(5000));
+        assert!(!lasts(8900));
     }
 }
