@@ -107,6 +107,21 @@ fn privileges(name: &str, service: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// Services of ours that accept connections have a limit of open files of their own, and the Blogs API the time that its
+/// longest shutdown takes.
+fn bounds(name: &str, service: &Value, found: &mut Vec<String>) {
+    let image = service["image"].as_str().unwrap_or_default();
+    if image.starts_with("commonplace/")
+        && image != "commonplace/commonplace"
+        && service["ulimits"]["nofile"].is_null()
+    {
+        found.push(format!("{name}: it has no limit of open files"));
+    }
+    if name == "blogs-api" && service["stop_grace_period"] != "50s" {
+        found.push(format!("{name}: it is killed before its longest shutdown (43 s) is over"));
+    }
+}
+
 fn networks(name: &str, service: &Value, found: &mut Vec<String>) {
     let is = texts(&service["networks"]);
     for (network, _, members) in MEMBERS {
@@ -134,7 +149,7 @@ fn findings(files: &[&str]) -> Vec<String> {
     let compose = read(files);
     let mut found = Vec::new();
     for (name, service) in services(&compose) {
-        for rule in [images, privileges, networks, ports] {
+        for rule in [images, privileges, bounds, networks, ports] {
             rule(name, service, &mut found);
         }
     }
@@ -166,6 +181,8 @@ fn each_rule_notices_what_it_forbids() {
         ("cap_add: [CHOWN,", "cap_add: [SYS_ADMIN, CHOWN,", "postgres: capabilities are added"),
         ("no-new-privileges:true", "no-new-privileges:false", "blogs-api: it may gain privileges"),
         ("    mem_limit: 1g\n", "", "rabbitmq: it has no mem_limit"),
+        ("    nofile: 4096\n", "", "console: it has no limit of open files"),
+        ("    stop_grace_period: 50s\n", "", "blogs-api: it is killed before"),
         ("    pids_limit: 512\n", "", "postgres: it has no pids_limit"),
         ("    networks: [messages, operators]\n", "", "rabbitmq: it is on the network that all share"),
         ("networks: [data]", "networks: [data, edge]", "postgres: whether it is on the network edge"),

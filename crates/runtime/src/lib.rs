@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod http;
 pub mod memory;
 pub mod metrics;
+pub mod open_files;
 pub mod process;
 pub mod settings;
 pub mod shutdown;

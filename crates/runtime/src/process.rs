@@ -22,6 +22,7 @@ use crate::health::{self, Health, NotReady};
 use crate::hosts::Hosts;
 use crate::http;
 use crate::metrics::operations_router;
+use crate::open_files;
 use crate::settings::{Loader, LogSettings, SettingsError};
 use crate::shutdown::{self, Lost, together};
 use crate::telemetry::{self, TelemetryError};
@@ -86,7 +87,7 @@ where
     .await
 }
 
-/// Logs and traces begin, and signals are caught; then `work` until its end, and with it that of the traces. Memory is had
+/// Logs and traces begin, signals are caught, and the limit of open files is raised; then `work` until its end, and with it that of the traces. Memory is had
 /// in small pages: in huge ones, which Debian's kernel gives to everybody, a worker before a backlog takes about a third
 /// more (`commonplace bench memory`).
 ///
@@ -99,6 +100,7 @@ pub async fn run<E: From<TelemetryError>>(
     work: impl AsyncFnOnce(CancellationToken) -> Result<(), E>,
 ) -> Result<(), E> {
     let traces = telemetry::begin(name, log, traces)?;
+    open_files::raise();
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         info!(%error, "the system may give huge pages");
     }

@@ -116,6 +116,7 @@ impl RequestSettings {
         within("send_buffer_bytes", wide(self.send_buffer_bytes), 4096..=window_bytes)?;
         self.check_held()?;
         self.check_memory(base_bytes, runtime::memory::limit())?;
+        runtime::open_files::check(wide(self.connections_max.saturating_add(CONNECTIONS_OF_OPERATIONS)))?;
         within("head_timeout_ms", self.head_timeout_ms, 100..=300_000)?;
         if !(self.timeout_ms..=600_000).contains(&self.drain_timeout_ms) {
             return Err(format!(
