@@ -42,6 +42,18 @@ async fn a_form_that_never_ends_holds_a_place_for_a_time_and_streams_hold_none()
 }
 
 #[tokio::test]
+async fn console_without_a_token_refuses_names_of_other_sites() {
+    let world = World::new().await;
+    let nobody = ([127, 0, 0, 1], 9).into();
+    let console = world.console_with(nobody, nobody, |loader| loader.set("access.token", "")).await;
+    for (host, expected) in [("localhost", 200), ("evil.example:8082", 403), ("localhost.evil.example", 403)] {
+        let page = console.request(Method::GET, "/").header("host", host);
+        assert_eq!(page.send().await.unwrap().status(), expected, "{host}");
+    }
+    console.stop().await;
+}
+
+#[tokio::test]
 async fn console_limits_tries_of_its_token_and_ends_its_cookie() {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
     let world = World::new().await;

@@ -93,6 +93,7 @@ async fn operations_listener_bounds_names_heads_and_connections() {
     assert_eq!(with_host(&api, "host: localhost\r\n").await, 200);
     assert_eq!(with_host(&api, "host: evil.example\r\n").await, 403);
     assert_eq!(with_host(&api, "host: localhost\r\nhost: localhost\r\n").await, 400);
+    assert_eq!(with_host(&api, "").await, 400);
     // One address has 8 connections there, whatever the public listener allows; further ones are closed. Those from above may
     // still count for a moment.
     let mut held = Vec::new();

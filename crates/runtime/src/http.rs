@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HOST};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -159,8 +159,10 @@ where
 /// and hyper reads more than its buffer when the head arrives in large pieces.
 fn fault<B>(request: &Request<B>) -> Option<StatusCode> {
     let headers = request.headers();
-    if headers.get_all(HOST).iter().nth(1).is_some() {
-        return Some(StatusCode::BAD_REQUEST);
+    match headers.get_all(HOST).iter().count() {
+        0 if request.version() >= Version::HTTP_11 => return Some(StatusCode::BAD_REQUEST),
+        0 | 1 => {}
+        _ => return Some(StatusCode::BAD_REQUEST),
     }
     let target = request.uri().path().len() + request.uri().query().map_or(0, str::len);
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -208,6 +210,9 @@ mod tests {
         };
         assert_eq!(of(&[("host", "a"), ("x", "y")]), None);
         assert_eq!(of(&[("host", "a"), ("host", "a")]), Some(400));
+        assert_eq!(of(&[]), Some(400));
+        let old = Request::get("/").version(Version::HTTP_10).body(()).unwrap();
+        assert_eq!(fault(&old), None, "HTTP/1.0 has no such field");
         assert_eq!(of(&[("host", "a"), ("x", &"y".repeat(33_000))]), Some(431));
     }
 }

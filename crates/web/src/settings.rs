@@ -114,6 +114,7 @@ impl RequestSettings {
         // The kernel wakes a writer when a third of its buffer, of twice this size, is free again.
         let window_bytes = u64::from(self.answer_rate_min) * WINDOW.as_secs();
         within("send_buffer_bytes", wide(self.send_buffer_bytes), 4096..=window_bytes)?;
+        self.check_host_names()?;
         self.check_held()?;
         self.check_memory(base_bytes, runtime::memory::limit())?;
         runtime::open_files::check(wide(self.connections_max.saturating_add(CONNECTIONS_OF_OPERATIONS)))?;
@@ -155,6 +156,21 @@ impl RequestSettings {
             "requests.held_bytes_per_address_max is {share} and must be at least twice {key} ({bytes_max}), so that a body \
              of the greatest length fits"
         ))
+    }
+
+    /// A name that differs in case or has a port would never equal the name of a request.
+    fn check_host_names(&self) -> Result<(), String> {
+        let is_name = |name: &str| {
+            let is_of_name =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+            !name.is_empty() && name.bytes().all(is_of_name)
+        };
+        match self.host_names.iter().find(|name| !is_name(name)) {
+            Some(name) => Err(format!(
+                "requests.host_names: {name:?} must be a name in lower case without a port, such as example.org"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_held(&self) -> Result<(), String> {
@@ -246,6 +262,17 @@ mod tests {
         let refused = settings.check_memory(1000, Some(sum - 1)).unwrap_err();
         assert!(refused.starts_with(&format!("this process may need {sum} bytes")), "{refused}");
         assert!(refused.contains("requests.connections_max"), "{refused}");
+    }
+
+    #[test]
+    fn host_names_are_names_in_lower_case_without_ports() {
+        let with =
+            |name: &str| RequestSettings { host_names: vec![name.to_owned()], ..settings() }.validate(0);
+        with("blog.example.org").unwrap();
+        for wrong in ["Blog.example.org", "example.org:443", "https://example.org", ""] {
+            let refused = with(wrong).unwrap_err();
+            assert!(refused.starts_with("requests.host_names"), "{refused}");
+        }
     }
 
     #[test]
