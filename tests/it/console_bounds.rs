@@ -46,7 +46,8 @@ async fn console_without_a_token_refuses_names_of_other_sites() {
     let world = World::new().await;
     let nobody = ([127, 0, 0, 1], 9).into();
     let console = world.console_with(nobody, nobody, |loader| loader.set("access.token", "")).await;
-    for (host, expected) in [("localhost", 200), ("evil.example:8082", 403), ("localhost.evil.example", 403)] {
+    for (host, expected) in [("localhost", 200), ("evil.example:8082", 403), ("localhost.evil.example", 403)]
+    {
         let page = console.request(Method::GET, "/").header("host", host);
         assert_eq!(page.send().await.unwrap().status(), expected, "{host}");
     }

@@ -239,6 +239,22 @@ async fn idle_connections_of_others_make_room_for_a_new_one() {
     assert_eq!(closed, 1);
 }
 
+/// Sends bodies byte by byte, again and again: they take what is too little for a piece of a long body.
+async fn keep_dripping_from(from: [u8; 4], to: SocketAddr) {
+    let head = format!(
+        "POST /v1/engagement HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {BODY_BYTES}\r\n\r\n"
+    );
+    loop {
+        let mut stream = connect(from, to).await;
+        stream.set_nodelay(true).unwrap();
+        let _ = stream.write_all(head.as_bytes()).await;
+        while stream.write_all(b" ").await.is_ok() && stream.try_read(&mut [0]).is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
 /// Sends long bodies but their ends, again and again.
 async fn keep_stalling_from(from: [u8; 4], to: SocketAddr) {
     let head = format!(
@@ -274,6 +290,7 @@ async fn short_bodies_are_read_while_long_ones_take_everything() {
         for _ in 0..4 {
             stalling.spawn(keep_stalling_from([127, 0, 0, index], address));
         }
+        stalling.spawn(keep_dripping_from([127, 0, 0, index], address));
     }
     let from = |last: u8| {
         let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, last]));
