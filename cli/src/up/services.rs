@@ -17,6 +17,10 @@ use crate::serve::EVERY_DEFAULTS;
 /// How long the services may take to reach servers that are up.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(50);
+/// Connections to the Blogs API of one address, which is that of all clients here.
+const CONNECTIONS: i64 = 128;
+/// Connections to the console, likewise: a browser has some six, and one for each open page.
+const CONSOLE_CONNECTIONS: i64 = 64;
 
 /// The running services.
 pub(super) struct Services {
@@ -78,6 +82,8 @@ impl Services {
             .set("http.address", format!("127.0.0.1:{port}"))
             .set("http.operations_address", "127.0.0.1:0")
             .set("docs.enabled", true)
+            .set("requests.connections_max", 16 * CONNECTIONS)
+            .set("requests.connections_per_address_max", CONNECTIONS)
             .set("engagement.direct_path", true)
             .set("engagement.allow_write_path_header", true)
             .set("engagement.visitor_secret", credentials.visitor_secret.as_str())
@@ -229,6 +235,8 @@ async fn start_console(
         .set("broker.url", urls.amqp.console.as_str())
         .set("http.address", format!("127.0.0.1:{console_port}"))
         .set("http.operations_address", "127.0.0.1:0")
+        .set("requests.connections_max", 16 * CONSOLE_CONNECTIONS)
+        .set("requests.connections_per_address_max", CONSOLE_CONNECTIONS)
         .set("access.secure_cookies", false)
         .set("scrape.blogs_api", vec![url(api)])
         .set("scrape.analytics_worker", vec![url(worker)])
