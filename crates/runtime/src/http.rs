@@ -3,7 +3,7 @@
 //! The head of a request must arrive in time, and an answer must be read in time ([`Pace`]): a client that sends or reads a
 //! byte now and then holds a connection for seconds, not for ever. The kernel's send buffer is small, so that an answer
 //! that is not read stays with this process, which counts it. One network may hold a share of the connections, and where all
-//! are taken, the one that is idle longest makes room for a new one ([`places`]). At shutdown the listener closes, and
+//! are taken, the one that is idle longest makes room for a new one (`places`). At shutdown the listener closes, and
 //! requests under way may finish within the drain time.
 
 mod connection;

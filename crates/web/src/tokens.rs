@@ -6,7 +6,7 @@
 //! key can sign nothing else.
 //!
 //! A signature takes some 50 µs to verify. A verified token is therefore remembered by its hash until it expires
-//! ([`verified`]). Only what the token itself says is remembered: whether the account still takes it is asked every time.
+//! (`verified`). Only what the token itself says is remembered: whether the account still takes it is asked every time.
 //!
 //! The account's *epoch* stands in the token, so that tokens can be taken back. Verifying one needs no database, so that readers
 //! can like a blog while Postgres is away. Signing out, a new password and deletion raise the account's epoch; every process
