@@ -145,9 +145,11 @@ impl Service {
             // One port for a service, also for its readiness.
             .env("COMMONPLACE__HTTP__OPERATIONS_ADDRESS", "")
             // All senders of a load have the same address.
-            .env("COMMONPLACE__REQUESTS__CONNECTIONS_MAX", "16384")
-            .env("COMMONPLACE__REQUESTS__CONNECTIONS_PER_ADDRESS_MAX", "1024")
+            .env("COMMONPLACE__REQUESTS__CONNECTIONS_MAX", "8192")
+            .env("COMMONPLACE__REQUESTS__CONNECTIONS_PER_ADDRESS_MAX", "512")
             .env("COMMONPLACE__REQUESTS__CONCURRENT_MAX", "2048")
+            .env("COMMONPLACE__REQUESTS__HELD_BYTES_MAX", "67108864")
+            .env("COMMONPLACE__REQUESTS__HELD_BYTES_PER_ADDRESS_MAX", "4194304")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(output)
