@@ -92,7 +92,7 @@ async fn each_event_of_a_batch_is_one() {
 }
 
 #[tokio::test]
-async fn signing_in_is_limited_by_address_alone() {
+async fn tries_at_a_password_are_limited_by_address() {
     let world = World::new().await;
     let api = limited(&world, "rate_limits.sign_in_per_minute").await;
     let sign_up = json!({"handle": "ada", "email": "ada@example.org", "password": PASSWORD});
