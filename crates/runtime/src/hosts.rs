@@ -35,8 +35,10 @@ impl Hosts {
     #[must_use]
     pub fn refusal(&self, headers: &HeaderMap) -> Option<&'static str> {
         let named = self.named.as_ref()?;
-        let is_known = |host: &str| is_of_this_machine(host) || named.iter().any(|name| name == host);
-        let is_good = |host: &str| is_known(&name_of(host).to_ascii_lowercase());
+        let is_known = |name: &str| {
+            is_of_this_machine(name) || named.iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        let is_good = |host: &str| is_known(name_of(host));
         let is_answered = headers.get_all(HOST).iter().all(|host| host.to_str().is_ok_and(is_good));
         (!is_answered).then_some(REFUSAL)
     }
@@ -51,7 +53,8 @@ fn name_of(host: &str) -> &str {
 
 /// A browser resolves `localhost` and the names below it by itself, and an address not at all.
 fn is_of_this_machine(name: &str) -> bool {
-    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+    let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
+    last.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]

@@ -114,14 +114,12 @@ where
         let service = service_fn(move |request| reply(answer.clone(), peer, request, of_requests.clone()));
         let stream = TokioIo::new(Connection::new(stream, bounds.answer_rate_min, bounds.send_buffer_bytes));
         let connection = graceful.watch(http.serve_connection(stream, service));
-        connections.spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke");
-                },
-                () = place.closed() => tracing::debug!(%peer, "an idle connection made room for a new one"),
+        let task = connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke");
             }
         });
+        place.served_by(task);
         while connections.try_join_next().is_some() {}
     }
     drop(listener);

@@ -140,8 +140,7 @@ impl Budget {
 /// Bytes of one request, until it is dropped.
 struct Hold {
     budget: Arc<Budget>,
-    household: usize,
-    delegation: Option<usize>,
+    client: IpAddr,
     /// What is not counted of the bytes to come.
     allowance: AtomicUsize,
     bytes: AtomicUsize,
@@ -151,8 +150,7 @@ impl Hold {
     fn new(budget: &Arc<Budget>, client: IpAddr, allowance: usize) -> Self {
         Self {
             budget: Arc::clone(budget),
-            household: budget.slot(household(client)),
-            delegation: delegation(client).map(|network| budget.slot(network)),
+            client,
             allowance: AtomicUsize::new(allowance),
             bytes: AtomicUsize::new(0),
         }
@@ -187,9 +185,10 @@ impl Hold {
 
     /// The counts of the client's household and, if it has one, of its delegation.
     fn shares(&self) -> impl Iterator<Item = &AtomicUsize> {
-        let household = self.budget.households.get(self.household);
-        let delegation = self.delegation.and_then(|slot| self.budget.delegations.get(slot));
-        household.into_iter().chain(delegation)
+        let budget = &*self.budget;
+        let household = budget.households.get(budget.slot(household(self.client)));
+        let delegation = delegation(self.client).map(|network| budget.slot(network));
+        household.into_iter().chain(delegation.and_then(|slot| budget.delegations.get(slot)))
     }
 
     fn give_back(&self, bytes: usize) {
@@ -201,7 +200,11 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.give_back(self.bytes.load(Ordering::Relaxed));
+        // Most requests hold nothing that counts.
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        if bytes > 0 {
+            self.give_back(bytes);
+        }
     }
 }
 

@@ -134,7 +134,8 @@ async fn serve_public(
         held: Held::new(settings),
         body_rate_min: settings.body_rate_min,
     };
-    let answer = move |peer, request| door.clone().answer(peer, request);
+    let door = Arc::new(door);
+    let answer = move |peer, request| Arc::clone(&door).answer(peer, request);
     runtime::http::serve(listener, bounds, answer, shutdown).await;
 }
 
@@ -160,7 +161,6 @@ async fn serve_operations(
     runtime::http::serve(listener, Bounds::of_operations(), answer, shutdown).await;
 }
 
-#[derive(Clone)]
 struct Door {
     router: Router,
     hosts: Hosts,
@@ -170,20 +170,21 @@ struct Door {
 }
 
 impl Door {
-    async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Response {
-        let Self { router, hosts, trusted, held, body_rate_min } = self;
+    async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Response {
+        let Self { router, hosts, trusted, held, body_rate_min } = &*self;
+        let router = router.clone();
         if let Some(refusal) = hosts.refusal(request.headers()) {
             return Problem::forbidden(refusal).into_response();
         }
         let (mut parts, incoming) = request.into_parts();
-        let client = client(peer.ip(), &parts.headers, &trusted);
+        let client = client(peer.ip(), &parts.headers, trusted);
         let is_safe = parts.method.is_safe();
         parts.extensions.insert(ConnectInfo(peer));
         let response = if incoming.is_end_stream() {
             never(router.oneshot(Request::from_parts(parts, Body::empty())).await)
         } else {
             let expects = parts.headers.get(EXPECT).cloned();
-            let (body, reading) = held.body(client, body_rate_min, incoming);
+            let (body, reading) = held.body(client, *body_rate_min, incoming);
             let response = never(router.oneshot(Request::from_parts(parts, body)).await);
             reading.discard_rest(expects.as_ref()).await;
             response
