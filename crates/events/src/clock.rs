@@ -19,8 +19,6 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use uuid::{ContextV7, Uuid};
 
-use crate::EnvelopeId;
-
 /// How far stamps and ids may run ahead of the clock to stay unique and ascending.
 pub const LEAD_MAX: Duration = Duration::from_secs(1);
 /// For how long after a comparison with the database the monotonic clock can overrule the time of day.
@@ -110,12 +108,6 @@ impl Clock {
         let now_us = u64::try_from(now_us).unwrap_or_default();
         let nanos = u32::try_from(now_us % 1_000_000 * 1000).unwrap_or_default();
         Uuid::new_v7(uuid::Timestamp::from_unix(&state.ids, now_us / 1_000_000, nanos))
-    }
-
-    /// The id of a new envelope.
-    #[must_use]
-    pub fn envelope_id(&self) -> EnvelopeId {
-        EnvelopeId::from_clock(self.id())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -28,11 +28,6 @@ impl EnvelopeId {
         SYSTEM.envelope_id()
     }
 
-    /// The id that a clock has just made.
-    pub(crate) fn from_clock(id: Uuid) -> Self {
-        Self(id)
-    }
-
     /// The id as it stands on the wire and in the ledger.
     #[must_use]
     pub fn as_uuid(self) -> Uuid {
@@ -53,6 +48,14 @@ impl EnvelopeId {
     #[must_use]
     pub fn day(self) -> Date {
         self.made_at().to_zoned(TimeZone::UTC).date()
+    }
+}
+
+impl Clock {
+    /// The id of a new envelope.
+    #[must_use]
+    pub fn envelope_id(&self) -> EnvelopeId {
+        EnvelopeId(self.id())
     }
 }
 
