@@ -158,7 +158,7 @@ impl Loader {
         for (key, value) in self.fixed {
             layered.lay(nested(key, value), &Origin::Command)?;
         }
-        let notice = layered.check_published()?;
+        let notice = published::check(layered.values_mut())?;
         Ok((layered.read()?, notice))
     }
 }

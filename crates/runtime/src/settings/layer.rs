@@ -8,8 +8,6 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::published::{self, Notice};
-
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -167,9 +165,9 @@ impl Layered {
         self.find(key).is_some() || in_open_section().is_some()
     }
 
-    /// Applies the rule about published secrets.
-    pub(super) fn check_published(&mut self) -> Result<Option<Notice>, SettingsError> {
-        published::check(&mut self.values)
+    /// The merged values.
+    pub(super) fn values_mut(&mut self) -> &mut Table {
+        &mut self.values
     }
 
     /// Reads the whole as the type that a service wants.
