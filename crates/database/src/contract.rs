@@ -14,6 +14,7 @@
 //! to the server before and after.
 
 mod access;
+mod change;
 mod facts;
 mod lexer;
 mod refusal;
@@ -25,9 +26,9 @@ use refinery::Migration;
 use tokio_postgres::{Client, Config};
 
 use self::access::Access;
+pub use self::change::Change;
 use self::facts::{Facts, facts, reasons};
 pub use self::refusal::{Effect, Refusal};
-pub use self::server::Change;
 use crate::session::Session;
 use crate::{Error, Statement, migrations};
 

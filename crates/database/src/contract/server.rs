@@ -5,35 +5,13 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
+use super::change::Change;
 use crate::{Error, Statement};
 
 const MAY_SEE: Statement = crate::statement!("contract_server_may_see.sql");
 const STATE: Statement = crate::statement!("contract_server_state.sql");
 const FILES: Statement = crate::statement!("contract_server_files.sql");
 const PASSWORDS: Statement = crate::statement!("contract_server_passwords.sql");
-
-/// One thing that is not what it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// For example `role blogs_api: rolcanlogin`.
-    pub line: String,
-    /// Its value before, if it was there.
-    pub was: Option<String>,
-    /// Its value now, if it is there.
-    pub is: Option<String>,
-}
-
-impl std::fmt::Display for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { line, was, is } = self;
-        match (was, is) {
-            (Some(was), Some(is)) => write!(f, "{line} was {was}, is {is} now"),
-            (Some(was), None) => write!(f, "{line} was {was}, is gone now"),
-            (None, Some(is)) => write!(f, "{line} is {is} now, was not there"),
-            (None, None) => f.write_str(line),
-        }
-    }
-}
 
 /// What a server is like, line by line.
 #[derive(Debug, Clone, PartialEq, Eq)]
