@@ -16,8 +16,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::batch::Redriving;
+use crate::error::{Error, is_commit};
 use crate::rows::{self, Day, Parked};
-use crate::transaction::{Attempt, Bad, End, Redriving, Selection};
+use crate::transaction::{Attempt, Bad, End, Selection};
 use crate::{Applied, Incoming, OnBadEvent, Outcome, ParkedBody, Settings, SettingsError, window};
 
 /// Most rounds of making days and setting events aside before a batch is given back.
@@ -27,52 +29,6 @@ const COMMITS_MAX: u32 = 4;
 /// Most times a day is asked for that somebody else is making, and the pause between, in milliseconds.
 const DAY_TRIES_MAX: u32 = 60;
 const DAY_PAUSE_MS: u64 = 50;
-
-/// Why a batch was not applied. Nothing of it was, unless the error says that this is not known.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The database failed.
-    #[error("applying engagement")]
-    Database(#[from] database::Error),
-    /// A COMMIT failed, or was sent and not answered.
-    #[error("committing engagement")]
-    Committing {
-        /// What the database or the connection said.
-        source: database::Error,
-        /// What the batch comes to if it was committed.
-        applied: Box<Applied>,
-    },
-    /// A live blog has no row of counters.
-    #[error("a live blog has no row in blogs.blog_counter")]
-    NoCounter,
-    /// The partition of a day could not be made in time.
-    #[error("the partition of a day is being made by somebody else and did not appear in time")]
-    DayBusy,
-    /// Somebody else redrives the same parked event, or its envelope, or gives it up.
-    #[error("somebody else is at the same parked event")]
-    Changed,
-    /// The connection broke while a COMMIT was waited for, and the ledger could not be asked.
-    #[error("it is not known whether a batch was applied")]
-    OutcomeUnknown(#[source] Box<Error>),
-}
-
-impl Error {
-    /// True when the same batch may be applied later.
-    #[must_use]
-    pub fn is_unavailable(&self) -> bool {
-        self.fault() == Fault::Unavailable
-    }
-
-    /// The SQLSTATE, where Postgres gave one.
-    #[must_use]
-    pub fn sqlstate(&self) -> Option<&str> {
-        match self {
-            Self::Database(source) | Self::Committing { source, .. } => source.sqlstate(),
-            Self::OutcomeUnknown(error) => error.sqlstate(),
-            Self::NoCounter | Self::DayBusy | Self::Changed => None,
-        }
-    }
-}
 
 /// Applies engagement to the shared tables.
 #[derive(Debug, Clone)]
@@ -411,8 +367,4 @@ pub(crate) fn bad(error: &Error) -> Bad {
         (error, _) => error.to_string(),
     };
     Bad { reason, sqlstate: error.sqlstate().map(str::to_owned), unfit: false }
-}
-
-fn is_commit(error: &Error) -> bool {
-    matches!(error, Error::Committing { .. })
 }

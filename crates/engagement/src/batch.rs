@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use events::{EngagementEvent, EnvelopeId, Malformed};
+use jiff::Timestamp;
+use uuid::Uuid;
 
 /// An envelope as it arrived: its events, each readable or not.
 #[derive(Debug, Clone)]
@@ -109,4 +111,13 @@ pub struct ParkedBody {
     pub attempts: i32,
     /// True when the message itself is the reason, false when it may be the worker.
     pub unfit: bool,
+}
+
+/// The parked row that a batch of one envelope was read from. The transaction marks it, or nothing happens.
+#[derive(Debug)]
+pub(crate) struct Redriving {
+    pub(crate) envelope_id: Uuid,
+    pub(crate) index: i32,
+    /// Where the ledger accounts for its event as parked, if it does: hour and kind. That is taken back.
+    pub(crate) parked_as: Option<(Timestamp, &'static str)>,
 }

@@ -13,6 +13,7 @@
 
 mod apply;
 mod batch;
+mod error;
 mod fold;
 mod redrive;
 mod rows;
@@ -20,8 +21,9 @@ mod settings;
 mod transaction;
 mod window;
 
-pub use apply::{Engagement, Error};
+pub use apply::Engagement;
 pub use batch::{Applied, Incoming, OnBadEvent, Outcome, ParkedBody, Totals};
+pub use error::Error;
 pub use redrive::{InDoubt, Redriven};
 pub use settings::{Settings, SettingsError};
 

@@ -32,8 +32,9 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::apply::{ROUNDS_MAX, bad, ledger_day_is_there};
+use crate::batch::Redriving;
 use crate::rows::{self, Waiting};
-use crate::transaction::{Bad, End, Redriving, Selection, UNREADABLE};
+use crate::transaction::{Bad, End, Selection, UNREADABLE};
 use crate::{Engagement, Error, Incoming, OnBadEvent, Outcome, window};
 
 /// How old a keyed event may be for its key to be remembered without the help of its row: a retry comes within a day, and

@@ -8,14 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
-use database::Fault;
 use deadpool_postgres::{Object, Transaction};
 use events::EngagementEvent;
 use futures_util::join;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::apply::Error;
+use crate::batch::Redriving;
+use crate::error::Error;
 use crate::fold::{self, Deltas, Fold};
 use crate::rows::{self, Parked};
 use crate::{Applied, Incoming, OnBadEvent, Outcome, window};
@@ -49,15 +49,6 @@ pub(crate) enum End {
     Commit,
     /// A trial, to see whether the database takes it.
     RollBack,
-}
-
-/// The parked row that a batch of one envelope was read from. The transaction marks it, or nothing happens.
-#[derive(Debug)]
-pub(crate) struct Redriving {
-    pub(crate) envelope_id: Uuid,
-    pub(crate) index: i32,
-    /// Where the ledger accounts for its event as parked, if it does: hour and kind. That is taken back.
-    pub(crate) parked_as: Option<(Timestamp, &'static str)>,
 }
 
 /// An event's place: in the whole batch, its envelope, and its index there.
@@ -340,18 +331,6 @@ impl<'batch> Attempt<'batch> {
             *accounts.entry((hour, kind, Outcome::Parked)).or_default() -= 1;
         }
         accounts
-    }
-}
-
-impl Error {
-    /// What the error calls for.
-    pub(crate) fn fault(&self) -> Fault {
-        match self {
-            Self::Database(source) | Self::Committing { source, .. } => source.fault(),
-            Self::OutcomeUnknown(error) => error.fault(),
-            Self::NoCounter => Fault::BadValue,
-            Self::DayBusy | Self::Changed => Fault::Unavailable,
-        }
     }
 }
 

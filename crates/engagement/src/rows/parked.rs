@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::prepare_all;
-use crate::transaction::Redriving;
+use crate::batch::Redriving;
 
 pub(super) const PARKED_INSERT: Statement = statement!("parked_insert.sql");
 const PARKED_WAITING: Statement = statement!("parked_waiting.sql");
