@@ -29,7 +29,9 @@ mod events_encoded;
 mod gather;
 mod in_flight;
 mod metrics;
+mod outgoing;
 mod overdue;
+mod state;
 mod task;
 
 use std::sync::Arc;
@@ -42,11 +44,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::backlog::{Backlog, Item, Load};
+use self::backlog::Backlog;
 pub use self::events_encoded::EncodedEvents;
 use self::metrics::Metrics;
+use self::outgoing::{Item, Load, Waiter};
+use self::overdue::Lender;
 pub use self::overdue::{HandOver, Overdue};
-use self::overdue::{Lender, Waiter};
+pub use self::state::State;
 use crate::{Settings, SettingsError};
 
 /// A handle to the publishing task. Clones share it.
@@ -74,17 +78,6 @@ pub enum PublishError {
     /// No envelope can hold it. Nothing was sent.
     #[error("more than fits into one envelope")]
     TooLarge,
-}
-
-/// What the publisher's connection is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Envelopes can go out.
-    Connected,
-    /// The broker has stopped reading what is published, for this reason: it is short of memory or disk.
-    Blocked(String),
-    /// There is no connection, for this reason; the next attempt follows by itself.
-    Disconnected(String),
 }
 
 impl Publisher {

@@ -19,53 +19,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::events_encoded::{BRACKETS, EncodedEvents};
-use super::gather::{Size, gather};
-use super::overdue::{Lender, Waiter, Waiters};
-
-/// One publish that waits.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) load: Load,
-    pub(super) waiter: Waiter,
-    /// As for [`Outgoing::overdue_at`].
-    pub(super) overdue_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-pub(super) enum Load {
-    Events(EncodedEvents),
-    Envelope(Envelope),
-}
-
-impl Item {
-    fn size(&self) -> Size {
-        match &self.load {
-            Load::Events(events) => Size::Events { count: events.count(), bytes: events.bytes().len() },
-            Load::Envelope(_) => Size::Whole,
-        }
-    }
-
-    fn is_waited_for(&self) -> bool {
-        !self.waiter.answer.is_closed()
-    }
-}
-
-/// An envelope with everybody who waits for it.
-pub(super) struct Outgoing {
-    pub(super) envelope: Arc<Envelope>,
-    pub(super) waiters: Arc<Waiters>,
-    /// It has been handed to a channel before.
-    pub(super) sent: bool,
-    /// When it is to be handed over. `None` when it has been, or is somebody's envelope and not made here.
-    pub(super) overdue_at: Option<Instant>,
-}
-
-impl Outgoing {
-    /// Answers everybody.
-    pub(super) fn confirm(self) {
-        self.waiters.answer(self.envelope.id);
-    }
-}
+use super::gather::gather;
+use super::outgoing::{Item, Load, Outgoing, Waiter, Waiters};
+use super::overdue::Lender;
 
 pub(super) struct Backlog {
     queue: mpsc::Receiver<Item>,

@@ -9,11 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::State;
 use super::backlog::Backlog;
 use super::in_flight::{Failure, Settled, Unconfirmed};
 use super::metrics::Metrics;
-use super::task::announce;
+use super::state::{State, announce};
 use crate::error::{Doing, Error, bounded};
 use crate::link::Link;
 use crate::{Settings, topology};

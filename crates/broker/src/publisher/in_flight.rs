@@ -9,7 +9,7 @@ use lapin::options::BasicPublishOptions;
 use lapin::{Channel, Confirmation};
 use tokio::time::Instant;
 
-use super::backlog::Outgoing;
+use super::outgoing::Outgoing;
 use crate::{properties, topology};
 
 type Answer = lapin::Result<Confirmation>;

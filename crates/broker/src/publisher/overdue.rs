@@ -6,17 +6,15 @@
 //! good. When both succeed there are two copies under one id, which a consumer recognises.
 
 use std::future::pending;
-use std::mem::take;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Envelope, EnvelopeId};
+use events::Envelope;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::backlog::Outgoing;
+use super::outgoing::{Outgoing, Waiters};
 
 /// Where a publisher hands over what is overdue.
 #[derive(Debug)]
@@ -102,72 +100,5 @@ impl Lender {
     /// When everything is overdue that waits since `shut`, the moment from which nothing could be sent.
     pub(super) fn away_at(&self, shut: Instant) -> Instant {
         shut + self.hand_over.away_after
-    }
-}
-
-/// One publish that waits for its answer.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) answer: oneshot::Sender<EnvelopeId>,
-    /// Its share of the bytes that may wait; given back with the answer.
-    _room: OwnedSemaphorePermit,
-}
-
-impl Waiter {
-    pub(super) fn new(answer: oneshot::Sender<EnvelopeId>, room: OwnedSemaphorePermit) -> Self {
-        Self { answer, _room: room }
-    }
-}
-
-/// Everybody who waits for one envelope. The publisher shares them with whoever it was handed over to.
-#[derive(Debug)]
-pub(super) struct Waiters(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    waiters: Vec<Waiter>,
-    /// To be woken when somebody else has answered.
-    publisher: Option<Waker>,
-}
-
-impl Waiters {
-    pub(super) fn new(waiters: Vec<Waiter>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Waiting { waiters, publisher: None })))
-    }
-
-    /// Answers everybody. The second time there is nobody.
-    pub(super) fn answer(&self, id: EnvelopeId) {
-        let Waiting { waiters, publisher } = take(&mut *self.lock());
-        for waiter in waiters {
-            // Whoever gave up in the last moment has been told so already.
-            let _ = waiter.answer.send(id);
-        }
-        if let Some(publisher) = publisher {
-            publisher.wake();
-        }
-    }
-
-    pub(super) fn any(&self) -> bool {
-        self.lock().waiters.iter().any(|waiter| !waiter.answer.is_closed())
-    }
-
-    /// Ready when nobody waits any more. Only one task may wait for that.
-    pub(super) fn poll_abandoned(&self, context: &mut Context<'_>) -> Poll<()> {
-        let Waiting { waiters, publisher } = &mut *self.lock();
-        while let Some(waiter) = waiters.last_mut() {
-            if waiter.answer.poll_closed(context).is_pending() {
-                match publisher {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    None => *publisher = Some(context.waker().clone()),
-                }
-                return Poll::Pending;
-            }
-            waiters.pop();
-        }
-        Poll::Ready(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

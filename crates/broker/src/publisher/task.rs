@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::State;
 use super::backlog::Backlog;
 use super::epoch::{End, Epoch};
 use super::metrics::Metrics;
+use super::state::{State, announce};
 use crate::Settings;
 
 pub(super) struct Task {
@@ -67,23 +67,6 @@ impl Task {
         }
         info!("publishing: shut down");
         self.state.send_replace(State::Disconnected("shut down".to_owned()));
-    }
-}
-
-/// Publishes the state and logs it, both only when it is another one.
-pub(super) fn announce(state: &watch::Sender<State>, new: State) {
-    let changed = state.send_if_modified(|current| {
-        let changed = *current != new;
-        current.clone_from(&new);
-        changed
-    });
-    if !changed {
-        return;
-    }
-    match new {
-        State::Connected => info!("publishing: connected"),
-        State::Blocked(reason) => warn!(reason, "publishing: blocked by the broker"),
-        State::Disconnected(reason) => warn!(reason, "publishing: not connected"),
     }
 }
 
