@@ -14,7 +14,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::gather::Batch;
-use crate::reconcile;
+
+/// What a blog has a counter of.
+pub(crate) const KINDS: [&str; 3] = ["views", "likes", "shares"];
 
 /// The kind of an event that cannot be read.
 const UNREADABLE: &str = "unreadable";
@@ -81,7 +83,7 @@ impl Metrics {
         }
         let parked = OutcomeLabel { kind: UNREADABLE, outcome: Outcome::Parked.name() };
         let _ = metrics.events.get_or_create(&parked);
-        for kind in reconcile::KINDS {
+        for kind in KINDS {
             let _ = metrics.counter_drift.get_or_create(&KindLabel { kind });
         }
         let registry = registry.sub_registry_with_prefix("commonplace_worker");

@@ -13,14 +13,13 @@ use database::{Error, Pool, Statement, statement};
 use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{KindLabel, Metrics};
+use crate::metrics::{KINDS, KindLabel, Metrics};
 use crate::settings::ReconcileSettings;
 
 const COUNTER_DRIFT: Statement = statement!("counter_drift.sql");
 const COUNTER_NEXT: Statement = statement!("counter_next.sql");
 /// SQLSTATE `query_canceled`: the statement timeout.
 const QUERY_CANCELED: &str = "57014";
-pub(crate) const KINDS: [&str; 3] = ["views", "likes", "shares"];
 /// Most blogs that one warning names.
 const NAMED_MAX: usize = 20;
 
