@@ -4,6 +4,8 @@
 //! so itself. Without one the console listens
 //! on this machine alone, where every service refuses names of other sites (`web::server`). What changes something must come from a page of the console itself.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -14,7 +16,6 @@ use cookie::{Cookie, SameSite};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::routes::Console;
 use crate::settings::AccessSettings;
 
 /// The cookie's name.
@@ -25,16 +26,20 @@ const SESSION_S: i64 = 12 * 60 * 60;
 pub(crate) const SIGN_IN: &str = "/sign-in";
 
 /// As middleware: lets those through who may look.
-pub(crate) async fn check(State(console): State<Console>, request: Request, next: Next) -> Response {
+pub(crate) async fn check(
+    State(access): State<Arc<AccessSettings>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let headers = request.headers();
     // Without a token the console is of this machine alone, where no one speaks TLS.
-    let over_tls = console.access().token().is_some() && console.access().secure_cookies;
+    let over_tls = access.token().is_some() && access.secure_cookies;
     if !request.method().is_safe() && !web::same_origin::holds(headers, over_tls) {
         return (StatusCode::FORBIDDEN, "this was sent by another site, or by no browser\n").into_response();
     }
     let path = request.uri().path();
     let open = path == SIGN_IN || path.starts_with("/assets/");
-    match console.access().token() {
+    match access.token() {
         None => next.run(request).await,
         Some(_) if open => next.run(request).await,
         Some(token) if is_bearer(headers, token) || has_cookie(headers, token, now_s()) => {

@@ -1,65 +1,27 @@
 //! Looking, again and again, until the end: every second at what is cheap; at who is busy four times a second; and at what
 //! is costly so seldom that it takes a twentieth of one connection's time at most.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use database::Pool;
-use jiff::Timestamp;
 use runtime::health::Health;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::findings::Findings;
 use crate::load::Load;
 use crate::picture::{History, Picture};
 use crate::sample::Sampler;
-use crate::statistics::{self, Costly};
+use crate::statistics;
 
 const ACTIVITY_EVERY: Duration = Duration::from_millis(250);
-/// So many looks at who is busy make a minute.
-const ACTIVITY_KEPT: usize = 240;
 /// What is costly is asked for again after this many times what it took, and not before this time.
 const COSTLY_PAUSE: u32 = 20;
 const COSTLY_PAUSE_MIN: Duration = Duration::from_millis(1000);
 /// The role's own limit of a statement, and something on top.
 const ANSWER_WITHIN: Duration = Duration::from_millis(7000);
-
-/// What the slower of the two loops has found out; clones are the same.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Findings(Arc<Mutex<Found>>);
-
-/// What it was.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Found {
-    /// The newest looks at who is busy: sessions by role.
-    activity: VecDeque<Vec<(String, i64)>>,
-    /// What is costly to ask for, and when it was asked.
-    pub(crate) costly: Option<(Timestamp, Costly)>,
-}
-
-impl Findings {
-    pub(crate) fn get(&self) -> Found {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Found)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-impl Found {
-    /// How many sessions of each role were executing something, on average over the last minute.
-    pub(crate) fn busy(&self) -> Vec<(String, f64)> {
-        let mut sessions: BTreeMap<&str, i64> = BTreeMap::new();
-        for (role, busy) in self.activity.iter().flatten() {
-            *sessions.entry(role).or_default() += busy;
-        }
-        let looks = self.activity.len().max(1) as f64;
-        sessions.into_iter().map(|(role, busy)| (role.to_owned(), busy as f64 / looks)).collect()
-    }
-}
 
 /// Looks at what is cheap, and makes a picture of each look.
 pub(crate) async fn pictures(
@@ -90,12 +52,7 @@ pub(crate) async fn findings(pool: Pool, findings: Findings, shutdown: Cancellat
     while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
         // Away, the database has nobody who is busy.
         let busy = bounded(&shutdown, statistics::activity(&pool)).await.unwrap_or_default();
-        findings.change(|found| {
-            found.activity.push_back(busy);
-            if found.activity.len() > ACTIVITY_KEPT {
-                found.activity.pop_front();
-            }
-        });
+        findings.put_busy(busy);
         if Instant::now() < next_costly {
             continue;
         }
@@ -103,7 +60,7 @@ pub(crate) async fn findings(pool: Pool, findings: Findings, shutdown: Cancellat
         let costly = bounded(&shutdown, statistics::costly(&pool)).await;
         next_costly = Instant::now() + COSTLY_PAUSE_MIN.max(begun.elapsed() * COSTLY_PAUSE);
         if let Some(costly) = costly {
-            findings.change(|found| found.costly = Some((Timestamp::now(), costly)));
+            findings.put_costly(costly);
         }
     }
 }

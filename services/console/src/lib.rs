@@ -9,12 +9,14 @@
 
 mod access;
 mod collect;
+mod findings;
 mod load;
 mod number;
 mod openmetrics;
 mod page;
 mod picture;
 mod plot;
+mod rates;
 mod routes;
 mod sample;
 mod scrape;

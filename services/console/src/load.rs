@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::picture::{PATHS, grown, transactions};
+use crate::rates::{PATHS, grown, transactions};
 use crate::sample::{Sample, Sampler};
 use crate::settings::LoadSettings;
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use runtime::metrics::OPERATIONS_PATHS;
 
-use crate::collect::Found;
+use crate::findings::Found;
 use crate::load;
 use crate::number::plain;
 use crate::openmetrics::{Histogram, Samples};
+use crate::rates::{PATHS, grown, grown_histogram, per_second, transactions};
 use crate::sample::{Depths, Sample};
 use crate::scrape::Scraped;
 use crate::statistics::Costly;
@@ -18,9 +19,6 @@ use crate::statistics::Costly;
 pub(crate) const KEPT: usize = 121;
 /// Percentiles and means are those of this time.
 const WINDOW: Duration = Duration::from_secs(10);
-
-/// The write paths, as the Blogs API calls them.
-pub(crate) const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
 
 /// Samples, the newest last, and since when each server has been away.
 #[derive(Debug, Default)]
@@ -201,16 +199,16 @@ impl Path {
                 samples.histogram("engagement_accept_seconds", &labels)
             })
         });
-        let transactions = window.and_then(|(before, now)| transactions(before, now, name));
+        let made = window.and_then(|(before, now)| transactions(before, now, name));
         Self {
             name,
             accepted: history.rates(|before, now| grown(&before.api, &now.api, accepted)),
             accepted_total: newest.api.samples.as_ref().map(accepted),
             accept_s: [0.5, 0.95, 0.99].map(|share| took.as_ref().and_then(|took| took.quantile(share))),
             commits: window.and_then(|(before, now)| {
-                per_second(before, now, &|before, now| Some(transactions_of(before, now, name)?.count()))
+                per_second(before, now, &|before, now| Some(transactions(before, now, name)?.count()))
             }),
-            events_per_commit: transactions.as_ref().and_then(Histogram::mean),
+            events_per_commit: made.as_ref().and_then(Histogram::mean),
         }
     }
 }
@@ -264,52 +262,6 @@ fn recommendations(history: &History) -> Option<f64> {
         of(&[]) - OPERATIONS_PATHS.map(|route| of(&[("route", route)])).iter().sum::<f64>()
     };
     per_second(before, now, &|before, now| grown(&before.recommender, &now.recommender, answered))
-}
-
-/// The transactions that a path made between two looks, by the events in them: those of the workers are the path of
-/// messages'.
-pub(crate) fn transactions(before: &Sample, now: &Sample, path: &str) -> Option<Histogram> {
-    transactions_of(before, now, path)
-}
-
-fn transactions_of(before: &Sample, now: &Sample, path: &str) -> Option<Histogram> {
-    if path == "message" {
-        let batches = |samples: &Samples| samples.histogram("commonplace_worker_batch_events", &[]);
-        return grown_histogram(&before.worker, &now.worker, batches);
-    }
-    let labels = [("path", path)];
-    let transactions = |samples: &Samples| samples.histogram("engagement_transaction_events", &labels);
-    grown_histogram(&before.api, &now.api, transactions)
-}
-
-/// How a number grew between two looks at the same processes. One that became smaller began anew: nothing is known.
-pub(crate) fn grown(before: &Scraped, now: &Scraped, number: impl Fn(&Samples) -> f64) -> Option<f64> {
-    let (before, now) = same(before, now)?;
-    Some(number(now) - number(before)).filter(|grown| *grown >= 0.0)
-}
-
-fn grown_histogram(
-    before: &Scraped,
-    now: &Scraped,
-    histogram: impl Fn(&Samples) -> Histogram,
-) -> Option<Histogram> {
-    let (before, now) = same(before, now)?;
-    let (before, now) = (histogram(before), histogram(now));
-    (now.count() >= before.count()).then(|| now.since(&before))
-}
-
-fn same<'a>(before: &'a Scraped, now: &'a Scraped) -> Option<(&'a Samples, &'a Samples)> {
-    (before.answered == now.answered).then_some(())?;
-    Some((before.samples.as_ref()?, now.samples.as_ref()?))
-}
-
-fn per_second(
-    before: &Sample,
-    now: &Sample,
-    count: &impl Fn(&Sample, &Sample) -> Option<f64>,
-) -> Option<f64> {
-    let seconds = now.at.duration_since(before.at).as_secs_f64();
-    Some(count(before, now)? / seconds).filter(|rate| rate.is_finite())
 }
 
 fn processes(scraped: &Scraped) -> Result<String, String> {

@@ -110,7 +110,7 @@ pub(crate) fn routes(console: Console, requests: &RequestSettings) -> Router {
         .route("/assets/icon.svg", get(async || asset("image/svg+xml", ICON)))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / is the console\n"))
         .layer(DefaultBodyLimit::max(requests.body_bytes_max))
-        .layer(from_fn_with_state(console.clone(), access::check))
+        .layer(from_fn_with_state(Arc::clone(&console.access), access::check))
         .layer(from_fn_with_state(bounds, within))
         .layer(from_fn_with_state(console.clone(), headers))
         .with_state(console)

@@ -17,7 +17,8 @@ use web::client_address::TrustedProxies;
 use web::limits::{Limits, RateSettings};
 use web::server::{Listeners, Routers};
 
-use crate::collect::{self, Findings};
+use crate::collect;
+use crate::findings::Findings;
 use crate::load::Load;
 use crate::picture::Picture;
 use crate::routes::{self, Callers, Console};

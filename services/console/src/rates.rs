@@ -1,0 +1,52 @@
+//! How what is counted grew between two looks.
+
+use crate::openmetrics::{Histogram, Samples};
+use crate::sample::Sample;
+use crate::scrape::Scraped;
+
+/// The write paths, as the Blogs API calls them.
+pub(crate) const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
+
+/// The transactions that a path made between two looks, by the events in them: those of the workers are the path of
+/// messages'.
+pub(crate) fn transactions(before: &Sample, now: &Sample, path: &str) -> Option<Histogram> {
+    if path == "message" {
+        let batches = |samples: &Samples| samples.histogram("commonplace_worker_batch_events", &[]);
+        return grown_histogram(&before.worker, &now.worker, batches);
+    }
+    let labels = [("path", path)];
+    let transactions = |samples: &Samples| samples.histogram("engagement_transaction_events", &labels);
+    grown_histogram(&before.api, &now.api, transactions)
+}
+
+/// How a number grew between two looks at the same processes. One that became smaller began anew: nothing is known.
+pub(crate) fn grown(before: &Scraped, now: &Scraped, number: impl Fn(&Samples) -> f64) -> Option<f64> {
+    let (before, now) = same(before, now)?;
+    Some(number(now) - number(before)).filter(|grown| *grown >= 0.0)
+}
+
+/// As [`grown`], of a histogram.
+pub(crate) fn grown_histogram(
+    before: &Scraped,
+    now: &Scraped,
+    histogram: impl Fn(&Samples) -> Histogram,
+) -> Option<Histogram> {
+    let (before, now) = same(before, now)?;
+    let (before, now) = (histogram(before), histogram(now));
+    (now.count() >= before.count()).then(|| now.since(&before))
+}
+
+fn same<'a>(before: &'a Scraped, now: &'a Scraped) -> Option<(&'a Samples, &'a Samples)> {
+    (before.answered == now.answered).then_some(())?;
+    Some((before.samples.as_ref()?, now.samples.as_ref()?))
+}
+
+/// How much a count that was taken between two looks comes to in a second.
+pub(crate) fn per_second(
+    before: &Sample,
+    now: &Sample,
+    count: &impl Fn(&Sample, &Sample) -> Option<f64>,
+) -> Option<f64> {
+    let seconds = now.at.duration_since(before.at).as_secs_f64();
+    Some(count(before, now)? / seconds).filter(|rate| rate.is_finite())
+}
