@@ -13,7 +13,7 @@ use clap::Subcommand;
 use database::bootstrap::RoleSettings;
 use runtime::settings::Loader;
 
-use crate::migrate;
+use crate::{defaults, migrate};
 
 /// Measure the system on private servers
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// passwords that only this run knows.
 pub(crate) fn roles() -> anyhow::Result<RoleSettings> {
     let password = || format!("{:032x}", rand::random::<u128>());
-    let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
+    let settings: migrate::Settings = Loader::new(defaults::MIGRATE)
         .environment([])
         .set("roles.blogs_api_password", password())
         .set("roles.analytics_worker_password", password())

@@ -12,7 +12,7 @@ use runtime::settings;
 use tokio_postgres::Config;
 
 use crate::terminal::{self, Progress};
-use crate::{migrate, operator, schema};
+use crate::{defaults, migrate, operator, schema};
 
 /// The private cluster's database where no address names one.
 const DATABASE: &str = "commonplace";
@@ -170,7 +170,7 @@ async fn privately(question: &Question, progress: &Progress) -> anyhow::Result<R
 /// The roles as the defaults have them. The passwords are never used.
 fn roles(direct_path: bool) -> anyhow::Result<bootstrap::RoleSettings> {
     let password = || format!("{:032x}", rand::random::<u128>());
-    let settings: migrate::Settings = settings::Loader::new(migrate::DEFAULTS)
+    let settings: migrate::Settings = settings::Loader::new(defaults::MIGRATE)
         .environment([])
         .set("roles.blogs_api_password", password())
         .set("roles.analytics_worker_password", password())

@@ -87,6 +87,7 @@ mod tests {
     use web::tokens::{Epochs, Issuer, Purpose, SigningKeys, Tokens};
 
     use super::*;
+    use crate::defaults::{EVERY_DEFAULTS, OPERATOR};
     use crate::operator;
 
     #[tokio::test]
@@ -98,13 +99,12 @@ mod tests {
             .map(|(name, keys)| (name.into(), keys.into()))
             .collect();
         let keys: std::collections::HashMap<_, _> = variables.iter().cloned().collect();
-        let loader = |defaults| {
-            Loader::new(defaults).neighbours(&crate::serve::EVERY_DEFAULTS).environment(variables.clone())
-        };
+        let loader =
+            |defaults| Loader::new(defaults).neighbours(&EVERY_DEFAULTS).environment(variables.clone());
         let api: blogs_api::Settings = loader(blogs_api::DEFAULTS).load().unwrap();
         let recommendation: recommendation_api::Settings =
             loader(recommendation_api::DEFAULTS).load().unwrap();
-        let _operator: operator::Settings = loader(operator::DEFAULTS).load().unwrap();
+        let _operator: operator::Settings = loader(OPERATOR).load().unwrap();
         let issue = |purpose, variable: &str| {
             let keys = keys[&OsString::from(format!("{PREFIX}{variable}"))].to_str().unwrap();
             let issuer = Issuer::new(purpose, &SigningKeys::new(keys), "commonplace", 60).unwrap();

@@ -11,10 +11,8 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio_postgres::Config;
 
+use crate::defaults::{self, EVERY_DEFAULTS};
 use crate::{schema, terminal};
-
-/// The settings that this command adds: `config/migrate.toml`.
-pub(crate) const DEFAULTS: &str = include_str!("../../config/migrate.toml");
 
 const LONG: &str = "\
 Make the roles and bring the schema up to date; harmless to repeat
@@ -76,7 +74,7 @@ impl Settings {
     /// A setting that cannot be read, with where it stands.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Self, Config)> {
         let settings: Self =
-            settings::Loader::new(DEFAULTS).neighbours(&crate::serve::EVERY_DEFAULTS).file(file).load()?;
+            settings::Loader::new(defaults::MIGRATE).neighbours(&EVERY_DEFAULTS).file(file).load()?;
         runtime::telemetry::init(&settings.log)?;
         let administrator = schema::administrator(settings.database.url.expose_secret())
             .context("database.url (DATABASE_URL) cannot be used")?;
@@ -182,6 +180,7 @@ async fn check(administrator: &tokio_postgres::Config, roles: &RoleSettings) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::defaults::{MIGRATE, OPERATOR};
     use crate::operator;
 
     /// The defaults alone, whatever the environment of the tests is.
@@ -191,13 +190,13 @@ mod tests {
 
     #[test]
     fn the_pools_of_the_services_fit_into_their_roles_shares() {
-        let Settings { roles, .. } = defaults(DEFAULTS);
+        let Settings { roles, .. } = defaults(MIGRATE);
         let api: blogs_api::Settings = defaults(blogs_api::DEFAULTS);
         let worker: analytics_worker::Settings = defaults(analytics_worker::DEFAULTS);
         let notifier: notification_worker::Settings = defaults(notification_worker::DEFAULTS);
         let recommendation: recommendation_api::Settings = defaults(recommendation_api::DEFAULTS);
         let console: console::Settings = defaults(console::DEFAULTS);
-        let operator: operator::Settings = defaults(operator::DEFAULTS);
+        let operator: operator::Settings = defaults(OPERATOR);
         for (pool, share) in [
             (api.database, roles.blogs_api_connections),
             (worker.database, roles.analytics_worker_connections),
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn there_is_no_default_password() {
-        let Settings { roles, rabbitmq, .. } = defaults(DEFAULTS);
+        let Settings { roles, rabbitmq, .. } = defaults(MIGRATE);
         assert!(!rabbitmq.is_wanted());
         for password in [
             rabbitmq.blogs_api_password,

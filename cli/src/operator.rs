@@ -4,20 +4,17 @@
 //! Where the settings name no server and a `commonplace up` has been started in this checkout, that one is meant. It
 //! leaves its addresses in a file that only its owner can read.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use database::Pool;
 use runtime::settings::{Loader, LogSettings};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::{serve, up};
-
-/// The settings of the operator's commands: `config/operator.toml`.
-pub(crate) const DEFAULTS: &str = include_str!("../../config/operator.toml");
+use crate::defaults::{self, EVERY_DEFAULTS};
+use crate::running::{Running, default_directory, mark_file};
 
 /// The statements of these commands; those in its folders are an administrator's.
 pub(crate) static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");
@@ -41,31 +38,13 @@ pub(crate) struct Settings {
     pub(crate) engagement: engagement::Settings,
 }
 
-/// The addresses of a running `up`, with the secrets that its operator needs.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Running {
-    /// The Blogs API.
-    pub(crate) api: String,
-    /// Postgres, as the operator.
-    pub(crate) database_url: String,
-    /// What signs tokens for imports.
-    pub(crate) import_signing_keys: String,
-    /// How its services count views: who redrives counts alike.
-    pub(crate) view_window_s: u32,
-}
-
-/// The file of a [`Running`], for as long as the value lives.
-#[derive(Debug)]
-pub(crate) struct Mark(PathBuf);
-
 impl Place {
     /// The settings, from wherever they come.
     ///
     /// # Errors
     /// A setting that cannot be read, with where it stands.
     pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
-        let (mut loader, running) = self.loader(DEFAULTS)?;
+        let (mut loader, running) = self.loader(defaults::OPERATOR)?;
         if let Some(up) = running {
             loader = loader.set("engagement.view_window_s", i64::from(up.view_window_s));
         }
@@ -79,7 +58,7 @@ impl Place {
     /// # Errors
     /// When the file of a running `up` cannot be read.
     pub(crate) fn loader(&self, defaults: &'static str) -> anyhow::Result<(Loader, Option<Running>)> {
-        let loader = Loader::new(defaults).neighbours(&serve::EVERY_DEFAULTS).file(self.config.as_deref());
+        let loader = Loader::new(defaults).neighbours(&EVERY_DEFAULTS).file(self.config.as_deref());
         let running = self.running()?;
         Ok(match &running {
             Some(up) => (loader.set("database.url", up.database_url.as_str()), running),
@@ -108,7 +87,7 @@ impl Place {
         if self.names_a_server() {
             return Ok(None);
         }
-        let path = mark_file(&self.directory.clone().unwrap_or_else(up::default_directory));
+        let path = mark_file(&self.directory.clone().unwrap_or_else(default_directory));
         let doing = || format!("reading {}", path.display());
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(doing),
@@ -123,31 +102,4 @@ impl Place {
         self.directory.is_none()
             && (self.config.is_some() || said("DATABASE_URL") || said("COMMONPLACE__DATABASE__URL"))
     }
-}
-
-impl Running {
-    /// Leaves the addresses in the folder of an `up`; nobody else can read them.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub(crate) fn mark(&self, directory: &Path) -> anyhow::Result<Mark> {
-        let mark = Mark(mark_file(directory));
-        let doing = || format!("writing {}", mark.0.display());
-        drop(fs::remove_file(&mark.0));
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&mark.0).with_context(doing)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?).with_context(doing)?;
-        Ok(mark)
-    }
-}
-
-impl Drop for Mark {
-    fn drop(&mut self) {
-        let _gone = fs::remove_file(&self.0);
-    }
-}
-
-/// Where a running `up` leaves its addresses.
-pub(crate) fn mark_file(directory: &Path) -> PathBuf {
-    directory.join("running.json")
 }

@@ -11,10 +11,8 @@ use runtime::settings::published::{Kind, PUBLISHED};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::defaults::{self, EVERY_DEFAULTS};
 use crate::{keys, terminal};
-
-/// The settings of this command: `config/secrets.toml`.
-pub(crate) const DEFAULTS: &str = include_str!("../../config/secrets.toml");
 
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
@@ -86,7 +84,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn check(file: Option<&Path>) -> anyhow::Result<()> {
-    let loader = Loader::new(DEFAULTS).neighbours(&crate::serve::EVERY_DEFAULTS).file(file);
+    let loader = Loader::new(defaults::SECRETS).neighbours(&EVERY_DEFAULTS).file(file);
     let (settings, notice): (Settings, _) = loader.load_noticing()?;
     let equal = equal(&settings.secrets);
     if !equal.is_empty() {

@@ -6,20 +6,7 @@ use runtime::process;
 use runtime::settings::{Loader, SettingsError};
 use serde::de::DeserializeOwned;
 
-use crate::{migrate, operator, secrets};
-
-/// Commands that start several services or none take one environment for all: what one of these knows, the
-/// others pass over.
-pub(crate) const EVERY_DEFAULTS: [&str; 8] = [
-    blogs_api::DEFAULTS,
-    analytics_worker::DEFAULTS,
-    notification_worker::DEFAULTS,
-    recommendation_api::DEFAULTS,
-    console::DEFAULTS,
-    migrate::DEFAULTS,
-    operator::DEFAULTS,
-    secrets::DEFAULTS,
-];
+use crate::defaults::EVERY_DEFAULTS;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use web::tokens::{Issuer, Purpose, SigningKeys};
 
 use crate::account::{self, Name};
-use crate::operator::{DEFAULTS, Place};
+use crate::defaults;
+use crate::operator::Place;
 use crate::terminal::{self, Format};
 
 const LONG: &str = "\
@@ -76,7 +77,7 @@ struct TokenSettings {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { handle, scope: Scope::Import, format, place } = arguments;
-    let (mut loader, running) = place.loader(DEFAULTS)?;
+    let (mut loader, running) = place.loader(defaults::OPERATOR)?;
     if let Some(running) = running {
         loader = loader.set("tokens.import_signing_keys", running.import_signing_keys);
     }

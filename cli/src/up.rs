@@ -21,8 +21,10 @@ use runtime::traces::TraceSettings;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::defaults::EVERY_DEFAULTS;
+use crate::running::default_directory;
 use crate::terminal::{self, Progress};
-use crate::{demo, migrate, schema, serve};
+use crate::{demo, migrate, schema};
 use place::{Credentials, Place};
 use servers::Servers;
 use services::Services;
@@ -92,7 +94,7 @@ struct Ascent {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let settings: Settings = Loader::new(DEFAULTS).neighbours(&serve::EVERY_DEFAULTS).load()?;
+    let settings: Settings = Loader::new(DEFAULTS).neighbours(&EVERY_DEFAULTS).load()?;
     process::run("commonplace", &settings.log, &settings.traces, async |shutdown| {
         ascend(arguments, shutdown).await
     })
@@ -207,14 +209,6 @@ impl Ascent {
             ended = services.first_end() => ended,
         }
     }
-}
-
-/// `.stack/up` beside the nearest `Cargo.lock`, so that it is the same from every folder of a checkout; without
-/// one, in the current folder.
-pub(crate) fn default_directory() -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_default();
-    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
-    root.unwrap_or(&here).join(".stack").join("up")
 }
 
 /// Says early that the API's port is taken, rather than after the servers have started.

@@ -8,10 +8,17 @@ use tokio_postgres::Config;
 
 use super::place::Credentials;
 use super::servers::Servers;
-use super::services::Place;
 use crate::demo::Demo;
-use crate::operator::Running;
+use crate::running::Running;
 use crate::schema;
+
+/// Where a service is, as base URLs.
+pub(super) struct ServiceAddress {
+    pub(super) name: &'static str,
+    pub(super) url: String,
+    /// For `/readyz` and `/metrics`.
+    pub(super) operations: String,
+}
 
 /// RabbitMQ's addresses.
 pub(super) struct Amqp {
@@ -83,13 +90,13 @@ impl Urls {
     /// What `up` prints when everything runs.
     pub(super) fn table(
         &self,
-        api: &Place,
-        console: &Place,
-        workers: &[Place],
+        api: &ServiceAddress,
+        console: &ServiceAddress,
+        workers: &[ServiceAddress],
         demo: &Demo,
         demo_password: &str,
     ) -> String {
-        let operations = |place: &Place| format!("{0}/readyz  {0}/metrics", place.operations);
+        let operations = |place: &ServiceAddress| format!("{0}/readyz  {0}/metrics", place.operations);
         let mut rows = vec![
             ("to read and write", format!("{}/", api.url)),
             ("to watch (console)", format!("{}/", console.url)),
@@ -97,7 +104,9 @@ impl Urls {
             ("its documentation", format!("{}/docs", api.url)),
             ("its description", format!("{}/openapi.json", api.url)),
         ];
-        if let Some(Place { url, .. }) = workers.iter().find(|place| place.name == "recommendation-api") {
+        if let Some(ServiceAddress { url, .. }) =
+            workers.iter().find(|place| place.name == "recommendation-api")
+        {
             rows.push(("Recommendation API", format!("{url}/v1/trending  {url}/docs")));
         }
         rows.extend([api, console].into_iter().chain(workers).map(|place| (place.name, operations(place))));

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use web::tokens::KeyPair;
 
-use crate::{migrate, operator};
+use crate::defaults::{self, EVERY_DEFAULTS};
+use crate::{migrate, running};
 
 /// A folder that this process has for itself, as long as the value lives.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Place {
         writeln!(lock, "{}", std::process::id()).with_context(doing)?;
         let place = Self { directory, _lock: lock };
         // Of one that was killed: what it says is no longer so.
-        forget(&operator::mark_file(&place.directory))?;
+        forget(&running::mark_file(&place.directory))?;
         if fresh {
             for path in [place.credentials_file(), place.demo_mark()] {
                 forget(&path)?;
@@ -180,8 +181,8 @@ impl Credentials {
         vhost: &str,
         private: bool,
     ) -> anyhow::Result<(RoleSettings, Administration)> {
-        let settings: migrate::Settings = Loader::new(migrate::DEFAULTS)
-            .neighbours(&crate::serve::EVERY_DEFAULTS)
+        let settings: migrate::Settings = Loader::new(defaults::MIGRATE)
+            .neighbours(&EVERY_DEFAULTS)
             .set("roles.blogs_api_password", self.blogs_api_password.as_str())
             .set("roles.analytics_worker_password", self.analytics_worker_password.as_str())
             .set("roles.notification_worker_password", self.notification_worker_password.as_str())

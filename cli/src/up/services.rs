@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::addresses::Urls;
+use super::addresses::{ServiceAddress, Urls};
 use super::place::Credentials;
-use crate::serve::EVERY_DEFAULTS;
+use crate::defaults::EVERY_DEFAULTS;
 
 /// How long the services may take to reach servers that are up.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -28,14 +28,6 @@ pub(super) struct Services {
     workers: [Task; 3],
     console: Task,
     view_window_s: u32,
-}
-
-/// Where a service is, as base URLs.
-pub(super) struct Place {
-    pub(super) name: &'static str,
-    pub(super) url: String,
-    /// For `/readyz` and `/metrics`.
-    pub(super) operations: String,
 }
 
 /// One running service.
@@ -127,17 +119,17 @@ impl Services {
     }
 
     /// The Blogs API.
-    pub(super) fn api(&self) -> Place {
+    pub(super) fn api(&self) -> ServiceAddress {
         self.api.place()
     }
 
     /// The console.
-    pub(super) fn console(&self) -> Place {
+    pub(super) fn console(&self) -> ServiceAddress {
         self.console.place()
     }
 
     /// The other services.
-    pub(super) fn workers(&self) -> Vec<Place> {
+    pub(super) fn workers(&self) -> Vec<ServiceAddress> {
         self.workers.iter().map(Task::place).collect()
     }
 
@@ -179,9 +171,9 @@ impl Task {
         Self { name, address, operations, shutdown, handle, ended: false }
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> ServiceAddress {
         let url = |address| format!("http://{address}");
-        Place { name: self.name, url: url(self.address), operations: url(self.operations) }
+        ServiceAddress { name: self.name, url: url(self.address), operations: url(self.operations) }
     }
 
     async fn drain(&mut self) -> anyhow::Result<()> {
@@ -252,10 +244,10 @@ async fn start_console(
 ///
 /// # Errors
 /// After 30 s, with what is not.
-pub(super) async fn until_ready(services: impl Iterator<Item = &Place>) -> anyhow::Result<()> {
+pub(super) async fn until_ready(services: impl Iterator<Item = &ServiceAddress>) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build()?;
     let deadline = Instant::now() + READY_WITHIN;
-    for Place { name, operations, .. } in services {
+    for ServiceAddress { name, operations, .. } in services {
         loop {
             let response = client.get(format!("{operations}/readyz")).send().await?;
             if response.status().is_success() {
