@@ -2,28 +2,21 @@
 //!
 //! Handlers are thin: an extractor checks the form of a request, a plain function checks its meaning, and a
 //! typed function beside a statement in `sql/` does the work. What goes wrong is a [`web::problem::Problem`], which
-//! is what the client reads; the cause is logged and never sent. Engagement (`engagement`) is accepted here
+//! is what the client reads; the cause is logged and never sent. Engagement is accepted here (`acceptance`)
 //! and counted elsewhere; what authors do is written here, and told to others through the `outbox`.
 
-mod accounts;
-mod acting;
+mod acceptance;
+mod account;
+mod api;
 mod auth;
-mod blogs;
+mod bounds;
 mod clock_check;
-mod engagement;
-mod exports;
-mod follows;
-mod frame;
-mod idempotency;
 mod live_blogs;
-mod notifications;
-mod openapi;
 mod outbox;
 mod pages;
 mod readiness;
-mod relay;
+mod routes;
 mod service;
-mod sessions;
 mod settings;
 mod state;
 

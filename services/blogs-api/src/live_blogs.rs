@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::settings::within;
+use crate::bounds::within;
 
 const LIVE_BLOGS: Statement = statement!("live_blogs.sql");
 

@@ -1,9 +1,11 @@
-//! Envelopes that wait in the database to be published. The [relay](crate::relay) publishes them under the ids
+//! Envelopes that wait in the database to be published. The [relay] publishes them under the ids
 //! that they have here.
 //!
 //! An author's change and the message that tells of it cannot be committed together in two systems. So the
 //! message is a row of `blogs.outbox`, in the transaction of the change. The other rows are envelopes of
-//! engagement that RabbitMQ did not confirm in time ([`crate::engagement`]).
+//! engagement that RabbitMQ did not confirm in time ([`crate::acceptance::Spill`]).
+
+pub(crate) mod relay;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -30,7 +30,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Deserialize;
 use web::frame::ShowPage;
 
 use self::layout::Frame;
@@ -38,15 +37,6 @@ use self::session::Reader;
 use crate::limits;
 use crate::problem::Problem;
 use crate::state::AppState;
-
-/// The `[pages]` section.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Whether readers reach the pages over TLS: then the cookie of a session travels no other way, and browsers are told to
-    /// come no other way.
-    pub secure_cookies: bool,
-}
 
 /// Everything here comes from this service, and scripts and styles from files of their own.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -22,18 +22,19 @@ use tokio_util::task::TaskTracker;
 use web::frame::HttpMetrics;
 use web::server::{self, Listeners, Routers};
 
+use crate::acceptance::{Acceptance, Spill};
+use crate::api::{accounts, idempotency};
 use crate::auth::{Epochs, Passwords, Tries};
 use crate::client_address::TrustedProxies;
 use crate::clock_check::ClockCheck;
-use crate::engagement::{EngagementState, Spill};
-use crate::frame;
 use crate::limits::Limits;
 use crate::live_blogs::LiveBlogs;
 use crate::outbox::Outbox;
-use crate::relay::Relay;
+use crate::outbox::relay::Relay;
+use crate::readiness;
+use crate::routes;
 use crate::settings::Settings;
 use crate::state::{AppState, Parts};
-use crate::{accounts, idempotency, readiness};
 
 const NAME: &str = "blogs-api";
 /// Longest wait for the tasks to end after the last request.
@@ -99,7 +100,7 @@ impl Service {
             Relay::new(&settings.relay, pool.clone(), publisher.clone(), outbox.clone(), &mut registry)?;
         let live_blogs =
             LiveBlogs::start(&settings.engagement.live_blogs, pool.clone(), &mut registry, &tasks)?;
-        let engagement = EngagementState::start(
+        let engagement = Acceptance::start(
             &settings.engagement,
             pool.clone(),
             publisher.clone(),
@@ -125,7 +126,7 @@ impl Service {
             tasks: tasks.clone(),
         });
         let health = Health::new(readiness::RULE);
-        let routers = frame::router(&state, health.clone(), registry, metrics)?;
+        let routers = routes::router(&state, health.clone(), registry, metrics)?;
         Ok(Self {
             listeners,
             address,
@@ -244,7 +245,7 @@ async fn after(time: Duration, cancelled: &CancellationToken) {
 
 #[cfg(test)]
 mod tests {
-    use crate::frame::tests::service;
+    use crate::routes::tests::service;
 
     use super::*;
 

@@ -2,22 +2,21 @@
 //! `config/blogs-api.toml`; a bound that makes no sense stops the start with a sentence that says what to
 //! change.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-
 use anyhow::{Context, ensure};
 use axum::http::HeaderValue;
 use runtime::settings::LogSettings;
 use serde::Deserialize;
 use web::settings::{DocsSettings, HttpSettings, RequestSettings};
 
-use crate::accounts::AccountSettings;
 use crate::auth::{PasswordSettings, TokenSettings};
-use crate::blogs::BODY_BYTES_MAX;
+use crate::bounds::within;
 use crate::limits::RateSettings;
 
 /// The defaults of this service, as they stand in `config/blogs-api.toml`.
 pub const DEFAULTS: &str = include_str!("../../../config/blogs-api.toml");
+
+/// Most bytes of a blog's body, as Markdown.
+pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// What can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,9 +35,9 @@ pub struct Settings {
     /// RabbitMQ.
     pub broker: broker::Settings,
     /// How engagement is accepted.
-    pub engagement: crate::engagement::Settings,
+    pub engagement: crate::acceptance::Settings,
     /// The relay that empties the outbox.
-    pub relay: crate::relay::Settings,
+    pub relay: crate::outbox::relay::Settings,
     /// What a request may cost.
     pub requests: RequestSettings,
     /// The bodies that may be longer than `requests.body_bytes_max`.
@@ -54,7 +53,7 @@ pub struct Settings {
     /// Which web pages may call the API.
     pub cors: CorsSettings,
     /// The pages that readers see.
-    pub pages: crate::pages::Settings,
+    pub pages: PageSettings,
 }
 
 /// The `[bodies]` section: routes whose bodies may be longer than `requests.body_bytes_max`.
@@ -75,6 +74,33 @@ impl BodySettings {
         let largest = self.blog_bytes_max.max(self.batch_bytes_max);
         requests.check_body("the larger key of [bodies]", largest).map_err(anyhow::Error::msg)
     }
+}
+
+/// The `[accounts]` section.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountSettings {
+    /// How many days after its deletion an account comes back by signing in.
+    pub deletion_grace_days: i32,
+}
+
+impl AccountSettings {
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    fn validate(self) -> anyhow::Result<()> {
+        within("accounts.deletion_grace_days", self.deletion_grace_days, 1..=365)
+    }
+}
+
+/// The `[pages]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageSettings {
+    /// Whether readers reach the pages over TLS: then the cookie of a session travels no other way, and browsers are told to
+    /// come no other way.
+    pub secure_cookies: bool,
 }
 
 /// Which web pages may call the API.
@@ -113,16 +139,6 @@ impl Settings {
         let hash = usize::try_from(self.passwords.memory_kib).unwrap_or(usize::MAX).saturating_mul(1024);
         hash.saturating_mul(self.passwords.running_max).saturating_add(48 << 20)
     }
-}
-
-/// Refuses a value outside of its range, with a sentence that names its key.
-pub(crate) fn within<T>(key: &str, value: T, range: RangeInclusive<T>) -> anyhow::Result<()>
-where
-    T: PartialOrd + Display,
-{
-    let (low, high) = (range.start(), range.end());
-    ensure!(range.contains(&value), "{key} is {value} and must be from {low} to {high}");
-    Ok(())
 }
 
 impl CorsSettings {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
+use crate::acceptance::Acceptance;
 use crate::auth::{Issuer, Passwords, Tokens, Tries};
 use crate::client_address::TrustedProxies;
 use crate::clock_check::ClockCheck;
-use crate::engagement::EngagementState;
 use crate::limits::Limits;
 use crate::live_blogs::LiveBlogs;
 use crate::outbox::Outbox;
@@ -38,7 +38,7 @@ pub struct Parts {
     /// Rate limits.
     pub limits: Limits,
     /// The write paths of engagement.
-    pub engagement: EngagementState,
+    pub engagement: Acceptance,
     /// Which blogs are live, as far as has been seen.
     pub live_blogs: LiveBlogs,
     /// Events of blogs, in the transaction that makes them true.

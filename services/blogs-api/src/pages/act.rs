@@ -8,11 +8,11 @@ use serde::Deserialize;
 use super::form::Form;
 use super::session::Reader;
 use super::{account, lists, see, show};
+use crate::api::blogs;
+use crate::api::engagement::{self, Caller};
+use crate::api::follows;
 use crate::auth::Signed;
-use crate::blogs;
-use crate::engagement::{self, Caller, ShareBody};
-use crate::extract::{Json, Path};
-use crate::follows;
+use crate::extract::Path;
 use crate::problem::Result;
 use crate::state::AppState;
 
@@ -25,7 +25,7 @@ pub(super) async fn like(
 ) -> Result<Response> {
     let id = blog_id(&state, &reader, &slug).await?;
     account(&reader)?;
-    engagement::like(State(state), caller, Path(id)).await?;
+    engagement::like(&state, &caller, id).await?;
     Ok(show::back(&slug, "liked"))
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn unlike(
 ) -> Result<Response> {
     let id = blog_id(&state, &reader, &slug).await?;
     account(&reader)?;
-    engagement::unlike(State(state), caller, Path(id)).await?;
+    engagement::unlike(&state, &caller, id).await?;
     Ok(show::back(&slug, "unliked"))
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn share(
     Form(ShareForm { channel }): Form<ShareForm>,
 ) -> Result<Response> {
     let id = blog_id(&state, &reader, &slug).await?;
-    engagement::share(State(state), caller, Path(id), Json(ShareBody { channel })).await?;
+    engagement::share(&state, &caller, id, &channel).await?;
     Ok(show::back(&slug, "shared"))
 }
 
@@ -76,9 +76,9 @@ pub(super) async fn follow(
 ) -> Result<Response> {
     let id = lists::account_id(&state, &handle).await?;
     if follow == "yes" {
-        follows::follow(State(state), signed, Path(id)).await?;
+        follows::follow_account(&state, &signed, id).await?;
     } else {
-        follows::unfollow(State(state), signed, Path(id)).await?;
+        follows::unfollow_account(&state, &signed, id).await?;
     }
     Ok(see(&format!("/a/{handle}")))
 }

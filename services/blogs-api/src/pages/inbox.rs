@@ -8,9 +8,9 @@ use maud::html;
 use super::layout::{self, Frame};
 use super::session::Reader;
 use super::{page, see};
+use crate::api::notifications::{self, Inbox, InboxQuery, Reading};
 use crate::auth::Signed;
-use crate::extract::{Json, Query};
-use crate::notifications::{self, Inbox, InboxQuery, Reading};
+use crate::extract::Query;
 use crate::problem::Result;
 use crate::state::AppState;
 
@@ -21,8 +21,8 @@ pub(super) async fn show(
     reader: Reader,
     Query(query): Query<InboxQuery>,
 ) -> Result<Response> {
-    let axum::Json(Inbox { items, next_cursor, unread }) =
-        notifications::inbox(State(state), signed, Query(query)).await?;
+    let Inbox { items, next_cursor, unread } =
+        notifications::list_notifications(&state, signed.account_id, &query).await?;
     let main = html! {
         h1 { "Inbox" }
         @if items.is_empty() { p.quiet { "Follow an author, and their new blogs are told of here." } }
@@ -47,6 +47,7 @@ pub(super) async fn show(
 
 /// Marks everything as read.
 pub(super) async fn read_all(State(state): State<AppState>, signed: Signed) -> Result<Response> {
-    notifications::mark_read(State(state), signed, Json(Reading { blog_ids: None, all: Some(true) })).await?;
+    let everything = Reading { blog_ids: None, all: Some(true) };
+    notifications::read_notifications(&state, signed.account_id, everything).await?;
     Ok(see("/inbox"))
 }

@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::session::Reader;
-use crate::blogs::BlogSummary;
+use crate::api::blogs::BlogSummary;
 use crate::problem::{FieldError, Problem};
 
 /// A page around its content.

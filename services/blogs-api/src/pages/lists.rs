@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::layout::{self, Frame};
 use super::session::Reader;
 use super::{account, page};
-use crate::accounts::is_handle;
-use crate::blogs::{self, BlogPage, ListQuery};
+use crate::account::is_handle;
+use crate::api::blogs::{self, BlogPage, ListQuery};
+use crate::api::follows::{self, AccountPage, PageQuery};
 use crate::extract::{Path, Query};
-use crate::follows::{self, AccountPage, PageQuery};
 use crate::page::IdCursor;
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
@@ -36,7 +36,7 @@ pub(super) async fn home(
 ) -> Result<Response> {
     let (tag, sort) = (query.tag.clone(), query.sort.clone());
     let of_author = query.author.clone();
-    let axum::Json(BlogPage { items, next_cursor }) = blogs::list(State(state), None, Query(query)).await?;
+    let BlogPage { items, next_cursor } = blogs::list_blogs(&state, query).await?;
     let order = ORDERS.iter().find(|(order, _)| Some(*order) == sort.as_deref()).or(ORDERS.first());
     let heading = match (&tag, &of_author) {
         (Some(tag), _) => format!("Blogs about {tag}"),
@@ -82,7 +82,7 @@ pub(super) async fn author(
         let client = state.pool.get().await?;
         FOLLOW_COUNTS.query_opt(&client, &[&id]).await?.ok_or_else(no_such_account)?
     };
-    let axum::Json(BlogPage { items, next_cursor }) = blogs::list(State(state), None, Query(list)).await?;
+    let BlogPage { items, next_cursor } = blogs::list_blogs(&state, list).await?;
     let address = format!("/a/{handle}");
     let main = html! {
         h1 { (handle) }
@@ -106,7 +106,7 @@ pub(super) async fn followers(
     Query(query): Query<PageQuery>,
 ) -> Result<Response> {
     let id = account_id(&state, &handle).await?;
-    let axum::Json(list) = follows::followers(State(state), None, Path(id), Query(query)).await?;
+    let list = follows::list_followers(&state, id, &query).await?;
     Ok(accounts(&reader, &format!("Who follows {handle}"), &format!("/a/{handle}/followers"), &list))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn following(
     Query(query): Query<PageQuery>,
 ) -> Result<Response> {
     let id = account_id(&state, &handle).await?;
-    let axum::Json(list) = follows::following(State(state), None, Path(id), Query(query)).await?;
+    let list = follows::list_following(&state, id, &query).await?;
     Ok(accounts(&reader, &format!("Whom {handle} follows"), &format!("/a/{handle}/following"), &list))
 }
 

@@ -14,10 +14,10 @@ use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use database::{Statement, statement};
 
+use crate::api::notifications;
 use crate::auth::{AnyPurpose, Purpose, Signed};
 use crate::client_address::ClientAddress;
 use crate::limits::{Class, Client};
-use crate::notifications;
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 

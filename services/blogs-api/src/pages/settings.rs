@@ -11,9 +11,9 @@ use super::form::Form;
 use super::layout::{self, Frame};
 use super::session::{self, Reader};
 use super::{account, page, see};
-use crate::accounts::{self, Deletion};
+use crate::api::accounts;
 use crate::auth::Signed;
-use crate::extract::{Json, Query};
+use crate::extract::Query;
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 
@@ -51,9 +51,8 @@ pub(super) async fn delete(
     Form(form): Form<Leave>,
 ) -> Result<Response> {
     let over_tls = state.settings.pages.secure_cookies;
-    let deletion = Deletion { password: form.password };
-    match accounts::delete(State(state.clone()), signed, Json(deletion)).await {
-        Ok(_) => {
+    match accounts::delete_account(&state, signed.account_id, form.password).await {
+        Ok(()) => {
             let mut response = see(DELETED);
             session::forget(response.headers_mut(), over_tls);
             Ok(response)

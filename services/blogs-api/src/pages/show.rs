@@ -11,8 +11,8 @@ use super::layout::{self, Frame};
 use super::lists::{self, Standing};
 use super::session::Reader;
 use super::{markdown, page, see};
-use crate::blogs::{self, Blog};
-use crate::engagement::{self, Caller, MaybeJson, ViewBody};
+use crate::api::blogs::{self, Blog};
+use crate::api::engagement::{self, Caller};
 use crate::extract::{Path, Query};
 use crate::problem::Result;
 use crate::state::AppState;
@@ -55,9 +55,7 @@ pub(super) async fn blog(
 fn count(state: &AppState, blog_id: i64, caller: Caller) {
     let accepting = state.clone();
     state.tasks.spawn(async move {
-        let viewed =
-            engagement::view(State(accepting), caller, Path(blog_id), MaybeJson(ViewBody::default()));
-        if let Err(problem) = viewed.await {
+        if let Err(problem) = engagement::view(&accepting, &caller, blog_id, None).await {
             tracing::debug!(blog_id, reason = problem.detail(), "a view was not taken");
         }
     });

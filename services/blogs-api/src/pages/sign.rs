@@ -12,12 +12,12 @@ use super::form::Form;
 use super::layout::{self, Frame};
 use super::session::{self, Reader};
 use super::{page, see, settings};
-use crate::accounts::{self, NewAccount};
+use crate::api::accounts::{self, NewAccount};
+use crate::api::sessions::{self, Credentials, SignedIn};
 use crate::auth::Signed;
 use crate::client_address::ClientAddress;
 use crate::extract::Query;
 use crate::problem::{Problem, Result};
-use crate::sessions::{self, Credentials, SignedIn};
 use crate::state::AppState;
 
 /// A form for a password is kept by no cache.
@@ -105,7 +105,7 @@ pub(super) async fn sign_up(
 pub(super) async fn sign_out(State(state): State<AppState>, signed: Option<Signed>) -> Response {
     let over_tls = state.settings.pages.secure_cookies;
     let ended = match signed {
-        Some(signed) => sessions::delete(State(state), signed).await.map(drop),
+        Some(signed) => sessions::delete_sessions(&state, signed.account_id).await,
         None => Ok(()),
     };
     let mut response = ended.map_or_else(IntoResponse::into_response, |()| see("/"));

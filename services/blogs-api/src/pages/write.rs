@@ -12,8 +12,8 @@ use super::form::Form;
 use super::layout::{self, Frame};
 use super::session::Reader;
 use super::{account, page, see, show};
+use crate::api::blogs::{self, Blog, BlogChange, Made, NewBlog};
 use crate::auth::Signed;
-use crate::blogs::{self, Blog, BlogChange, Made, NewBlog};
 use crate::extract::Path;
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
@@ -113,7 +113,7 @@ pub(super) async fn publish(
     Path(slug): Path<String>,
 ) -> Result<Response> {
     let id = own(&state, &reader, &slug).await?.summary.id;
-    blogs::publish(State(state.clone()), signed, Path(id)).await?;
+    blogs::publish_blog(&state, &signed, id).await?;
     // It has another address now.
     let blog = own(&state, &reader, &slug).await?;
     Ok(show::back(&blog.summary.slug, "published"))
@@ -127,7 +127,7 @@ pub(super) async fn unpublish(
     Path(slug): Path<String>,
 ) -> Result<Response> {
     let id = own(&state, &reader, &slug).await?.summary.id;
-    blogs::unpublish(State(state), signed, Path(id)).await?;
+    blogs::unpublish_blog(&state, &signed, id).await?;
     Ok(show::back(&slug, "unpublished"))
 }
 
@@ -139,7 +139,7 @@ pub(super) async fn delete(
     Path(slug): Path<String>,
 ) -> Result<Response> {
     let id = own(&state, &reader, &slug).await?.summary.id;
-    blogs::delete(State(state), signed, Path(id), HeaderMap::new()).await?;
+    blogs::delete_blog(&state, &signed, id, None).await?;
     Ok(see("/mine"))
 }
 

@@ -1,0 +1,194 @@
+//! The engine that accepts engagement: views, likes, shares.
+//!
+//! Endpoints and pages turn a request into events (who sent it, what it is, when it was accepted) and hand them to one
+//! of three *write paths*:
+//!
+//! - `message`: the events leave in an envelope, and the answer is 202 once the broker has confirmed it, or once
+//!   it is kept in the outbox because the broker did not ([`Spill`]);
+//! - `direct`: the request is one transaction of its own, and the answer is 200 with the new totals;
+//! - `direct-batched`: waiting requests share a transaction, and the answer is the same 200.
+//!
+//! A 2xx means that the events will be counted exactly once. Any other answer promises nothing: the client
+//! sends again, with the same key if it needs to know that nothing counts twice. The rows and the rules are the
+//! `engagement` crate's on all three paths. The engine does not know the state of the API, which holds it.
+
+mod choice;
+mod direct;
+mod direct_batched;
+mod identity;
+mod message;
+mod metrics;
+mod refusal;
+mod settings;
+mod spill;
+mod write_path;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::engagement::Engagement;
+use broker::Publisher;
+use database::Pool;
+use events::{Clock, EngagementEvent};
+use prometheus_client::registry::Registry;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+pub(crate) use self::choice::choose;
+pub(crate) use self::direct::Effect;
+pub(crate) use self::identity::{ClientKey, Identity, Secrets};
+pub(crate) use self::refusal::Refusal;
+pub(crate) use self::settings::{BATCH_EVENTS_MAX, Settings};
+pub(crate) use self::spill::Spill;
+pub(crate) use self::write_path::WritePath;
+
+use self::direct_batched::Batched;
+use self::metrics::Metrics;
+use crate::clock_check::ClockCheck;
+use crate::problem::Result;
+
+/// The write paths, and what turns requests into events.
+pub struct Acceptance {
+    settings: Settings,
+    secrets: Secrets,
+    clock: ClockCheck,
+    publisher: Publisher,
+    direct: Option<Direct>,
+    metrics: Metrics,
+}
+
+/// What the direct paths need, where they are enabled.
+#[derive(Debug)]
+struct Direct {
+    engagement: Arc<Engagement>,
+    batched: Batched,
+}
+
+/// Where accepted events are.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// With the broker, or in the outbox on the way to it.
+    Published,
+    /// In the database, with this effect, by event.
+    Applied(Vec<Effect>),
+}
+
+impl Acceptance {
+    /// Checks the settings, registers the metrics, and starts the task of `direct-batched` where the direct
+    /// paths are enabled. The task ends, after its last batch, when the state is dropped.
+    ///
+    /// # Errors
+    /// A sentence that says which setting to change.
+    pub fn start(
+        settings: &Settings,
+        pool: Pool,
+        publisher: Publisher,
+        clock: ClockCheck,
+        registry: &mut Registry,
+        tasks: &TaskTracker,
+    ) -> anyhow::Result<Self> {
+        settings.check()?;
+        let metrics = Metrics::register(registry);
+        let direct = if settings.direct_path {
+            let rules = ::engagement::Settings { view_window_s: settings.view_window_s };
+            let engagement = Arc::new(Engagement::new(pool, &rules)?);
+            let stamps = clock.clock().clone();
+            let batched = Batched::start(settings, Arc::clone(&engagement), stamps, metrics.clone(), tasks);
+            Some(Direct { engagement, batched })
+        } else {
+            None
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            secrets: Secrets::new(&settings.visitor_secret),
+            clock,
+            publisher,
+            direct,
+            metrics,
+        })
+    }
+
+    /// Returns when a task of a path has ended, which none does as long as it is well: the publisher's, or that of
+    /// `direct-batched`.
+    pub async fn ended(&self) {
+        match &self.direct {
+            Some(direct) => tokio::select! {
+                () = self.publisher.ended() => {}
+                () = direct.batched.ended() => {}
+            },
+            None => self.publisher.ended().await,
+        }
+    }
+
+    /// The clock that stamps events and envelopes.
+    pub(crate) fn clock(&self) -> &Clock {
+        self.clock.clock()
+    }
+
+    /// The keys under which visitors and clients' keys are hashed.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The deadline of a request that has just been read. The time that it took to know its caller, `known_after`, counts.
+    pub(crate) fn deadline(&self, known_after: Duration) -> Instant {
+        let time_max = Duration::from_millis(self.settings.accept_timeout_ms);
+        Instant::now() + time_max.saturating_sub(known_after)
+    }
+
+    /// Counts events that are refused before they reach a write path.
+    pub(crate) fn refused(&self, refusal: Refusal, events: usize) {
+        self.metrics.refused(refusal, events);
+    }
+
+    /// Accepts all of the events on this path by the deadline of their request, or none. `traceparent` is the trace that
+    /// the client says the request belongs to.
+    pub(crate) async fn accept(
+        &self,
+        path: WritePath,
+        events: Vec<EngagementEvent>,
+        traceparent: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Accepted> {
+        let started = Instant::now();
+        let events_sent = events.len();
+        match self.write(path, events, traceparent, deadline).await {
+            Ok(accepted) => {
+                self.metrics.took(path, started.elapsed());
+                Ok(accepted)
+            }
+            Err(refusal) => {
+                self.metrics.refused(refusal, events_sent);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        path: WritePath,
+        events: Vec<EngagementEvent>,
+        traceparent: Option<&str>,
+        deadline: Instant,
+    ) -> std::result::Result<Accepted, Refusal> {
+        if self.clock.is_refusing() {
+            return Err(Refusal::ClockSkew);
+        }
+        let effects = match (path, &self.direct) {
+            (WritePath::Message, _) => {
+                message::publish(&self.publisher, &events, traceparent, deadline).await?;
+                self.metrics.accepted(path, events.iter().map(|event| event.action.kind()));
+                return Ok(Accepted::Published);
+            }
+            (WritePath::Direct, Some(direct)) => {
+                // In a box: what a transaction needs is not to be carried along by requests that make none.
+                let applied =
+                    Box::pin(direct::apply(&direct.engagement, self.clock(), path, events, &self.metrics));
+                timeout_at(deadline, applied).await.map_err(|_| Refusal::TimedOut)??
+            }
+            (WritePath::DirectBatched, Some(direct)) => direct.batched.apply(events, deadline).await?,
+            (WritePath::Direct | WritePath::DirectBatched, None) => return Err(Refusal::NotEnabled),
+        };
+        Ok(Accepted::Applied(effects))
+    }
+}

@@ -1,0 +1,60 @@
+//! Which way the events of a request go to the counters.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+/// A way from the request to the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum WritePath {
+    /// Through the broker; a worker counts it.
+    Message,
+    /// One transaction a request.
+    Direct,
+    /// One transaction for the requests that wait.
+    DirectBatched,
+}
+
+/// The name is none of the write paths.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown write path; one of message, direct, direct-batched is expected")]
+pub struct UnknownWritePath;
+
+impl WritePath {
+    /// Every path.
+    pub const ALL: [Self; 3] = [Self::Message, Self::Direct, Self::DirectBatched];
+
+    /// Its name in settings, in the header and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Direct => "direct",
+            Self::DirectBatched => "direct-batched",
+        }
+    }
+}
+
+impl fmt::Display for WritePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for WritePath {
+    type Err = UnknownWritePath;
+
+    fn from_str(name: &str) -> Result<Self, UnknownWritePath> {
+        Self::ALL.into_iter().find(|path| path.name() == name).ok_or(UnknownWritePath)
+    }
+}
+
+impl TryFrom<String> for WritePath {
+    type Error = UnknownWritePath;
+
+    fn try_from(name: String) -> Result<Self, UnknownWritePath> {
+        name.parse()
+    }
+}

@@ -1,0 +1,34 @@
+//! The endpoints of engagement. [`acceptance`](crate::acceptance) sees the events through.
+
+mod actions;
+mod batch;
+mod caller;
+mod single;
+mod stats;
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use self::actions::{like, share, unlike, view};
+pub(crate) use self::caller::Caller;
+
+use crate::limits;
+use crate::state::AppState;
+
+/// The endpoints of engagement. What comes in is limited where its `Caller` is known, without a layer of its own.
+pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
+    let reading = OpenApiRouter::new()
+        .routes(routes!(stats::stats))
+        .layer(from_fn_with_state(state.clone(), limits::requests::<AppState>));
+    let batch = OpenApiRouter::new()
+        .routes(routes!(batch::engage))
+        .layer(DefaultBodyLimit::max(state.settings.bodies.batch_bytes_max));
+    OpenApiRouter::new()
+        .routes(routes!(single::view))
+        .routes(routes!(single::like, single::unlike))
+        .routes(routes!(single::share))
+        .merge(batch)
+        .merge(reading)
+}

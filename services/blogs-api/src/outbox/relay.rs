@@ -1,0 +1,324 @@
+//! The relay: the task that empties the outbox into RabbitMQ. Every process of the API runs one.
+//!
+//! A turn claims the oldest envelopes by a lease, publishes them under their own ids, and deletes those that
+//! the broker confirmed. No transaction is open while it waits for confirms, so that a slow broker never holds
+//! a lock in the shared database. Whatever dies in between, the lease runs out and another relay sends the
+//! same bytes under the same id; the receivers know the id. The relay wakes when this process commits an event
+//! and looks by itself now and then for what others left, and for engagement that was spilled. It claims nothing
+//! while the broker is away. It gives the publisher a few envelopes at a time, so that live events are not sent
+//! behind a whole turn of old ones.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anyhow::ensure;
+use broker::{Publisher, State};
+use database::{Error, Pool, Statement, statement};
+use deadpool_postgres::Object;
+use events::{BlogEventKind, ENGAGEMENT, Envelope, EnvelopeId, FollowEventKind};
+use futures_util::{StreamExt, stream};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::bounds::within;
+use crate::outbox::Outbox;
+
+const OUTBOX_CLAIM: Statement = statement!("outbox_claim.sql");
+const OUTBOX_DELETE: Statement = statement!("outbox_delete.sql");
+const OUTBOX_RELEASE: Statement = statement!("outbox_release.sql");
+const OUTBOX_WAITING: Statement = statement!("outbox_waiting.sql");
+
+/// Counting the outbox takes a fiftieth of the time at most.
+const COUNT_PAUSE: u32 = 50;
+
+/// The `[relay]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Longest time between two looks at the outbox, in milliseconds.
+    pub poll_ms: u64,
+    /// Longest pause after a failure, in milliseconds; pauses double up to it.
+    pub pause_max_ms: u64,
+    /// Most envelopes of one turn.
+    pub claim_envelopes_max: u16,
+    /// Bytes after which a turn claims no further envelope.
+    pub claim_bytes_max: usize,
+    /// Most envelopes of a turn that wait at the publisher at a time.
+    pub publish_envelopes_max: usize,
+    /// How long a claim holds, in milliseconds.
+    pub lease_ms: u32,
+    /// Longest wait for the confirms of a turn, in milliseconds; well below the lease.
+    pub publish_timeout_ms: u32,
+}
+
+impl Settings {
+    fn check(&self) -> anyhow::Result<()> {
+        within("relay.poll_ms", self.poll_ms, 1..=3_600_000)?;
+        within("relay.pause_max_ms", self.pause_max_ms, 1..=3_600_000)?;
+        within("relay.claim_envelopes_max", self.claim_envelopes_max, 1..=10_000)?;
+        within("relay.claim_bytes_max", self.claim_bytes_max, 1..=1 << 30)?;
+        within("relay.publish_envelopes_max", self.publish_envelopes_max, 1..=1024)?;
+        within("relay.publish_timeout_ms", self.publish_timeout_ms, 1..=600_000)?;
+        within("relay.lease_ms", self.lease_ms, 1..=3_600_000)?;
+        ensure!(
+            self.lease_ms / 2 >= self.publish_timeout_ms,
+            "relay.lease_ms must be at least twice relay.publish_timeout_ms, or a second relay sends what the \
+             first still waits for"
+        );
+        Ok(())
+    }
+}
+
+/// The task, ready to run.
+pub(crate) struct Relay {
+    settings: Settings,
+    pool: Pool,
+    publisher: Publisher,
+    outbox: Outbox,
+    metrics: Metrics,
+    count_at: Instant,
+}
+
+impl Relay {
+    /// Checks the settings and registers the metrics.
+    ///
+    /// # Errors
+    /// A sentence that says which setting to change.
+    pub(crate) fn new(
+        settings: &Settings,
+        pool: Pool,
+        publisher: Publisher,
+        outbox: Outbox,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
+        settings.check()?;
+        let (settings, metrics) = (settings.clone(), Metrics::register(registry));
+        Ok(Self { settings, pool, publisher, outbox, metrics, count_at: Instant::now() })
+    }
+
+    /// Relays until `shutdown`; the turn in hand is finished.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut failures = 0_u32;
+        loop {
+            // In this order: a backlog makes every next turn due at once.
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = self.next_turn(failures) => {}
+            }
+            match self.turn().await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    self.metrics.failures.inc();
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        failures,
+                        "the relay could not work"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Waits until something was committed here, it is time to look, or the pause after failures is over.
+    async fn next_turn(&self, failures: u32) {
+        if failures == 0 {
+            tokio::select! {
+                () = self.outbox.woken() => {}
+                () = sleep(Duration::from_millis(self.settings.poll_ms)) => {}
+            }
+        } else {
+            let pause_ms = self.settings.poll_ms.saturating_mul(1 << failures.min(16));
+            sleep(Duration::from_millis(pause_ms.min(self.settings.pause_max_ms))).await;
+        }
+    }
+
+    async fn turn(&mut self) -> Result<(), Failed> {
+        let client = self.pool.get().await?;
+        self.count(&client).await?;
+        let is_connected = matches!(*self.publisher.state().borrow(), State::Connected);
+        if !is_connected {
+            return Ok(());
+        }
+        let claimed = self.claim(&client).await?;
+        drop(client);
+        let bytes: usize = claimed.iter().map(|envelope| envelope.body.len()).sum();
+        if claimed.len() >= usize::from(self.settings.claim_envelopes_max)
+            || bytes >= self.settings.claim_bytes_max
+        {
+            // More may wait: the next turn begins at once.
+            self.outbox.wake();
+        }
+        let (published, unpublished) = self.publish(claimed).await;
+        if !published.is_empty() {
+            fail::fail_point!("relay-after-publish");
+            let client = self.pool.get().await?;
+            OUTBOX_DELETE.execute(&client, &[&published]).await?;
+            self.metrics.relayed.inc_by(published.len() as u64);
+        }
+        if !unpublished.is_empty() {
+            let client = self.pool.get().await?;
+            OUTBOX_RELEASE.execute(&client, &[&unpublished]).await?;
+            return Err(Failed::Unpublished(unpublished.len()));
+        }
+        Ok(())
+    }
+
+    /// Counts what waits, once in `poll_ms` however fast the turns follow each other, and less often where it takes
+    /// long.
+    async fn count(&mut self, client: &Object) -> Result<(), Error> {
+        let began = Instant::now();
+        if began < self.count_at {
+            return Ok(());
+        }
+        let most = i64::from(self.outbox.envelopes_max());
+        let waiting = OUTBOX_WAITING.query_one(client, &[&most]).await?;
+        let envelopes: i64 = waiting.get("envelopes");
+        self.outbox.counted(u64::try_from(envelopes).unwrap_or(0));
+        self.metrics.envelopes.set(envelopes);
+        self.metrics.oldest_age.set(waiting.get("age_s"));
+        let pause = Duration::from_millis(self.settings.poll_ms);
+        self.count_at = Instant::now() + pause.max(began.elapsed() * COUNT_PAUSE);
+        Ok(())
+    }
+
+    async fn claim(&self, client: &Object) -> Result<Vec<Envelope>, Error> {
+        let envelopes_max = i64::from(self.settings.claim_envelopes_max);
+        let bytes_max = i64::try_from(self.settings.claim_bytes_max).unwrap_or(i64::MAX);
+        let lease_ms = i64::from(self.settings.lease_ms);
+        let routing_keys = routing_keys();
+        let claim: [&(dyn ToSql + Sync); 4] =
+            [&envelopes_max, &bytes_max, &lease_ms, &routing_keys.as_slice()];
+        let rows = OUTBOX_CLAIM.query(client, &claim).await?;
+        let mut envelopes: Vec<Envelope> = rows.iter().filter_map(envelope).collect();
+        envelopes.sort_unstable_by_key(|envelope| envelope.id);
+        Ok(envelopes)
+    }
+
+    /// Publishes a few at a time, in the order of their ids, and tells the confirmed from the rest. Engagement is
+    /// published as mandatory; what no queue took is not confirmed.
+    async fn publish(&self, envelopes: Vec<Envelope>) -> (Vec<Uuid>, Vec<Uuid>) {
+        let deadline = Instant::now() + Duration::from_millis(u64::from(self.settings.publish_timeout_ms));
+        let sent = envelopes.into_iter().map(async |envelope| {
+            let id = envelope.id.as_uuid();
+            (id, self.publisher.publish_envelope(envelope, deadline).await)
+        });
+        let (mut published, mut unpublished) = (Vec::new(), Vec::new());
+        let mut sent = stream::iter(sent).buffered(self.settings.publish_envelopes_max);
+        while let Some((id, result)) = sent.next().await {
+            match result {
+                Ok(()) => published.push(id),
+                Err(error) => {
+                    tracing::debug!(%id, error = &error as &dyn std::error::Error, "an envelope was not published");
+                    unpublished.push(id);
+                }
+            }
+        }
+        (published, unpublished)
+    }
+}
+
+/// Why a turn did not do all it could.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("the outbox could not be read or written")]
+    Database(#[from] Error),
+    #[error("{0} envelopes were not confirmed; they are sent again")]
+    Unpublished(usize),
+}
+
+/// The routing keys of the envelopes that this release knows how to publish.
+fn routing_keys() -> [&'static str; 6] {
+    let [published, unpublished, deleted] = BlogEventKind::ALL.map(BlogEventKind::event_type);
+    let [followed, unfollowed] = FollowEventKind::ALL.map(FollowEventKind::event_type);
+    [ENGAGEMENT, published, unpublished, deleted, followed, unfollowed]
+}
+
+/// The envelope in a row, if this release can read it. One that it cannot stays in the outbox, under its lease.
+fn envelope(row: &Row) -> Option<Envelope> {
+    let id: Uuid = row.get("id");
+    let wanted: &str = row.get("routing_key");
+    let routing_key = routing_keys().into_iter().find(|&known| known == wanted)?;
+    let events = usize::try_from(row.get::<_, i32>("events")).ok()?;
+    match EnvelopeId::try_from(id) {
+        Ok(id) => Some(Envelope {
+            id,
+            routing_key,
+            events,
+            body: row.get("body"),
+            traceparent: row.get("traceparent"),
+        }),
+        Err(error) => {
+            tracing::error!(%error, "an envelope in the outbox cannot be published");
+            None
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Metrics {
+    relayed: Counter,
+    failures: Counter,
+    envelopes: Gauge,
+    oldest_age: Gauge<f64, AtomicU64>,
+}
+
+impl Metrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            relayed: Counter::default(),
+            failures: Counter::default(),
+            envelopes: Gauge::default(),
+            oldest_age: Gauge::default(),
+        };
+        registry.register("outbox_relayed", "Envelopes published from the outbox", metrics.relayed.clone());
+        registry.register("outbox_failures", "Turns that left something undone", metrics.failures.clone());
+        registry.register(
+            "outbox_envelopes",
+            "Envelopes in the outbox, when the relay last looked; counted as far as it may be filled",
+            metrics.envelopes.clone(),
+        );
+        registry.register_with_unit(
+            "outbox_oldest_age",
+            "Age of the oldest waiting envelope, when the relay last looked",
+            Unit::Seconds,
+            metrics.oldest_age.clone(),
+        );
+        metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        let settings = || Settings {
+            poll_ms: 1000,
+            pause_max_ms: 30_000,
+            claim_envelopes_max: 100,
+            claim_bytes_max: 1 << 20,
+            publish_envelopes_max: 4,
+            lease_ms: 30_000,
+            publish_timeout_ms: 10_000,
+        };
+        settings().check().unwrap();
+        for (wrong, key) in [
+            (Settings { lease_ms: 19_999, ..settings() }, "relay.lease_ms"),
+            (Settings { claim_envelopes_max: 0, ..settings() }, "relay.claim_envelopes_max"),
+            (Settings { poll_ms: 0, ..settings() }, "relay.poll_ms"),
+            (Settings { publish_envelopes_max: 0, ..settings() }, "relay.publish_envelopes_max"),
+        ] {
+            assert!(wrong.check().unwrap_err().to_string().starts_with(key), "{key}");
+        }
+    }
+}
