@@ -1,0 +1,86 @@
+//! The rights of services and operators: `migrations/grants.sql`, applied after the migrations.
+
+use std::path::Path;
+
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::Error;
+
+const EMBEDDED: &str = include_str!("../../../../migrations/grants.sql");
+const FILE: &str = "grants.sql";
+
+/// The text of a `grants.sql`. It contains GRANT statements and comments on lines of their own, and no quoted text.
+#[derive(Debug, Clone)]
+pub struct Grants(String);
+
+impl Grants {
+    /// Those of this build.
+    pub(crate) fn embedded() -> Self {
+        Self(EMBEDDED.to_owned())
+    }
+
+    /// Those in a folder of migrations.
+    pub(crate) fn in_folder(folder: &Path) -> Result<Self, Error> {
+        let file = folder.join(FILE);
+        let text = std::fs::read_to_string(&file);
+        text.map(Self).map_err(|error| Error::Settings(format!("cannot read {}: {error}", file.display())))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Gives all of them in one transaction.
+    pub(crate) async fn apply(&self, client: &mut Client) -> Result<(), Error> {
+        let transaction = client.transaction().await.map_err(Error::transaction("beginning"))?;
+        transaction.batch_execute(&self.0).await.map_err(Error::statement(FILE))?;
+        transaction.commit().await.map_err(Error::transaction("committing"))
+    }
+
+    /// Gives those whose objects exist: an older schema does not have all of them.
+    pub(crate) async fn apply_existing(&self, client: &mut Client) -> Result<(), Error> {
+        let mut transaction = client.transaction().await.map_err(Error::transaction("beginning"))?;
+        for statement in self.statements() {
+            let savepoint = transaction.transaction().await.map_err(Error::transaction("saving"))?;
+            match savepoint.batch_execute(&statement).await {
+                Ok(()) => savepoint.commit().await.map_err(Error::transaction("releasing"))?,
+                Err(error) if error.code().is_some_and(|code| MISSING.contains(code)) => {
+                    savepoint.rollback().await.map_err(Error::transaction("going back"))?;
+                }
+                Err(error) => return Err(Error::statement(FILE)(error)),
+            }
+        }
+        transaction.commit().await.map_err(Error::transaction("committing"))
+    }
+
+    fn statements(&self) -> Vec<String> {
+        let lines = self.0.lines().filter(|line| !line.trim_start().starts_with("--"));
+        let code = lines.collect::<Vec<_>>().join("\n");
+        code.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+const MISSING: [SqlState; 5] = [
+    SqlState::UNDEFINED_TABLE,
+    SqlState::UNDEFINED_COLUMN,
+    SqlState::UNDEFINED_FUNCTION,
+    SqlState::UNDEFINED_OBJECT,
+    SqlState::INVALID_SCHEMA_NAME,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_grants_to_login_roles_and_groups() {
+        let statements = Grants::embedded().statements();
+        assert!(statements.len() > 50, "{}", statements.len());
+        for statement in statements {
+            assert!(statement.starts_with("grant "), "{statement}");
+            let grantee = statement.rsplit_once(" to ").map(|(_, grantee)| grantee.trim());
+            assert!(grantee.is_some_and(|role| !role.ends_with("_owner")), "{statement}");
+        }
+    }
+}
