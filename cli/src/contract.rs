@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use database::contract::{Breakage, Part, Report};
-use database::{Contract, bootstrap, contract, migrations};
+use database::migrations::{self, Schema};
+use database::{Contract, bootstrap, contract};
 use refinery::Migration;
 use runtime::settings;
 use tokio_postgres::Config;
@@ -57,7 +58,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Check {
-    /// A folder of migrations, instead of those of this build
+    /// A folder of migrations and `grants.sql`, instead of those of this build
     #[arg(long, value_name = "FOLDER")]
     migrations: Option<PathBuf>,
     /// The deployed database, to read from it which migrations are in force; with --on-server the address of a
@@ -76,7 +77,7 @@ struct Check {
 
 /// What is asked of a check, wherever it runs.
 struct Question {
-    all: Vec<Migration>,
+    all: Schema,
     /// The deployed database, if there is one.
     database: Option<Config>,
     deployed: Option<i32>,
@@ -86,10 +87,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Command::Check(check) = arguments.command;
     let progress = Progress::new();
     let all = match &check.migrations {
-        Some(folder) => {
-            migrations::in_folder(folder).with_context(|| format!("reading {}", folder.display()))?
-        }
-        None => migrations::embedded(),
+        Some(folder) => Schema::in_folder(folder).with_context(|| format!("reading {}", folder.display()))?,
+        None => Schema::embedded(),
     };
     let database = check.database_url.as_deref().map(schema::administrator).transpose();
     let database = database.context("DATABASE_URL cannot be used")?;
@@ -115,7 +114,9 @@ impl Question {
             (None, Some(database)) => migrations::deployed(database).await.context(
                 "reading from DATABASE_URL which migrations are in force (say it with --deployed instead)",
             ),
-            (None, None) => Ok(self.all.iter().map(Migration::version).max().unwrap_or_default() - 1),
+            (None, None) => {
+                Ok(self.all.migrations.iter().map(Migration::version).max().unwrap_or_default() - 1)
+            }
         }
     }
 

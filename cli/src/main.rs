@@ -26,6 +26,7 @@ mod running;
 mod schema;
 mod secrets;
 mod serve;
+mod settings;
 mod terminal;
 mod token;
 mod up;
@@ -46,6 +47,9 @@ Examples:
     commonplace secrets new >>.env
   A dump has just been loaded into DATABASE_URL: make it safe to use
     commonplace restore --erased erased-accounts
+  Every setting of a service, and those that it would start with here
+    commonplace settings blogs-api
+    commonplace settings blogs-api --effective
   One service, and is it ready?
     commonplace serve blogs-api --config /etc/commonplace/blogs-api.toml
     commonplace healthcheck http://127.0.0.1:9080
@@ -67,6 +71,7 @@ struct Arguments {
 enum Command {
     Up(up::Arguments),
     Serve(serve::Arguments),
+    Settings(settings::Arguments),
     Migrate(migrate::Arguments),
     Restore(restore::Arguments),
     Secrets(secrets::Arguments),
@@ -104,6 +109,7 @@ async fn main() -> ExitCode {
         Command::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
         Command::Completions(arguments) => completions::run(arguments),
         Command::Secrets(arguments) => secrets::run(arguments),
+        Command::Settings(arguments) => settings::run(arguments),
         Command::Contract(arguments) => Box::pin(contract::run(arguments)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments)).await,
         Command::Chaos(arguments) => Box::pin(chaos::run(arguments)).await,

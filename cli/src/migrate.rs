@@ -116,6 +116,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for difference in &prepared.differences {
         terminal::line(format_args!("this administrator cannot change: {difference}"));
     }
+    if prepared.history_rewritten {
+        terminal::line(
+            "the schema is what the squashed migrations make: rewrote the history of the old ones",
+        );
+    }
     for migration in &prepared.migrations_applied {
         terminal::line(format_args!("applied {migration}"));
     }
@@ -184,8 +189,8 @@ mod tests {
     use crate::operator;
 
     /// The defaults alone, whatever the environment of the tests is.
-    fn defaults<T: serde::de::DeserializeOwned>(service_defaults: &'static str) -> T {
-        settings::Loader::new(service_defaults).environment([]).load().unwrap()
+    fn defaults<T: serde::de::DeserializeOwned>(of: settings::Defaults) -> T {
+        settings::Loader::new(of).environment([]).load().unwrap()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use database::Pool;
-use runtime::settings::{Loader, LogSettings};
+use runtime::settings::{Defaults, Loader, LogSettings};
 use serde::Deserialize;
 
 use crate::defaults::{self, EVERY_DEFAULTS};
@@ -57,7 +57,7 @@ impl Place {
     ///
     /// # Errors
     /// When the file of a running `up` cannot be read.
-    pub(crate) fn loader(&self, defaults: &'static str) -> anyhow::Result<(Loader, Option<Running>)> {
+    pub(crate) fn loader(&self, defaults: Defaults) -> anyhow::Result<(Loader, Option<Running>)> {
         let loader = Loader::new(defaults).neighbours(&EVERY_DEFAULTS).file(self.config.as_deref());
         let running = self.running()?;
         Ok(match &running {

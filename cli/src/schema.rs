@@ -22,7 +22,9 @@ const PORT: u16 = 5432;
 pub(crate) struct Prepared {
     /// The database was not there before.
     pub(crate) database_created: bool,
-    /// In order, as `V1__schemas`.
+    /// The history of old migrations was rewritten for the squashed ones.
+    pub(crate) history_rewritten: bool,
+    /// In order, as `V1__owners`.
     pub(crate) migrations_applied: Vec<String>,
     /// What is still not as the settings say, because this administrator may not change it.
     pub(crate) differences: Vec<String>,
@@ -49,9 +51,7 @@ impl Checked {
 /// # Errors
 /// What Postgres said.
 pub(crate) async fn check(administrator: &Config, roles: &RoleSettings) -> anyhow::Result<Checked> {
-    let deployed = migrations::deployed(administrator).await?;
-    let pending = migrations::embedded().into_iter().filter(|migration| migration.version() > deployed);
-    let pending = pending.map(|migration| migration.to_string()).collect();
+    let pending = migrations::pending(administrator).await?;
     Ok(Checked { pending, differences: drift::of_all(administrator, roles).await? })
 }
 
@@ -93,7 +93,12 @@ pub(crate) async fn prepare(administrator: &Config, roles: &RoleSettings) -> any
         home::mark(&session).await?;
     }
     let differences = drift::of_all(administrator, roles).await.context("comparing the roles")?;
-    Ok(Prepared { database_created, migrations_applied: report.applied, differences })
+    Ok(Prepared {
+        database_created,
+        history_rewritten: report.taken_over,
+        migrations_applied: report.applied,
+        differences,
+    })
 }
 
 /// The URL of one role on the database of the administrator.

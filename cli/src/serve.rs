@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use runtime::process;
-use runtime::settings::{Loader, SettingsError};
+use runtime::settings::{Defaults, Loader, SettingsError};
 use serde::de::DeserializeOwned;
 
 use crate::defaults::EVERY_DEFAULTS;
@@ -91,7 +91,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// The settings of one service, in an environment that may also be that of `migrate` and of the others.
-fn load<T: DeserializeOwned>(defaults: &'static str, file: Option<&Path>) -> Result<T, SettingsError> {
+fn load<T: DeserializeOwned>(defaults: Defaults, file: Option<&Path>) -> Result<T, SettingsError> {
     Loader::new(defaults).neighbours(&EVERY_DEFAULTS).file(file).load()
 }
 

@@ -16,7 +16,7 @@ use std::pin::pin;
 
 use anyhow::{Context, bail};
 use runtime::process;
-use runtime::settings::{Loader, LogSettings};
+use runtime::settings::{Defaults, Loader, LogSettings};
 use runtime::traces::TraceSettings;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use servers::Servers;
 use services::Services;
 
 /// The settings that this command adds: `config/up.toml`.
-const DEFAULTS: &str = include_str!("../../config/up.toml");
+pub(crate) const DEFAULTS: Defaults = Defaults::new(include_str!("../../config/up.toml"), &[]);
 
 const LONG: &str = "\
 Run the whole system: private PostgreSQL and RabbitMQ, every service, demo data

@@ -6,7 +6,7 @@ use std::time::Duration;
 use database::Pool;
 use proxy::{Mode, Proxy};
 use reqwest::StatusCode;
-use runtime::settings::Loader;
+use runtime::settings::{Defaults, Loader};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -34,7 +34,7 @@ async fn proxied(world: &World, role: &str) -> (Proxy, String) {
 }
 
 /// The settings of a worker, with that way to the database.
-async fn loader(world: &World, defaults: &'static str, role: &str, url: String) -> Loader {
+async fn loader(world: &World, defaults: Defaults, role: &str, url: String) -> Loader {
     Loader::new(defaults)
         .environment([])
         .set("http.address", "127.0.0.1:0")

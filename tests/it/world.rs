@@ -40,6 +40,11 @@ impl World {
         Self::clone_of(TEMPLATE).await
     }
 
+    /// A database without a schema, on the server of all tests.
+    pub(crate) async fn empty() -> Self {
+        Self::clone_of("template0").await
+    }
+
     /// A world on a PostgreSQL server of its own, for what would disturb other tests on theirs. The server lives as long as
     /// the second value; `name` is that of its directory.
     pub(crate) async fn on_its_own_server(name: &str) -> (Self, Postgres) {

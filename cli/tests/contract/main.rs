@@ -81,8 +81,10 @@ fn check_with(migration: &str, command: &mut Command) -> (bool, String) {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         if let Some((version, _)) = name.strip_prefix('V').and_then(|rest| rest.split_once("__")) {
             newest = newest.max(version.parse::<u32>().unwrap());
-            std::fs::copy(&file, folder.path().join(&name)).unwrap();
+        } else if name != "grants.sql" {
+            continue;
         }
+        std::fs::copy(&file, folder.path().join(&name)).unwrap();
     }
     std::fs::write(folder.path().join(format!("V{}__pending.sql", newest + 1)), migration).unwrap();
     let Output { status, stdout, stderr } = command.arg("--migrations").arg(folder.path()).output().unwrap();

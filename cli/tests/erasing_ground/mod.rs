@@ -11,7 +11,7 @@ use std::time::Duration;
 use database::bootstrap::RoleSettings;
 use database::{Pool, Session};
 use reqwest::{Client, Method, RequestBuilder};
-use runtime::settings::Loader;
+use runtime::settings::{Defaults, Loader};
 use serde_json::Value;
 use stack::{Options, Postgres};
 use tokio::task::JoinSet;
@@ -312,7 +312,7 @@ impl Ground {
         Running::new(service.address(), |shutdown| service.run(shutdown))
     }
 
-    fn loader(&self, defaults: &'static str, role: &str) -> Loader {
+    fn loader(&self, defaults: Defaults, role: &str) -> Loader {
         Loader::new(defaults)
             .environment([])
             .set("http.address", "127.0.0.1:0")

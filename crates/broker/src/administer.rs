@@ -7,6 +7,7 @@
 mod management;
 mod users;
 
+use configuration::{Bound, bound};
 use lapin::uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -14,6 +15,9 @@ use serde_json::{Value, json};
 
 use crate::topology::{EVENTS, EXCHANGES, Queue};
 use management::{Address, Management, segment};
+
+/// Bounds of the `[rabbitmq]` section.
+pub const ADMINISTRATION_BOUNDS: &[Bound] = &[bound("rabbitmq.connections_max", 1..=65_535)];
 
 /// The `[rabbitmq]` section of the administrator's settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -61,9 +65,6 @@ pub enum AdministerError {
     /// A user would have no password.
     #[error("rabbitmq.{0}_password is empty: give RabbitMQ's user {0} a password")]
     Password(&'static str),
-    /// A bound that makes no sense.
-    #[error("rabbitmq.connections_max is 0 and must be between 1 and 65535")]
-    Connections,
     /// The management API is not reached.
     #[error(
         "RabbitMQ's management API does not answer (to {doing}). Is it running, with the management plugin?"
@@ -127,9 +128,6 @@ pub fn administer(administration: &Administration) -> Result<Administered, Admin
     let users = users::all(administration);
     if let Some(user) = users.iter().find(|user| user.password.expose_secret().is_empty()) {
         return Err(AdministerError::Password(user.name));
-    }
-    if !(1..=65_535).contains(&administration.connections_max) {
-        return Err(AdministerError::Connections);
     }
     let management = Management::new(&administration.management_url)?;
     let step = Step { management, vhost: segment(&administration.vhost) };
@@ -281,7 +279,7 @@ mod tests {
     fn a_missing_setting_is_named_and_a_password_is_not_repeated() {
         let whole = administration("http://root:hidden@127.0.0.1:1");
         type Change = fn(&mut Administration);
-        let changes: [(Change, &str); 6] = [
+        let changes: [(Change, &str); 5] = [
             (|a| a.console_password = "".into(), "rabbitmq.console_password is empty"),
             (
                 |a| a.management_url = "root:hidden@127.0.0.1".into(),
@@ -292,7 +290,6 @@ mod tests {
                 |a| a.management_url = "https://root:hidden@127.0.0.1".into(),
                 "https://, which is not supported yet",
             ),
-            (|a| a.connections_max = 0, "rabbitmq.connections_max is 0"),
             (|_| (), "does not answer"),
         ];
         for (change, expected) in changes {

@@ -23,11 +23,13 @@ mod publisher;
 mod settings;
 mod topology;
 
-pub use administer::{AdministerError, Administered, Administration, administer, url_of, vhost_of};
+pub use administer::{
+    ADMINISTRATION_BOUNDS, AdministerError, Administered, Administration, administer, url_of, vhost_of,
+};
 pub use consumer::Consumer;
 pub use delivery::Delivery;
 pub use error::Error;
 pub use probe::{Probe, queue_depth};
 pub use publisher::{EncodedEvents, HandOver, Overdue, PublishError, Publisher, State};
-pub use settings::{Settings, SettingsError};
+pub use settings::{BOUNDS, Settings, SettingsError};
 pub use topology::{EVENTS as EXCHANGE, Queue};

@@ -8,6 +8,7 @@
 use std::fmt::Write;
 use std::io::Cursor;
 
+use configuration::{Bound, bound};
 use futures_util::SinkExt;
 use postgres_protocol::password::scram_sha_256;
 use secrecy::{ExposeSecret, SecretString};
@@ -34,6 +35,20 @@ const RESET: Statement = crate::statement!("role_reset.sql");
 const REVOKED_FUNCTIONS: Statement = crate::statement!("bootstrap_revoked.sql");
 const ELSEWHERE: Statement = crate::statement!("bootstrap_elsewhere.sql");
 const SETTING: Statement = crate::statement!("role_setting.sql");
+
+/// The most connections that Postgres can be told to take.
+const CONNECTIONS_MAX: u64 = 262_143;
+
+/// Bounds of the `[roles]` section.
+pub const BOUNDS: &[Bound] = &[
+    bound("roles.blogs_api_connections", 1..=CONNECTIONS_MAX),
+    bound("roles.analytics_worker_connections", 1..=CONNECTIONS_MAX),
+    bound("roles.notification_worker_connections", 1..=CONNECTIONS_MAX),
+    bound("roles.recommendation_api_connections", 1..=CONNECTIONS_MAX),
+    bound("roles.operator_connections", 1..=CONNECTIONS_MAX),
+    bound("roles.console_connections", 1..=CONNECTIONS_MAX),
+    bound("roles.reserve_connections", 1..=CONNECTIONS_MAX),
+];
 
 /// The `[roles]` section: what each login role may do and with which password.
 #[derive(Debug, Clone, Deserialize)]
@@ -97,18 +112,12 @@ impl RoleSettings {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        for (role, password, connections) in self.logins() {
+        for (role, password, _) in self.logins() {
             if password.expose_secret().is_empty() {
                 return Err(Error::Settings(format!(
                     "roles.{role}_password is empty: give the role a password"
                 )));
             }
-            if connections < 1 {
-                return Err(Error::Settings(format!("roles.{role}_connections must be at least 1")));
-            }
-        }
-        if self.reserve_connections < 1 {
-            return Err(Error::Settings("roles.reserve_connections must be at least 1".to_owned()));
         }
         Ok(())
     }

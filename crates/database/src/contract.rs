@@ -22,18 +22,17 @@ mod rehearsal;
 mod server;
 
 use include_dir::Dir;
-use refinery::Migration;
 use tokio_postgres::{Client, Config};
 
 use self::access::Access;
 pub use self::change::Change;
 use self::facts::{Facts, facts, reasons};
 pub use self::refusal::{Effect, Refusal};
+use crate::migrations::{self, Schema};
 use crate::session::Session;
-use crate::{Error, Statement, migrations};
+use crate::{Error, scratch};
 
-const CREATE: Statement = crate::statement!("scratch_create.sql");
-const DROP: Statement = crate::statement!("scratch_drop.sql");
+const SCRATCH: &str = "commonplace_contract";
 const NO_ROLE: &str = "does not exist";
 
 /// The statements that one service sends under one role.
@@ -102,13 +101,19 @@ impl Ground {
     async fn apply(
         self,
         database: &Config,
-        all: &[Migration],
+        schema: &Schema,
         up_to: Option<i32>,
     ) -> Result<Vec<String>, Error> {
-        match self {
-            Self::Private => Ok(migrations::apply(database, all, up_to).await?.applied),
-            Self::Server => rehearsal::apply(database, all, up_to).await,
+        let applied = match self {
+            Self::Private => migrations::apply(database, &schema.migrations, up_to).await?,
+            Self::Server => rehearsal::apply(database, &schema.migrations, up_to).await?,
+        };
+        let mut session = Session::open(database).await?;
+        match up_to {
+            Some(_) => schema.grants.apply_existing(&mut session.client).await?,
+            None => schema.grants.apply(&mut session.client).await?,
         }
+        Ok(applied)
     }
 }
 
@@ -121,10 +126,10 @@ impl Ground {
 pub async fn check(
     database: &Config,
     contracts: &[Contract],
-    migrations: &[Migration],
+    schema: &Schema,
     deployed: i32,
 ) -> Result<Report, Error> {
-    judge(database, Ground::Private, contracts, migrations, deployed).await
+    judge(database, Ground::Private, contracts, schema, deployed).await
 }
 
 /// The same in a scratch database on a server that others use, with the roles made.
@@ -136,21 +141,20 @@ pub async fn check(
 pub async fn check_on_server(
     administrator: &Config,
     contracts: &[Contract],
-    migrations: &[Migration],
+    schema: &Schema,
     deployed: i32,
 ) -> Result<Report, Error> {
-    let refused = refusal::refusals(migrations);
+    let refused = refusal::refusals(schema);
     if !refused.is_empty() {
         return Err(Error::Refused(refused));
     }
     let outer = Session::open(administrator).await?;
     let before = server::State::read(&outer.client).await?;
-    let name = format!("commonplace_contract_{:016x}", rand::random::<u64>());
-    run_made(&outer.client, CREATE, &name).await?;
-    let mut scratch = administrator.clone();
-    scratch.dbname(&name);
-    let checked = judge(&scratch, Ground::Server, contracts, migrations, deployed).await;
-    let dropped = run_made(&outer.client, DROP, &name).await;
+    let name = scratch::create(&outer.client, SCRATCH).await?;
+    let mut database = administrator.clone();
+    database.dbname(&name);
+    let checked = judge(&database, Ground::Server, contracts, schema, deployed).await;
+    let dropped = scratch::drop(&outer.client, &name).await;
     let changes = before.changes(&server::State::read(&outer.client).await?);
     // Worse than whatever else the check has found.
     if !changes.is_empty() {
@@ -171,10 +175,10 @@ async fn judge(
     database: &Config,
     ground: Ground,
     contracts: &[Contract],
-    all: &[Migration],
+    schema: &Schema,
     deployed: i32,
 ) -> Result<Report, Error> {
-    ground.apply(database, all, Some(deployed)).await?;
+    ground.apply(database, schema, Some(deployed)).await?;
     let mut report = Report::default();
     let mut before = Vec::new();
     {
@@ -183,7 +187,7 @@ async fn judge(
             before.extend(read(&session.client, contract, &mut report).await?);
         }
     }
-    report.pending = ground.apply(database, all, None).await?;
+    report.pending = ground.apply(database, schema, None).await?;
     let session = Session::open(database).await?;
     for before in before {
         let service = before.contract.service;
@@ -241,11 +245,4 @@ async fn broken(
         broken.extend(reasons.into_iter().map(|reason| (Part::Statement(file.clone()), reason)));
     }
     Ok(broken)
-}
-
-/// Runs the statement whose text another statement makes.
-async fn run_made(client: &Client, maker: Statement, name: &str) -> Result<(), Error> {
-    let text: String =
-        client.query_one(maker.sql, &[&name]).await.map_err(Error::statement(maker.file))?.get(0);
-    client.batch_execute(&text).await.map_err(Error::statement(maker.file))
 }

@@ -42,13 +42,30 @@ pub enum Error {
     /// A migration failed.
     #[error("migrating the database")]
     Migration(#[source] Box<refinery::Error>),
+    /// The history of the migrations has numbers from before they were squashed, and does not reach the last of them.
+    #[error(
+        "the newest migration of this database is {newest}, one from before the migrations were squashed; only a database at \
+         V43__exports can be taken over. Bring it there with the last release that has these files, and then migrate it with \
+         this one:\n  git switch --detach \"$(git log -1 --format=%H -- migrations/V43__exports.sql)~1\" && cargo run --release -- migrate"
+    )]
+    OldHistory {
+        /// As `V42__deleted_accounts`.
+        newest: String,
+    },
+    /// The history is the last from before the migrations were squashed, and the schema is not the one they made.
+    #[error(
+        "this database is at V43__exports, but its schema is not the one that the migrations made, so nothing was changed. Undo \
+         what was changed by hand, then migrate again:{}",
+        Lines(.0)
+    )]
+    SchemaDiffers(Vec<String>),
     /// Migrations contain commands that are not run on a server that others use. Nothing ran.
     #[error("refused before anything ran:{}", Lines(.0))]
     Refused(Vec<Refusal>),
     /// A migration does not run in the rehearsal.
     #[error("rehearsing {migration}")]
     Rehearsal {
-        /// As `V1__schemas`.
+        /// As `V1__owners`.
         migration: String,
         /// What Postgres said.
         #[source]
@@ -57,13 +74,13 @@ pub enum Error {
     /// A migration ended the transaction that it ran in.
     #[error("{migration} ends the transaction that it runs in; the check has stopped there")]
     EndedTransaction {
-        /// As `V1__schemas`.
+        /// As `V1__owners`.
         migration: String,
     },
     /// A migration changed what belongs to the whole server. Its transaction was rolled back.
     #[error("{migration} changes the whole server; that was rolled back, and nothing of it is left:{}", Lines(.changes))]
     ChangesServer {
-        /// As `V1__schemas`.
+        /// As `V1__owners`.
         migration: String,
         /// What it changed.
         changes: Vec<Change>,
@@ -176,6 +193,8 @@ impl Error {
             | Self::NoAnswer(_)
             | Self::Settings(_)
             | Self::Migration(_)
+            | Self::OldHistory { .. }
+            | Self::SchemaDiffers(_)
             | Self::Refused(_)
             | Self::EndedTransaction { .. }
             | Self::ChangesServer { .. }

@@ -1,5 +1,9 @@
 //! The schema of a database, from the files in `migrations/`. One migration is one transaction; landed files are
-//! never edited (their checksums are recorded and compared).
+//! never edited (their checksums are recorded and compared). The rights of services are in `grants.sql`, which may be edited: it
+//! is applied after the migrations, every time.
+
+mod grants;
+mod takeover;
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,6 +11,8 @@ use std::time::Duration;
 use refinery::{Migration, Runner, Target};
 use tokio_postgres::Config;
 
+pub use self::grants::Grants;
+use self::takeover::Numbering;
 use crate::session::Session;
 use crate::{Error, Statement, lock};
 
@@ -15,16 +21,43 @@ mod embedded {
 }
 
 const ANY: Statement = crate::statement!("migrations_any.sql");
-const DEPLOYED: Statement = crate::statement!("migrations_deployed.sql");
 const LOCK: Statement = crate::statement!("migrations_lock.sql");
 const LOCK_NAME: &str = "commonplace.migrations";
+const REWRITE: &str = "the history of old migrations is rewritten for the squashed ones";
 pub(crate) const LOCK_TIMEOUT: Statement = crate::statement!("migrations_lock_timeout.sql");
 
-/// What was applied.
+/// What a run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The migrations that this run applied, in order, as `V1__schemas`.
+    /// The history had the numbers from before the migrations were squashed and was rewritten.
+    pub taken_over: bool,
+    /// The migrations that this run applied, in order, as `V1__owners`.
     pub applied: Vec<String>,
+}
+
+/// The migrations and grants of a build or of a folder.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    /// In order.
+    pub migrations: Vec<Migration>,
+    /// The rights of services, which are given after the migrations.
+    pub grants: Grants,
+}
+
+impl Schema {
+    /// The schema of this build.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self { migrations: embedded(), grants: Grants::embedded() }
+    }
+
+    /// The schema in a folder such as `migrations/`.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not named like a migration, or there is no `grants.sql`.
+    pub fn in_folder(folder: &Path) -> Result<Self, Error> {
+        Ok(Self { migrations: in_folder(folder)?, grants: Grants::in_folder(folder)? })
+    }
 }
 
 /// The migrations that this build carries, in order.
@@ -47,22 +80,39 @@ pub fn in_folder(folder: &Path) -> Result<Vec<Migration>, Error> {
 /// The version of a database's schema; 0 when nothing was ever applied to it. Read in a transaction that may not write.
 ///
 /// # Errors
-/// What Postgres said.
+/// [`Error::OldHistory`], else what Postgres said.
 pub async fn deployed(database: &Config) -> Result<i32, Error> {
+    match numbering(database).await? {
+        Numbering::Squashed(version) => Ok(version),
+        Numbering::LastOld => Ok(takeover::SQUASHED),
+        Numbering::Older(newest) => Err(Error::OldHistory { newest }),
+    }
+}
+
+/// What [`run`] would do to a database, a line each.
+///
+/// # Errors
+/// [`Error::OldHistory`], else what Postgres said.
+pub async fn pending(database: &Config) -> Result<Vec<String>, Error> {
+    let (rewrite, deployed) = match numbering(database).await? {
+        Numbering::Squashed(version) => (None, version),
+        Numbering::LastOld => (Some(REWRITE.to_owned()), takeover::SQUASHED),
+        Numbering::Older(newest) => return Err(Error::OldHistory { newest }),
+    };
+    let newer = embedded().into_iter().filter(|migration| migration.version() > deployed);
+    Ok(rewrite.into_iter().chain(newer.map(|migration| migration.to_string())).collect())
+}
+
+async fn numbering(database: &Config) -> Result<Numbering, Error> {
     let mut session = Session::open(database).await?;
     let transaction = session.read_only().await?;
-    let any = transaction.query_one(ANY.sql, &[]).await.map_err(Error::statement(ANY.file))?;
-    if !any.get::<_, bool>(0) {
-        return Ok(0);
-    }
-    let row = transaction.query_one(DEPLOYED.sql, &[]).await.map_err(Error::statement(DEPLOYED.file))?;
-    Ok(row.get("version"))
+    takeover::numbering(&transaction).await
 }
 
 /// Brings the database to the newest schema of this build. Several at once wait for each other, for a minute at most.
 ///
 /// # Errors
-/// What Postgres said, or that an applied file was edited.
+/// What Postgres said, that an applied file was edited, or that an old history cannot be taken over.
 pub async fn run(administrator: &Config) -> Result<Report, Error> {
     run_waiting(administrator, lock::WAIT_MAX).await
 }
@@ -72,10 +122,15 @@ pub async fn run(administrator: &Config) -> Result<Report, Error> {
 /// # Errors
 /// As [`run`]; [`Error::Held`] names the session that was waited for in vain.
 pub async fn run_waiting(administrator: &Config, wait: Duration) -> Result<Report, Error> {
-    apply_waiting(administrator, &embedded(), None, wait).await
+    let Schema { migrations, grants } = Schema::embedded();
+    let mut session = locked(administrator, wait).await?;
+    let taken_over = takeover::run(&mut session, administrator, &migrations).await?;
+    let applied = apply_to(&mut session, &migrations, None).await?;
+    grants.apply(&mut session.client).await?;
+    Ok(Report { taken_over, applied })
 }
 
-/// Applies those of the migrations that the database does not have yet, up to a version.
+/// Applies those of the migrations that the database does not have yet, up to a version, and no grants. Returns which.
 ///
 /// # Errors
 /// What Postgres said, or that an applied file was edited.
@@ -83,27 +138,29 @@ pub async fn apply(
     administrator: &Config,
     migrations: &[Migration],
     up_to: Option<i32>,
-) -> Result<Report, Error> {
-    apply_waiting(administrator, migrations, up_to, lock::WAIT_MAX).await
+) -> Result<Vec<String>, Error> {
+    let mut session = locked(administrator, lock::WAIT_MAX).await?;
+    apply_to(&mut session, migrations, up_to).await
 }
 
-async fn apply_waiting(
-    administrator: &Config,
-    migrations: &[Migration],
-    up_to: Option<i32>,
-    wait: Duration,
-) -> Result<Report, Error> {
-    let mut session = Session::open(administrator).await?;
+/// A session that no other run of migrations works beside.
+async fn locked(administrator: &Config, wait: Duration) -> Result<Session, Error> {
+    let session = Session::open(administrator).await?;
     if let Err(error) = lock::take(&session.client, LOCK, wait, false).await {
         return Err(lock::explain(&session.client, LOCK_NAME, error).await);
     }
     // A migration that waits for a lock makes everybody behind it wait: rather give up and be run again.
     session.run(LOCK_TIMEOUT.file, LOCK_TIMEOUT.sql).await?;
+    Ok(session)
+}
+
+async fn apply_to(
+    session: &mut Session,
+    migrations: &[Migration],
+    up_to: Option<i32>,
+) -> Result<Vec<String>, Error> {
     let target = up_to.map_or(Target::Latest, Target::Version);
-    let report = Runner::new(migrations)
-        .set_target(target)
-        .run_async(&mut session.client)
-        .await
-        .map_err(|error| Error::Migration(Box::new(error)))?;
-    Ok(Report { applied: report.applied_migrations().iter().map(ToString::to_string).collect() })
+    let report = Runner::new(migrations).set_target(target).run_async(&mut session.client).await;
+    let report = report.map_err(|error| Error::Migration(Box::new(error)))?;
+    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
 }

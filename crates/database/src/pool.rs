@@ -57,7 +57,6 @@ impl Pool {
     }
 
     fn build(settings: &Settings, application_name: &str, role: Option<&str>) -> Result<Self, Error> {
-        settings.validate()?;
         let mut config: tokio_postgres::Config = settings.url.expose_secret().parse().map_err(|_| {
             // The cause is left out: it may quote the address, and the address holds a password.
             Error::Settings("database.url is not a postgres:// address".to_owned())

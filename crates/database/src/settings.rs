@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
+use configuration::{Bound, bound};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::Error;
+/// Bounds of the `[database]` section.
+pub const BOUNDS: &[Bound] = &[
+    bound("database.pool_max", 1..=500),
+    bound("database.instances_max", 1..=1000),
+    bound("database.connect_timeout_ms", 1..=300_000),
+    bound("database.wait_timeout_ms", 1..=300_000),
+];
 
 /// The `[database]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,27 +32,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks the bounds.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    pub fn validate(&self) -> Result<(), Error> {
-        let refuse = |sentence: &str| Err(Error::Settings(sentence.to_owned()));
-        if !(1..=500).contains(&self.pool_max) {
-            return refuse("database.pool_max must be between 1 and 500");
-        }
-        if !(1..=1000).contains(&self.instances_max) {
-            return refuse("database.instances_max must be between 1 and 1000");
-        }
-        if !(1..=300_000).contains(&self.connect_timeout_ms) {
-            return refuse("database.connect_timeout_ms must be between 1 and 300000");
-        }
-        if !(1..=300_000).contains(&self.wait_timeout_ms) {
-            return refuse("database.wait_timeout_ms must be between 1 and 300000");
-        }
-        Ok(())
-    }
-
     pub(crate) fn connect_timeout(&self) -> Duration {
         Duration::from_millis(self.connect_timeout_ms)
     }

@@ -25,7 +25,7 @@ pub use apply::Engagement;
 pub use batch::{Applied, Incoming, OnBadEvent, Outcome, ParkedBody, Totals};
 pub use error::Error;
 pub use redrive::{InDoubt, Redriven};
-pub use settings::{Settings, SettingsError};
+pub use settings::{BOUNDS, Settings, SettingsError};
 
 /// The statements of this crate, which run under the role of whichever service applies engagement.
 pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

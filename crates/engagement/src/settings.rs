@@ -1,8 +1,12 @@
 //! The settings of counting. They must be the same for every process that counts.
 
+use configuration::{Bound, bound};
 use serde::Deserialize;
 
 const DAY_S: u32 = 24 * 60 * 60;
+
+/// Bounds of the `[engagement]` section, as far as it says what counts.
+pub const BOUNDS: &[Bound] = &[bound("engagement.view_window_s", 0..=86_400)];
 
 /// The `[engagement]` section, as far as it says what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -23,7 +23,7 @@ use crate::hosts::Hosts;
 use crate::http;
 use crate::metrics::operations_router;
 use crate::open_files;
-use crate::settings::{Loader, LogSettings, SettingsError};
+use crate::settings::{Defaults, Loader, LogSettings, SettingsError};
 use crate::shutdown::{self, Lost, together};
 use crate::telemetry::{self, TelemetryError};
 use crate::traces::TraceSettings;
@@ -56,7 +56,7 @@ struct Arguments {
 /// Settings that make no sense, a service that is not ready (for `--healthcheck`), or what `run` failed with.
 pub async fn main<S, E>(
     about: About,
-    defaults: &'static str,
+    defaults: Defaults,
     sections: impl FnOnce(&S) -> (&LogSettings, &TraceSettings, SocketAddr),
     run: impl AsyncFnOnce(S, CancellationToken) -> Result<(), E>,
 ) -> Result<(), E>

@@ -9,6 +9,7 @@
 mod export;
 
 use axum::http::Uri;
+use configuration::{Bound, bound, fraction};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
@@ -25,6 +26,13 @@ pub(crate) use export::Export;
 pub const TARGET: &str = "traces";
 /// Links that a span may have; what OpenTelemetry's SDKs take by default.
 pub const LINKS_MAX: u32 = 128;
+
+/// Bounds of the section `[traces]`.
+pub const BOUNDS: &[Bound] = &[
+    fraction("traces.sample_ratio", 0.0..=1.0),
+    bound("traces.queue_spans_max", 512..=65_536),
+    bound("traces.export_timeout_ms", 100..=10_000),
+];
 
 /// Section `[traces]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,18 +54,7 @@ impl TraceSettings {
     /// # Errors
     /// A sentence that says what to change.
     pub(crate) fn checked(&self) -> Result<Option<String>, String> {
-        let Self { otlp_endpoint: endpoint, sample_ratio, queue_spans_max, export_timeout_ms } = self;
-        if !(0.0..=1.0).contains(sample_ratio) {
-            return Err(format!("traces.sample_ratio is {sample_ratio} and must be from 0 to 1"));
-        }
-        if !(512..=65_536).contains(queue_spans_max) {
-            return Err(format!("traces.queue_spans_max is {queue_spans_max} and must be from 512 to 65536"));
-        }
-        if !(100..=10_000).contains(export_timeout_ms) {
-            return Err(format!(
-                "traces.export_timeout_ms is {export_timeout_ms} and must be from 100 to 10000"
-            ));
-        }
+        let endpoint = &self.otlp_endpoint;
         if endpoint.is_empty() {
             return Ok(None);
         }

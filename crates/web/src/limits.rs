@@ -20,6 +20,7 @@ use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use runtime::http::{DELEGATION_FACTOR, delegation, household};
+use runtime::settings::{Bound, bound};
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -49,28 +50,15 @@ pub struct RateSettings {
     pub buckets_max: u32,
 }
 
-impl RateSettings {
-    /// Checks the bounds.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    pub fn validate(&self) -> std::result::Result<(), String> {
-        for (name, value) in [
-            ("sign_in_per_minute", self.sign_in_per_minute),
-            ("write_per_minute", self.write_per_minute),
-            ("read_per_minute", self.read_per_minute),
-            ("engagement_per_minute", self.engagement_per_minute),
-            ("buckets_max", self.buckets_max),
-        ] {
-            if value == 0 {
-                return Err(format!(
-                    "rate_limits.{name} must be above 0; rate_limits.enabled = false turns limits off"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
+/// Bounds of the `[rate_limits]` section. `rate_limits.enabled = false` turns limits off.
+pub const BOUNDS: &[Bound] = &[
+    bound("rate_limits.sign_in_per_minute", 1..=U32_MAX),
+    bound("rate_limits.write_per_minute", 1..=U32_MAX),
+    bound("rate_limits.read_per_minute", 1..=U32_MAX),
+    bound("rate_limits.engagement_per_minute", 1..=U32_MAX),
+    bound("rate_limits.buckets_max", 1..=U32_MAX),
+];
+const U32_MAX: u64 = 0xffff_ffff;
 
 /// What is limited apart from the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,26 +150,23 @@ impl Buckets {
 
 impl Limits {
     /// Limits as they are set.
-    ///
-    /// # Errors
-    /// A sentence that says what to change in the settings.
-    pub fn new(settings: &RateSettings) -> std::result::Result<Self, String> {
-        settings.validate()?;
+    #[must_use]
+    pub fn new(settings: &RateSettings) -> Self {
         if !settings.enabled {
-            return Ok(Self { on: None });
+            return Self { on: None };
         }
         let shares = |per_minute: u32| Shares {
             of_client: Buckets::new(per_minute, settings.buckets_max),
             of_delegation: Buckets::new(per_minute.saturating_mul(DELEGATION_FACTOR), settings.buckets_max),
         };
-        Ok(Self {
+        Self {
             on: Some(Arc::new(On {
                 sign_in: shares(settings.sign_in_per_minute),
                 write: shares(settings.write_per_minute),
                 read: shares(settings.read_per_minute),
                 engagement: shares(settings.engagement_per_minute),
             })),
-        })
+        }
     }
 
     /// Takes `n` out of the client's bucket, all or none.
@@ -311,7 +296,6 @@ mod tests {
             engagement_per_minute: 5,
             buckets_max: u32::MAX,
         })
-        .unwrap()
     }
 
     fn address(text: &str) -> Client {

@@ -1,12 +1,12 @@
 //! What a request may cost. The defaults and their reasons stand in each service's own file in `config/`.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ipnet::IpNet;
 use runtime::http::{CONNECTIONS_OF_OPERATIONS, HEAD_BYTES_MAX, RECEIVE_BUFFER_BYTES, WINDOW};
+use runtime::settings::{Bound, at_least, bound};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -54,6 +54,23 @@ const SHARES_MIN: usize = 16;
 /// A body that is read is there up to four times: in pieces, in one, parsed, and in what is sent on.
 const BODY_COPIES: usize = 4;
 
+/// Bounds of the `[requests]` section.
+pub const BOUNDS: &[Bound] = &[
+    bound("requests.body_bytes_max", 1..=64 << 20),
+    bound("requests.body_rate_min", 1..=1 << 30),
+    bound("requests.held_bytes_max", 1..=1 << 40),
+    bound("requests.held_bytes_per_address_max", 1..=1 << 40),
+    bound("requests.answer_bytes_max", 1 << 19..=1 << 40),
+    bound("requests.timeout_ms", 100..=300_000),
+    bound("requests.concurrent_max", 1..=1_000_000),
+    bound("requests.connections_max", 1..=1_000_000),
+    bound("requests.connections_per_address_max", 1..=1_000_000),
+    at_least("requests.send_buffer_bytes", 4096),
+    bound("requests.answer_rate_min", 1024..=1 << 30),
+    bound("requests.head_timeout_ms", 100..=300_000),
+    bound("requests.drain_timeout_ms", 1..=600_000),
+];
+
 /// The `[requests]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,31 +114,24 @@ impl RequestSettings {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// Checks the bounds. `base_bytes` is the memory of this process besides requests and connections.
+    /// Checks the rules between several settings. `base_bytes` is the memory of this process besides requests and connections.
     ///
     /// # Errors
     /// A sentence that says what to change.
     pub fn validate(&self, base_bytes: usize) -> Result<(), String> {
-        within("body_bytes_max", wide(self.body_bytes_max), 1..=64 << 20)?;
-        within("timeout_ms", self.timeout_ms, 100..=300_000)?;
-        within("concurrent_max", wide(self.concurrent_max), 1..=1_000_000)?;
-        within("connections_max", wide(self.connections_max), 1..=1_000_000)?;
         let of_address = wide(self.connections_per_address_max);
         let share_max = wide((self.connections_max / SHARES_MIN).max(1));
-        within("connections_per_address_max", of_address, 1..=share_max)?;
-        within("body_rate_min", self.body_rate_min.into(), 1..=1 << 30)?;
-        within("answer_rate_min", self.answer_rate_min.into(), 1024..=1 << 30)?;
+        at_most("connections_per_address_max", of_address, share_max)?;
         // The kernel wakes a writer when a third of its buffer, of twice this size, is free again.
         let window_bytes = u64::from(self.answer_rate_min) * WINDOW.as_secs();
-        within("send_buffer_bytes", wide(self.send_buffer_bytes), 4096..=window_bytes)?;
+        at_most("send_buffer_bytes", wide(self.send_buffer_bytes), window_bytes)?;
         self.check_host_names()?;
         self.check_held()?;
         self.check_memory(base_bytes, runtime::memory::limit())?;
         runtime::open_files::check(wide(self.connections_max.saturating_add(CONNECTIONS_OF_OPERATIONS)))?;
-        within("head_timeout_ms", self.head_timeout_ms, 100..=300_000)?;
-        if !(self.timeout_ms..=600_000).contains(&self.drain_timeout_ms) {
+        if self.drain_timeout_ms < self.timeout_ms {
             return Err(format!(
-                "requests.drain_timeout_ms must be from requests.timeout_ms ({}) to 600000, so that requests under way can end",
+                "requests.drain_timeout_ms must be at least requests.timeout_ms ({}), so that requests under way can end",
                 self.timeout_ms
             ));
         }
@@ -176,8 +186,7 @@ impl RequestSettings {
     fn check_held(&self) -> Result<(), String> {
         self.check_body("requests.body_bytes_max", self.body_bytes_max)?;
         let share_max = wide(self.held_bytes_max / SHARES_MIN);
-        within("held_bytes_per_address_max", wide(self.held_bytes_per_address_max), 1..=share_max)?;
-        within("answer_bytes_max", wide(self.answer_bytes_max), 1 << 19..=1 << 40)?;
+        at_most("held_bytes_per_address_max", wide(self.held_bytes_per_address_max), share_max)?;
         let short = self.short_bodies_max();
         if self.held_bytes_max / 2 < short {
             return Err(format!(
@@ -218,12 +227,8 @@ fn wide(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
-fn within(key: &str, value: u64, range: RangeInclusive<u64>) -> Result<(), String> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let (low, high) = range.into_inner();
-    Err(format!("requests.{key} must be from {low} to {high}"))
+fn at_most(key: &str, value: u64, most: u64) -> Result<(), String> {
+    if value <= most { Ok(()) } else { Err(format!("requests.{key} must be at most {most}")) }
 }
 
 #[cfg(test)]
@@ -291,10 +296,9 @@ mod tests {
                 "twice what short bodies take",
             ),
             (RequestSettings { send_buffer_bytes: 8193, ..settings() }, "send_buffer_bytes"),
-            (RequestSettings { answer_bytes_max: 1000, ..settings() }, "answer_bytes_max"),
             (
                 RequestSettings { connections_per_address_max: 3, ..settings() },
-                "connections_per_address_max must be from 1 to 2",
+                "connections_per_address_max must be at most 2",
             ),
         ] {
             let refused = wrong.validate(0).unwrap_err();

@@ -26,16 +26,26 @@ mod verified;
 use jiff::Timestamp;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
+use runtime::settings::{Bound, at_least, bound};
 use serde::{Deserialize, Serialize};
 
 pub use epochs::{Epochs, Known};
-pub use issuer::{IMPORT_LIFETIME_MAX_S, IMPORT_LIFETIME_MIN_S, Issued, Issuer};
+pub use issuer::{Issued, Issuer};
 pub use keys::{KeyPair, KeysError, SigningKeys, VerifyingKeys, is_key_id};
 pub use signed::{AnyPurpose, Signed};
 
 use crate::problem::{Problem, Result};
 use keyring::Keyring;
 use verified::{Verified, VerifiedTokens};
+
+/// Bounds of the `[tokens]` section of a service that verifies tokens.
+pub const BOUNDS: &[Bound] = &[
+    bound("tokens.import_lifetime_s", 60..=86_400),
+    bound("tokens.epoch_age_max_s", 1..=55),
+    at_least("tokens.epochs_max", 1),
+    at_least("tokens.epoch_wait_max_ms", 1),
+    at_least("tokens.verified_max", 1),
+];
 
 /// The `[tokens]` section of a service that verifies tokens.
 #[derive(Debug, Clone, Deserialize)]
@@ -58,23 +68,13 @@ pub struct TokenSettings {
 }
 
 impl TokenSettings {
-    /// Checks the bounds; the keys are checked where they are read.
+    /// Checks the issuer; the keys are checked where they are read.
     ///
     /// # Errors
     /// A sentence that says what to change.
     pub fn validate(&self) -> std::result::Result<(), String> {
         if self.issuer.is_empty() {
             return Err("tokens.issuer must not be empty".to_owned());
-        }
-        issuer::check_import_lifetime(self.import_lifetime_s)?;
-        if !(1..=55).contains(&self.epoch_age_max_s) {
-            return Err("tokens.epoch_age_max_s must be from 1 to 55".to_owned());
-        }
-        if self.epochs_max == 0 || self.epoch_wait_max_ms == 0 {
-            return Err("tokens.epochs_max and tokens.epoch_wait_max_ms must be above 0".to_owned());
-        }
-        if self.verified_max == 0 {
-            return Err("tokens.verified_max must be above 0".to_owned());
         }
         Ok(())
     }

@@ -21,11 +21,16 @@ mod service;
 mod settings;
 mod watch;
 
+use runtime::settings::Defaults;
+
 pub use service::Service;
 pub use settings::{PartitionSettings, PoisonSettings, ReconcileSettings, Settings, WorkerSettings};
 
 /// The defaults of this service, `config/analytics-worker.toml`.
-pub const DEFAULTS: &str = include_str!("../../../config/analytics-worker.toml");
+pub const DEFAULTS: Defaults = Defaults::new(
+    include_str!("../../../config/analytics-worker.toml"),
+    &[runtime::traces::BOUNDS, database::BOUNDS, broker::BOUNDS, engagement::BOUNDS, settings::BOUNDS],
+);
 
 /// The statements of this service alone. It also sends those of [`engagement::SQL`].
 pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

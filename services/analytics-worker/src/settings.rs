@@ -3,14 +3,35 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use runtime::settings::{Bound, at_least, bound};
 use serde::Deserialize;
 
-/// RabbitMQ closes a channel whose oldest delivery is unacked for 30 minutes; a worker that cannot apply a batch
-/// gives its channel up well before.
-const GIVE_UP_MAX_S: u64 = 20 * 60;
-
-/// Whoever has just viewed a blog wants to see it counted.
-const BATCH_INTERVAL_MAX_MS: u64 = 60_000;
+/// The numbers that this service's keys take.
+pub(crate) const BOUNDS: &[Bound] = &[
+    bound("worker.batch_envelopes_max", 1..=4096),
+    bound("worker.batch_events_max", 1..=65_536),
+    bound("worker.batch_interval_ms", 0..=60_000).because("counters are that much older"),
+    bound("worker.prefetch", 1..=65_535),
+    at_least("worker.retry_pause_min_ms", 1),
+    at_least("worker.retry_pause_max_ms", 1),
+    bound("worker.give_up_after_s", 1..=1200).because("RabbitMQ takes a delivery back after 30 minutes"),
+    at_least("worker.drain_timeout_s", 1),
+    at_least("worker.clock_skew_max_s", 1),
+    bound("poison.suspect_after_deliveries", 1..=0xffff_ffff).because("at 0 every envelope is taken alone"),
+    bound("poison.attempts_max", 1..=0x7fff_ffff),
+    bound("poison.stop_in_a_row", 1..=1_000_000),
+    bound("poison.stop_percent", 1..=100),
+    bound("poison.stop_minutes", 1..=60),
+    bound("poison.stop_parked_min", 1..=1_000_000),
+    bound("poison.check_interval_ms", 100..=600_000),
+    bound("partitions.days_ahead", 7..=50).because("each event needs the partition of its day"),
+    bound("partitions.ledger_days", 2..=3650),
+    bound("partitions.interval_s", 1..=86_400),
+    bound("partitions.forget_keys_max", 1..=1_000_000),
+    bound("popularity.interval_s", 1..=86_400),
+    bound("reconcile.blogs_per_round", 1..=100_000),
+    bound("reconcile.interval_s", 1..=86_400),
+];
 
 /// Everything a worker can be told; the defaults and their reasons stand in `config/analytics-worker.toml`. What all
 /// services share and this one has no use for (tokens) may stand beside it.
@@ -117,30 +138,14 @@ pub struct PopularitySettings {
 }
 
 impl Settings {
-    /// Checks the bounds, and that they do not contradict each other.
+    /// Checks the rules between several settings; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
     pub fn validate(&self) -> Result<()> {
-        self.database.validate()?;
         self.broker.validate()?;
         self.engagement.validate()?;
         let worker = &self.worker;
-        ensure!(
-            (1..=4096).contains(&worker.batch_envelopes_max),
-            "worker.batch_envelopes_max is {} and must be between 1 and 4096",
-            worker.batch_envelopes_max
-        );
-        ensure!(
-            (1..=65_536).contains(&worker.batch_events_max),
-            "worker.batch_events_max is {} and must be between 1 and 65536",
-            worker.batch_events_max
-        );
-        ensure!(
-            worker.batch_interval_ms <= BATCH_INTERVAL_MAX_MS,
-            "worker.batch_interval_ms is {} and must be at most {BATCH_INTERVAL_MAX_MS}: counters are so much older",
-            worker.batch_interval_ms
-        );
         let two_batches = worker.batch_envelopes_max.saturating_mul(2);
         ensure!(
             usize::from(worker.prefetch) >= two_batches,
@@ -150,27 +155,12 @@ impl Settings {
             worker.batch_envelopes_max
         );
         ensure!(
-            1 <= worker.retry_pause_min_ms && worker.retry_pause_min_ms <= worker.retry_pause_max_ms,
-            "worker.retry_pause_min_ms is {} and must be between 1 and worker.retry_pause_max_ms, {}",
+            worker.retry_pause_min_ms <= worker.retry_pause_max_ms,
+            "worker.retry_pause_min_ms is {} and must be at most worker.retry_pause_max_ms, {}",
             worker.retry_pause_min_ms,
             worker.retry_pause_max_ms
         );
-        ensure!(
-            (1..=GIVE_UP_MAX_S).contains(&worker.give_up_after_s),
-            "worker.give_up_after_s is {} and must be between 1 and {GIVE_UP_MAX_S}: RabbitMQ takes a delivery back \
-             after 30 minutes",
-            worker.give_up_after_s
-        );
-        ensure!(worker.drain_timeout_s >= 1, "worker.drain_timeout_s must be at least 1");
-        ensure!(worker.clock_skew_max_s >= 1, "worker.clock_skew_max_s must be at least 1");
-        self.poison.validate()?;
-        self.partitions.validate()?;
-        ensure!(
-            (1..=86_400).contains(&self.popularity.interval_s),
-            "popularity.interval_s is {} and must be between 1 and 86400",
-            self.popularity.interval_s
-        );
-        self.reconcile.validate()
+        Ok(())
     }
 }
 
@@ -181,82 +171,18 @@ impl WorkerSettings {
 }
 
 impl PoisonSettings {
-    fn validate(&self) -> Result<()> {
-        ensure!(
-            self.suspect_after_deliveries >= 1,
-            "poison.suspect_after_deliveries is 0 and must be at least 1: at 0 every envelope is taken alone"
-        );
-        ensure!(
-            self.attempts_max >= 1,
-            "poison.attempts_max is {} and must be at least 1",
-            self.attempts_max
-        );
-        for (key, value, most) in [
-            ("stop_in_a_row", self.stop_in_a_row, 1_000_000),
-            ("stop_percent", self.stop_percent, 100),
-            ("stop_minutes", self.stop_minutes, 60),
-            ("stop_parked_min", self.stop_parked_min, 1_000_000),
-        ] {
-            ensure!((1..=most).contains(&value), "poison.{key} is {value} and must be between 1 and {most}");
-        }
-        ensure!(
-            (100..=600_000).contains(&self.check_interval_ms),
-            "poison.check_interval_ms is {} and must be between 100 and 600000",
-            self.check_interval_ms
-        );
-        Ok(())
-    }
-
     pub(crate) fn check_interval(&self) -> Duration {
         Duration::from_millis(self.check_interval_ms)
     }
 }
 
 impl PartitionSettings {
-    fn validate(&self) -> Result<()> {
-        ensure!(
-            (7..=50).contains(&self.days_ahead),
-            "partitions.days_ahead is {} and must be between 7 and 50: events must find their day made",
-            self.days_ahead
-        );
-        ensure!(
-            (2..=3650).contains(&self.ledger_days),
-            "partitions.ledger_days is {} and must be between 2 and 3650",
-            self.ledger_days
-        );
-        ensure!(
-            (1..=86_400).contains(&self.interval_s),
-            "partitions.interval_s is {} and must be between 1 and 86400",
-            self.interval_s
-        );
-        ensure!(
-            (1..=1_000_000).contains(&self.forget_keys_max),
-            "partitions.forget_keys_max is {} and must be between 1 and 1000000",
-            self.forget_keys_max
-        );
-        Ok(())
-    }
-
     pub(crate) fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_s)
     }
 }
 
 impl ReconcileSettings {
-    fn validate(self) -> Result<()> {
-        ensure!(
-            (1..=100_000).contains(&self.blogs_per_round),
-            "reconcile.blogs_per_round is {} and must be between 1 and 100000",
-            self.blogs_per_round
-        );
-        ensure!(
-            (1..=86_400).contains(&self.interval_s),
-            "reconcile.interval_s is {} and must be between 1 and 86400",
-            self.interval_s
-        );
-        Ok(())
-    }
-
     pub(crate) fn interval(self) -> Duration {
         Duration::from_secs(self.interval_s)
     }
@@ -268,18 +194,23 @@ mod tests {
 
     use super::*;
 
-    fn settings(key: &'static str, value: u32) -> Settings {
-        Loader::new(crate::DEFAULTS).environment([]).set(key, value).load().unwrap()
+    /// What refuses a value: the loader or the rules between settings.
+    fn refusal(key: &'static str, value: u32) -> Option<String> {
+        let loaded = Loader::new(crate::DEFAULTS).environment([]).set(key, value).load::<Settings>();
+        match loaded {
+            Ok(settings) => settings.validate().err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        }
     }
 
     #[test]
-    fn bounds_that_contradict_each_other_are_named() {
-        settings("worker.prefetch", 128).validate().unwrap();
+    fn wrong_settings_are_refused_by_name() {
+        assert_eq!(refusal("worker.prefetch", 128), None);
         for (key, value, names) in [
             (
                 "worker.batch_interval_ms",
                 60_001,
-                "worker.batch_interval_ms is 60001 and must be at most 60000",
+                "worker.batch_interval_ms in this command must be from 0 to 60000",
             ),
             ("worker.prefetch", 127, "worker.batch_envelopes_max 64 times 2"),
             ("worker.batch_envelopes_max", 65, "worker.prefetch is 128"),
@@ -296,7 +227,7 @@ mod tests {
             ("engagement.view_window_s", 1700, "view_window_s"),
             ("database.pool_max", 0, "database.pool_max"),
         ] {
-            let said = settings(key, value).validate().unwrap_err().to_string();
+            let said = refusal(key, value).unwrap();
             assert!(said.contains(names), "{key} = {value}: {said}");
         }
     }

@@ -15,9 +15,6 @@ pub(crate) use tries::Tries;
 pub(crate) use weak::{letter, weakness};
 pub(crate) use web::tokens::{AnyPurpose, Epochs, Issued, Issuer, Known, Purpose, Signed, Tokens};
 
-const LIFETIME_MIN_S: u32 = 60;
-const LIFETIME_MAX_S: u32 = 366 * 24 * 60 * 60;
-
 /// The `[tokens]` section of the service that issues sessions.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TokenSettings {
@@ -34,9 +31,6 @@ pub struct TokenSettings {
 
 impl TokenSettings {
     fn validate(&self) -> Result<(), String> {
-        if !(LIFETIME_MIN_S..=LIFETIME_MAX_S).contains(&self.lifetime_s) {
-            return Err(format!("tokens.lifetime_s must be from {LIFETIME_MIN_S} to {LIFETIME_MAX_S}"));
-        }
         let import_s = self.verifying.import_lifetime_s;
         if import_s > self.lifetime_s {
             return Err(format!(

@@ -9,7 +9,6 @@ mod acceptance;
 mod account;
 mod api;
 mod auth;
-mod bounds;
 mod clock_check;
 mod live_blogs;
 mod outbox;

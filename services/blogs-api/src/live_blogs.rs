@@ -20,8 +20,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::bounds::within;
-
 const LIVE_BLOGS: Statement = statement!("live_blogs.sql");
 
 /// The `[engagement.live_blogs]` section.
@@ -41,17 +39,6 @@ pub struct Settings {
     pub waiting_max: usize,
     /// Ids after which one statement takes no further request's.
     pub lookup_ids_max: usize,
-}
-
-impl Settings {
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        within("engagement.live_blogs.ids_max", self.ids_max, 1..=100_000_000)?;
-        within("engagement.live_blogs.ttl_ms", self.ttl_ms, 1..=3_600_000)?;
-        within("engagement.live_blogs.lookup_timeout_ms", self.lookup_timeout_ms, 1..=300_000)?;
-        within("engagement.live_blogs.away_ms", self.away_ms, 0..=300_000)?;
-        within("engagement.live_blogs.waiting_max", self.waiting_max, 1..=1_000_000)?;
-        within("engagement.live_blogs.lookup_ids_max", self.lookup_ids_max, 1..=100_000)
-    }
 }
 
 /// What is known of a blog.
@@ -76,16 +63,7 @@ pub struct LiveBlogs {
 
 impl LiveBlogs {
     /// Starts the task that looks ids up. It ends when the last clone is gone.
-    ///
-    /// # Errors
-    /// A sentence that says which setting to change.
-    pub fn start(
-        settings: &Settings,
-        pool: Pool,
-        registry: &mut Registry,
-        tasks: &TaskTracker,
-    ) -> anyhow::Result<Self> {
-        settings.check()?;
+    pub fn start(settings: &Settings, pool: Pool, registry: &mut Registry, tasks: &TaskTracker) -> Self {
         let known = Cache::builder()
             .max_capacity(settings.ids_max)
             .time_to_live(Duration::from_millis(settings.ttl_ms))
@@ -96,7 +74,7 @@ impl LiveBlogs {
         let task =
             LookupTask { settings: settings.clone(), pool, known: known.clone(), waiting, away_until: None };
         tasks.spawn(task.run());
-        Ok(Self { known, lookups, lookup_timeout, metrics })
+        Self { known, lookups, lookup_timeout, metrics }
     }
 
     /// Is the blog live?
@@ -281,7 +259,7 @@ mod tests {
     fn away(waiting_max: usize) -> (LiveBlogs, TaskTracker) {
         let tasks = TaskTracker::new();
         let (settings, pool) = settings(waiting_max);
-        (LiveBlogs::start(&settings, pool, &mut Registry::default(), &tasks).unwrap(), tasks)
+        (LiveBlogs::start(&settings, pool, &mut Registry::default(), &tasks), tasks)
     }
 
     /// The same without the task, which the caller has.

@@ -86,9 +86,9 @@ impl Service {
         let issuer = settings.tokens.issuer().map_err(anyhow::Error::msg)?;
         let passwords = Passwords::new(&settings.passwords).map_err(anyhow::Error::msg)?;
         let tries = Tries::new(&settings.passwords, &settings.rate_limits);
-        let limits = Limits::new(&settings.rate_limits).map_err(anyhow::Error::msg)?;
+        let limits = Limits::new(&settings.rate_limits);
         let outbox = Outbox::new(settings.engagement.spill.outbox_envelopes_max);
-        let (hand_over, overdue) = settings.engagement.spill.open()?;
+        let (hand_over, overdue) = settings.engagement.spill.open();
         let (broker, ends) = (&settings.broker, ending.clone());
         let clock = ClockCheck::register(clock, settings.engagement.refuse_on_clock_skew, &mut registry);
         let stamps = clock.clock().clone();
@@ -99,7 +99,7 @@ impl Service {
         let relay =
             Relay::new(&settings.relay, pool.clone(), publisher.clone(), outbox.clone(), &mut registry)?;
         let live_blogs =
-            LiveBlogs::start(&settings.engagement.live_blogs, pool.clone(), &mut registry, &tasks)?;
+            LiveBlogs::start(&settings.engagement.live_blogs, pool.clone(), &mut registry, &tasks);
         let engagement = Acceptance::start(
             &settings.engagement,
             pool.clone(),

@@ -4,16 +4,68 @@
 
 use anyhow::{Context, ensure};
 use axum::http::HeaderValue;
-use runtime::settings::LogSettings;
+use runtime::settings::{Bound, Defaults, LogSettings, bound};
 use serde::Deserialize;
 use web::settings::{DocsSettings, HttpSettings, RequestSettings};
 
+use crate::acceptance::BATCH_EVENTS_MAX;
 use crate::auth::{PasswordSettings, TokenSettings};
-use crate::bounds::within;
 use crate::limits::RateSettings;
 
 /// The defaults of this service, as they stand in `config/blogs-api.toml`.
-pub const DEFAULTS: &str = include_str!("../../../config/blogs-api.toml");
+pub const DEFAULTS: Defaults = Defaults::new(
+    include_str!("../../../config/blogs-api.toml"),
+    &[
+        runtime::traces::BOUNDS,
+        database::BOUNDS,
+        broker::BOUNDS,
+        ::engagement::BOUNDS,
+        web::settings::BOUNDS,
+        web::tokens::BOUNDS,
+        web::limits::BOUNDS,
+        BOUNDS,
+    ],
+);
+
+/// The numbers that this service's keys take.
+const BOUNDS: &[Bound] = &[
+    // JSON writes some characters in more bytes than Markdown has.
+    bound("bodies.blog_bytes_max", 2 * BODY_BYTES_MAX as u64..=64 << 20),
+    bound("bodies.batch_bytes_max", 1..=64 << 20),
+    bound("tokens.lifetime_s", 60..=366 * 86_400),
+    bound("passwords.memory_kib", 1024..=1_048_576),
+    bound("passwords.passes", 1..=20),
+    bound("passwords.running_max", 1..=64),
+    bound("passwords.waiting_max", 1..=10_000),
+    bound("passwords.tries_per_minute", 1..=10_000),
+    bound("passwords.known_networks_max", 1..=10_000_000),
+    bound("accounts.deletion_grace_days", 1..=365),
+    bound("engagement.accept_timeout_ms", 1..=300_000),
+    bound("engagement.batch_events_max", 1..=BATCH_EVENTS_MAX as u64),
+    bound("engagement.series_buckets_max", 1..=1_000_000),
+    bound("engagement.spill.away_ms", 0..=60_000),
+    bound("engagement.spill.waiting_max", 1..=1024),
+    bound("engagement.spill.insert_envelopes_max", 1..=1024),
+    bound("engagement.spill.insert_every_ms", 0..=10_000),
+    bound("engagement.spill.retry_pause_ms", 1..=10_000),
+    bound("engagement.spill.outbox_envelopes_max", 1..=0xffff_ffff),
+    bound("engagement.direct_batched.events_max", 1..=events::ENVELOPE_EVENTS_MAX as u64),
+    bound("engagement.direct_batched.waiting_max", 1..=1_000_000),
+    bound("engagement.direct_batched.transactions_max", 1..=500),
+    bound("engagement.live_blogs.ids_max", 1..=100_000_000),
+    bound("engagement.live_blogs.ttl_ms", 1..=3_600_000),
+    bound("engagement.live_blogs.lookup_timeout_ms", 1..=300_000),
+    bound("engagement.live_blogs.away_ms", 0..=300_000),
+    bound("engagement.live_blogs.waiting_max", 1..=1_000_000),
+    bound("engagement.live_blogs.lookup_ids_max", 1..=100_000),
+    bound("relay.poll_ms", 1..=3_600_000),
+    bound("relay.pause_max_ms", 1..=3_600_000),
+    bound("relay.claim_envelopes_max", 1..=10_000),
+    bound("relay.claim_bytes_max", 1..=1 << 30),
+    bound("relay.publish_envelopes_max", 1..=1024),
+    bound("relay.publish_timeout_ms", 1..=600_000),
+    bound("relay.lease_ms", 1..=3_600_000),
+];
 
 /// Most bytes of a blog's body, as Markdown.
 pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -68,9 +120,6 @@ pub struct BodySettings {
 
 impl BodySettings {
     fn validate(self, requests: &RequestSettings) -> anyhow::Result<()> {
-        // JSON writes some characters in more bytes than Markdown has.
-        within("bodies.blog_bytes_max", self.blog_bytes_max, 2 * BODY_BYTES_MAX..=64 << 20)?;
-        within("bodies.batch_bytes_max", self.batch_bytes_max, 1..=64 << 20)?;
         let largest = self.blog_bytes_max.max(self.batch_bytes_max);
         requests.check_body("the larger key of [bodies]", largest).map_err(anyhow::Error::msg)
     }
@@ -82,16 +131,6 @@ impl BodySettings {
 pub struct AccountSettings {
     /// How many days after its deletion an account comes back by signing in.
     pub deletion_grace_days: i32,
-}
-
-impl AccountSettings {
-    /// Checks the bounds.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    fn validate(self) -> anyhow::Result<()> {
-        within("accounts.deletion_grace_days", self.deletion_grace_days, 1..=365)
-    }
 }
 
 /// The `[pages]` section.
@@ -112,16 +151,14 @@ pub struct CorsSettings {
 }
 
 impl Settings {
-    /// Checks the bounds that no part checks for itself.
+    /// Checks the rules between several settings; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
     pub fn validate(&self) -> anyhow::Result<()> {
-        self.database.validate()?;
         self.broker.validate()?;
         self.requests.validate(self.base_bytes()).map_err(anyhow::Error::msg)?;
         self.bodies.validate(&self.requests)?;
-        self.accounts.validate()?;
         ensure!(
             self.engagement.accept_timeout_ms < self.requests.timeout_ms,
             "engagement.accept_timeout_ms is {} and must be below requests.timeout_ms ({}), so that who waits for a \
@@ -129,7 +166,6 @@ impl Settings {
             self.engagement.accept_timeout_ms,
             self.requests.timeout_ms
         );
-        self.rate_limits.validate().map_err(anyhow::Error::msg)?;
         self.cors.origins().map(drop)
     }
 

@@ -24,11 +24,16 @@ mod service;
 mod settings;
 mod statistics;
 
+use runtime::settings::Defaults;
+
 pub use service::Service;
 pub use settings::{AccessSettings, LoadSettings, ScrapeSettings, Settings};
 
 /// The defaults of this service, `config/console.toml`.
-pub const DEFAULTS: &str = include_str!("../../../config/console.toml");
+pub const DEFAULTS: Defaults = Defaults::new(
+    include_str!("../../../config/console.toml"),
+    &[runtime::traces::BOUNDS, database::BOUNDS, broker::BOUNDS, web::settings::BOUNDS, settings::BOUNDS],
+);
 
 /// The statements of this service.
 pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

@@ -93,7 +93,7 @@ impl Service {
             shutdown.clone().cancelled_owned(),
         ));
         tasks.spawn(collect::findings(pool, findings, shutdown.clone()));
-        let limits = Limits::new(&sign_ins()).map_err(anyhow::Error::msg)?;
+        let limits = Limits::new(&sign_ins());
         tasks.spawn(limits.clone().sweep(shutdown.clone()));
         let trusted_proxies = TrustedProxies(settings.requests.trusted_proxies.as_slice().into());
         let callers = Callers { limits, trusted_proxies };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use runtime::settings::{Bound, at_least, bound};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
@@ -13,6 +14,16 @@ const BASE_BYTES: usize = 48 << 20;
 
 /// Fewest characters of a token: 128 bits in hexadecimal.
 const TOKEN_LENGTH_MIN: usize = 32;
+
+/// The numbers that this service's keys take.
+pub(crate) const BOUNDS: &[Bound] = &[
+    bound("database.pool_max", 2..=500).because("one connection is for expensive statistics"),
+    bound("scrape.every_ms", 100..=60_000),
+    bound("scrape.timeout_ms", 10..=60_000),
+    at_least("load.blog_id", 0),
+    bound("load.seconds_max", 1..=600),
+    bound("load.senders_max", 1..=1024),
+];
 
 /// Everything the console can be told; the defaults and their reasons stand in `config/console.toml`. What all services
 /// share and this one has no use for may stand beside it.
@@ -83,15 +94,13 @@ pub struct LoadSettings {
 }
 
 impl Settings {
-    /// Checks every bound, and the bounds that depend on each other.
+    /// Checks the rules between several settings, and addresses; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
     pub fn validate(&self) -> Result<()> {
-        self.database.validate()?;
         self.broker.validate()?;
         self.requests.validate(BASE_BYTES).map_err(anyhow::Error::msg)?;
-        ensure!(self.database.pool_max >= 2, "database.pool_max must be at least 2: one for what is costly");
         self.access.validate(self.http.address.ip().is_loopback())?;
         self.scrape.validate()?;
         self.load.validate()
@@ -132,8 +141,6 @@ impl ScrapeSettings {
     }
 
     fn validate(&self) -> Result<()> {
-        ensure!((100..=60_000).contains(&self.every_ms), "scrape.every_ms must be from 100 to 60000");
-        ensure!((10..=60_000).contains(&self.timeout_ms), "scrape.timeout_ms must be from 10 to 60000");
         for (key, targets) in [
             ("blogs_api", &self.blogs_api),
             ("analytics_worker", &self.analytics_worker),
@@ -151,17 +158,13 @@ impl ScrapeSettings {
 
 impl LoadSettings {
     fn validate(&self) -> Result<()> {
-        base("load.api", &self.api)?;
-        ensure!((1..=600).contains(&self.seconds_max), "load.seconds_max must be from 1 to 600");
-        ensure!((1..=1024).contains(&self.senders_max), "load.senders_max must be from 1 to 1024");
-        ensure!(self.blog_id >= 0, "load.blog_id must be a blog's id, or 0 for the newest");
-        Ok(())
+        base("load.api", &self.api)
     }
 }
 
-/// An address of a process, without a path.
+/// An address of a process, without a path. A refusal does not repeat it: it may hold a login.
 fn base(key: &str, text: &str) -> Result<()> {
-    let sentence = || format!("{key}: {text:?} must be http://host:port");
+    let sentence = || format!("{key} must be http://host:port");
     let url = Url::parse(text).with_context(sentence)?;
     ensure!(url.scheme() == "http" && url.host().is_some() && url.path() == "/", sentence());
     Ok(())

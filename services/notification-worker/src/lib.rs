@@ -22,11 +22,16 @@ mod settle;
 mod watch;
 mod work;
 
+use runtime::settings::Defaults;
+
 pub use service::Service;
 pub use settings::{EventSettings, FanOutSettings, PartitionSettings, Settings};
 
 /// The defaults of this service, `config/notification-worker.toml`.
-pub const DEFAULTS: &str = include_str!("../../../config/notification-worker.toml");
+pub const DEFAULTS: Defaults = Defaults::new(
+    include_str!("../../../config/notification-worker.toml"),
+    &[runtime::traces::BOUNDS, database::BOUNDS, broker::BOUNDS, settings::BOUNDS],
+);
 
 /// The statements of this service.
 pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

@@ -1,15 +1,31 @@
 //! The settings of a worker and the bounds between them.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use runtime::settings::{Bound, bound};
 use serde::Deserialize;
 
-/// RabbitMQ closes a channel whose oldest delivery is unacked for 30 minutes; a worker that cannot settle an event
-/// gives its channel up well before.
-const GIVE_UP_MAX_S: u64 = 20 * 60;
+/// The numbers that this service's keys take.
+pub(crate) const BOUNDS: &[Bound] = &[
+    bound("database.pool_max", 2..=500)
+        .because("a chunk holds one connection while events are settled on another"),
+    bound("events.prefetch", 1..=10_000),
+    bound("events.retry_pause_min_ms", 1..=60_000),
+    bound("events.retry_pause_max_ms", 1..=60_000),
+    bound("events.give_up_after_s", 1..=1200).because("RabbitMQ takes a delivery back after 30 minutes"),
+    bound("fan_out.chunk_rows_min", 1..=1_000_000),
+    bound("fan_out.chunk_rows_max", 1..=1_000_000),
+    // The role's statement_timeout is 30 s; a chunk stays below it even if it suddenly takes ten times as long.
+    bound("fan_out.chunk_target_ms", 1..=2000),
+    bound("fan_out.commit_slow_ms", 1..=10_000),
+    bound("fan_out.pause_max_ms", 1..=60_000),
+    bound("fan_out.poll_ms", 1..=60_000),
+    bound("fan_out.find_interval_ms", 1..=60_000),
+    bound("partitions.days_ahead", 7..=50),
+    bound("partitions.days_kept", 7..=3650),
+    bound("partitions.interval_s", 1..=86_400),
+];
 
 /// How long a try to settle an event or to take a chunk may go without an end: no statement of it is given more than half
 /// of that by Postgres. A server that hangs keeps connections open and ends nothing. What was cut short may have been
@@ -85,33 +101,28 @@ pub struct PartitionSettings {
 }
 
 impl Settings {
-    /// Checks the bounds, and that they do not contradict each other.
+    /// Checks the rules between several settings; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
     pub fn validate(&self) -> Result<()> {
-        self.database.validate()?;
         self.broker.validate()?;
+        let EventSettings { retry_pause_min_ms, retry_pause_max_ms, .. } = self.events;
         ensure!(
-            self.database.pool_max >= 2,
-            "database.pool_max is {} and must be at least 2: a chunk holds one connection, and events must be settled \
-             meanwhile",
-            self.database.pool_max
+            retry_pause_min_ms <= retry_pause_max_ms,
+            "events.retry_pause_min_ms is {retry_pause_min_ms} and must be at most events.retry_pause_max_ms, \
+             {retry_pause_max_ms}"
         );
-        self.events.validate()?;
-        self.fan_out.validate()?;
-        self.partitions.validate()
+        let FanOutSettings { chunk_rows_min, chunk_rows_max, .. } = self.fan_out;
+        ensure!(
+            chunk_rows_min <= chunk_rows_max,
+            "fan_out.chunk_rows_min is {chunk_rows_min} and must be at most fan_out.chunk_rows_max, {chunk_rows_max}"
+        );
+        Ok(())
     }
 }
 
 impl EventSettings {
-    fn validate(&self) -> Result<()> {
-        within("events.prefetch", self.prefetch, 1..=10_000)?;
-        within("events.retry_pause_max_ms", self.retry_pause_max_ms, 1..=60_000)?;
-        within("events.retry_pause_min_ms", self.retry_pause_min_ms, 1..=self.retry_pause_max_ms)?;
-        within("events.give_up_after_s", self.give_up_after_s, 1..=GIVE_UP_MAX_S)
-    }
-
     /// The pause after the first failure.
     pub(crate) fn first_pause(&self) -> Duration {
         Duration::from_millis(self.retry_pause_min_ms)
@@ -121,31 +132,4 @@ impl EventSettings {
     pub(crate) fn next_pause(&self, pause: Duration) -> Duration {
         (pause * 2).min(Duration::from_millis(self.retry_pause_max_ms))
     }
-}
-
-impl FanOutSettings {
-    fn validate(self) -> Result<()> {
-        within("fan_out.chunk_rows_max", self.chunk_rows_max, 1..=1_000_000)?;
-        within("fan_out.chunk_rows_min", self.chunk_rows_min, 1..=self.chunk_rows_max)?;
-        // The role's statement_timeout is 30 s; a chunk must stay far from it, also when it suddenly takes ten times as long.
-        within("fan_out.chunk_target_ms", self.chunk_target_ms, 1..=2000)?;
-        within("fan_out.commit_slow_ms", self.commit_slow_ms, 1..=10_000)?;
-        within("fan_out.pause_max_ms", self.pause_max_ms, 1..=60_000)?;
-        within("fan_out.poll_ms", self.poll_ms, 1..=60_000)?;
-        within("fan_out.find_interval_ms", self.find_interval_ms, 1..=60_000)
-    }
-}
-
-impl PartitionSettings {
-    fn validate(self) -> Result<()> {
-        within("partitions.days_ahead", self.days_ahead, 7..=50)?;
-        within("partitions.days_kept", self.days_kept, 7..=3650)?;
-        within("partitions.interval_s", self.interval_s, 1..=86_400)
-    }
-}
-
-fn within<T: PartialOrd + Display + Copy>(name: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
-    let (low, high) = (range.start(), range.end());
-    ensure!(range.contains(&value), "{name} is {value} and must be between {low} and {high}");
-    Ok(())
 }

@@ -20,11 +20,23 @@ mod rows;
 mod service;
 mod settings;
 
+use runtime::settings::Defaults;
+
 pub use service::Service;
 pub use settings::{LearningSettings, RateSettings, RecommendationSettings, Settings};
 
 /// The defaults of this service, `config/recommendation-api.toml`.
-pub const DEFAULTS: &str = include_str!("../../../config/recommendation-api.toml");
+pub const DEFAULTS: Defaults = Defaults::new(
+    include_str!("../../../config/recommendation-api.toml"),
+    &[
+        runtime::traces::BOUNDS,
+        database::BOUNDS,
+        web::settings::BOUNDS,
+        web::tokens::BOUNDS,
+        web::limits::BOUNDS,
+        settings::BOUNDS,
+    ],
+);
 
 /// The statements of this service alone; it also sends those of the `web` crate.
 pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

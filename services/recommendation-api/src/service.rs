@@ -80,7 +80,7 @@ impl Service {
         // A replica that is behind would refuse the token of a new account, and take one that was taken back.
         let epochs = Epochs::new(&settings.tokens, primary.clone(), &mut registry);
         let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
-        let limits = Limits::new(&settings.limits()).map_err(anyhow::Error::msg)?;
+        let limits = Limits::new(&settings.limits());
         let http = HttpMetrics::register(&mut registry);
         let freshness = Freshness::new(settings.recommendation.staleness_max_s);
         database::check_connections_at_start(&primary, &settings.database).await?;

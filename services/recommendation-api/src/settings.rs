@@ -1,11 +1,9 @@
 //! The settings of the service and the bounds between them.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use runtime::settings::LogSettings;
+use runtime::settings::{Bound, LogSettings, bound};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use web::settings::{DocsSettings, HttpSettings, RequestSettings};
@@ -13,6 +11,24 @@ use web::tokens::TokenSettings;
 
 /// Memory besides requests and connections: the process itself and what is learnt (32 MiB).
 const BASE_BYTES: usize = 32 << 20;
+
+/// The numbers that this service's keys take.
+pub(crate) const BOUNDS: &[Bound] = &[
+    bound("database.pool_max", 2..=500).because("learning holds one connection, and readers need another"),
+    bound("recommendation.staleness_max_s", 1..=86_400),
+    bound("learning.poll_ms", 10..=60_000),
+    bound("learning.changes_max", 1..=100_000),
+    bound("learning.blogs_max", 1..=10_000),
+    bound("learning.likers_max", 1..=100_000),
+    bound("learning.likes_max", 1..=1000),
+    bound("learning.neighbours_max", 1..=200),
+    bound("learning.rebuild_interval_s", 60..=30 * 86_400),
+    bound("learning.chunk_blogs_min", 1..=100_000),
+    bound("learning.chunk_blogs_max", 1..=100_000),
+    // The role's statement_timeout is 10 s; a chunk stays below it even if it suddenly takes ten times as long.
+    bound("learning.chunk_target_ms", 1..=1000),
+    bound("learning.rest_percent", 0..=10_000),
+];
 
 /// Everything that can be set; the defaults and their reasons stand in `config/recommendation-api.toml`. What all services
 /// share and this one has no use for (RabbitMQ, how views are counted) may stand beside it.
@@ -91,23 +107,18 @@ pub struct LearningSettings {
 }
 
 impl Settings {
-    /// Checks the bounds, and that they do not contradict each other.
+    /// Checks the rules between several settings; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
     pub fn validate(&self) -> Result<()> {
-        self.database.validate()?;
-        ensure!(
-            self.database.pool_max >= 2,
-            "database.pool_max is {} and must be at least 2: what learns holds one connection, and readers need another",
-            self.database.pool_max
-        );
         self.requests.validate(BASE_BYTES).map_err(anyhow::Error::msg)?;
-        // Named as it is here: the limits are told of it under all of their names.
-        within("rate_limits.read_per_minute", self.rate_limits.read_per_minute, 1..=u32::MAX)?;
-        self.limits().validate().map_err(anyhow::Error::msg)?;
-        within("recommendation.staleness_max_s", self.recommendation.staleness_max_s, 1..=86_400)?;
-        self.learning.validate()
+        let LearningSettings { chunk_blogs_min, chunk_blogs_max, .. } = self.learning;
+        ensure!(
+            chunk_blogs_min <= chunk_blogs_max,
+            "learning.chunk_blogs_min is {chunk_blogs_min} and must be at most learning.chunk_blogs_max, {chunk_blogs_max}"
+        );
+        Ok(())
     }
 
     /// The limits as the `web` crate has them; nothing here signs in or writes.
@@ -131,30 +142,9 @@ impl Settings {
 }
 
 impl LearningSettings {
-    fn validate(self) -> Result<()> {
-        within("learning.poll_ms", self.poll_ms, 10..=60_000)?;
-        within("learning.changes_max", self.changes_max, 1..=100_000)?;
-        within("learning.blogs_max", self.blogs_max, 1..=10_000)?;
-        within("learning.likers_max", self.likers_max, 1..=100_000)?;
-        within("learning.likes_max", self.likes_max, 1..=1000)?;
-        within("learning.neighbours_max", self.neighbours_max, 1..=200)?;
-        within("learning.rebuild_interval_s", self.rebuild_interval_s, 60..=30 * 86_400)?;
-        within("learning.chunk_blogs_max", self.chunk_blogs_max, 1..=100_000)?;
-        within("learning.chunk_blogs_min", self.chunk_blogs_min, 1..=self.chunk_blogs_max)?;
-        // The role's statement_timeout is 10 s; a chunk must stay far from it, also when it suddenly takes ten times as long.
-        within("learning.chunk_target_ms", self.chunk_target_ms, 1..=1000)?;
-        within("learning.rest_percent", self.rest_percent, 0..=10_000)
-    }
-
     pub(crate) fn poll(&self) -> Duration {
         Duration::from_millis(self.poll_ms)
     }
-}
-
-fn within<T: PartialOrd + Display + Copy>(name: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
-    let (low, high) = (range.start(), range.end());
-    ensure!(range.contains(&value), "{name} is {value} and must be between {low} and {high}");
-    Ok(())
 }
 
 #[cfg(test)]
@@ -165,10 +155,15 @@ mod tests {
 
     #[test]
     fn bounds_are_named() {
-        let settings = |key: &'static str, value: i64| -> Settings {
-            Loader::new(crate::DEFAULTS).environment([]).set(key, value).load().unwrap()
+        let refusal = |key: &'static str, value: i64| match Loader::new(crate::DEFAULTS)
+            .environment([])
+            .set(key, value)
+            .load::<Settings>()
+        {
+            Ok(settings) => settings.validate().err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
         };
-        settings("learning.poll_ms", 1000).validate().unwrap();
+        assert_eq!(refusal("learning.poll_ms", 1000), None);
         for (key, value) in [
             ("database.pool_max", 1),
             ("requests.timeout_ms", 0),
@@ -179,7 +174,7 @@ mod tests {
             ("learning.chunk_blogs_min", 1_000_000),
             ("learning.chunk_target_ms", 5000),
         ] {
-            let said = settings(key, value).validate().unwrap_err().to_string();
+            let said = refusal(key, value).unwrap();
             assert!(said.contains(key), "{key} = {value}: {said}");
         }
     }

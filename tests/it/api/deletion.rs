@@ -307,30 +307,3 @@ async fn operator_takes_a_deletion_back_until_the_password_is_forgotten() {
     assert!(!undelete().await);
     assert_eq!(forgotten(&world).await, 0);
 }
-
-#[tokio::test]
-async fn migration_leaves_an_address_with_the_account_that_has_it_now() {
-    let world = World::new().await;
-    // As the migration found it: a deleted account kept its address, and another one could have the same.
-    let undone =
-        "drop function blogs.forget_deleted_accounts(integer, integer), blogs.undelete_account(bigint);
-                  drop index blogs.account_email, blogs.account_to_forget;
-                  alter table blogs.account
-                    drop constraint account_forgotten,
-                    alter column email set not null, alter column password_hash set not null;
-                  create unique index account_email on blogs.account (lower(email)) where deleted_at is null";
-    world.run(undone).await;
-    let accounts = "insert into blogs.account (handle, email, password_hash, deleted_at)
-                    values ('active', 'ada@example.org', '-', null), ('gone-1', 'ADA@example.org', '-', now()),
-                           ('older', 'bob@example.org', '-', now() - interval '2 days'),
-                           ('newer', 'bob@example.org', '-', now() - interval '1 day'),
-                           ('alone', 'eve@example.org', '-', now() - interval '1 year')";
-    world.run(accounts).await;
-    let migration = include_str!("../../../migrations/V42__deleted_accounts.sql");
-    world.run(&format!("begin; {migration}; commit")).await;
-    let held = "select array_agg(handle order by handle) from blogs.account
-                where email is not null and password_hash is not null";
-    assert_eq!(world.value::<Vec<String>>(held, &[]).await, ["active", "alone", "newer"]);
-    assert_eq!(forgotten(&world).await, 1, "a year is more than the grace period");
-    assert_eq!(world.value::<Vec<String>>(held, &[]).await, ["active", "newer"]);
-}

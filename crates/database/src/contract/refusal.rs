@@ -5,9 +5,11 @@
 //! of a `do` block or a function, and what a query is given as text) is searched for them too, and refused where in
 //! doubt. What hides even from that is found by its effect: see [`super::server`].
 
-use refinery::Migration;
-
 use super::lexer::{self, Kind, Token};
+use crate::migrations::Schema;
+
+/// What the grants are called among the migrations.
+const GRANTS: &str = "grants";
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,7 @@ mod tests;
 /// A command of a migration that is not run on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The migration, as `V1__schemas`.
+    /// The migration, as `V1__owners`, or `grants`.
     pub migration: String,
     /// The line of its file.
     pub line: usize,
@@ -45,19 +47,20 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Every command in these migrations that must not run on a server that others use.
-pub(super) fn refusals(migrations: &[Migration]) -> Vec<Refusal> {
-    let of = |migration: &Migration| {
-        let found = search(migration.sql().unwrap_or_default());
-        let name = migration.to_string();
+/// Every command in this schema that must not run on a server that others use.
+pub(super) fn refusals(schema: &Schema) -> Vec<Refusal> {
+    let files = schema.migrations.iter().map(|file| (file.to_string(), file.sql().unwrap_or_default()));
+    let grants = (GRANTS.to_owned(), schema.grants.text());
+    let of = |(migration, text): (String, &str)| {
+        let found = search(text);
         found.into_iter().map(move |(line, command, effect)| Refusal {
-            migration: name.clone(),
+            migration: migration.clone(),
             line,
             command,
             effect,
         })
     };
-    migrations.iter().flat_map(of).collect()
+    files.chain([grants]).flat_map(of).collect()
 }
 
 type Found = (usize, String, Effect);

@@ -6,11 +6,6 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use super::{Claims, KeysError, Purpose, SigningKeys, eddsa};
 use crate::problem::{Problem, Result};
 
-/// Shortest lifetime of a token for imports, in seconds.
-pub const IMPORT_LIFETIME_MIN_S: u32 = 60;
-/// Longest lifetime of a token for imports, in seconds: a day.
-pub const IMPORT_LIFETIME_MAX_S: u32 = 24 * 60 * 60;
-
 /// Issues tokens of one purpose with the first of its private keys.
 pub struct Issuer {
     header: Header,
@@ -77,15 +72,4 @@ impl Issuer {
             .map_err(|error| Problem::internal(&error))?;
         Ok(Issued { token, expires_at })
     }
-}
-
-/// Checks `tokens.import_lifetime_s`.
-///
-/// # Errors
-/// A sentence that says what to change.
-pub(super) fn check_import_lifetime(seconds: u32) -> std::result::Result<(), String> {
-    if (IMPORT_LIFETIME_MIN_S..=IMPORT_LIFETIME_MAX_S).contains(&seconds) {
-        return Ok(());
-    }
-    Err(format!("tokens.import_lifetime_s must be from {IMPORT_LIFETIME_MIN_S} to {IMPORT_LIFETIME_MAX_S}"))
 }

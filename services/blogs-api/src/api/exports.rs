@@ -1,7 +1,7 @@
 //! Requests for an export: an account asks here, and an operator exports what it asked for.
 //!
 //! An operator can read an account's e-mail address only through an export, and the database exports only accounts with an
-//! open request. Each export uses one request and leaves a record (`migrations/V43__exports.sql`). Asking takes the password:
+//! open request. Each export uses one request and leaves a record (`migrations/V06__exports_and_erasing.sql`). Asking takes the password:
 //! a stolen session alone must not be enough to ask in the account's name.
 
 use axum::extract::State;

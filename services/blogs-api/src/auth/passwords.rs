@@ -39,35 +39,6 @@ pub struct PasswordSettings {
     pub known_networks_max: u64,
 }
 
-impl PasswordSettings {
-    /// Checks the bounds.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    pub fn validate(&self) -> std::result::Result<(), String> {
-        if !(1024..=1_048_576).contains(&self.memory_kib) || !(1..=20).contains(&self.passes) {
-            return Err(
-                "passwords.memory_kib must be from 1024 to 1048576 and passwords.passes from 1 to 20"
-                    .to_owned(),
-            );
-        }
-        if !(1..=64).contains(&self.running_max) || !(1..=10_000).contains(&self.waiting_max) {
-            return Err(
-                "passwords.running_max must be from 1 to 64 and passwords.waiting_max from 1 to 10000"
-                    .to_owned(),
-            );
-        }
-        if !(1..=10_000).contains(&self.tries_per_minute)
-            || !(1..=10_000_000).contains(&self.known_networks_max)
-        {
-            return Err("passwords.tries_per_minute must be from 1 to 10000 and passwords.known_networks_max from 1 to \
-                        10000000"
-                .to_owned());
-        }
-        Ok(())
-    }
-}
-
 /// Hashes and verifies passwords. Cheap to clone.
 #[derive(Clone)]
 pub struct Passwords {
@@ -87,7 +58,6 @@ impl Passwords {
     /// # Errors
     /// A sentence that says what to change in the settings.
     pub fn new(settings: &PasswordSettings) -> std::result::Result<Self, String> {
-        settings.validate()?;
         let params = Params::new(settings.memory_kib, settings.passes, 1, None).map_err(|error| {
             format!("passwords.memory_kib and passwords.passes do not go together: {error}")
         })?;

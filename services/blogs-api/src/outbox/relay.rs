@@ -27,7 +27,6 @@ use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::bounds::within;
 use crate::outbox::Outbox;
 
 const OUTBOX_CLAIM: Statement = statement!("outbox_claim.sql");
@@ -60,13 +59,6 @@ pub struct Settings {
 
 impl Settings {
     fn check(&self) -> anyhow::Result<()> {
-        within("relay.poll_ms", self.poll_ms, 1..=3_600_000)?;
-        within("relay.pause_max_ms", self.pause_max_ms, 1..=3_600_000)?;
-        within("relay.claim_envelopes_max", self.claim_envelopes_max, 1..=10_000)?;
-        within("relay.claim_bytes_max", self.claim_bytes_max, 1..=1 << 30)?;
-        within("relay.publish_envelopes_max", self.publish_envelopes_max, 1..=1024)?;
-        within("relay.publish_timeout_ms", self.publish_timeout_ms, 1..=600_000)?;
-        within("relay.lease_ms", self.lease_ms, 1..=3_600_000)?;
         ensure!(
             self.lease_ms / 2 >= self.publish_timeout_ms,
             "relay.lease_ms must be at least twice relay.publish_timeout_ms, or a second relay sends what the \
@@ -312,13 +304,7 @@ mod tests {
             publish_timeout_ms: 10_000,
         };
         settings().check().unwrap();
-        for (wrong, key) in [
-            (Settings { lease_ms: 19_999, ..settings() }, "relay.lease_ms"),
-            (Settings { claim_envelopes_max: 0, ..settings() }, "relay.claim_envelopes_max"),
-            (Settings { poll_ms: 0, ..settings() }, "relay.poll_ms"),
-            (Settings { publish_envelopes_max: 0, ..settings() }, "relay.publish_envelopes_max"),
-        ] {
-            assert!(wrong.check().unwrap_err().to_string().starts_with(key), "{key}");
-        }
+        let wrong = Settings { lease_ms: 19_999, ..settings() };
+        assert!(wrong.check().unwrap_err().to_string().starts_with("relay.lease_ms"));
     }
 }

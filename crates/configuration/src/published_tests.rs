@@ -1,7 +1,7 @@
 //! Published secrets are found wherever a setting holds them, and refused as soon as other machines can reach the system.
 
 use super::*;
-use crate::settings::Loader;
+use crate::Loader;
 
 const DEFAULTS: &str = r#"
 [http]
@@ -28,7 +28,7 @@ fn load(settings: &[(&'static str, &str)]) -> Result<Option<Notice>, SettingsErr
             key => loader.set(key, *value),
         };
     }
-    loader.load_noticing::<Table>().map(|(_, notice)| notice)
+    loader.load_noticing::<toml::Table>().map(|(_, notice)| notice)
 }
 
 #[test]

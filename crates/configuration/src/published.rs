@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use config::{Map, Value, ValueKind};
 use percent_encoding::percent_decode_str;
-use toml::{Table, Value};
 
-use super::SettingsError;
-use super::layer::dotted;
+use crate::SettingsError;
+use crate::table::{self, joined};
 
 /// A secret with the value that the compose files give it.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,9 @@ pub const PUBLISHED: [Published; 14] = [
 /// What earlier releases printed: every password, and the keys.
 const EARLIER: [&str; 2] = ["commonplace", "b25seS1mb3ItbG9jYWwtdXNlLWNoYW5nZS1tZS1pbi0uZW52"];
 
+/// The section that says who can reach the system; only this rule reads it.
+pub(crate) const SECTION: &str = "exposure";
+
 /// Keys that end in one of these hold secrets, and so does everything in the section `secrets`.
 const SECRET_KEYS: [&str; 6] = ["url", "password", "secret", "keys", "token", "cookie"];
 
@@ -88,12 +91,11 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Applies the rule to settings, and takes the section `exposure`, which is for this rule alone, out of them.
-pub(super) fn check(values: &mut Table) -> Result<Option<Notice>, SettingsError> {
+/// Applies the rule to settings.
+pub(crate) fn check(values: &Map<String, Value>) -> Result<Option<Notice>, SettingsError> {
     let exposure = Exposure::of(values);
-    values.remove("exposure");
     let mut names = BTreeSet::new();
-    find(values, &mut Vec::new(), &mut names);
+    find(values, "", &mut names);
     let names: Vec<String> = names.into_iter().collect();
     if names.is_empty() {
         return Ok(None);
@@ -114,17 +116,22 @@ struct Exposure {
 }
 
 impl Exposure {
-    fn of(values: &Table) -> Self {
-        let text = |value: &Value| value.as_str().map(str::to_owned);
+    fn of(values: &Map<String, Value>) -> Self {
+        let kind = |section: &str, key: &str| {
+            let section = values.get(section).and_then(table::of)?;
+            section.get(key).map(|value| &value.kind)
+        };
+        let text = |kind: &ValueKind| match kind {
+            ValueKind::String(text) => Some(text.clone()),
+            _ => None,
+        };
         let list = |section: &str, key: &str| -> Vec<String> {
-            let list = values.get(section).and_then(|section| section.get(key)).and_then(Value::as_array);
-            let mut list: Vec<_> = list.into_iter().flatten().filter_map(text).collect();
+            let Some(ValueKind::Array(items)) = kind(section, key) else { return Vec::new() };
+            let mut list: Vec<_> = items.iter().filter_map(|item| text(&item.kind)).collect();
             list.dedup();
             list
         };
-        let is_on = |section: &str, key: &str| {
-            values.get(section).and_then(|section| section.get(key)).and_then(Value::as_bool) == Some(true)
-        };
+        let is_on = |section: &str, key: &str| kind(section, key) == Some(&ValueKind::Boolean(true));
         let mut exposure = Self { addresses: list("exposure", "addresses"), reasons: Vec::new() };
         let mut reasons = Vec::new();
         for address in exposure.addresses.iter().filter(|address| !is_loopback(address)) {
@@ -132,7 +139,7 @@ impl Exposure {
         }
         if exposure.addresses.is_empty() {
             for key in ["address", "operations_address"] {
-                let address = values.get("http").and_then(|http| http.get(key)).and_then(text);
+                let address = kind("http", key).and_then(text);
                 let Some(address) = address.filter(|address| !address.is_empty()) else { continue };
                 if !is_loopback(&address) {
                     reasons.push(format!("http.{key} is {address}"));
@@ -162,23 +169,23 @@ fn is_loopback(address: &str) -> bool {
 }
 
 /// Collects the names of the published secrets below `values`.
-fn find(values: &Table, path: &mut Vec<String>, names: &mut BTreeSet<String>) {
+fn find(values: &Map<String, Value>, path: &str, names: &mut BTreeSet<String>) {
     for (name, value) in values {
-        path.push(name.clone());
-        match value {
-            Value::Table(below) => find(below, path, names),
-            Value::String(text) if holds_secrets(path) => {
-                names.extend(secrets_in(text).iter().filter_map(|secret| name_of(secret, path)));
+        let key = joined(path, name);
+        match &value.kind {
+            ValueKind::Table(below) => find(below, &key, names),
+            ValueKind::String(text) if is_secret(&key) => {
+                names.extend(secrets_in(text).iter().filter_map(|secret| name_of(secret, &key)));
             }
             _ => {}
         }
-        path.pop();
     }
 }
 
-fn holds_secrets(path: &[String]) -> bool {
-    let is_secret = |key: &String| key.rsplit('_').next().is_some_and(|word| SECRET_KEYS.contains(&word));
-    path.first().is_some_and(|section| section == "secrets") || path.last().is_some_and(is_secret)
+/// Whether a key holds secrets, by its name.
+pub(crate) fn is_secret(key: &str) -> bool {
+    let last_word = key.rsplit(['.', '_']).next();
+    key.starts_with("secrets.") || last_word.is_some_and(|word| SECRET_KEYS.contains(&word))
 }
 
 /// The text itself; what a list `id:secret,id:secret` holds; and the password of an address, of its query, and of a list of
@@ -214,13 +221,13 @@ impl Published {
     }
 }
 
-fn name_of(secret: &str, path: &[String]) -> Option<String> {
+fn name_of(secret: &str, key: &str) -> Option<String> {
     if let Some(published) = PUBLISHED.iter().find(|published| published.is(secret)) {
         return Some(published.variable.to_owned());
     }
-    EARLIER.contains(&secret).then(|| match path {
-        [section, variable] if section == "secrets" => variable.to_ascii_uppercase(),
-        _ => format!("the secret in {}", dotted(path.iter().map(String::as_str))),
+    EARLIER.contains(&secret).then(|| match key.strip_prefix("secrets.") {
+        Some(variable) => variable.to_ascii_uppercase(),
+        None => format!("the secret in {key}"),
     })
 }
 

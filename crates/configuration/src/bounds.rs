@@ -1,0 +1,123 @@
+//! Bounds of settings, as data: the loader checks them, its errors name them, and `commonplace settings` lists them.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use config::{Map, Value, ValueKind};
+
+use crate::error::{Origin, SettingsError};
+use crate::table;
+
+/// The numbers that one key takes. Rules between several keys are code of the section that has them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bound {
+    key: &'static str,
+    limits: Limits,
+    reason: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limits {
+    Whole { least: u64, most: u64 },
+    Fraction { least: f64, most: f64 },
+}
+
+/// A key that takes the whole numbers of `range`.
+#[must_use]
+pub const fn bound(key: &'static str, range: RangeInclusive<u64>) -> Bound {
+    Bound { key, limits: Limits::Whole { least: *range.start(), most: *range.end() }, reason: None }
+}
+
+/// A key that takes every whole number from `least` on.
+#[must_use]
+pub const fn at_least(key: &'static str, least: u64) -> Bound {
+    bound(key, least..=u64::MAX)
+}
+
+/// A key that takes the numbers of `range`, fractions included.
+#[must_use]
+pub const fn fraction(key: &'static str, range: RangeInclusive<f64>) -> Bound {
+    Bound { key, limits: Limits::Fraction { least: *range.start(), most: *range.end() }, reason: None }
+}
+
+impl Bound {
+    /// Adds a reason to the error of a value outside these bounds.
+    #[must_use]
+    pub const fn because(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// The key that is bounded.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        self.key
+    }
+
+    /// For a list: `1 to 500`, `1 or more`.
+    #[must_use]
+    pub fn listed(&self) -> String {
+        match self.limits {
+            Limits::Whole { least, most: u64::MAX } => format!("{least} or more"),
+            Limits::Whole { least, most } => format!("{least} to {most}"),
+            Limits::Fraction { least, most } => format!("{least} to {most}"),
+        }
+    }
+
+    /// For an error: what the value must be.
+    fn expected(&self) -> String {
+        let limits = match self.limits {
+            Limits::Whole { least, most: u64::MAX } => format!("at least {least}"),
+            Limits::Whole { least, most } => format!("from {least} to {most}"),
+            Limits::Fraction { least, most } => format!("from {least} to {most}"),
+        };
+        match self.reason {
+            Some(reason) => format!("{limits}: {reason}"),
+            None => limits,
+        }
+    }
+
+    /// Whether the bounds hold for a value. A value that is no number is refused for its type elsewhere.
+    fn takes(&self, value: &Value) -> bool {
+        match (&value.kind, self.limits) {
+            (ValueKind::I64(value), Limits::Whole { least, most }) => {
+                u64::try_from(*value).is_ok_and(|value| (least..=most).contains(&value))
+            }
+            (ValueKind::Float(value), Limits::Fraction { least, most }) => (least..=most).contains(value),
+            _ => false,
+        }
+    }
+
+    /// What both bounds take.
+    fn and(self, other: Self) -> Self {
+        let limits = match (self.limits, other.limits) {
+            (Limits::Whole { least, most }, Limits::Whole { least: other_least, most: other_most }) => {
+                Limits::Whole { least: least.max(other_least), most: most.min(other_most) }
+            }
+            (_, limits) => limits,
+        };
+        Self { key: self.key, limits, reason: other.reason.or(self.reason) }
+    }
+}
+
+/// The bounds by key. Where a section is bounded and one service bounds a key of it further, both hold.
+pub(crate) fn by_key(bounds: &[&[Bound]]) -> BTreeMap<&'static str, Bound> {
+    let mut narrowed: BTreeMap<&'static str, Bound> = BTreeMap::new();
+    for bound in bounds.iter().copied().flatten() {
+        narrowed.entry(bound.key).and_modify(|known| *known = known.and(*bound)).or_insert(*bound);
+    }
+    narrowed
+}
+
+/// Refuses the first value outside its bounds. Bounds of keys that this process does not have are passed over.
+pub(crate) fn check(bounds: &[&[Bound]], values: &Map<String, Value>) -> Result<(), SettingsError> {
+    for (key, bound) in by_key(bounds) {
+        if let Some(value) = table::find(values, key).filter(|value| !bound.takes(value)) {
+            return Err(SettingsError::OutOfBounds {
+                key: key.to_owned(),
+                origin: Origin::of(value),
+                expected: bound.expected(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The list of settings, read from the files that hold the defaults: each key with its variable, default, bounds and reason.
+//!
+//! Such a file consists of comments, empty lines, `[section]` and `key = value` on one line. A comment is the reason of the
+//! keys below it, up to the next comment, empty line or section.
+
+use std::collections::BTreeMap;
+
+use crate::{Bound, Defaults, SHARED_DEFAULTS, bounds, variable_of};
+
+/// One setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, with its section.
+    pub key: String,
+    /// The environment variable that sets it.
+    pub variable: String,
+    /// The default, as TOML.
+    pub default: &'static str,
+    /// The numbers that it takes, such as `1 to 500`. None where it takes no number.
+    pub bounds: Option<String>,
+    /// Why the default is what it is, or what the key is for.
+    pub reason: String,
+    /// Whether the reason is that of the entry above.
+    pub shares_reason: bool,
+}
+
+/// A line of a file of defaults that the list does not understand.
+#[derive(Debug, thiserror::Error)]
+#[error("a line of the defaults is neither a comment, a section nor a key: {0}")]
+pub struct Malformed(&'static str);
+
+impl Defaults {
+    /// The settings of this file alone.
+    ///
+    /// # Errors
+    /// A line that is not understood.
+    pub fn own_entries(self) -> Result<Vec<Entry>, Malformed> {
+        entries(self.text, &bounds::by_key(self.bounds))
+    }
+
+    /// Every setting of the process: the shared ones, with its own defaults where it has some, then the others of its own.
+    ///
+    /// # Errors
+    /// A line that is not understood.
+    pub fn entries(self) -> Result<Vec<Entry>, Malformed> {
+        let mut all = entries(SHARED_DEFAULTS, &bounds::by_key(self.bounds))?;
+        for own in self.own_entries()? {
+            match all.iter_mut().find(|shared| shared.key == own.key) {
+                Some(shared) => {
+                    shared.default = own.default;
+                    if !own.reason.is_empty() {
+                        shared.reason = own.reason;
+                    }
+                }
+                None => all.push(own),
+            }
+        }
+        for entry in &mut all {
+            entry.shares_reason = false;
+        }
+        Ok(all)
+    }
+}
+
+fn entries(text: &'static str, bounds: &BTreeMap<&str, Bound>) -> Result<Vec<Entry>, Malformed> {
+    let mut entries = Vec::new();
+    let mut section = "";
+    let mut reason = String::new();
+    // Whether the last line was a comment, which the next one then continues.
+    let mut is_fresh = false;
+    for line in text.lines() {
+        if let Some(comment) = line.strip_prefix('#') {
+            let comment = comment.trim();
+            reason = if is_fresh { format!("{reason} {comment}") } else { comment.to_owned() };
+            is_fresh = true;
+        } else if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            (section, reason, is_fresh) = (name, String::new(), false);
+        } else if let Some((name, default)) = line.split_once(" = ") {
+            let key = format!("{section}.{name}");
+            entries.push(Entry {
+                variable: variable_of(&key),
+                default,
+                bounds: bounds.get(key.as_str()).map(Bound::listed),
+                reason: reason.clone(),
+                shares_reason: !is_fresh && !reason.is_empty(),
+                key,
+            });
+            is_fresh = false;
+        } else if line.is_empty() {
+            (reason, is_fresh) = (String::new(), false);
+        } else {
+            return Err(Malformed(line));
+        }
+    }
+    Ok(entries)
+}
