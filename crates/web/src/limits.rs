@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client_address::{ClientAddress, TrustedProxies};
 use crate::problem::{Problem, Result};
-use crate::tokens::{AnyPurpose, Tokens};
+use crate::tokens::{AnyPurpose, Signed, Tokens};
 
 /// How often refilled buckets are dropped.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -240,7 +240,7 @@ where
     }
     let class = if request.method().is_safe() { Class::Read } else { Class::Write };
     let (mut parts, body) = request.into_parts();
-    client(&limits, class, &mut parts, &state).await?;
+    requester(&limits, class, &mut parts, &state).await?;
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
@@ -249,22 +249,31 @@ where
 ///
 /// # Errors
 /// 429, and the refusal of a token that does not count.
-pub async fn client<S>(limits: &Limits, class: Class, parts: &mut Parts, state: &S) -> Result<Client>
+pub async fn requester<S>(limits: &Limits, class: Class, parts: &mut Parts, state: &S) -> Result<Requester>
 where
     S: Send + Sync + 'static,
     Arc<Tokens>: FromRef<S>,
     TrustedProxies: FromRef<S>,
 {
     let signed = Option::<AnyPurpose>::from_request_parts(parts, state).await;
-    if let Ok(Some(AnyPurpose(signed))) = signed {
-        let client = Client::Account(signed.account_id);
-        limits.take(class, client, 1)?;
-        return Ok(client);
-    }
     let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
-    let client = Client::Address(address);
+    let client = match &signed {
+        Ok(Some(AnyPurpose(signed))) => Client::Account(signed.account_id),
+        _ => Client::Address(address),
+    };
     limits.take(class, client, 1)?;
-    signed.map(|_| client)
+    Ok(Requester { client, address, signed: signed?.map(|AnyPurpose(signed)| signed) })
+}
+
+/// Who sent a request.
+#[derive(Debug)]
+pub struct Requester {
+    /// Whose rate was counted.
+    pub client: Client,
+    /// The client's network address.
+    pub address: IpAddr,
+    /// The account that signed.
+    pub signed: Option<Signed>,
 }
 
 /// As middleware for [`Class::SignIn`]: by address alone, since the account is what is being tried.

@@ -30,6 +30,19 @@ impl Signed {
     pub fn may_import(&self) -> bool {
         self.purpose == Purpose::Import
     }
+
+    /// Itself, where it is for more than imports.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn not_for_imports(self) -> Result<Self> {
+        if self.may_import() {
+            return Err(Problem::forbidden(
+                "a token with the scope import is good for imports alone; sign in to get a token for this",
+            ));
+        }
+        Ok(self)
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Signed
@@ -50,12 +63,8 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>> {
-        match <AnyPurpose as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await? {
-            Some(AnyPurpose(signed)) if signed.may_import() => Err(Problem::forbidden(
-                "a token with the scope import is good for imports alone; sign in to get a token for this",
-            )),
-            any => Ok(any.map(|AnyPurpose(signed)| signed)),
-        }
+        let any = <AnyPurpose as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?;
+        any.map(|AnyPurpose(signed)| signed.not_for_imports()).transpose()
     }
 }
 

@@ -3,16 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use axum::extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use events::traceparent::is_well_formed;
 
 use crate::acceptance::{self, Identity, WritePath};
-use crate::auth::{AnyPurpose, Signed};
-use crate::client_address::ClientAddress;
-use crate::limits::{self, Class, Client};
+use crate::auth::Signed;
+use crate::limits::{self, Class, Client, Requester};
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 
@@ -47,9 +46,8 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
-        let BatchCaller(caller) = BatchCaller::from_request_parts(parts, state).await?;
-        // The token is verified by now. Here it is only asked what it is for.
-        <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
+        let BatchCaller(mut caller) = BatchCaller::from_request_parts(parts, state).await?;
+        caller.signed = caller.signed.map(Signed::not_for_imports).transpose()?;
         Ok(caller)
     }
 }
@@ -59,11 +57,8 @@ impl FromRequestParts<AppState> for BatchCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let began = Instant::now();
-        let client = limits::client(&state.limits, Class::Engagement, parts, state).await?;
-        let signed =
-            <AnyPurpose as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
-        let signed = signed.map(|AnyPurpose(signed)| signed);
-        let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
+        let requester = limits::requester(&state.limits, Class::Engagement, parts, state).await?;
+        let Requester { client, address, signed } = requester;
         let agent = parts.headers.get(USER_AGENT).cloned();
         let key = idempotency_key(&parts.headers)?;
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
