@@ -10,7 +10,7 @@ grant select, insert, update (title, body, version, updated_at, published_at, fi
 grant select, insert, update (is_current) on blogs.blog_slug to blogs_api;
 grant select, insert on blogs.tag, blogs.blog_counter to blogs_api;
 grant select, insert, delete on blogs.blog_tag to blogs_api;
-grant select on blogs.live_blog to blogs_api;
+grant select on blogs.live_blog, blogs.active_account to blogs_api;
 grant select, insert, delete, update (claimed_until, attempts) on blogs.outbox to blogs_api;
 -- Forgetting old answers locks them, and `for update` asks for UPDATE of one column. No statement changes it.
 grant select, insert, delete, update (created_at) on blogs.idempotency_key to blogs_api;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::world::World;
 
 const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/database/tests/last_old");
+const ACL: &str = include_str!("sql/acl.sql");
 const LINES: &str = include_str!("../../crates/database/sql/schema_lines.sql");
 const COMMENTS: &str = include_str!("../../crates/database/sql/schema_comments.sql");
 const HISTORY: &str = "select array_agg(format('%s %s %s', version, name, checksum) order by version)
@@ -94,12 +95,8 @@ async fn fill(world: &World) {
 async fn last_old_database_is_taken_over_with_its_data() {
     let (old, fresh) = (old_world(None).await, World::new().await);
     // Before anything is taken over: the old files and the squashed ones with the grants make the same, comments apart.
-    assert_eq!(column(&old, LINES).await, column(&fresh, LINES).await, "schema");
-    assert_eq!(
-        list(&old, include_str!("sql/acl.sql")).await,
-        list(&fresh, include_str!("sql/acl.sql")).await,
-        "rights"
-    );
+    assert_same("schema", column(&old, LINES).await, column(&fresh, LINES).await);
+    assert_same("rights", list(&old, ACL).await, list(&fresh, ACL).await);
     fill(&old).await;
     old.assert_consistent().await;
     let before = data(&old).await;
@@ -112,19 +109,24 @@ async fn last_old_database_is_taken_over_with_its_data() {
     assert_eq!(report.applied, [""; 0]);
     assert_eq!(data(&old).await, before, "data");
     old.assert_consistent().await;
-    assert_eq!(column(&old, COMMENTS).await, column(&fresh, COMMENTS).await, "comments");
-    assert_eq!(list(&old, HISTORY).await, list(&fresh, HISTORY).await, "history");
-    assert_eq!(
-        list(&old, include_str!("sql/acl.sql")).await,
-        list(&fresh, include_str!("sql/acl.sql")).await,
-        "rights"
-    );
+    assert_same("comments", column(&old, COMMENTS).await, column(&fresh, COMMENTS).await);
+    assert_same("history", list(&old, HISTORY).await, list(&fresh, HISTORY).await);
+    assert_same("rights", list(&old, ACL).await, list(&fresh, ACL).await);
     // It counts on, and a second run finds nothing to do.
     fill_on(&old).await;
     old.assert_consistent().await;
     let again = migrations::run(&old.administrator()).await.unwrap();
     assert!(!again.taken_over && again.applied.is_empty(), "{again:?}");
     assert_eq!(migrations::pending(&old.administrator()).await.unwrap(), [""; 0]);
+}
+
+/// That two databases have the same lines; says only those that one of them has.
+fn assert_same(what: &str, old: Vec<String>, fresh: Vec<String>) {
+    let without = |these: &[String], others: &[String]| {
+        these.iter().filter(|line| !others.contains(line)).cloned().collect::<Vec<_>>()
+    };
+    let (only_old, only_fresh) = (without(&old, &fresh), without(&fresh, &old));
+    assert!(old == fresh, "{what}: only the old one has {only_old:#?}, only the fresh one {only_fresh:#?}");
 }
 
 async fn fill_on(world: &World) {
