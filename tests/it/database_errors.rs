@@ -36,3 +36,15 @@ async fn a_server_that_is_read_only_may_take_it_later() {
     let error = Error::statement("outbox_delete.sql")(refused);
     assert_eq!((error.sqlstate(), error.is_unavailable()), (Some("25006"), true));
 }
+
+#[tokio::test]
+async fn value_that_the_driver_cannot_write_or_read_is_a_bad_value() {
+    let world = World::new().await;
+    let unwritten = world.client().query("select $1::bigint", &[&"one"]).await.unwrap_err();
+    let row = world.client().query_one("select 'one'::text", &[]).await.unwrap();
+    let unread = row.try_get::<_, i64>(0).unwrap_err();
+    for refused in [unwritten, unread] {
+        let error = Error::statement("number.sql")(refused);
+        assert_eq!((error.fault(), error.sqlstate()), (Fault::BadValue, None), "{error:?}");
+    }
+}

@@ -18,7 +18,7 @@ use tokio_postgres::{Config, Transaction};
 
 use crate::roles::{LOGINS, Login, REVOKED};
 use crate::session::Session;
-use crate::{Error, Statement, lock};
+use crate::{Error, Statement, TransactionStep, lock, transaction};
 
 const ROLES: Statement = crate::statement!("bootstrap_roles.sql");
 const LOCK: Statement = crate::statement!("bootstrap_lock.sql");
@@ -132,9 +132,10 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
     roles.validate()?;
     let mut session = Session::open(administrator).await?;
     check_shares(&session, roles).await?;
-    let mut transaction = session.client.transaction().await.map_err(Error::transaction("beginning"))?;
+    let mut transaction =
+        session.client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
     if let Err(error) = lock::take(&transaction, LOCK, lock::WAIT_MAX, true).await {
-        transaction.rollback().await.map_err(Error::transaction("rolling back"))?;
+        transaction.rollback().await.map_err(Error::transaction(TransactionStep::RollBack))?;
         return Err(lock::explain(&session.client, LOCK_NAME, error).await);
     }
     run_text(&transaction, ROLES.file, ROLES.sql).await?;
@@ -157,7 +158,7 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
     for login in &LOGINS {
         set_defaults(&mut transaction, login).await?;
     }
-    transaction.commit().await.map_err(Error::transaction("committing"))
+    transaction::commit_own(transaction).await
 }
 
 async fn run_text(transaction: &Transaction<'_>, file: &'static str, text: &str) -> Result<(), Error> {
@@ -193,14 +194,8 @@ async fn set_defaults(transaction: &mut Transaction<'_>, login: &Login) -> Resul
     for (name, value) in login.settings() {
         let text = transaction.query_one(SETTING.sql, &[&login.name, &name, &value]).await;
         let text: String = text.map_err(Error::statement(SETTING.file))?.get(0);
-        let savepoint = transaction.transaction().await.map_err(Error::transaction("saving"))?;
-        match savepoint.batch_execute(&text).await {
-            Ok(()) => savepoint.commit().await.map_err(Error::transaction("releasing"))?,
-            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                savepoint.rollback().await.map_err(Error::transaction("going back"))?;
-            }
-            Err(error) => return Err(Error::statement(SETTING.file)(error)),
-        }
+        let not_allowed = [SqlState::INSUFFICIENT_PRIVILEGE];
+        transaction::run_unless(transaction, SETTING.file, &text, &not_allowed).await?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::contract::{Change, Refusal};
 
@@ -30,12 +30,21 @@ pub enum Error {
         #[source]
         source: Cause,
     },
-    /// Beginning or ending a transaction failed.
-    #[error("{doing} a transaction")]
+    /// A step of a transaction failed, other than a statement or COMMIT. Nothing of the transaction is committed.
+    #[error("{step}")]
     Transaction {
-        /// `beginning`, `committing` or `rolling back`.
-        doing: &'static str,
+        /// The step.
+        step: TransactionStep,
         /// What Postgres said.
+        #[source]
+        source: Cause,
+    },
+    /// A COMMIT failed.
+    #[error("{outcome}")]
+    Commit {
+        /// What is known of the transaction.
+        outcome: CommitOutcome,
+        /// What Postgres or the driver said.
         #[source]
         source: Cause,
     },
@@ -120,6 +129,65 @@ pub enum Error {
     },
 }
 
+/// A step of a transaction. COMMIT is [`Error::Commit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionStep {
+    /// BEGIN.
+    Begin,
+    /// ROLLBACK.
+    RollBack,
+    /// SAVEPOINT.
+    Save,
+    /// RELEASE SAVEPOINT.
+    Release,
+    /// ROLLBACK TO SAVEPOINT.
+    RollBackTo,
+}
+
+impl std::fmt::Display for TransactionStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Begin => "beginning a transaction",
+            Self::RollBack => "rolling a transaction back",
+            Self::Save => "setting a savepoint",
+            Self::Release => "releasing a savepoint",
+            Self::RollBackTo => "rolling back to a savepoint",
+        })
+    }
+}
+
+/// What is known of a transaction whose COMMIT failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// Postgres refused it: nothing is committed.
+    Refused,
+    /// No answer, or none that says: it may be committed.
+    Unknown,
+}
+
+impl CommitOutcome {
+    /// An error that Postgres raised in COMMIT is its answer. A lost connection is none. Neither is an error that ends the
+    /// session (a shutdown, or a pooler that lost its server), an internal one, or one that says itself that it does not know.
+    fn of(failure: &tokio_postgres::Error) -> Self {
+        let Some(said) = failure.as_db_error() else { return Self::Unknown };
+        let code = said.code();
+        let class = code.code().get(..2).unwrap_or_default();
+        let is_answer = said.parsed_severity() == Some(Severity::Error)
+            && !["08", "XX"].contains(&class)
+            && *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN;
+        if is_answer { Self::Refused } else { Self::Unknown }
+    }
+}
+
+impl std::fmt::Display for CommitOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "Postgres refused to commit a transaction",
+            Self::Unknown => "it is not known whether a transaction was committed",
+        })
+    }
+}
+
 /// Each on a line of its own, indented.
 struct Lines<'a, T>(&'a [T]);
 
@@ -176,9 +244,14 @@ impl Error {
         move |source| Self::Statement { file, source: source.into() }
     }
 
-    /// For `map_err` behind what begins or ends a transaction.
-    pub fn transaction(doing: &'static str) -> impl Fn(tokio_postgres::Error) -> Self {
-        move |source| Self::Transaction { doing, source: source.into() }
+    /// For `map_err` behind a step of a transaction. The step COMMIT is [`commit`](crate::commit).
+    pub fn transaction(step: TransactionStep) -> impl Fn(tokio_postgres::Error) -> Self {
+        move |source| Self::Transaction { step, source: source.into() }
+    }
+
+    /// A COMMIT failed.
+    pub(crate) fn commit(source: tokio_postgres::Error) -> Self {
+        Self::Commit { outcome: CommitOutcome::of(&source), source: source.into() }
     }
 
     /// What Postgres or the driver said, where it came to that.
@@ -188,7 +261,8 @@ impl Error {
             Self::Connect(Cause(source))
             | Self::Statement { source: Cause(source), .. }
             | Self::Rehearsal { source: Cause(source), .. }
-            | Self::Transaction { source: Cause(source), .. } => Some(source),
+            | Self::Transaction { source: Cause(source), .. }
+            | Self::Commit { source: Cause(source), .. } => Some(source),
             Self::Pool(_)
             | Self::NoAnswer(_)
             | Self::Settings(_)
@@ -208,6 +282,7 @@ impl Error {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match (self, self.cause()) {
+            (Self::Statement { .. }, Some(cause)) if is_of_a_value(cause) => Fault::BadValue,
             (_, Some(cause)) => fault(cause),
             (Self::Pool(_) | Self::NoAnswer(_), None) => Fault::Unavailable,
             (_, None) => Fault::Broken,
@@ -235,8 +310,8 @@ impl Error {
 
 fn fault(error: &tokio_postgres::Error) -> Fault {
     let Some(error) = error.as_db_error() else {
-        // No answer from the server: a value that cannot be written in the protocol, or the connection broke.
-        return if is_encoding(error) { Fault::BadValue } else { Fault::Unavailable };
+        // No answer from the server: the connection broke, or could not be made.
+        return Fault::Unavailable;
     };
     let code = error.code().code();
     match code.get(..2).unwrap_or_default() {
@@ -251,8 +326,9 @@ fn fault(error: &tokio_postgres::Error) -> Fault {
     }
 }
 
-fn is_encoding(error: &tokio_postgres::Error) -> bool {
-    // tokio-postgres keeps its kinds to itself; its words for them are stable since 0.5.
-    let words = error.to_string();
-    words.starts_with("error serializing parameter") || words.starts_with("error deserializing column")
+/// Whether the driver could not write a parameter of a statement, or read a column. It keeps its kinds to itself, but of what a
+/// statement can fail with, these two alone have a cause that is neither the server's answer nor the connection's.
+fn is_of_a_value(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    cause.is_some_and(|cause| !cause.is::<DbError>() && !cause.is::<std::io::Error>())
 }

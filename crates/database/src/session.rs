@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Config, NoTls, Transaction};
 
-use crate::Error;
+use crate::{Error, TransactionStep};
 
 /// A connection and the task that drives it; both end together.
 pub struct Session {
@@ -43,6 +43,6 @@ impl Session {
     /// [`Error::Transaction`].
     pub async fn read_only(&mut self) -> Result<Transaction<'_>, Error> {
         let builder = self.client.build_transaction().read_only(true);
-        builder.start().await.map_err(Error::transaction("beginning"))
+        builder.start().await.map_err(Error::transaction(TransactionStep::Begin))
     }
 }

@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use database::{Fault, Pool};
+use database::{Fault, Pool, TransactionStep};
 use deadpool_postgres::Object;
 use events::{Action, EngagementEvent, EnvelopeId};
 use jiff::Timestamp;
@@ -80,7 +80,7 @@ impl Engagement {
             match error.fault() {
                 Fault::MissingPartition => self.make_days(batch, &mut selection, on_bad, error).await?,
                 Fault::BadValue => self.find_bad(batch, &mut selection, on_bad, error).await?,
-                // Somebody who mends it may find it committed.
+                // It may have been committed, so the outcome is reported as unknown.
                 Fault::Broken if is_commit(&error) => {
                     *commits += 1;
                     return Err(error);
@@ -152,10 +152,11 @@ impl Engagement {
         for (row, parked) in rows.iter_mut().zip(bodies) {
             row.traceparent = parked.traceparent.as_deref();
         }
-        let transaction = client.transaction().await.map_err(database::Error::transaction("beginning"))?;
+        let transaction =
+            client.transaction().await.map_err(database::Error::transaction(TransactionStep::Begin))?;
         let new = usize::try_from(rows::park(&transaction, &rows).await?).unwrap_or(usize::MAX);
         rows::intake_add(&transaction, new, false).await?;
-        Ok(transaction.commit().await.map_err(database::Error::transaction("committing"))?)
+        Ok(database::commit(transaction).await?)
     }
 
     /// Makes the partitions of a day, unless it lies outside the days that may exist.

@@ -60,6 +60,8 @@ impl Error {
     }
 }
 
+/// A COMMIT failed. Even one that Postgres refused ([`database::CommitOutcome`]) is looked up in the ledger: that costs an attempt,
+/// while an answer that promises too much would break exactly-once.
 pub(crate) fn is_commit(error: &Error) -> bool {
     matches!(error, Error::Committing { .. })
 }

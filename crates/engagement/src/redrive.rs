@@ -26,7 +26,7 @@
 
 use std::collections::BTreeMap;
 
-use database::Fault;
+use database::{Fault, TransactionStep};
 use events::{Action, EngagementEvent, EngagementKind, EnvelopeId, Malformed, codec};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -208,7 +208,8 @@ impl Engagement {
     /// False when the ledger knows it already.
     async fn adopt(&self, id: EnvelopeId) -> Result<bool, Error> {
         let mut client = self.pool.get().await?;
-        let transaction = client.transaction().await.map_err(database::Error::transaction("beginning"))?;
+        let transaction =
+            client.transaction().await.map_err(database::Error::transaction(TransactionStep::Begin))?;
         let late = rows::late_count(&transaction, id).await?;
         if late > 0 && rows::ledger_insert(&transaction, &BTreeMap::from([(id, late)])).await?.ids.is_empty()
         {
@@ -225,7 +226,7 @@ impl Engagement {
             *outcomes.entry(account).or_default() += 1;
         }
         rows::outcomes_add(&transaction, &outcomes).await?;
-        transaction.commit().await.map_err(database::Error::transaction("committing"))?;
+        database::commit(transaction).await?;
         Ok(true)
     }
 

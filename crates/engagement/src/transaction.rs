@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
+use database::TransactionStep;
 use deadpool_postgres::{Object, Transaction};
 use events::EngagementEvent;
 use futures_util::join;
@@ -69,20 +70,23 @@ impl<'batch> Attempt<'batch> {
         if self.redriving.is_some() {
             rows::prepare_redrive(client).await?;
         }
-        let transaction = client.transaction().await.map_err(database::Error::transaction("beginning"))?;
+        let transaction =
+            client.transaction().await.map_err(database::Error::transaction(TransactionStep::Begin))?;
         let applied = self.write(&transaction).await?;
         match end {
             End::Commit => {
-                // Beside it: for who wants to know what becomes of a COMMIT that is sent and not answered.
+                // Polled after COMMIT is sent: lets a chaos run kill the process before the answer.
                 let (committed, ()) =
-                    join!(transaction.commit(), async { fail::fail_point!("worker-in-commit") });
-                if let Err(error) = committed {
-                    let source = database::Error::transaction("committing")(error);
+                    join!(database::commit(transaction), async { fail::fail_point!("worker-in-commit") });
+                if let Err(source) = committed {
                     return Err(Error::Committing { source, applied: Box::new(applied) });
                 }
             }
             End::RollBack => {
-                transaction.rollback().await.map_err(database::Error::transaction("rolling back"))?;
+                transaction
+                    .rollback()
+                    .await
+                    .map_err(database::Error::transaction(TransactionStep::RollBack))?;
             }
         }
         Ok(applied)

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use database::{Error, Fault, Pool, Statement, statement};
+use database::{Error, Fault, Pool, Statement, TransactionStep, statement};
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
@@ -119,12 +119,12 @@ async fn attempt(pool: &Pool, rows: i64, days_kept: i32, insert: Statement) -> R
     let mut client = pool.get().await?;
     let began = Instant::now();
     let begun = client.transaction().await;
-    let transaction = begun.map_err(Error::transaction("beginning"))?;
+    let transaction = begun.map_err(Error::transaction(TransactionStep::Begin))?;
     let Some(claimed) = claim(&transaction, days_kept).await? else { return Ok(Turn::Idle) };
     let chunk = work_off(&transaction, &claimed, rows, insert).await;
     let chunk = chunk.map_err(|error| Failed { blog_id: Some(claimed.blog_id), error })?;
     let committing = Instant::now();
-    transaction.commit().await.map_err(Error::transaction("committing"))?;
+    database::commit(transaction).await?;
     let (took, commit) = (began.elapsed(), committing.elapsed());
     Ok(chunk.map_or(Turn::Again, |chunk| Turn::Chunk(Chunk { took, commit, ..chunk })))
 }

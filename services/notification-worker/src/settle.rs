@@ -4,7 +4,7 @@
 //! whether readers see the blog is read in a later statement. Another worker that settles the same blog at that moment waits,
 //! and then sees what has been committed since. So after the event of the last change, the row is as that change left the blog.
 
-use database::{Error, Pool, Statement, statement};
+use database::{Error, Pool, Statement, TransactionStep, statement};
 use deadpool_postgres::Transaction;
 
 const FAN_OUT_AUTHOR: Statement = statement!("fan_out_author.sql");
@@ -20,7 +20,7 @@ const FAN_OUT_WITHDRAW: Statement = statement!("fan_out_withdraw.sql");
 pub(crate) async fn settle(pool: &Pool, blog_id: i64) -> Result<bool, Error> {
     let mut client = pool.get().await?;
     let begun = client.transaction().await;
-    let transaction = begun.map_err(Error::transaction("beginning"))?;
+    let transaction = begun.map_err(Error::transaction(TransactionStep::Begin))?;
     let mut is_under_way = FAN_OUT_CREATE.execute(&transaction, &[&blog_id]).await? > 0;
     if let Some(row) = FAN_OUT_LOCK.query_opt(&transaction, &[&blog_id]).await? {
         let may_tell = author(&transaction, blog_id).await?.is_some();
@@ -35,7 +35,7 @@ pub(crate) async fn settle(pool: &Pool, blog_id: i64) -> Result<bool, Error> {
             _ => {}
         }
     }
-    transaction.commit().await.map_err(Error::transaction("committing"))?;
+    database::commit(transaction).await?;
     Ok(is_under_way)
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use database::{Error, Pool};
+use database::{Error, Pool, TransactionStep};
 use runtime::health::Health;
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +78,7 @@ impl Learn {
     /// Learns the next likes that have changed. True if there are no more.
     async fn changes(&self) -> Result<bool, Error> {
         let mut client = self.pool.get().await?;
-        let transaction = client.transaction().await.map_err(Error::transaction("beginning"))?;
+        let transaction = client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
         let Some(standing) = rows::begin(&transaction, self.settings.rebuild_interval_s).await? else {
             return Ok(true);
         };
@@ -93,7 +93,7 @@ impl Learn {
         }
         let is_all = changes.next_xid >= to;
         rows::learnt(&transaction, changes.next_xid, is_all).await?;
-        transaction.commit().await.map_err(Error::transaction("committing"))?;
+        database::commit(transaction).await?;
         self.metrics.learnt_blogs.inc_by(u64::try_from(changes.blogs.len()).unwrap_or_default());
         Ok(is_all)
     }

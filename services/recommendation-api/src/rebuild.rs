@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use database::{Error, Pool};
+use database::{Error, Pool, TransactionStep};
 
 use crate::metrics::Metrics;
 use crate::rows;
@@ -26,7 +26,7 @@ impl Rebuild {
     /// The next chunk, if a generation is being made or it is time for one; and how long to pause after it.
     pub(crate) async fn turn(&mut self, pool: &Pool, metrics: &Metrics) -> Result<Option<Duration>, Error> {
         let mut client = pool.get().await?;
-        let transaction = client.transaction().await.map_err(Error::transaction("beginning"))?;
+        let transaction = client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
         let Some(standing) = rows::begin(&transaction, self.settings.rebuild_interval_s).await? else {
             return Ok(None);
         };
@@ -39,7 +39,7 @@ impl Rebuild {
             if rows::forget(&transaction, &[standing.generation]).await? == 0 {
                 rows::rebuild_begin(&transaction, standing.horizon_xid).await?;
             }
-            commit(transaction).await?;
+            database::commit(transaction).await?;
             return Ok(Some(Duration::ZERO));
         };
         let began = Instant::now();
@@ -49,11 +49,11 @@ impl Rebuild {
         match chunk.last_id {
             Some(last_id) => {
                 rows::rebuild_advance(&transaction, last_id).await?;
-                commit(transaction).await?;
+                database::commit(transaction).await?;
             }
             None => {
                 rows::rebuild_show(&transaction).await?;
-                commit(transaction).await?;
+                database::commit(transaction).await?;
                 metrics.rebuilds.inc();
                 tracing::info!(generation, "a new generation of neighbours is shown");
                 while rows::forget(&client, &[generation]).await? > 0 {}
@@ -85,8 +85,4 @@ impl Rebuild {
         };
         self.blogs = next.clamp(self.settings.chunk_blogs_min, self.settings.chunk_blogs_max);
     }
-}
-
-async fn commit(transaction: deadpool_postgres::Transaction<'_>) -> Result<(), Error> {
-    transaction.commit().await.map_err(Error::transaction("committing"))
 }

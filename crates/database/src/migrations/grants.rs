@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::Error;
+use crate::{Error, TransactionStep, transaction};
 
 const EMBEDDED: &str = include_str!("../../../../migrations/grants.sql");
 const FILE: &str = "grants.sql";
@@ -33,25 +33,19 @@ impl Grants {
 
     /// Gives all of them in one transaction.
     pub(crate) async fn apply(&self, client: &mut Client) -> Result<(), Error> {
-        let transaction = client.transaction().await.map_err(Error::transaction("beginning"))?;
+        let transaction = client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
         transaction.batch_execute(&self.0).await.map_err(Error::statement(FILE))?;
-        transaction.commit().await.map_err(Error::transaction("committing"))
+        transaction::commit_own(transaction).await
     }
 
     /// Gives those whose objects exist: an older schema does not have all of them.
     pub(crate) async fn apply_existing(&self, client: &mut Client) -> Result<(), Error> {
-        let mut transaction = client.transaction().await.map_err(Error::transaction("beginning"))?;
+        let mut transaction =
+            client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
         for statement in self.statements() {
-            let savepoint = transaction.transaction().await.map_err(Error::transaction("saving"))?;
-            match savepoint.batch_execute(&statement).await {
-                Ok(()) => savepoint.commit().await.map_err(Error::transaction("releasing"))?,
-                Err(error) if error.code().is_some_and(|code| MISSING.contains(code)) => {
-                    savepoint.rollback().await.map_err(Error::transaction("going back"))?;
-                }
-                Err(error) => return Err(Error::statement(FILE)(error)),
-            }
+            transaction::run_unless(&mut transaction, FILE, &statement, &MISSING).await?;
         }
-        transaction.commit().await.map_err(Error::transaction("committing"))
+        transaction::commit_own(transaction).await
     }
 
     fn statements(&self) -> Vec<String> {

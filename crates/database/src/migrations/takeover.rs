@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Config, GenericClient, Transaction};
 
 use super::{ANY, apply_to};
 use crate::session::Session;
-use crate::{Error, Statement, scratch};
+use crate::{Error, Statement, TransactionStep, scratch, transaction};
 
 const HISTORY: Statement = crate::statement!("migrations_history.sql");
 const LOCK: Statement = crate::statement!("migrations_history_lock.sql");
@@ -86,9 +86,10 @@ pub(super) async fn run(
         Numbering::LastOld => {}
     }
     let squashed = squashed(&session.client, administrator, migrations).await?;
-    let transaction = session.client.transaction().await.map_err(Error::transaction("beginning"))?;
+    let transaction =
+        session.client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
     rewrite(&transaction, &squashed).await?;
-    transaction.commit().await.map_err(Error::transaction("committing"))?;
+    transaction::commit_own(transaction).await?;
     Ok(true)
 }
 

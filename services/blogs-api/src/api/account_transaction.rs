@@ -5,7 +5,7 @@
 //! transaction that looked first and took its id with its first write would not be waited for, and would write the id of
 //! the account after it has been erased.
 
-use database::{Error, Statement, statement};
+use database::{Error, Statement, TransactionStep, statement};
 use deadpool_postgres::{Object, Transaction};
 use futures_util::join;
 
@@ -27,7 +27,7 @@ pub(crate) async fn begin<'client>(
     TRANSACTION_ID.prepare(client).await?;
     ACCOUNT_IS_ACTIVE.prepare(client).await?;
     let begun = client.transaction().await;
-    let transaction = begun.map_err(Error::transaction("beginning"))?;
+    let transaction = begun.map_err(Error::transaction(TransactionStep::Begin))?;
     let (id, is_active) = join!(take_id(&transaction), is_active(&transaction, signed.account_id));
     id?;
     if !is_active? {
@@ -47,6 +47,5 @@ async fn is_active(transaction: &Transaction<'_>, account_id: i64) -> Result<boo
 
 /// Ends it well.
 pub(crate) async fn commit(transaction: Transaction<'_>) -> Result<()> {
-    let committed = transaction.commit().await;
-    Ok(committed.map_err(Error::transaction("committing"))?)
+    Ok(database::commit(transaction).await?)
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use database::Error;
+use database::{Error, TransactionStep};
 use deadpool_postgres::{GenericClient, Transaction};
 use events::{BlogEvent, BlogEventKind};
 
@@ -123,7 +123,7 @@ async fn first_answer(client: &impl GenericClient, key: &Key, otherwise: Problem
 }
 
 async fn roll_back(transaction: Transaction<'_>) -> Result<()> {
-    Ok(transaction.rollback().await.map_err(Error::transaction("rolling back"))?)
+    Ok(transaction.rollback().await.map_err(Error::transaction(TransactionStep::RollBack))?)
 }
 
 /// Edit a blog. What is not sent stays.

@@ -6,7 +6,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use database::{Error, Statement, statement};
+use database::{Error, Statement, TransactionStep, statement};
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -121,12 +121,12 @@ pub(super) async fn stats(
 
     let mut client = state.pool.get().await?;
     let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-    let transaction = snapshot.start().await.map_err(Error::transaction("beginning"))?;
+    let transaction = snapshot.start().await.map_err(Error::transaction(TransactionStep::Begin))?;
     let Some(totals) = STATS_TOTALS.query_opt(&transaction, &[&blog_id, &reader]).await? else {
         return Err(Problem::not_found("there is no such blog"));
     };
     let counted = series(&transaction, blog_id, range).await?;
-    transaction.commit().await.map_err(Error::transaction("committing"))?;
+    database::commit(transaction).await?;
 
     let series = range.fill(&counted);
     Ok(Json(Stats {
