@@ -225,7 +225,7 @@ fn read_use(tokens: &[String], place: &mut usize, before: &[String], bound: &mut
 }
 
 /// The words and signs of a file, without comments and literals.
-fn tokens(text: &str) -> Vec<String> {
+pub(super) fn tokens(text: &str) -> Vec<String> {
     let (mut tokens, mut rest) = (Vec::new(), text);
     while let Some(first) = rest.chars().next() {
         let word = rest.find(|character: char| !is_part_of_word(character)).unwrap_or(rest.len());
@@ -289,7 +289,7 @@ fn character(text: &str) -> usize {
 }
 
 /// Leaves out every item under `#[cfg(test)]`.
-fn without_tests(tokens: Vec<String>) -> Vec<String> {
+pub(super) fn without_tests(tokens: Vec<String>) -> Vec<String> {
     const ATTRIBUTE: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut kept, mut place) = (Vec::with_capacity(tokens.len()), 0);
     while let Some(token) = tokens.get(place) {
@@ -319,7 +319,7 @@ fn is_part_of_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-fn is_word(token: &str) -> bool {
+pub(super) fn is_word(token: &str) -> bool {
     token.starts_with(is_part_of_word)
 }
 
@@ -331,7 +331,7 @@ fn shown(module: &Module) -> String {
     if module.is_empty() { String::from("the root") } else { module.join("::") }
 }
 
-fn workspace() -> PathBuf {
+pub(super) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
