@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use events::WIRE_VERSION;
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use uuid::Uuid;
@@ -54,6 +55,12 @@ impl Delivery {
             acker: delivery.acker,
             answer_timeout,
         }
+    }
+
+    /// The version of the wire that its publisher speaks, if that is newer than ours: then its body may not mean what it seems.
+    #[must_use]
+    pub fn newer_wire(&self) -> Option<i32> {
+        self.wire_version.filter(|version| *version > WIRE_VERSION)
     }
 
     /// Acks this delivery and every one that arrived before it on the same channel and is not yet answered for.

@@ -7,14 +7,17 @@
 //!
 //! - [`Publisher`]: many tasks publish, one task owns the channel. `Ok` means confirmed and routed; or kept by
 //!   whoever takes what is [`Overdue`].
-//! - [`Consumer`]: one epoch of deliveries with manual, multiple acks. Starting the next is the caller's.
+//! - [`Consumer`]: one epoch of deliveries with manual, multiple acks.
+//! - [`consume`]: epoch after epoch for a [`Worker`], which settles the deliveries and acks them.
 //! - [`Settings`]: the bounds of both.
 //! - [`administer`]: the administrator's step, which makes the exchanges, the queues and the services' users. Services
 //!   declare nothing.
 
 mod administer;
+mod backoff;
 mod consumer;
 mod delivery;
+mod epochs;
 mod error;
 mod link;
 mod probe;
@@ -26,8 +29,10 @@ mod topology;
 pub use administer::{
     ADMINISTRATION_BOUNDS, AdministerError, Administered, Administration, administer, url_of, vhost_of,
 };
+pub use backoff::Backoff;
 pub use consumer::Consumer;
 pub use delivery::Delivery;
+pub use epochs::{Batches, ConsumerState, EpochEnd, StreamEnd, Subscription, Worker, consume};
 pub use error::Error;
 pub use probe::{Probe, queue_depth};
 pub use publisher::{EncodedEvents, HandOver, Overdue, PublishError, Publisher, State};

@@ -9,6 +9,8 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::backoff::Backoff;
+
 /// Bounds of the `[broker]` section.
 pub const BOUNDS: &[Bound] = &[
     bound("broker.connect_timeout_ms", 1..=600_000),
@@ -102,6 +104,11 @@ impl Settings {
 
     pub(crate) fn answer_timeout(&self) -> Duration {
         Duration::from_millis(self.answer_timeout_ms)
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        let [min, max] = [self.backoff_min_ms, self.backoff_max_ms].map(Duration::from_millis);
+        Backoff::new(min, max)
     }
 
     pub(crate) fn confirm_timeout(&self) -> Duration {

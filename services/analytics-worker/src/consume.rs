@@ -1,23 +1,21 @@
-//! From the queue to the tables: epochs, batches, retries, acks.
+//! From the queue to the tables: batches, retries, acks. The loop around them is [`broker::consume`].
 //!
-//! An epoch is one connection. It ends when its stream ends, an ack is not taken, or a batch could not be applied
-//! for so long that RabbitMQ would soon take it back; then the next one begins, after a pause. At shutdown the
-//! stream is cancelled and so ends after what has arrived, and the same loop applies and acks that and returns.
+//! A batch that could not be applied for so long that RabbitMQ would soon take it back ends the epoch: its deliveries go back
+//! into the queue.
 
 use std::time::{Duration, Instant};
 
-use broker::{Consumer, Queue};
+use broker::{Backoff, Consumer, ConsumerState, EpochEnd, Queue, Subscription, Worker};
 use engagement::{Engagement, OnBadEvent, Outcome, ParkedBody};
 use events::EnvelopeId;
 use jiff::Timestamp;
 use runtime::health::Health;
 use runtime::traces;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::gather::{self, Batch, End, Gather};
+use crate::gather::{self, Batch, Gather};
 use crate::metrics::Metrics;
 use crate::poison::{Poison, Suspect};
 use crate::settings::Settings;
@@ -31,6 +29,7 @@ const LOOK_MAX: Duration = Duration::from_secs(3);
 /// What a consuming task needs.
 #[derive(Clone)]
 pub(crate) struct Consuming {
+    pub(crate) queue: Queue,
     pub(crate) settings: Settings,
     pub(crate) engagement: Engagement,
     pub(crate) poison: Poison,
@@ -39,128 +38,109 @@ pub(crate) struct Consuming {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Why an epoch ended.
+/// Why a batch is given up, and the epoch with it.
 #[derive(Debug, thiserror::Error)]
-enum EpochEnd {
-    #[error(transparent)]
-    Gather(#[from] End),
+pub(crate) enum GivenUp {
     #[error("a batch could not be applied for {0} s, its deliveries go back into the queue")]
-    GaveUp(u64),
+    TooLong(u64),
     #[error("the last batch could not be applied before the end of the time for shutting down")]
     Drained,
-    #[error("{0}")]
-    Stopped(String),
     #[error("RabbitMQ did not take an ack, the deliveries come again")]
     Ack(#[source] broker::Error),
 }
 
-impl Consuming {
-    /// Consumes a queue until shutdown.
-    pub(crate) async fn run(self, queue: Queue) {
-        let mut pause = self.first_pause();
-        while !self.shutdown.is_cancelled() {
-            if self.verdict().await.is_some() {
-                self.rest_for(self.settings.poison.check_interval()).await;
-                continue;
-            }
-            let prefetch = self.settings.worker.prefetch;
-            match Consumer::open(&self.settings.broker, queue, prefetch, "analytics-worker").await {
-                Ok(consumer) => {
-                    self.health.report(part(queue), Ok(()));
-                    pause = self.first_pause();
-                    let end = self.epoch(consumer, queue).await;
-                    if let EpochEnd::Gather(End::NewerWire(_)) = end {
-                        // Stay up, take nothing, say why: whoever asks after readiness is told what to do.
-                        tracing::error!("{end}");
-                        self.health.report("wire", Err(end.to_string()));
-                        return self.shutdown.cancelled().await;
-                    }
-                    if !self.shutdown.is_cancelled() {
-                        self.metrics.epochs_ended.inc();
-                        tracing::warn!(
-                            error = &end as &dyn std::error::Error,
-                            ?queue,
-                            "an epoch of consuming ended"
-                        );
-                        self.health.report(part(queue), Err(end.to_string()));
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, ?queue, "cannot consume yet");
-                    self.health.report(part(queue), Err(error.to_string()));
-                }
-            }
-            self.rest(&mut pause).await;
-        }
+impl Worker for Consuming {
+    type Batches = Gather;
+    type Failure = GivenUp;
+
+    fn batches(&self, consumer: Consumer) -> Gather {
+        Gather::new(consumer, &self.settings)
     }
 
-    async fn epoch(&self, consumer: Consumer, queue: Queue) -> EpochEnd {
-        let mut gather = Gather::new(consumer, &self.settings);
-        let mut cancelled = false;
-        let mut looks = tokio::time::interval(self.settings.poison.check_interval());
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let mut batch = tokio::select! {
-                batch = gather.next() => match batch {
-                    Ok(batch) => batch,
-                    Err(end) => {
-                        if matches!(end, End::Stream) {
-                            gather.close().await;
-                        }
-                        return end.into();
-                    }
-                },
-                // Ends the stream; what has arrived still comes out of `next`, and then `End::Stream`.
-                () = self.shutdown.cancelled(), if !cancelled => {
-                    cancelled = true;
-                    if let Err(error) = gather.consumer().cancel().await {
-                        return End::Broken(error).into();
-                    }
-                    continue;
-                }
-                _ = looks.tick(), if !cancelled => match self.verdict().await {
-                    Some(reason) => return EpochEnd::Stopped(reason),
-                    None => continue,
-                },
-            };
-            let messages = batch.deliveries.iter();
-            let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
-            let span = traces::batch(queue.name(), messages);
-            // While one is tried that may be what ends workers nothing else is read: it alone is to be blamed.
-            let is_tried_alone = batch.suspect.is_some();
-            let settled = tokio::select! {
-                biased;
-                settled = self.settle(&mut batch, queue).instrument(span.clone()) => settled,
-                never = gather.read_ahead(), if !is_tried_alone => match never {},
-            };
-            let parked = match settled {
-                Ok(parked) => parked,
-                Err(end) => {
-                    traces::failed(&span);
-                    return end;
-                }
-            };
-            // It ends with the commit.
-            drop(span);
-            fail::fail_point!("worker-after-commit");
-            // Only now that it is committed may RabbitMQ forget it.
-            if let Some(last) = batch.deliveries.last()
-                && let Err(error) = last.ack_through().await
-            {
-                self.metrics.acks_lost.inc();
-                return EpochEnd::Ack(error);
+    async fn settle(&self, gather: &mut Gather, mut batch: Batch) -> Result<(), EpochEnd<GivenUp>> {
+        let messages = batch.deliveries.iter();
+        let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
+        let span = traces::batch(self.queue.name(), messages);
+        // While one is tried that may be what ends workers nothing else is read: it alone is to be blamed.
+        let is_tried_alone = batch.suspect.is_some();
+        let committed = tokio::select! {
+            biased;
+            committed = self.commit(&mut batch).instrument(span.clone()) => committed,
+            never = gather.read_ahead(), if !is_tried_alone => match never {},
+        };
+        let parked = match committed {
+            Ok(parked) => parked,
+            Err(given_up) => {
+                traces::failed(&span);
+                return Err(EpochEnd::Worker(given_up));
             }
-            fail::fail_point!("worker-after-ack");
-            if parked && let Some(reason) = self.verdict().await {
-                return EpochEnd::Stopped(reason);
-            }
+        };
+        // It ends with the commit.
+        drop(span);
+        fail::fail_point!("worker-after-commit");
+        // Only now that it is committed may RabbitMQ forget it.
+        if let Some(last) = batch.deliveries.last()
+            && let Err(error) = last.ack_through().await
+        {
+            self.metrics.acks_lost.inc();
+            return Err(EpochEnd::Worker(GivenUp::Ack(error)));
         }
+        fail::fail_point!("worker-after-ack");
+        if parked && let Some(reason) = self.verdict().await {
+            return Err(EpochEnd::Halted(reason));
+        }
+        Ok(())
+    }
+
+    fn verdict_interval(&self) -> Option<Duration> {
+        Some(self.settings.poison.check_interval())
+    }
+
+    /// A database that does not answer has its own ways to show.
+    async fn verdict(&self) -> Option<String> {
+        let verdict = match database::within(LOOK_MAX, self.poison.verdict()).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "what was parked lately cannot be looked at");
+                return None;
+            }
+        };
+        self.health.report("parking", verdict.clone().map_or(Ok(()), Err));
+        verdict
+    }
+
+    fn report(&self, state: ConsumerState) {
+        let part = if self.queue == Queue::EngagementDead { "rabbitmq-dead-letters" } else { "rabbitmq" };
+        match state {
+            ConsumerState::Consuming => self.health.report(part, Ok(())),
+            ConsumerState::Away(reason) => self.health.report(part, Err(reason)),
+            ConsumerState::Ended(reason) => {
+                self.metrics.epochs_ended.inc();
+                self.health.report(part, Err(reason));
+            }
+            ConsumerState::NewerWire(reason) => self.health.report("wire", Err(reason)),
+        }
+    }
+}
+
+impl Consuming {
+    /// Consumes its queue until shutdown.
+    pub(crate) async fn run(self) {
+        let subscription = Subscription {
+            settings: self.settings.broker.clone(),
+            queue: self.queue,
+            prefetch: self.settings.worker.prefetch,
+            app_id: "analytics-worker",
+            backoff: self.backoff(),
+        };
+        broker::consume(&subscription, &self, &self.shutdown).await;
     }
 
     /// Sees a batch through to its commit. True when something of it was parked.
-    async fn settle(&self, batch: &mut Batch, queue: Queue) -> Result<bool, EpochEnd> {
+    async fn commit(&self, batch: &mut Batch) -> Result<bool, GivenUp> {
         match batch.suspect {
-            _ if queue == Queue::EngagementDead => self.park_dead(batch).await,
+            _ if self.queue == Queue::EngagementDead => self.park_dead(batch).await,
             Some(id) => self.try_suspect(batch, id).await,
             None => self.apply(batch).await,
         }
@@ -168,7 +148,7 @@ impl Consuming {
 
     /// Applies a batch, and tries again for as long as the database is the reason that it cannot be. True when
     /// something of it was parked.
-    async fn apply(&self, batch: &Batch) -> Result<bool, EpochEnd> {
+    async fn apply(&self, batch: &Batch) -> Result<bool, GivenUp> {
         self.metrics.arrived(batch);
         self.again_and_again(|| async {
             let began = Instant::now();
@@ -188,7 +168,7 @@ impl Consuming {
 
     /// An envelope that came back again and again, alone. That it is tried is committed before its body is read, and
     /// forgotten when the try ends in whatever way but the end of this process.
-    async fn try_suspect(&self, batch: &mut Batch, id: EnvelopeId) -> Result<bool, EpochEnd> {
+    async fn try_suspect(&self, batch: &mut Batch, id: EnvelopeId) -> Result<bool, GivenUp> {
         self.metrics.suspects.inc();
         let number = Uuid::now_v7();
         match self.again_and_again(async || Ok(self.poison.begin(id, number).await?)).await? {
@@ -216,7 +196,7 @@ impl Consuming {
     }
 
     /// What the broker itself gave up is set aside whole, where it can be listed.
-    async fn park_dead(&self, batch: &Batch) -> Result<bool, EpochEnd> {
+    async fn park_dead(&self, batch: &Batch) -> Result<bool, GivenUp> {
         let reason =
             |reason: Option<&str>| format!("given up by the broker: {}", reason.unwrap_or("unknown reason"));
         let bodies: Vec<_> = batch
@@ -230,7 +210,7 @@ impl Consuming {
 
     /// Tries until it is done, or until there is no more time for it. A try that is cut short may have been committed: then
     /// the next one, here or by whoever gets the deliveries next, finds that in the tables.
-    async fn again_and_again<F, T>(&self, attempt: impl Fn() -> F) -> Result<T, EpochEnd>
+    async fn again_and_again<F, T>(&self, attempt: impl Fn() -> F) -> Result<T, GivenUp>
     where
         F: Future<Output = Result<T, engagement::Error>>,
     {
@@ -245,7 +225,7 @@ impl Consuming {
     where
         F: Future<Output = Result<T, engagement::Error>>,
     {
-        let mut pause = self.first_pause();
+        let mut backoff = self.backoff();
         let mut limit = TRY_MAX;
         loop {
             let error = match database::within(limit, attempt()).await {
@@ -268,13 +248,12 @@ impl Consuming {
                 );
             }
             self.health.report("batches", Err(format!("a batch cannot be applied: {error}")));
-            tokio::time::sleep(jittered(pause)).await;
-            pause = self.next_pause(pause);
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 
     /// Waits until what is being tried must be given up.
-    async fn out_of_time(&self) -> EpochEnd {
+    async fn out_of_time(&self) -> GivenUp {
         let worker = &self.settings.worker;
         let drained = async {
             self.shutdown.cancelled().await;
@@ -282,52 +261,15 @@ impl Consuming {
         };
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(worker.give_up_after_s)) => {
-                EpochEnd::GaveUp(worker.give_up_after_s)
+                GivenUp::TooLong(worker.give_up_after_s)
             }
-            () = drained => EpochEnd::Drained,
+            () = drained => GivenUp::Drained,
         }
     }
 
-    /// Why nothing should be consumed, if nothing should. A database that does not answer has its own ways to show.
-    async fn verdict(&self) -> Option<String> {
-        let verdict = match database::within(LOOK_MAX, self.poison.verdict()).await {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::debug!(error, "what was parked lately cannot be looked at");
-                return None;
-            }
-        };
-        self.health.report("parking", verdict.clone().map_or(Ok(()), Err));
-        verdict
+    fn backoff(&self) -> Backoff {
+        let worker = &self.settings.worker;
+        let [min, max] = [worker.retry_pause_min_ms, worker.retry_pause_max_ms].map(Duration::from_millis);
+        Backoff::new(min, max)
     }
-
-    fn first_pause(&self) -> Duration {
-        Duration::from_millis(self.settings.worker.retry_pause_min_ms)
-    }
-
-    fn next_pause(&self, pause: Duration) -> Duration {
-        (pause * 2).min(Duration::from_millis(self.settings.worker.retry_pause_max_ms))
-    }
-
-    async fn rest(&self, pause: &mut Duration) {
-        self.rest_for(jittered(*pause)).await;
-        *pause = self.next_pause(*pause);
-    }
-
-    async fn rest_for(&self, pause: Duration) {
-        tokio::select! {
-            () = self.shutdown.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-fn part(queue: Queue) -> &'static str {
-    if queue == Queue::EngagementDead { "rabbitmq-dead-letters" } else { "rabbitmq" }
-}
-
-/// Between half and all of the pause, so that workers do not knock together.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.5..=1.0))
 }

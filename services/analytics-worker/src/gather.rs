@@ -8,9 +8,9 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use broker::{Consumer, Delivery};
+use broker::{Batches, Consumer, Delivery, StreamEnd};
 use engagement::{Incoming, ParkedBody};
-use events::{EnvelopeId, WIRE_VERSION, codec};
+use events::{EnvelopeId, codec};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -28,22 +28,6 @@ pub(crate) struct Batch {
     pub(crate) events: usize,
     /// The batch is this envelope alone, and its body has not been read.
     pub(crate) suspect: Option<EnvelopeId>,
-}
-
-/// Why there are no more batches from this consumer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum End {
-    /// The stream ended: cancelled by us at shutdown, or by the broker.
-    #[error("the stream of deliveries ended")]
-    Stream,
-    /// The epoch is over.
-    #[error("consuming")]
-    Broken(#[source] broker::Error),
-    /// A publisher speaks a newer wire than this worker.
-    #[error(
-        "a message speaks version {0} of the wire and this worker {WIRE_VERSION}: upgrade the workers first"
-    )]
-    NewerWire(i32),
 }
 
 /// What a delivery says.
@@ -93,44 +77,9 @@ impl Gather {
         }
     }
 
-    pub(crate) fn consumer(&self) -> &Consumer {
-        &self.consumer
-    }
-
-    /// Ends the connection in order, so that the last ack arrives before its end.
-    pub(crate) async fn close(self) {
-        if let Err(error) = self.consumer.close().await {
-            tracing::info!(%error, "the connection ended without a goodbye; what was acked last may come again");
-        }
-    }
-
-    /// The next batch: at least one delivery, and with it whatever else has arrived when it is due, or full, or the
-    /// stream ends. Nothing is lost when this is dropped while it waits.
-    pub(crate) async fn next(&mut self) -> Result<Batch, End> {
-        while !self.fill()? {
-            let due = tokio::time::sleep_until(self.due);
-            let next = tokio::select! {
-                biased;
-                next = self.consumer.next() => next,
-                () = due, if !self.batch.deliveries.is_empty() => break,
-            };
-            match next {
-                Some(delivery) => {
-                    let delivery = delivery.map_err(End::Broken)?;
-                    let said = read(&delivery, self.suspect_after);
-                    self.carried = Some((delivery, said));
-                }
-                None if self.batch.deliveries.is_empty() => return Err(End::Stream),
-                None => break,
-            }
-        }
-        self.due = Instant::now() + self.interval;
-        Ok(std::mem::take(&mut self.batch))
-    }
-
     /// Reads what has arrived into the next batch, one delivery after the other, until there is nothing more or the batch is
     /// full; and never ends: so the batch is decoded while the database applies the one before. Nothing is lost when
-    /// this is dropped; what else there is to say of the consumer is left for [`Gather::next`].
+    /// this is dropped; what else there is to say of the consumer is left for [`Batches::next`].
     pub(crate) async fn read_ahead(&mut self) -> Infallible {
         while let Ok(Step::Taken) = self.step() {
             tokio::task::yield_now().await;
@@ -139,7 +88,7 @@ impl Gather {
     }
 
     /// Takes into the batch what has arrived. True when it takes nothing more.
-    fn fill(&mut self) -> Result<bool, End> {
+    fn fill(&mut self) -> Result<bool, StreamEnd> {
         loop {
             match self.step()? {
                 Step::Taken => {}
@@ -150,7 +99,7 @@ impl Gather {
     }
 
     /// Takes one delivery into the batch. One that has no place in it is kept for the next.
-    fn step(&mut self) -> Result<Step, End> {
+    fn step(&mut self) -> Result<Step, StreamEnd> {
         let Batch { deliveries, events, suspect, .. } = &self.batch;
         if suspect.is_some() || deliveries.len() >= self.envelopes_max || *events >= self.events_max {
             return Ok(Step::Full);
@@ -162,7 +111,7 @@ impl Gather {
         if newer.is_some() || !self.batch.has_room(&said, self.envelopes_max, self.events_max) {
             self.carried = Some((delivery, said));
             return match newer.filter(|_| self.batch.deliveries.is_empty()) {
-                Some(version) => Err(End::NewerWire(version)),
+                Some(version) => Err(StreamEnd::NewerWire(version)),
                 None => Ok(Step::Full),
             };
         }
@@ -174,6 +123,42 @@ impl Gather {
         let delivery = self.consumer.try_next()?;
         let said = read(&delivery, self.suspect_after);
         Some((delivery, said))
+    }
+}
+
+impl Batches for Gather {
+    type Batch = Batch;
+
+    /// The next batch: at least one delivery, and with it whatever else has arrived when it is due, or full, or the
+    /// stream ends. Nothing is lost when this is dropped while it waits.
+    async fn next(&mut self) -> Result<Batch, StreamEnd> {
+        while !self.fill()? {
+            let due = tokio::time::sleep_until(self.due);
+            let next = tokio::select! {
+                biased;
+                next = self.consumer.next() => next,
+                () = due, if !self.batch.deliveries.is_empty() => break,
+            };
+            match next {
+                Some(delivery) => {
+                    let delivery = delivery?;
+                    let said = read(&delivery, self.suspect_after);
+                    self.carried = Some((delivery, said));
+                }
+                None if self.batch.deliveries.is_empty() => return Err(StreamEnd::Ended),
+                None => break,
+            }
+        }
+        self.due = Instant::now() + self.interval;
+        Ok(std::mem::take(&mut self.batch))
+    }
+
+    fn consumer(&self) -> &Consumer {
+        &self.consumer
+    }
+
+    fn into_consumer(self) -> Consumer {
+        self.consumer
     }
 }
 
@@ -221,7 +206,7 @@ impl Batch {
 
 fn read(delivery: &Delivery, suspect_after: u32) -> Read {
     fail::fail_point!("worker-after-receive");
-    if let Some(version) = delivery.wire_version.filter(|version| *version > WIRE_VERSION) {
+    if let Some(version) = delivery.newer_wire() {
         return Read::NewerWire(version);
     }
     let id = match delivery.message_id.map(EnvelopeId::try_from) {

@@ -69,6 +69,7 @@ impl Service {
         let metrics = Metrics::register(&mut registry);
         let health = Health::new(ReadyRule::All(&["clock", "database", "rabbitmq", "rabbitmq-dead-letters"]));
         let consuming = Consuming {
+            queue: Queue::Engagement,
             settings: self.settings.clone(),
             engagement: self.engagement.clone(),
             poison: Poison::new(self.settings.poison.clone(), self.pool.clone(), self.engagement.clone()),
@@ -78,8 +79,8 @@ impl Service {
         };
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(consuming.clone().run(Queue::Engagement));
-        tasks.spawn(consuming.run(Queue::EngagementDead));
+        tasks.spawn(consuming.clone().run());
+        tasks.spawn(Consuming { queue: Queue::EngagementDead, ..consuming }.run());
         tasks.spawn(partitions::run(
             self.settings.clone(),
             self.pool.clone(),

@@ -1,6 +1,6 @@
-//! What authors do, from the queue to the fan-outs: epochs, retries, acks.
+//! What authors do, from the queue to the fan-outs: retries, acks. The loop around them is [`broker::consume`].
 //!
-//! An epoch is one connection. What has arrived is settled, blog by blog, and acked after that; a worker that dies in
+//! What has arrived is settled, blog by blog, and acked after that; a worker that dies in
 //! between leaves it to be delivered again, and settling again changes nothing. A message that cannot be read is given up to
 //! the queue of the dead, where it stays for a person to look at; what can be read of it is done.
 
@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::{Consumer, Delivery, Queue};
+use broker::{Backoff, Consumer, ConsumerState, Delivery, EpochEnd, Queue, Subscription, Worker};
 use database::Pool;
-use events::{WIRE_VERSION, codec};
+use events::codec;
 use runtime::health::Health;
 use runtime::traces;
 use tokio::sync::Notify;
@@ -33,107 +33,68 @@ pub(crate) struct Consuming {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Why an epoch ended.
+/// Why an event is given up, and the epoch with it.
 #[derive(Debug, thiserror::Error)]
-enum EpochEnd {
-    #[error("the stream of deliveries ended")]
-    Stream,
-    #[error("consuming")]
-    Broken(#[from] broker::Error),
+pub(crate) enum GivenUp {
     #[error("an event could not be settled for {0} s, it goes back into the queue")]
-    GaveUp(u64),
+    TooLong(u64),
     #[error("an event could not be settled before the end")]
     Drained,
-    #[error(
-        "a message speaks version {0} of the wire and this worker {WIRE_VERSION}: upgrade the workers first"
-    )]
-    NewerWire(i32),
+}
+
+impl Worker for Consuming {
+    type Batches = Consumer;
+    type Failure = GivenUp;
+
+    fn batches(&self, consumer: Consumer) -> Consumer {
+        consumer
+    }
+
+    async fn settle(&self, _: &mut Consumer, arrived: Vec<Delivery>) -> Result<(), EpochEnd<GivenUp>> {
+        let messages = arrived.iter();
+        let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
+        let span = traces::batch(Queue::Blogs.name(), messages);
+        let settled = self.work_off(&arrived).instrument(span.clone()).await;
+        settled.inspect_err(|_| traces::failed(&span))
+    }
+
+    fn report(&self, state: ConsumerState) {
+        match state {
+            ConsumerState::Consuming => self.health.report("rabbitmq", Ok(())),
+            ConsumerState::Away(reason) => self.health.report("rabbitmq", Err(reason)),
+            ConsumerState::Ended(reason) => {
+                self.metrics.epochs_ended.inc();
+                self.health.report("rabbitmq", Err(reason));
+            }
+            ConsumerState::NewerWire(reason) => self.health.report("wire", Err(reason)),
+        }
+    }
 }
 
 impl Consuming {
     /// Consumes until shutdown.
     pub(crate) async fn run(self) {
-        let mut pause = self.settings.first_pause();
-        while !self.shutdown.is_cancelled() {
-            let opened =
-                Consumer::open(&self.broker, Queue::Blogs, self.settings.prefetch, "notification-worker");
-            match opened.await {
-                Ok(consumer) => {
-                    self.health.report("rabbitmq", Ok(()));
-                    pause = self.settings.first_pause();
-                    let end = self.epoch(consumer).await;
-                    if let EpochEnd::NewerWire(_) = end {
-                        // Stay up, take nothing more, say why: whoever asks after readiness is told what to do.
-                        tracing::error!("{end}");
-                        self.health.report("wire", Err(end.to_string()));
-                        return self.shutdown.cancelled().await;
-                    }
-                    if !self.shutdown.is_cancelled() {
-                        self.metrics.epochs_ended.inc();
-                        tracing::warn!(error = &end as &dyn std::error::Error, "an epoch of consuming ended");
-                        self.health.report("rabbitmq", Err(end.to_string()));
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "cannot consume yet");
-                    self.health.report("rabbitmq", Err(error.to_string()));
-                }
-            }
-            self.rest(pause).await;
-            pause = self.settings.next_pause(pause);
-        }
+        let subscription = Subscription {
+            settings: self.broker.clone(),
+            queue: Queue::Blogs,
+            prefetch: self.settings.prefetch,
+            app_id: "notification-worker",
+            backoff: self.backoff(),
+        };
+        broker::consume(&subscription, &self, &self.shutdown).await;
     }
 
-    async fn epoch(&self, mut consumer: Consumer) -> EpochEnd {
-        let mut cancelled = false;
-        loop {
-            let first = tokio::select! {
-                delivery = consumer.next() => match delivery {
-                    Some(Ok(delivery)) => delivery,
-                    Some(Err(error)) => return error.into(),
-                    None => {
-                        // In order, so that the last ack arrives before the connection's end.
-                        if let Err(error) = consumer.close().await {
-                            tracing::info!(%error, "the connection ended without a goodbye; what was acked last may come again");
-                        }
-                        return EpochEnd::Stream;
-                    }
-                },
-                // Ends the stream; what has arrived still comes out of `next`, and then its end.
-                () = self.shutdown.cancelled(), if !cancelled => {
-                    cancelled = true;
-                    if let Err(error) = consumer.cancel().await {
-                        return error.into();
-                    }
-                    continue;
-                }
-            };
-            let mut arrived = vec![first];
-            arrived.extend(std::iter::from_fn(|| consumer.try_next()));
-            let messages = arrived.iter();
-            let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
-            let span = traces::batch(Queue::Blogs.name(), messages);
-            if let Err(end) = self.work_off(&arrived).instrument(span.clone()).await {
-                traces::failed(&span);
-                return end;
-            }
-        }
-    }
-
-    async fn work_off(&self, arrived: &[Delivery]) -> Result<(), EpochEnd> {
+    async fn work_off(&self, arrived: &[Delivery]) -> Result<(), EpochEnd<GivenUp>> {
         let mut blogs = BTreeSet::new();
         let (mut good, mut unreadable) = (None, Vec::new());
         for delivery in arrived {
-            if let Some(version) = delivery.wire_version.filter(|version| *version > WIRE_VERSION) {
-                return Err(EpochEnd::NewerWire(version));
-            }
             match read(delivery, &mut blogs) {
                 Ok(()) => good = Some(delivery),
                 Err(reason) => unreadable.push((delivery, reason)),
             }
         }
         for blog_id in blogs {
-            self.until_settled(blog_id).await?;
+            self.until_settled(blog_id).await.map_err(EpochEnd::Worker)?;
             self.bell.notify_one();
         }
         // Before the ack, which takes in everything that came earlier and is not answered for.
@@ -149,9 +110,9 @@ impl Consuming {
     }
 
     /// Settles, and tries again for as long as the database cannot.
-    async fn until_settled(&self, blog_id: i64) -> Result<(), EpochEnd> {
+    async fn until_settled(&self, blog_id: i64) -> Result<(), GivenUp> {
         let began = Instant::now();
-        let mut pause = self.settings.first_pause();
+        let mut backoff = self.backoff();
         loop {
             let Err(error) = database::within(TRY_MAX, settle(&self.pool, blog_id)).await else {
                 self.metrics.settled.inc();
@@ -166,22 +127,18 @@ impl Consuming {
             );
             self.health.report("events", Err(format!("an event cannot be settled: {error}")));
             if began.elapsed() >= Duration::from_secs(self.settings.give_up_after_s) {
-                return Err(EpochEnd::GaveUp(self.settings.give_up_after_s));
+                return Err(GivenUp::TooLong(self.settings.give_up_after_s));
             }
             if self.shutdown.is_cancelled() {
-                return Err(EpochEnd::Drained);
+                return Err(GivenUp::Drained);
             }
-            self.rest(pause).await;
-            pause = self.settings.next_pause(pause);
+            backoff.rest(&self.shutdown).await;
         }
     }
 
-    /// Between half and all of the pause, so that workers do not knock together.
-    async fn rest(&self, pause: Duration) {
-        tokio::select! {
-            () = self.shutdown.cancelled() => {}
-            () = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..=1.0))) => {}
-        }
+    fn backoff(&self) -> Backoff {
+        let [min, max] = [self.settings.retry_pause_min_ms, self.settings.retry_pause_max_ms];
+        Backoff::new(Duration::from_millis(min), Duration::from_millis(max))
     }
 }
 

@@ -1,7 +1,5 @@
 //! The task that owns the channel: epoch after epoch, until nothing is left to do.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::info;
@@ -32,7 +30,7 @@ impl Task {
     }
 
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new(&self.settings);
+        let mut backoff = self.settings.backoff();
         loop {
             let opening = Box::pin(Epoch::open(&self.settings, self.app_id, &self.metrics, &self.state));
             let opened = tokio::select! {
@@ -46,7 +44,7 @@ impl Task {
                     let end = Box::pin(epoch.run(&mut self.backlog)).await;
                     // Only an epoch that was good for something starts the backoff afresh: an envelope that no
                     // queue takes must not make it spin.
-                    if epoch.confirmed || since.elapsed() > backoff.max {
+                    if epoch.confirmed || since.elapsed() > backoff.max() {
                         backoff.reset();
                     }
                     match end {
@@ -61,36 +59,11 @@ impl Task {
             self.backlog.set_open(false);
             announce(&self.state, State::Disconnected(failed));
             tokio::select! {
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = tokio::time::sleep(backoff.pause()) => {}
                 () = self.backlog.drained() => break,
             }
         }
         info!("publishing: shut down");
         self.state.send_replace(State::Disconnected("shut down".to_owned()));
-    }
-}
-
-/// Pauses that double from attempt to attempt; each is drawn from the upper half, so that many processes do not
-/// come back at once.
-struct Backoff {
-    min: Duration,
-    max: Duration,
-    current: Duration,
-}
-
-impl Backoff {
-    fn new(settings: &Settings) -> Self {
-        let min = Duration::from_millis(settings.backoff_min_ms);
-        Self { min, max: Duration::from_millis(settings.backoff_max_ms), current: min }
-    }
-
-    fn reset(&mut self) {
-        self.current = self.min;
-    }
-
-    fn next(&mut self) -> Duration {
-        let pause = self.current;
-        self.current = (self.current * 2).min(self.max);
-        rand::random_range(pause / 2..=pause)
     }
 }

@@ -6,6 +6,8 @@ mod administering;
 #[cfg(test)]
 mod consuming;
 #[cfg(test)]
+mod epochs;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fixture;
