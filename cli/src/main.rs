@@ -4,9 +4,7 @@
 //! stderr. An error ends here, printed once with its causes.
 
 mod account;
-mod bench;
 mod blog;
-mod chaos;
 mod completions;
 mod contract;
 mod defaults;
@@ -86,8 +84,6 @@ enum Command {
     Blog(blog::Arguments),
     FanOut(fan_out::Arguments),
     Contract(contract::Arguments),
-    Bench(bench::Arguments),
-    Chaos(chaos::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -111,8 +107,6 @@ async fn main() -> ExitCode {
         Command::Secrets(arguments) => secrets::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
         Command::Contract(arguments) => Box::pin(contract::run(arguments)).await,
-        Command::Bench(arguments) => Box::pin(bench::run(arguments)).await,
-        Command::Chaos(arguments) => Box::pin(chaos::run(arguments)).await,
         Command::Healthcheck(arguments) => Box::pin(healthcheck::run(arguments)).await,
     };
     match outcome {

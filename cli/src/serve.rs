@@ -43,8 +43,6 @@ enum Service {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    #[cfg(feature = "fail-points")]
-    arm_fail_point()?;
     let file = arguments.config.as_deref();
     match arguments.service {
         Service::BlogsApi => {
@@ -93,16 +91,4 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// The settings of one service, in an environment that may also be that of `migrate` and of the others.
 fn load<T: DeserializeOwned>(defaults: Defaults, file: Option<&Path>) -> Result<T, SettingsError> {
     Loader::new(defaults).neighbours(&EVERY_DEFAULTS).file(file).load()
-}
-
-/// Lets this process die, as by a crash, when it comes to the place that is named in the environment. What it has just
-/// given to others (a COMMIT, a frame) may have left by then, or not.
-#[cfg(feature = "fail-points")]
-fn arm_fail_point() -> anyhow::Result<()> {
-    let Some(name) = std::env::var_os("COMMONPLACE_FAIL_POINT") else { return Ok(()) };
-    let die = || {
-        std::thread::sleep(std::time::Duration::from_micros(rand::random_range(0..3000)));
-        std::process::abort();
-    };
-    fail::cfg_callback(name.to_string_lossy(), die).map_err(anyhow::Error::msg)
 }

@@ -337,7 +337,7 @@ pub(super) fn workspace() -> PathBuf {
 
 /// Every crate of the workspace that has a folder `src`.
 fn crates() -> Vec<Crate> {
-    let groups = ["", "crates", "services", "tests"].map(|group| workspace().join(group));
+    let groups = ["", "crates", "services", "lab"].map(|group| workspace().join(group));
     let folders = groups.iter().flat_map(|group| fs::read_dir(group).unwrap());
     let mut crates: Vec<Crate> = folders.filter_map(|folder| Crate::read(&folder.unwrap().path())).collect();
     crates.sort_by(|one, other| one.name.cmp(&other.name));

@@ -89,7 +89,7 @@ where
 
 /// Logs and traces begin, signals are caught, and the limit of open files is raised; then `work` until its end, and with it that of the traces. Memory is had
 /// in small pages: in huge ones, which Debian's kernel gives to everybody, a worker before a backlog takes about a third
-/// more (`commonplace bench memory`).
+/// more (`lab memory`).
 ///
 /// # Errors
 /// When logs or traces cannot begin, or what `work` failed with.

@@ -1,5 +1,5 @@
 //! What a measurement asks of the database itself, as its administrator: a database for each cell, blogs to
-//! view, and in the end the account that the tables give. The SQL stands in `bench/sql/`.
+//! view, and in the end the account that the tables give. The SQL is in `lab/bench/sql/`.
 
 use database::{Session, Statement};
 use serde::Serialize;

@@ -32,7 +32,7 @@ const WITHOUT_LEDGER: Statement = statement!("without_ledger.sql");
 const WITHOUT_SPILL: Statement = statement!("without_spill.sql");
 /// The one list of what the tables must agree on; the integration tests use it, too.
 const DISAGREEMENTS: Statement =
-    Statement { file: "disagreements.sql", sql: include_str!("../../sql/disagreements.sql") };
+    Statement { file: "disagreements.sql", sql: include_str!("../../../tests/sql/disagreements.sql") };
 
 const NAME: &str = "chaos";
 /// Processes of each service.

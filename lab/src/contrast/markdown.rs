@@ -8,8 +8,7 @@ use bench::report::Median;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use crate::bench::machine::Machine;
-use crate::bench::promises;
+use crate::machine::{Machine, promises};
 
 type Figure = fn(&Measurement) -> Option<f64>;
 

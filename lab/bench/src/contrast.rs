@@ -53,7 +53,7 @@ const TEMPLATE: &str = "bench_contrast";
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The `commonplace` executable, for the services.
+    /// The executable that runs a service by `serve NAME`.
     pub executable: PathBuf,
     /// Where the services log.
     pub directory: PathBuf,

@@ -1,4 +1,4 @@
-//! `commonplace bench contrast`: servers, the run, the report.
+//! `lab contrast`: servers, the run, the report.
 
 mod markdown;
 
@@ -10,20 +10,20 @@ use bench::contrast::{Name, Plan, Report, Target, plot};
 use serde::Serialize;
 use stack::Stack;
 
-use super::machine::Machine;
-use super::roles;
+use crate::machine::Machine;
+use crate::roles::roles;
 use crate::terminal;
 
 /// The servers' data and the services' logs, beside those of `commonplace up`.
 const DIRECTORY: &str = ".stack/bench";
 /// Where the repository keeps what was measured.
-const RESULTS: &str = "bench/results";
+const RESULTS: &str = "lab/results";
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace bench contrast
-  commonplace bench contrast --quick
-  commonplace bench contrast --scenario hot,drain --rounds 5 --seconds 10 --directory contrast-results
+  lab contrast
+  lab contrast --quick
+  lab contrast --scenario hot,drain --rounds 5 --seconds 10 --directory contrast-results
 
 Exit codes: 0 measured, and the tables agree with what was accepted; 1 they do not, or it failed; 2 wrong usage.";
 
@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     /// Shows that all of it works, in a few minutes; its figures mean little
     #[arg(long)]
     quick: bool,
-    /// Writes contrast.md, contrast.json and the plots here [default: bench/results; quick: nowhere]
+    /// Writes contrast.md, contrast.json and the plots here [default: lab/results; quick: nowhere]
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 }

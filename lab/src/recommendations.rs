@@ -1,4 +1,4 @@
-//! `commonplace bench recommendations`: servers, the run, the report.
+//! `lab recommendations`: servers, the run, the report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use serde::Serialize;
 use stack::Stack;
 
-use super::machine::Machine;
-use super::{promises, roles};
+use crate::machine::{Machine, promises};
+use crate::roles::roles;
 use crate::terminal;
 
 /// The servers' data and the services' logs, beside those of `commonplace up`.
@@ -19,9 +19,9 @@ const DIRECTORY: &str = ".stack/bench";
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace bench recommendations
-  commonplace bench recommendations --data ratings.csv --likes 0
-  commonplace bench recommendations --json report.json
+  lab recommendations
+  lab recommendations --data ratings.csv --likes 0
+  lab recommendations --json report.json
 
 Without --data the likes that quality is measured on are generated, with planted groups of taste.
 

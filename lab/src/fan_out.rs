@@ -1,4 +1,4 @@
-//! `commonplace bench fan-out`: servers, the run, the report.
+//! `lab fan-out`: servers, the run, the report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use stack::Stack;
 
-use super::machine::Machine;
-use super::{promises, roles};
+use crate::machine::{Machine, promises};
+use crate::roles::roles;
 use crate::terminal;
 
 /// The servers' data and the services' logs, beside those of `commonplace up`.
@@ -20,9 +20,9 @@ const DIRECTORY: &str = ".stack/bench";
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace bench fan-out
-  commonplace bench fan-out --followers 100000 --rounds 1 --kills 3
-  commonplace bench fan-out --json report.json
+  lab fan-out
+  lab fan-out --followers 100000 --rounds 1 --kills 3
+  lab fan-out --json report.json
 
 Exit codes: 0 measured, and everybody was told once; 1 somebody was not, or it failed; 2 wrong usage.";
 

@@ -1,4 +1,4 @@
-//! `commonplace chaos`: faults on real processes, and the exact account of what was accepted. What is done and how stands
+//! `lab chaos`: faults on real processes, and the exact account of what was accepted. What is done and how stands
 //! in the `chaos` crate; here are the arguments, the servers, and the printed report.
 
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use stack::Stack;
 
-use crate::bench::machine::Machine;
-use crate::{bench, terminal};
+use crate::machine::Machine;
+use crate::roles::roles;
+use crate::terminal;
 
 /// The servers' data and the services' logs, beside those of `commonplace up`.
 const DIRECTORY: &str = ".stack/chaos";
@@ -29,11 +30,11 @@ agree with it exactly. What is done follows from the seed.";
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace chaos --seed 7 --duration 60s
+  lab chaos --seed 7 --duration 60s
   The crash windows need a build in which processes can be let die at a named place:
-    cargo run --release --features fail-points -- chaos --seed 7 --duration 15m --window-hits 20
+    cargo run --release -p lab --features fail-points -- chaos --seed 7 --duration 15m --window-hits 20
   Would a run notice? Without one of the guards it has to fail:
-    commonplace chaos --duration 30s --without ledger
+    lab chaos --duration 30s --without ledger
 
 Exit codes: 0 everything is counted exactly, 1 something differs or failed, 2 wrong usage.";
 
@@ -108,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }),
         executable: std::env::current_exe().context("finding this executable")?,
         directory: Path::new(DIRECTORY).join("logs"),
-        roles: bench::roles()?,
+        roles: roles()?,
     };
     let servers = stack::Options {
         fresh: true,

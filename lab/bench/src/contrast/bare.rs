@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 const BARE_WRITE: Statement = statement!("bare_write.sql");
 
 pub(super) const NAME: &str = "bare-endpoint";
-pub(super) const COMMAND: [&str; 2] = ["bench", NAME];
 
 #[derive(Debug, Deserialize)]
 struct View {

@@ -48,7 +48,7 @@ pub struct Options {
     pub kills: u32,
     /// How long RabbitMQ takes nothing, under full load.
     pub blocked: Duration,
-    /// The `commonplace` executable.
+    /// The executable that runs a service by `serve NAME`.
     pub executable: std::path::PathBuf,
     /// Where the services log.
     pub directory: std::path::PathBuf,

@@ -1,4 +1,4 @@
-//! `commonplace bench memory`: servers, the run, the report.
+//! `lab memory`: servers, the run, the report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
 use stack::Stack;
 
-use super::machine::Machine;
+use crate::machine::Machine;
+use crate::roles::roles;
 use crate::terminal;
 
 const DIRECTORY: &str = ".stack/chaos";
@@ -23,9 +24,9 @@ const API_GROWTH_MAX_MIB: f64 = 64.0;
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace bench memory
-  commonplace bench memory --few 10000 --many 500000 --kills 3
-  commonplace bench memory --json report.json
+  lab memory
+  lab memory --few 10000 --many 500000 --kills 3
+  lab memory --json report.json
 
 Exit codes: 0 measured, and within bounds; 1 a bound is passed, or it failed; 2 wrong usage.";
 
@@ -63,7 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         blocked: Duration::from_secs(arguments.blocked_s),
         executable: std::env::current_exe().context("finding this executable")?,
         directory: Path::new(DIRECTORY).join("logs"),
-        roles: super::roles()?,
+        roles: roles()?,
     };
     let servers = stack::Options {
         fresh: true,

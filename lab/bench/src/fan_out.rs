@@ -46,7 +46,7 @@ const DONE_WITHIN: Duration = Duration::from_secs(600);
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The `commonplace` executable, for the services.
+    /// The executable that runs a service by `serve NAME`.
     pub executable: PathBuf,
     /// Where the services log.
     pub directory: PathBuf,

@@ -42,7 +42,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The `commonplace` executable, for the services.
+    /// The executable that runs a service by `serve NAME`.
     pub executable: PathBuf,
     /// Where the services log.
     pub directory: PathBuf,

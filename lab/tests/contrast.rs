@@ -1,4 +1,4 @@
-//! `commonplace bench contrast` as somebody runs it, in the smallest: it measures, writes its report in every form, and
+//! `lab contrast` as somebody runs it, in the smallest: it measures, writes its report in every form, and
 //! what was accepted was counted once by every path, also while Postgres was killed.
 
 use std::collections::BTreeSet;
@@ -9,8 +9,8 @@ use serde_json::Value;
 #[test]
 fn every_path_is_measured_and_accounted_for() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let run = Command::new(env!("CARGO_BIN_EXE_commonplace"))
-        .args(["bench", "contrast", "--quick", "--blogs", "20", "--scenario", "hot,postgres-away,drain,rows"])
+    let run = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["contrast", "--quick", "--blogs", "20", "--scenario", "hot,postgres-away,drain,rows"])
         .args(["--directory", "results"])
         .current_dir(directory.path())
         .output()

@@ -50,7 +50,7 @@ pub struct Options {
     pub window_hits: u32,
     /// A guard that is taken away; then the run has to fail.
     pub without: Option<Control>,
-    /// The `commonplace` executable.
+    /// The executable that runs a service by `serve NAME`.
     pub executable: PathBuf,
     /// Where the services log.
     pub directory: PathBuf,

@@ -1,4 +1,4 @@
-//! `commonplace bench bare-endpoint`: the process that `bench contrast` compares direct writes with.
+//! `lab bare-endpoint`: the process that `lab contrast` compares direct writes with.
 
 use std::net::SocketAddr;
 
@@ -8,14 +8,14 @@ use secrecy::SecretString;
 
 const EXAMPLES: &str = "\
 Examples:
-  DATABASE_URL=postgres://blogs_api:password@localhost/commonplace commonplace bench bare-endpoint --address 127.0.0.1:9000
+  DATABASE_URL=postgres://blogs_api:password@localhost/commonplace lab bare-endpoint --address 127.0.0.1:9000
 
 Exit codes: 0 ended by SIGINT or SIGTERM, 1 it could not start or failed, 2 wrong usage.";
 
 /// As many connections as the Blogs API has by default (`database.pool_max`).
 const POOL_MAX: usize = 16;
 
-/// Counts views by one bare UPDATE each, as nobody should; `bench contrast` starts it by itself
+/// Counts views by one bare UPDATE each, as nobody should; `lab contrast` starts it by itself
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, hide = true)]
 pub(crate) struct Arguments {

@@ -114,7 +114,7 @@ impl Setting<'_> {
         let bare = match path {
             Path::Bare => {
                 let settings = self.settings(place, "blogs_api", window_s);
-                Some(Service::start_command(executable, bare::NAME, &bare::COMMAND, &settings, directory)?)
+                Some(Service::start_command(executable, bare::NAME, &[bare::NAME], &settings, directory)?)
             }
             _ => None,
         };

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use bench::report::DatabaseSettings;
 use serde::Serialize;
 
 /// The surroundings of a measurement.
@@ -21,7 +22,7 @@ impl Machine {
         let arguments = std::env::args().skip(1);
         Self {
             commit: commit().unwrap_or_else(|| "unknown".to_owned()),
-            command: std::iter::once("commonplace".to_owned()).chain(arguments).collect::<Vec<_>>().join(" "),
+            command: std::iter::once("lab".to_owned()).chain(arguments).collect::<Vec<_>>().join(" "),
             profile: if cfg!(debug_assertions) { "debug" } else { "release" },
             cpu: cpu().unwrap_or_else(|| "unknown".to_owned()),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -39,6 +40,18 @@ impl Machine {
             ("date", self.date.clone()),
         ]
     }
+}
+
+/// What the database promises, in a line.
+pub(crate) fn promises(database: &DatabaseSettings) -> String {
+    format!(
+        "{}, fsync {}, synchronous_commit {}, full_page_writes {}, shared_buffers {}",
+        database.server_version,
+        database.fsync,
+        database.synchronous_commit,
+        database.full_page_writes,
+        database.shared_buffers
+    )
 }
 
 /// The commit of the checkout that this was built from, and whether that has changed since.
