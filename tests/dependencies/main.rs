@@ -35,6 +35,9 @@ const BANNED: [(&str, &str); 4] = [
     ("rsa", "its private keys leak through timing, and there is no fixed release (RUSTSEC-2023-0071)"),
 ];
 
+/// Packages of the lab, and what it measures and breaks with.
+const RIG: [&str; 6] = ["lab", "bench", "chaos", "proxy", "fail", "plotters"];
+
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
@@ -117,6 +120,48 @@ fn banned_crates_are_not_depended_on() {
     for (banned, reason) in BANNED {
         assert!(!packages.iter().any(|package| package["name"] == banned), "{banned}: {reason}");
     }
+}
+
+/// What a package links, by `cargo tree`: one name a line, itself first.
+fn linked(package: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--locked",
+            "--package",
+            package,
+        ])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn images_link_nothing_of_the_lab() {
+    let dockerfile = include_str!("../../deploy/Dockerfile");
+    let (_, packages) = dockerfile.split_once("ENV PACKAGES=\"").unwrap();
+    let (packages, _) = packages.split_once('"').unwrap();
+    let packages: Vec<&str> =
+        packages.split_whitespace().filter(|word| !["-p", "\\"].contains(word)).collect();
+    assert_eq!(packages.len(), 6, "{packages:?}");
+    for package in packages {
+        let linked = linked(package);
+        assert!(linked.len() > 50, "{package} links only {linked:?}");
+        for rig in RIG {
+            assert!(!linked.iter().any(|linked| linked == rig), "{package} links {rig}");
+        }
+    }
+    let lab = linked("lab");
+    assert!(RIG.iter().filter(|rig| **rig != "fail").all(|rig| lab.iter().any(|linked| linked == rig)));
 }
 
 #[test]

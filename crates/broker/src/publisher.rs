@@ -193,6 +193,7 @@ impl Publisher {
             mpsc::error::TrySendError::Full(_) => PublishError::Full,
             mpsc::error::TrySendError::Closed(_) => PublishError::Closed,
         })?;
+        #[cfg(feature = "fail-points")]
         fail::fail_point!("api-after-enqueue");
         let _waiting = Waiting::new(&self.waiting);
         // An answer that never comes means that the task was torn down with its runtime.

@@ -76,8 +76,10 @@ impl<'batch> Attempt<'batch> {
         match end {
             End::Commit => {
                 // Polled after COMMIT is sent: lets a chaos run kill the process before the answer.
-                let (committed, ()) =
-                    join!(database::commit(transaction), async { fail::fail_point!("worker-in-commit") });
+                let (committed, ()) = join!(database::commit(transaction), async {
+                    #[cfg(feature = "fail-points")]
+                    fail::fail_point!("worker-in-commit");
+                });
                 if let Err(source) = committed {
                     return Err(Error::Committing { source, applied: Box::new(applied) });
                 }
@@ -129,6 +131,7 @@ impl<'batch> Attempt<'batch> {
                 *outcome = decided;
             }
         }
+        #[cfg(feature = "fail-points")]
         fail::fail_point!("worker-mid-batch");
         let totals = self.write_deltas(transaction, now, &deltas, &outcomes, &blogs).await?;
         Ok(Applied { outcomes, totals })

@@ -77,6 +77,7 @@ impl Worker for Consuming {
         };
         // It ends with the commit.
         drop(span);
+        #[cfg(feature = "fail-points")]
         fail::fail_point!("worker-after-commit");
         // Only now that it is committed may RabbitMQ forget it.
         if let Some(last) = batch.deliveries.last()
@@ -85,6 +86,7 @@ impl Worker for Consuming {
             self.metrics.acks_lost.inc();
             return Err(EpochEnd::Worker(GivenUp::Ack(error)));
         }
+        #[cfg(feature = "fail-points")]
         fail::fail_point!("worker-after-ack");
         if parked && let Some(reason) = self.verdict().await {
             return Err(EpochEnd::Halted(reason));

@@ -205,6 +205,7 @@ impl Batch {
 }
 
 fn read(delivery: &Delivery, suspect_after: u32) -> Read {
+    #[cfg(feature = "fail-points")]
     fail::fail_point!("worker-after-receive");
     if let Some(version) = delivery.newer_wire() {
         return Read::NewerWire(version);

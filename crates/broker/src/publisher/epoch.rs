@@ -97,6 +97,7 @@ impl<'task> Epoch<'task> {
                         for (outgoing, published_at) in envelopes {
                             self.metrics.confirmed.inc();
                             self.metrics.confirm_seconds.observe(published_at.elapsed().as_secs_f64());
+                            #[cfg(feature = "fail-points")]
                             fail::fail_point!("api-after-confirm");
                             outgoing.confirm();
                         }

@@ -95,6 +95,7 @@ impl Unconfirmed {
             let (exchange, key) = (topology::EVENTS.into(), envelope.routing_key.into());
             let properties = properties::write(&envelope, app_id);
             let confirm = channel.basic_publish(exchange, key, options, &envelope.body, properties).await?;
+            #[cfg(feature = "fail-points")]
             fail::fail_point!("api-after-write");
             confirm.await
         });

@@ -58,6 +58,7 @@ impl Spill {
             let next = Instant::now() + Duration::from_millis(self.settings.insert_every_ms);
             match self.keep(&waiting).await {
                 Ok(()) => {
+                    #[cfg(feature = "fail-points")]
                     fail::fail_point!("api-after-spill");
                     failing = false;
                     self.outbox.report(None);

@@ -151,6 +151,7 @@ impl Relay {
         }
         let (published, unpublished) = self.publish(claimed).await;
         if !published.is_empty() {
+            #[cfg(feature = "fail-points")]
             fail::fail_point!("relay-after-publish");
             let client = self.pool.get().await?;
             OUTBOX_DELETE.execute(&client, &[&published]).await?;
