@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::find::{self, BrowserPrograms};
-use crate::guard::{Guarded, Launch, Stop};
+use crate::guard::Guarded;
 use crate::home::Home;
+use crate::launch::{GRACE, Launch, Stop};
 use crate::{port, provide};
 
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -67,6 +68,7 @@ impl Browser {
                 ("LANG", "C.UTF-8".into()),
             ],
             stop: Stop::Signal("TERM"),
+            grace: GRACE,
             after: None,
         };
         let mut driver = Guarded::launch(&launch)?;

@@ -1,4 +1,4 @@
-//! Starting a server under its guard, and ending both.
+//! Starting a server or a service under its guard, and ending both.
 //!
 //! The guard (`guard.sh`) is the server's parent. It ends the server when its standard input ends, and only
 //! this process holds the other end of that pipe (the standard library opens pipes close-on-exec, so no other
@@ -9,28 +9,23 @@
 //! A *processes* file is locked on behalf of the guard and everything below it, and holds their ids. It is
 //! free exactly when none of them lives.
 
-use std::ffi::OsString;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::account::Account;
 use crate::error::{Doing, Error};
+use crate::launch::{GRACE, Launch};
 use crate::process;
 
-/// How long a server may take to stop by itself before it is killed.
-const GRACE: Duration = Duration::from_secs(30);
 /// What the guard needs beyond that.
 const MARGIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
-const SCRIPT: &str = include_str!("guard.sh");
 /// The ending of a processes file's name.
 const PROCESSES: &str = "processes";
 /// A log that has grown beyond this is begun anew at the next start.
@@ -39,34 +34,9 @@ const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const TAIL_LINES_MAX: usize = 20;
 const TAIL_BYTES_MAX: u64 = 16 * 1024;
 
-/// A command to run under a guard.
-pub(crate) struct Launch<'a> {
-    /// The server's name for people.
-    pub(crate) server: &'static str,
-    /// The name of its log and processes files.
-    pub(crate) name: &'static str,
-    /// Where those files are, and the command's working directory.
-    pub(crate) directory: &'a Path,
-    pub(crate) account: Option<&'a Account>,
-    pub(crate) program: &'a Path,
-    pub(crate) arguments: Vec<OsString>,
-    pub(crate) environment: Vec<(&'static str, OsString)>,
-    pub(crate) stop: Stop<'a>,
-    /// The guarded command that must have ended before this one is asked to.
-    pub(crate) after: Option<&'a str>,
-}
-
-/// What ends the command.
-pub(crate) enum Stop<'a> {
-    /// A signal, by its name without `SIG`.
-    Signal(&'static str),
-    /// The command is docker's client; its container is stopped. It keeps our environment, for its settings.
-    Container(&'a str),
-}
-
 /// A command under its guard. Dropping it stops it.
 #[derive(Debug)]
-pub(crate) struct Guarded {
+pub struct Guarded {
     server: &'static str,
     guard: Child,
     /// The pipe whose end is the command's end.
@@ -76,10 +46,15 @@ pub(crate) struct Guarded {
     log: PathBuf,
     /// Where this run's part of the log begins.
     log_start: u64,
+    grace: Duration,
 }
 
 impl Guarded {
-    pub(crate) fn launch(launch: &Launch<'_>) -> Result<Self, Error> {
+    /// Starts the guard, and the command under it.
+    ///
+    /// # Errors
+    /// When one of them could not be started, or an earlier one of this name still runs in this directory.
+    pub fn launch(launch: &Launch<'_>) -> Result<Self, Error> {
         let log = log_path(launch.directory, launch.name);
         let log_file = open_log(&log).doing(|| format!("open the log {}", log.display()))?;
         let mut log_start = log_file.metadata().map_or(0, |metadata| metadata.len());
@@ -89,30 +64,63 @@ impl Guarded {
         }
         let processes = processes_path(launch.directory, launch.name);
         let lock = open_processes(&processes)?;
-        if lock.try_lock().is_err() {
+        // The last processes of an earlier run follow it within moments.
+        if !is_free_within(&lock, MARGIN) {
             return Err(Error::StillRunning { server: launch.server.to_owned(), pids: pids(&processes) });
         }
         lock.set_len(0).doing(|| format!("empty {}", processes.display()))?;
 
-        let mut command = command(launch);
+        let after = launch.after.map_or_else(PathBuf::new, |name| processes_path(launch.directory, name));
+        let mut command = launch.command(&processes, &after);
         command.stdin(Stdio::piped()).stdout(lock).stderr(log_file);
         let mut guard = command.spawn().doing(|| format!("start the guard of {}", launch.server))?;
         let input = guard.stdin.take();
         // Our copy of the lock's descriptor goes with the command: from here on the lock is the guard's.
         drop(command);
-        let mut guarded = Self { server: launch.server, guard, input, pid: 0, processes, log, log_start };
+        let (server, grace) = (launch.server, launch.grace);
+        let mut guarded = Self { server, guard, input, pid: 0, processes, log, log_start, grace };
         guarded.pid = guarded.read_pid()?;
         Ok(guarded)
     }
 
     /// The command's process id.
-    pub(crate) fn pid(&self) -> u32 {
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Whether the command has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.guard.try_wait(), Ok(None))
+    }
+
+    /// How the command ended, as a shell says it: 128 and the signal, if it was one. None while it runs.
+    ///
+    /// # Errors
+    /// When the guard cannot be waited for.
+    pub fn status(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.guard.try_wait()
+    }
+
+    /// Whether the command has ended and no process of it is left. Never waits.
+    pub fn is_over(&mut self) -> bool {
+        self.has_ended() && wait_free(&self.processes, Duration::ZERO)
+    }
+
+    /// Whether the command runs, or has not been waited for by its guard: only then its process id is its own.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        process::parent_of(self.pid) == Some(self.guard.id())
+    }
+
+    /// Sends a signal to the command alone. False when it has ended.
+    #[must_use]
+    pub fn signal(&self, signal: Signal) -> bool {
+        let is_running = self.is_running();
+        if is_running {
+            process::send(self.pid, signal);
+        }
+        is_running
     }
 
     /// Waits until `ready` holds.
@@ -151,9 +159,12 @@ impl Guarded {
     }
 
     /// Asks the command to end, waits until it has, and makes sure that no process of it is left.
-    pub(crate) fn stop(&mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::StillRunning`].
+    pub fn stop(&mut self) -> Result<(), Error> {
         self.ask_to_stop();
-        let deadline = Instant::now() + GRACE + GRACE + MARGIN;
+        let deadline = Instant::now() + self.grace + GRACE + MARGIN;
         while !self.has_ended() && Instant::now() < deadline {
             thread::sleep(POLL);
         }
@@ -165,18 +176,16 @@ impl Guarded {
     }
 
     /// Closes the pipe. [`Guarded::stop`] waits for the end.
-    pub(crate) fn ask_to_stop(&mut self) {
+    pub fn ask_to_stop(&mut self) {
         self.input = None;
     }
 
     /// Kills the command and every process below it, as a crash would, and waits until they are gone.
-    pub(crate) fn kill_9(&mut self) -> Result<(), Error> {
-        let below = process::descendants(self.pid);
-        if !self.has_ended() {
-            process::send(self.pid, Signal::SIGKILL);
-        }
-        below.iter().for_each(|pid| process::send(*pid, Signal::SIGKILL));
-        self.input = None;
+    ///
+    /// # Errors
+    /// [`Error::StillRunning`].
+    pub fn kill_9(&mut self) -> Result<(), Error> {
+        let below = self.kill();
         if wait_free(&self.processes, MARGIN) {
             // The guard holds the lock too, so it is at its end.
             drop(self.guard.wait());
@@ -184,6 +193,17 @@ impl Guarded {
         }
         let pids = std::iter::once(self.pid).chain(below).collect();
         Err(Error::StillRunning { server: self.server.to_owned(), pids })
+    }
+
+    /// Kills the command and every process below it, which it returns. [`Guarded::is_over`] says when they are gone.
+    pub fn kill(&mut self) -> Vec<u32> {
+        let below = process::descendants(self.pid);
+        if !self.has_ended() {
+            process::send(self.pid, Signal::SIGKILL);
+        }
+        below.iter().for_each(|pid| process::send(*pid, Signal::SIGKILL));
+        self.input = None;
+        below
     }
 
     /// Stops the command and every process below it where they are, until [`Guarded::resume`].
@@ -202,7 +222,8 @@ impl Guarded {
     }
 
     /// What this run has written to the log last.
-    pub(crate) fn log_tail(&self) -> String {
+    #[must_use]
+    pub fn log_tail(&self) -> String {
         tail(&self.log, self.log_start)
     }
 
@@ -233,10 +254,7 @@ impl Drop for Guarded {
 }
 
 /// Opens a log for appending that its owner alone can read, whatever the umask is and whatever an earlier release made.
-///
-/// # Errors
-/// Those of the file system.
-pub fn open_log(path: &Path) -> io::Result<File> {
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     let log = File::options().create(true).append(true).mode(0o600).open(path)?;
     log.set_permissions(Permissions::from_mode(0o600))?;
     Ok(log)
@@ -286,28 +304,6 @@ fn settle_one(directory: &Path, processes: &Path) -> Result<(), Error> {
     Err(Error::StillRunning { server: format!("an earlier run in {}", directory.display()), pids })
 }
 
-fn command(launch: &Launch<'_>) -> Command {
-    let (signal, container) = match launch.stop {
-        Stop::Signal(signal) => (signal, ""),
-        Stop::Container(name) => ("TERM", name),
-    };
-    let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(SCRIPT).arg(processes_path(launch.directory, launch.name));
-    command.arg(signal).arg(GRACE.as_secs().to_string());
-    command.arg(launch.after.map_or_else(PathBuf::new, |name| processes_path(launch.directory, name)));
-    command.arg(container);
-    if container.is_empty() {
-        command.env_clear();
-        command.args(["setpriv".into(), OsString::from(format!("--pdeathsig={signal}"))]);
-        command.args(launch.account.map(Account::setpriv_arguments).unwrap_or_default());
-        command.arg("--");
-    }
-    command.arg(launch.program).args(&launch.arguments);
-    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
-    command.current_dir(launch.directory).process_group(0);
-    command
-}
-
 fn processes_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.{PROCESSES}"))
 }
@@ -325,6 +321,11 @@ fn open_processes(path: &Path) -> Result<File, Error> {
 /// Waits until nobody holds the lock on a processes file.
 fn wait_free(processes: &Path, patience: Duration) -> bool {
     let Ok(file) = File::open(processes) else { return !processes.exists() };
+    is_free_within(&file, patience)
+}
+
+/// Takes the lock on a processes file, as soon as nobody holds it.
+fn is_free_within(file: &File, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     loop {
         match file.try_lock() {
@@ -361,4 +362,47 @@ fn tail(log: &Path, start: u64) -> String {
 pub(crate) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines.get(lines.len().saturating_sub(TAIL_LINES_MAX)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder and a command in it that runs for ten minutes.
+    fn asleep(name: &str) -> (PathBuf, Guarded) {
+        let directory = std::env::temp_dir().join(format!("guard-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let launch = Launch::new("sleep", &directory, Path::new("/bin/sleep")).arguments(["600"]);
+        let guarded = Guarded::launch(&launch).unwrap();
+        (directory, guarded)
+    }
+
+    fn wait_over(guarded: &mut Guarded) -> Option<i32> {
+        let deadline = Instant::now() + GRACE / 2;
+        while !guarded.is_over() && Instant::now() < deadline {
+            thread::sleep(POLL);
+        }
+        guarded.status().unwrap().and_then(|status| status.code())
+    }
+
+    #[test]
+    fn a_command_that_is_stopped_ends_when_the_pipe_closes() {
+        let (directory, mut guarded) = asleep("stopped");
+        assert!(guarded.is_running() && guarded.status().unwrap().is_none());
+        assert!(guarded.signal(Signal::SIGSTOP));
+        guarded.ask_to_stop();
+        assert_eq!(wait_over(&mut guarded), Some(128 + 15), "ended by SIGTERM");
+        assert!(!guarded.is_running() && !guarded.signal(Signal::SIGCONT));
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_command_that_is_killed_can_be_started_again_at_once() {
+        let (directory, mut guarded) = asleep("killed");
+        guarded.kill();
+        assert_eq!(wait_over(&mut guarded), Some(128 + 9));
+        let (_, mut again) = asleep("killed");
+        again.stop().unwrap();
+        fs::remove_dir_all(directory).unwrap();
+    }
 }

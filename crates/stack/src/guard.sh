@@ -41,6 +41,8 @@ printf '%s %s %s\n' "$$" "$server" "$signal"
   fi
   # While the guard lives, it has not waited for the server, whose id can thus belong to nobody else.
   kill -0 "$$" 2>/dev/null && kill -s "$signal" "$server" 2>/dev/null
+  # One that is stopped hears it only when it goes on.
+  kill -0 "$$" 2>/dev/null && kill -s CONT "$server" 2>/dev/null
   waited=0
   while kill -0 "$$" 2>/dev/null && [ "$waited" -lt "$limit" ]; do
     sleep 0.05

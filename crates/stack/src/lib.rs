@@ -8,7 +8,8 @@
 //! Each server runs under a guard: a small shell that is the server's parent and reads a pipe whose other
 //! end only this process holds. Closing the pipe is how a server is stopped, so a normal stop, a drop and the
 //! death of this process by `kill -9` are one code path. The guard and its server hold a lock on a file for as
-//! long as one process of theirs lives; that lock, which the kernel keeps, is how "nothing is left" is known.
+//! long as one process of theirs lives; that lock, which the kernel keeps, is how "nothing is left" is known. [`Guarded`] runs other commands in the
+//! same way: the lab's services.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), stack::Error> {
@@ -27,6 +28,7 @@ mod error;
 mod find;
 mod guard;
 mod home;
+mod launch;
 mod port;
 mod postgres;
 mod process;
@@ -39,7 +41,8 @@ use std::thread;
 
 pub use browser::Browser;
 pub use error::Error;
-pub use guard::open_log;
+pub use guard::Guarded;
+pub use launch::Launch;
 pub use port::free as free_ports;
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;

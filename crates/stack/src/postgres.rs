@@ -14,8 +14,9 @@ use crate::account::Account;
 use crate::docker::Container;
 use crate::error::{Doing, Error};
 use crate::find::{self, PostgresPrograms};
-use crate::guard::{Guarded, Launch, Stop, log_path};
+use crate::guard::{Guarded, log_path};
 use crate::home::Home;
+use crate::launch::{GRACE, Launch, Stop};
 use crate::port;
 use crate::provide::{self, PostgresSource, Source};
 
@@ -199,6 +200,7 @@ impl Postgres {
             arguments,
             environment: environment(self.home.path()),
             stop: Stop::Signal("TERM"),
+            grace: GRACE,
             after: None,
         };
         Guarded::launch(&launch)?.wait_done(INITDB_PATIENCE)?;
@@ -233,6 +235,7 @@ impl Postgres {
             environment: environment(self.home.path()),
             // A fast shutdown. SIGTERM would wait until every session has gone by itself.
             stop: Stop::Signal("INT"),
+            grace: GRACE,
             after: None,
         };
         let postgres;

@@ -30,7 +30,7 @@ pub(crate) fn descendants(root: u32) -> Vec<u32> {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?)))
+        .filter_map(|pid| Some((pid, parent_of(pid)?)))
         .collect();
     let mut found = vec![root];
     let mut next = 0;
@@ -39,6 +39,11 @@ pub(crate) fn descendants(root: u32) -> Vec<u32> {
         next += 1;
     }
     found.split_off(1)
+}
+
+/// The parent of a process, if there is such a process.
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+    parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// The parent's id in a line of `/proc/<pid>/stat`. The name before it is in parentheses and may hold anything.

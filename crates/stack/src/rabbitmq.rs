@@ -17,8 +17,9 @@ use crate::account::Account;
 use crate::docker::Container;
 use crate::error::{Doing, Error};
 use crate::find::RabbitMqPrograms;
-use crate::guard::{Guarded, Launch, Stop, log_path};
+use crate::guard::{Guarded, log_path};
 use crate::home::Home;
+use crate::launch::{GRACE, Launch, Stop};
 use crate::port;
 use crate::provide::{self, RabbitMqSource, Source};
 use configuration::{NODE, Ports, USER};
@@ -192,6 +193,7 @@ impl RabbitMq {
             arguments: all,
             environment: configuration::environment(self.home.path(), &self.ports),
             stop: Stop::Signal("TERM"),
+            grace: GRACE,
             after: None,
         };
         Guarded::launch(&launch)?.wait_done(CONTROL_PATIENCE)
@@ -303,6 +305,7 @@ impl RabbitMq {
             arguments: arguments.map(OsString::from).into(),
             environment: configuration::environment(self.home.path(), &self.ports),
             stop: Stop::Signal("TERM"),
+            grace: GRACE,
             after: Some(NAME),
         };
         let mut epmd = Guarded::launch(&launch)?;
@@ -326,6 +329,7 @@ impl RabbitMq {
             arguments: Vec::new(),
             environment: configuration::environment(self.home.path(), &self.ports),
             stop: Stop::Signal("TERM"),
+            grace: GRACE,
             after: None,
         };
         Guarded::launch(&launch)
@@ -353,6 +357,7 @@ impl RabbitMq {
             ),
             environment: variables.into(),
             stop: Stop::Container(&container.name),
+            grace: GRACE,
             after: None,
         };
         let node = Guarded::launch(&launch)?;

@@ -95,9 +95,6 @@ pub enum Error {
     /// A request had no good answer.
     #[error("a request to a service of this run")]
     Http(#[from] Broken),
-    /// The worker that was killed could not be waited for.
-    #[error("killing a worker")]
-    Kill(#[source] std::io::Error),
     /// The middleman's endpoints have no address.
     #[error("listening on the loopback")]
     Listen(#[source] std::io::Error),

@@ -1,19 +1,14 @@
-//! A service in a process of its own, as it runs in production: the same executable, its settings in the
-//! environment, ended by SIGTERM.
-//!
-//! It runs under a guard, a few lines of shell that read a pipe whose other end only this process holds. Closing
-//! that pipe is how the service is asked to end, so that stopping it, dropping it and the death of this process
-//! by whatever signal are one path, and none leaves it behind.
+//! A service in a process of its own, as it runs in production: settings in the environment, ended by SIGTERM, and under a
+//! guard ([`stack::Guarded`]), so that it ends with this process in any case.
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::path::Path;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use nix::sys::signal::Signal;
+use stack::{Guarded, Launch};
 
 use crate::connection::{Broken, Connection};
 
@@ -22,24 +17,25 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// How long a service may take to drain after SIGTERM.
 const STOP_MAX: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(20);
-const GUARD: &str = include_str!("guard.sh");
-/// So much of a service's log is shown when it fails.
-const LOG_TAIL_BYTES: usize = 2000;
+/// How long a process may take to be gone after SIGKILL.
+const KILL_MAX: Duration = Duration::from_secs(5);
+const END_POLL: Duration = Duration::from_millis(5);
+/// What every service is told: it has one port, also for its readiness, and all senders of a load have one address.
+const SETTINGS: [(&str, &str); 6] = [
+    ("COMMONPLACE__HTTP__OPERATIONS_ADDRESS", ""),
+    ("COMMONPLACE__REQUESTS__CONNECTIONS_MAX", "8192"),
+    ("COMMONPLACE__REQUESTS__CONNECTIONS_PER_ADDRESS_MAX", "512"),
+    ("COMMONPLACE__REQUESTS__CONCURRENT_MAX", "2048"),
+    ("COMMONPLACE__REQUESTS__HELD_BYTES_MAX", "67108864"),
+    ("COMMONPLACE__REQUESTS__HELD_BYTES_PER_ADDRESS_MAX", "4194304"),
+];
 
 /// A service did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// It could not be started.
-    #[error("starting {name}")]
-    Start {
-        /// The service.
-        name: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no port for it.
+    /// There is no port for it, or it could not be started or ended.
     #[error(transparent)]
-    Port(#[from] stack::Error),
+    Stack(#[from] stack::Error),
     /// It ended by itself.
     #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
     Ended {
@@ -73,9 +69,7 @@ pub enum ServiceError {
 pub struct Service {
     name: &'static str,
     address: SocketAddr,
-    executable: PathBuf,
-    child: Child,
-    log: PathBuf,
+    process: Guarded,
 }
 
 impl Service {
@@ -83,7 +77,7 @@ impl Service {
     /// (`COMMONPLACE__SECTION__KEY`) and nothing else in its environment. It logs to `<directory>/<name>.log`.
     ///
     /// # Errors
-    /// [`ServiceError::Start`].
+    /// [`ServiceError::Stack`].
     pub fn start(
         executable: &Path,
         name: &'static str,
@@ -97,7 +91,7 @@ impl Service {
     /// Like [`Service::start`], for a command that is not `serve` but behaves like it: these are its arguments.
     ///
     /// # Errors
-    /// [`ServiceError::Start`].
+    /// [`ServiceError::Stack`].
     pub(crate) fn start_command(
         executable: &Path,
         name: &'static str,
@@ -113,7 +107,7 @@ impl Service {
     /// logs comes after what is in the log already.
     ///
     /// # Errors
-    /// [`ServiceError::Start`].
+    /// [`ServiceError::Stack`].
     pub fn start_on(
         address: SocketAddr,
         executable: &Path,
@@ -132,33 +126,14 @@ impl Service {
         settings: &[(&str, String)],
         directory: &Path,
     ) -> Result<Self, ServiceError> {
-        let failed = |source| ServiceError::Start { name, source };
-        let log = directory.join(format!("{name}.log"));
-        let output = stack::open_log(&log).map_err(failed)?;
-        let child = Command::new("/bin/sh")
-            .args(["-c", GUARD, "guard"])
-            .arg(executable)
-            .args(arguments)
-            .env_clear()
-            .envs(settings.iter().map(|(key, value)| (*key, value)))
-            .env("COMMONPLACE__HTTP__ADDRESS", address.to_string())
-            // One port for a service, also for its readiness.
-            .env("COMMONPLACE__HTTP__OPERATIONS_ADDRESS", "")
-            // All senders of a load have the same address.
-            .env("COMMONPLACE__REQUESTS__CONNECTIONS_MAX", "8192")
-            .env("COMMONPLACE__REQUESTS__CONNECTIONS_PER_ADDRESS_MAX", "512")
-            .env("COMMONPLACE__REQUESTS__CONCURRENT_MAX", "2048")
-            .env("COMMONPLACE__REQUESTS__HELD_BYTES_MAX", "67108864")
-            .env("COMMONPLACE__REQUESTS__HELD_BYTES_PER_ADDRESS_MAX", "4194304")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(output)
-            // A terminal's Ctrl-C is for us; the services end when we say so.
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
-        let executable = executable.to_owned();
-        Ok(Self { name, address, executable, child, log })
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let launch = Launch::new(name, &directory, executable)
+            .arguments(arguments)
+            .environment(settings.iter().map(|(key, value)| (*key, value.as_str())))
+            .environment(SETTINGS)
+            .environment([("COMMONPLACE__HTTP__ADDRESS", address.to_string())])
+            .grace(STOP_MAX);
+        Ok(Self { name, address, process: Guarded::launch(&launch)? })
     }
 
     /// Where it listens.
@@ -176,7 +151,7 @@ impl Service {
         while !matches!(ask_ready(self.address).await, Ok(200)) {
             self.check()?;
             if Instant::now() > deadline {
-                return Err(ServiceError::NotReady { name: self.name, log: self.log_tail() });
+                return Err(ServiceError::NotReady { name: self.name, log: self.process.log_tail() });
             }
             tokio::time::sleep(READY_POLL).await;
         }
@@ -188,8 +163,10 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Ended`].
     pub fn check(&mut self) -> Result<(), ServiceError> {
-        match self.child.try_wait() {
-            Ok(Some(status)) => Err(ServiceError::Ended { name: self.name, status, log: self.log_tail() }),
+        match self.process.status() {
+            Ok(Some(status)) => {
+                Err(ServiceError::Ended { name: self.name, status, log: self.process.log_tail() })
+            }
             Ok(None) | Err(_) => Ok(()),
         }
     }
@@ -199,24 +176,32 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotStopped`], and [`ServiceError::Ended`] when its end was not a clean one.
     pub async fn stop(mut self) -> Result<(), ServiceError> {
-        drop(self.child.stdin.take());
-        match tokio::time::timeout(STOP_MAX, self.child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(ServiceError::Ended { name: self.name, status, log: self.log_tail() }),
-            Ok(Err(_)) | Err(_) => {
-                self.kill_group();
-                Err(ServiceError::NotStopped { name: self.name, log: self.log_tail() })
-            }
+        self.process.ask_to_stop();
+        if tokio::time::timeout(STOP_MAX, self.over()).await.is_err() {
+            let log = self.process.log_tail();
+            self.kill().await?;
+            return Err(ServiceError::NotStopped { name: self.name, log });
+        }
+        match self.process.status() {
+            Ok(Some(status)) if !status.success() => self.check(),
+            _ => Ok(()),
         }
     }
 
     /// Kills it as a crash would, and waits until it is gone. Nothing is drained.
     ///
     /// # Errors
-    /// It could not be waited for.
-    pub async fn kill_9(mut self) -> io::Result<()> {
-        self.kill_group();
-        self.child.wait().await.map(drop)
+    /// [`ServiceError::Stack`]: it could not be ended.
+    pub async fn kill_9(mut self) -> Result<(), ServiceError> {
+        self.kill().await
+    }
+
+    async fn kill(&mut self) -> Result<(), ServiceError> {
+        self.process.kill();
+        if tokio::time::timeout(KILL_MAX, self.over()).await.is_err() {
+            self.process.kill_9()?;
+        }
+        Ok(())
     }
 
     /// Waits until it ends by itself, and says how.
@@ -224,40 +209,31 @@ impl Service {
     /// # Errors
     /// It could not be waited for.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
-        // Waiting closes the pipe, which would ask it to end.
-        let pipe = self.child.stdin.take();
-        let status = self.child.wait().await;
-        drop(pipe);
-        status
+        loop {
+            if let Some(status) = self.process.status()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(END_POLL).await;
+        }
+    }
+
+    /// Waits until no process of it is left.
+    async fn over(&mut self) {
+        while !self.process.is_over() {
+            tokio::time::sleep(END_POLL).await;
+        }
     }
 
     /// Sends a signal to the service, and not to its guard. False when there is no such process.
     #[must_use]
     pub fn signal(&self, signal: Signal) -> bool {
-        self.pid().is_some_and(|pid| kill(pid, signal).is_ok())
+        self.process.signal(signal)
     }
 
-    /// The service's own process, which is a child of its guard.
+    /// The service's own process, while it runs.
     #[must_use]
-    pub fn pid(&self) -> Option<Pid> {
-        let guard = self.child.id()?;
-        let children = std::fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).ok()?;
-        children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).find(|pid| {
-            std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.executable)
-        })
-    }
-
-    fn kill_group(&self) {
-        if let Some(group) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
-            // It may have ended just now.
-            let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
-    }
-
-    fn log_tail(&self) -> String {
-        let log = std::fs::read(&self.log).unwrap_or_default();
-        let tail = log.get(log.len().saturating_sub(LOG_TAIL_BYTES)..).unwrap_or_default();
-        String::from_utf8_lossy(tail).into_owned()
+    pub fn pid(&self) -> Option<u32> {
+        self.process.is_running().then(|| self.process.pid())
     }
 }
 
@@ -279,20 +255,6 @@ async fn ask_ready(address: SocketAddr) -> Result<u16, Broken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn the_guard_ends_its_command_when_the_pipe_closes() {
-        let mut guard = Command::new("/bin/sh")
-            .args(["-c", GUARD, "guard", "sleep", "600"])
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        assert_eq!(guard.try_wait().unwrap(), None);
-        drop(guard.stdin.take());
-        let status = tokio::time::timeout(Duration::from_secs(10), guard.wait()).await.unwrap().unwrap();
-        assert_eq!(status.code(), Some(128 + 15), "ended by SIGTERM");
-    }
 
     #[tokio::test]
     async fn a_service_that_ends_by_itself_is_told_with_its_log() {

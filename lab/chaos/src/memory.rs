@@ -248,7 +248,7 @@ async fn blocked(system: &Arc<System>, time: Duration) -> anyhow::Result<((f64, 
 }
 
 /// The most memory that a process ever had resident.
-fn peak_mib(pid: nix::unistd::Pid) -> anyhow::Result<f64> {
+fn peak_mib(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the kernel keeps it")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;

@@ -149,9 +149,8 @@ impl Services {
 
     /// Whose cost counts, and the process of each.
     pub(super) fn processes(&self) -> Vec<(&'static str, u32)> {
-        let pid = |service: &Service| service.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok());
         let named = [("API", Some(&self.api)), ("worker", Some(&self.worker)), ("API", self.bare.as_ref())];
-        named.into_iter().filter_map(|(name, service)| Some((name, pid(service?)?))).collect()
+        named.into_iter().filter_map(|(name, service)| Some((name, service?.pid()?))).collect()
     }
 
     /// Ends them; nothing can come after the worker.

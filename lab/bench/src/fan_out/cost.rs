@@ -112,10 +112,7 @@ impl Process<'_> {
         match self {
             Self::None => 0.0,
             Self::Own => Stat::of(std::process::id()).map_or(0.0, |stat| stat.own_s),
-            Self::Service(service) => {
-                let pid = service.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok());
-                pid.and_then(Stat::of).map_or(0.0, |stat| stat.own_s)
-            }
+            Self::Service(service) => service.pid().and_then(Stat::of).map_or(0.0, |stat| stat.own_s),
         }
     }
 }

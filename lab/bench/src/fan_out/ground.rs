@@ -258,7 +258,7 @@ impl Ground<'_> {
             if looked_at > before {
                 let more = rand::rng().random_range(0..KILLED_WITHIN_MS);
                 tokio::time::sleep(Duration::from_millis(more)).await;
-                worker.kill_9().await.map_err(Error::Kill)?;
+                worker.kill_9().await?;
                 kills += 1;
                 before = self.state(blog).await?.1;
                 worker = self.worker().await?;
