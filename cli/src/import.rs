@@ -24,6 +24,8 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, anyhow};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use events::WritePath;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
@@ -94,7 +96,7 @@ struct AccessLog {
     #[arg(long, value_name = "URL")]
     api: Option<String>,
     /// How the views are counted; only `direct` knows at once which of them are repeats
-    #[arg(long, value_name = "PATH", default_value = "direct")]
+    #[arg(long, value_name = "PATH", default_value = "direct", value_parser = write_path())]
     write_path: WritePath,
     #[command(flatten)]
     load: Load,
@@ -104,12 +106,15 @@ struct AccessLog {
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum WritePath {
-    /// In the request itself, where the API allows that; else by message
-    Direct,
-    /// By a worker, after the request
-    Message,
+/// The paths that an import can take.
+fn write_path() -> impl TypedValueParser<Value = WritePath> {
+    let direct = PossibleValue::new(WritePath::Direct.name());
+    let message = PossibleValue::new(WritePath::Message.name());
+    PossibleValuesParser::new([
+        direct.help("In the request itself, where the API allows that; else by message"),
+        message.help("By a worker, after the request"),
+    ])
+    .try_map(|name| name.parse::<WritePath>())
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {

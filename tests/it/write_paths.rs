@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::services::Running;
 use crate::world::{World, away_from_midnight};
 
-const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
+const PATHS: [&str; 3] = events::WritePath::NAMES;
 
 /// One event: the reader, the blog, what was done, and perhaps a key.
 type Input = (usize, i64, Action, Option<u8>);

@@ -19,7 +19,7 @@ mod spread;
 mod tables;
 
 pub use connection::{Answer, Broken, Connection};
-pub use load::{Ask, Load, LoadError, Pace, Tally, WritePath};
+pub use load::{Ask, Load, LoadError, Pace, Tally};
 pub use process::{Service, ServiceError, free_address};
 pub use processes::Usage;
 pub use servers::{VhostError, amqp_url_of, make_vhost};

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use events::WritePath;
 use hdrhistogram::Histogram;
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -36,53 +37,6 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 const PER_S_MAX: f64 = 1_000_000.0;
 /// Three digits are kept of every latency.
 const DIGITS: u8 = 3;
-
-/// How the Blogs API is asked to write what it accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WritePath {
-    /// Through RabbitMQ and the workers.
-    Message,
-    /// One transaction a request.
-    Direct,
-    /// One transaction for the requests that wait.
-    DirectBatched,
-}
-
-impl WritePath {
-    /// Every path.
-    pub const ALL: [Self; 3] = [Self::Message, Self::Direct, Self::DirectBatched];
-
-    /// The value of `X-Write-Path`, and the name in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::Direct => "direct",
-            Self::DirectBatched => "direct-batched",
-        }
-    }
-}
-
-impl std::fmt::Display for WritePath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for WritePath {
-    type Err = &'static str;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|path| path.name() == name);
-        known.ok_or("one of message, direct, direct-batched is expected")
-    }
-}
-
-impl serde::Serialize for WritePath {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -132,7 +132,7 @@ impl Service {
             .environment(settings.iter().map(|(key, value)| (*key, value.as_str())))
             .environment(SETTINGS)
             .environment([("COMMONPLACE__HTTP__ADDRESS", address.to_string())])
-            .grace(STOP_MAX);
+            .grace(STOP_MAX + KILL_MAX);
         Ok(Self { name, address, process: Guarded::launch(&launch)? })
     }
 

@@ -21,7 +21,6 @@ mod metrics;
 mod refusal;
 mod settings;
 mod spill;
-mod write_path;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +28,7 @@ use std::time::Duration;
 use ::engagement::Engagement;
 use broker::Publisher;
 use database::Pool;
-use events::{Clock, EngagementEvent};
+use events::{Clock, EngagementEvent, WritePath};
 use prometheus_client::registry::Registry;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -40,7 +39,6 @@ pub(crate) use self::identity::{ClientKey, Identity, Secrets};
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::settings::{BATCH_EVENTS_MAX, Settings};
 pub(crate) use self::spill::Spill;
-pub(crate) use self::write_path::WritePath;
 
 use self::direct_batched::Batched;
 use self::metrics::Metrics;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use events::WritePath;
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::rates::{PATHS, grown, transactions};
+use crate::rates::{grown, transactions};
 use crate::sample::{Sample, Sampler};
 use crate::settings::LoadSettings;
 
@@ -64,9 +65,9 @@ pub(crate) struct Status {
 }
 
 /// One path's turn.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Run {
-    pub(crate) path: &'static str,
+    pub(crate) path: WritePath,
     pub(crate) phase: Phase,
     pub(crate) seconds: u32,
     pub(crate) senders: u32,
@@ -86,11 +87,29 @@ pub(crate) struct Run {
     pub(crate) wal_bytes: Option<f64>,
 }
 
+impl Run {
+    fn waiting(path: WritePath, order: &Order) -> Self {
+        Self {
+            path,
+            phase: Phase::Waiting,
+            seconds: order.seconds,
+            senders: order.senders,
+            accepted: 0,
+            refused: 0,
+            refusal: None,
+            sent_s: 0.0,
+            accept_s: [None; 2],
+            counted_s: None,
+            commits: None,
+            wal_bytes: None,
+        }
+    }
+}
+
 /// What a run is at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Another path has its turn.
-    #[default]
     Waiting,
     /// Requests are sent.
     Sending,
@@ -142,10 +161,11 @@ impl Load {
     /// A sentence that says why not.
     pub(crate) fn start(&self, order: &Order) -> Result<(), String> {
         let settings = self.settings().ok_or("loads are not enabled here (load.enabled)")?;
-        let paths: Vec<&'static str> =
-            PATHS.into_iter().filter(|path| order.path == "each" || order.path == *path).collect();
+        let all = WritePath::ALL.into_iter();
+        let paths: Vec<WritePath> =
+            all.filter(|path| order.path == "each" || order.path == path.name()).collect();
         if paths.is_empty() {
-            return Err(format!("the path must be each or one of {}", PATHS.join(", ")));
+            return Err(format!("the path must be each or one of {}", WritePath::NAMES.join(", ")));
         }
         for (name, value, max) in [
             ("seconds", order.seconds, settings.seconds_max),
@@ -160,8 +180,7 @@ impl Load {
         if state.status.is_running {
             return Err("a load is running; stop it first".to_owned());
         }
-        let run = |path| Run { path, seconds: order.seconds, senders: order.senders, ..Run::default() };
-        let runs = paths.iter().map(|path| run(*path)).collect();
+        let runs = paths.iter().map(|path| Run::waiting(*path, order)).collect();
         *state = State {
             stop: Some(stop.clone()),
             status: Status { is_running: true, failure: None, runs },
@@ -245,14 +264,14 @@ impl Load {
     async fn counted(
         &self,
         before: &Sample,
-        path: &str,
+        path: WritePath,
         accepted: u64,
         stop: &CancellationToken,
     ) -> (Sample, Option<f64>) {
         let begun = Instant::now();
         loop {
             let now = self.sampler.take().await;
-            if path != "message" {
+            if path != WritePath::Message {
                 return (now, Some(0.0));
             }
             let counted = grown(&before.worker, &now.worker, |samples| {
@@ -302,7 +321,7 @@ impl Load {
 async fn send(
     client: reqwest::Client,
     address: String,
-    path: &'static str,
+    path: WritePath,
     deadline: Instant,
     stop: CancellationToken,
     tally: Arc<Tally>,
@@ -310,7 +329,8 @@ async fn send(
     let mut times = times();
     while Instant::now() < deadline && !stop.is_cancelled() {
         let view = serde_json::json!({ "visitor": Uuid::now_v7().to_string() });
-        let request = client.post(&address).header("x-write-path", path).timeout(ANSWER_WITHIN).json(&view);
+        let request =
+            client.post(&address).header("x-write-path", path.name()).timeout(ANSWER_WITHIN).json(&view);
         let begun = Instant::now();
         let refusal = match request.send().await {
             Ok(answer) if answer.status().is_success() => None,

@@ -22,7 +22,7 @@ pub(crate) fn parts(picture: &Picture) -> Vec<(&'static str, Markup)> {
         ("fan-outs", overview::fan_outs(picture)),
         ("runs", load::runs(&picture.load)),
     ];
-    for about in &path::PATHS {
+    for about in &path::ABOUT {
         parts.push((about.place, path::card(picture, about)));
     }
     parts
@@ -87,7 +87,7 @@ pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
                 div #outages role="alert" { @if let Some(part) = part("outages") { (part) } }
                 section #paths aria-labelledby="paths-title" {
                     h2 #paths-title { "Write paths" }
-                    div.cards { @for about in &path::PATHS { (place(about.place, "card")) } }
+                    div.cards { @for about in &path::ABOUT { (place(about.place, "card")) } }
                 }
                 @if let Some(settings) = load {
                     (load::form(settings, ""))

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use events::WritePath;
 use jiff::Timestamp;
 use runtime::metrics::OPERATIONS_PATHS;
 
@@ -10,7 +11,7 @@ use crate::findings::Found;
 use crate::load;
 use crate::number::plain;
 use crate::openmetrics::{Histogram, Samples};
-use crate::rates::{PATHS, grown, grown_histogram, per_second, transactions};
+use crate::rates::{grown, grown_histogram, per_second, transactions};
 use crate::sample::{Depths, Sample};
 use crate::scrape::Scraped;
 use crate::statistics::Costly;
@@ -179,7 +180,7 @@ impl Picture {
         Self {
             time: Some(newest.time),
             servers: servers.collect(),
-            paths: PATHS.map(|path| Path::of(history, newest, path)).into(),
+            paths: WritePath::ALL.map(|path| Path::of(history, newest, path)).into(),
             message: Message::of(history, newest),
             database: Database::of(history, newest),
             busy: found.busy(),
@@ -190,8 +191,8 @@ impl Picture {
 }
 
 impl Path {
-    fn of(history: &History, newest: &Sample, name: &'static str) -> Self {
-        let labels = [("path", name)];
+    fn of(history: &History, newest: &Sample, path: WritePath) -> Self {
+        let labels = [("path", path.name())];
         let accepted = |samples: &Samples| samples.sum("engagement_accepted_total", &labels);
         let window = history.window();
         let took = window.and_then(|(before, now)| {
@@ -199,14 +200,14 @@ impl Path {
                 samples.histogram("engagement_accept_seconds", &labels)
             })
         });
-        let made = window.and_then(|(before, now)| transactions(before, now, name));
+        let made = window.and_then(|(before, now)| transactions(before, now, path));
         Self {
-            name,
+            name: path.name(),
             accepted: history.rates(|before, now| grown(&before.api, &now.api, accepted)),
             accepted_total: newest.api.samples.as_ref().map(accepted),
             accept_s: [0.5, 0.95, 0.99].map(|share| took.as_ref().and_then(|took| took.quantile(share))),
             commits: window.and_then(|(before, now)| {
-                per_second(before, now, &|before, now| Some(transactions(before, now, name)?.count()))
+                per_second(before, now, &|before, now| Some(transactions(before, now, path)?.count()))
             }),
             events_per_commit: made.as_ref().and_then(Histogram::mean),
         }

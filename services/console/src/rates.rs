@@ -1,20 +1,19 @@
 //! How what is counted grew between two looks.
 
+use events::WritePath;
+
 use crate::openmetrics::{Histogram, Samples};
 use crate::sample::Sample;
 use crate::scrape::Scraped;
 
-/// The write paths, as the Blogs API calls them.
-pub(crate) const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
-
 /// The transactions that a path made between two looks, by the events in them: those of the workers are the path of
 /// messages'.
-pub(crate) fn transactions(before: &Sample, now: &Sample, path: &str) -> Option<Histogram> {
-    if path == "message" {
+pub(crate) fn transactions(before: &Sample, now: &Sample, path: WritePath) -> Option<Histogram> {
+    if path == WritePath::Message {
         let batches = |samples: &Samples| samples.histogram("commonplace_worker_batch_events", &[]);
         return grown_histogram(&before.worker, &now.worker, batches);
     }
-    let labels = [("path", path)];
+    let labels = [("path", path.name())];
     let transactions = |samples: &Samples| samples.histogram("engagement_transaction_events", &labels);
     grown_histogram(&before.api, &now.api, transactions)
 }

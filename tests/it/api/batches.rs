@@ -7,7 +7,7 @@ use super::Answer;
 use crate::services::Running;
 use crate::world::{World, away_from_midnight};
 
-const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
+const PATHS: [&str; 3] = events::WritePath::NAMES;
 
 async fn send(api: &Running, path: &str, token: Option<&str>, events: &Value) -> Answer {
     let batch = api.call(Method::POST, "/v1/engagement", token).header("X-Write-Path", path);

@@ -89,7 +89,7 @@ async fn known_skew_refuses_engagement_until_the_clock_is_right() {
         set_ahead(ahead);
         api.degraded("database", "mend the clocks").await;
         assert_eq!(answer(api.request(Method::GET, "/readyz")).await.0, StatusCode::SERVICE_UNAVAILABLE);
-        for path in ["message", "direct", "direct-batched"] {
+        for path in events::WritePath::NAMES {
             let request = api.call(Method::PUT, &format!("/v1/blogs/{blog}/like"), Some(&token));
             let refused = Answer::to(request.header("X-Write-Path", path)).await.refused(503);
             assert!(refused.detail().contains("nothing was promised"), "{refused:?}");

@@ -7,7 +7,7 @@ use super::{Answer, totals};
 use crate::services::Running;
 use crate::world::{World, away_from_midnight};
 
-const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
+const PATHS: [&str; 3] = events::WritePath::NAMES;
 
 /// Every request that engages with a blog, as an account.
 fn requests(api: &Running, blog: impl std::fmt::Display, token: &str) -> [RequestBuilder; 4] {

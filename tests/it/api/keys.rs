@@ -7,7 +7,7 @@ use super::Answer;
 use crate::services::Running;
 use crate::world::World;
 
-const PATHS: [&str; 3] = ["message", "direct", "direct-batched"];
+const PATHS: [&str; 3] = events::WritePath::NAMES;
 const TOTALS: &str = "select array[total_views, total_likes, total_shares] from blogs.blog_counter";
 const ACCOUNTED: &str = "select coalesce(sum(n), 0)::bigint from analytics.outcome";
 

@@ -79,7 +79,7 @@ async fn a_load_is_started_by_a_button_and_every_event_of_it_counts() {
     window.until("[...document.querySelectorAll('#runs .state')].map((s) => s.innerText).join() === 'done,done,done'").await;
     assert_eq!(window.js("document.activeElement.id").await, "senders", "what one types into is left alone");
     let mut accepted = 0;
-    for path in ["message", "direct", "direct-batched"] {
+    for path in events::WritePath::NAMES {
         let of_path = window.number(&format!("[data-run={path}]")).await;
         assert!(of_path > 0, "{path}");
         accepted += of_path;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use events::WritePath;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,7 @@ use super::report::{Accepted, Cell, Figures, Measurement};
 use super::scenario::{Demand, Disturbance, Path, Planned};
 use super::setting::{Place, Services, Setting};
 use super::{Error, neighbour};
-use crate::load::{Ask, Load, Pace, Tally, WritePath};
+use crate::load::{Ask, Load, Pace, Tally};
 use crate::servers::blocking;
 use crate::spread::Spread;
 use crate::tables::Tables;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use events::WritePath;
 use serde::{Serialize, Serializer};
 
-use crate::load::WritePath;
 use crate::spread::Spread;
 
 /// The default window, in seconds.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use database::{Pool, Session, Statement, statement};
+use events::WritePath;
 use jiff::Timestamp;
 use rand::RngExt;
 use tokio::task::JoinSet;
@@ -13,7 +14,7 @@ use super::author::Author;
 use super::cost::{self, Meters, Process};
 use super::middleman::{self, Endpoints, News};
 use super::{DONE_WITHIN, Error, Kills, Latency, Measured, Plan, Report, Told, UnderLoad, Way};
-use crate::load::{Ask, Load, Pace, Tally, WritePath};
+use crate::load::{Ask, Load, Pace, Tally};
 use crate::process::Service;
 use crate::servers::url;
 use crate::spread::Spread;

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
+use events::{UnknownWritePath, WritePath};
 
 use super::refusal::Refusal;
 use super::settings::Settings;
-use super::write_path::{UnknownWritePath, WritePath};
 use crate::problem::{Problem, Result};
 
 /// The header by which a request chooses its path, where that is allowed.

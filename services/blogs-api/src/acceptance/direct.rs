@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use ::engagement::{Engagement, Error, Incoming, OnBadEvent, Outcome, Totals};
-use events::{Clock, ENVELOPE_EVENTS_MAX, EngagementEvent, EngagementKind};
+use events::{Clock, ENVELOPE_EVENTS_MAX, EngagementEvent, EngagementKind, WritePath};
 
 use super::metrics::Metrics;
 use super::refusal::Refusal;
-use super::write_path::WritePath;
 
 /// What one event has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::engagement::Engagement;
-use events::{Clock, ENVELOPE_EVENTS_MAX, EngagementEvent};
+use events::{Clock, ENVELOPE_EVENTS_MAX, EngagementEvent, WritePath};
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,6 @@ use super::direct::{self, Effect};
 use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::settings::{BatchedSettings, Settings};
-use super::write_path::WritePath;
 
 /// The way to the task. When it is dropped the task applies what waits, and ends.
 #[derive(Debug)]

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use events::EngagementKind;
+use events::{EngagementKind, WritePath};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::refusal::Refusal;
-use super::write_path::WritePath;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 

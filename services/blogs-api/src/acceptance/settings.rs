@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use broker::{HandOver, Overdue};
+use events::WritePath;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::write_path::WritePath;
 use crate::live_blogs;
 
 /// Fewest bytes of a secret that nobody guesses.

@@ -1,8 +1,9 @@
 //! The buttons that start a load, and what it came to, path beside path.
 
+use events::WritePath;
 use maud::{Markup, html};
 
-use super::path::PATHS;
+use super::path::ABOUT;
 use crate::load::{Phase, Run, Status};
 use crate::number::{bytes, or_dash, plain, seconds};
 use crate::settings::LoadSettings;
@@ -21,7 +22,7 @@ pub(super) fn form(settings: &LoadSettings, refusal: &str) -> Markup {
                     input #senders name="senders" type="number" inputmode="numeric" min="1" max=(settings.senders_max) value=(settings.senders_max.min(32)) required; }
                 span.buttons {
                     button.main type="submit" name="path" value="each" { "All paths in turn" }
-                    @for about in &PATHS { button type="submit" name="path" value=(about.name()) { (about.name()) } }
+                    @for about in &ABOUT { button type="submit" name="path" value=(about.name()) { (about.name()) } }
                 }
             }
             form.load method="post" action="/load/stop" { button type="submit" { "Stop" } }
@@ -40,10 +41,10 @@ pub(super) fn runs(status: &Status) -> Markup {
         @if let Some(failure) = &status.failure { p.refusal { (failure) } }
         div.scroll tabindex="0" role="group" aria-label="What the load came to" {
             table {
-                thead { tr { th scope="col" { "path" } @for run in &status.runs { th scope="col" { (run.path) } } } }
+                thead { tr { th scope="col" { "path" } @for run in &status.runs { th scope="col" { (run.path.name()) } } } }
                 tbody {
                     (row("", &status.runs, |run| html! { span.state { (phase(run)) } }))
-                    (row("accepted", &status.runs, |run| html! { b data-run=(run.path) data-value="accepted" { (plain(run.accepted as f64)) } }))
+                    (row("accepted", &status.runs, |run| html! { b data-run=(run.path.name()) data-value="accepted" { (plain(run.accepted as f64)) } }))
                     (row("refused", &status.runs, |run| html! {
                         (plain(run.refused as f64)) @if let Some(refusal) = &run.refusal { span.quiet { " " (refusal) } }
                     }))
@@ -75,7 +76,7 @@ fn phase(run: &Run) -> String {
 
 /// On the direct paths nothing is left to wait for.
 fn counted(run: &Run) -> String {
-    if run.path == "message" {
+    if run.path == WritePath::Message {
         return or_dash(run.counted_s, seconds);
     }
     or_dash(run.counted_s, |_| "with the answer".to_owned())

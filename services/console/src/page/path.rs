@@ -1,5 +1,6 @@
 //! A write path: what it accepts, how fast, and how it gets into the database.
 
+use events::WritePath;
 use maud::{Markup, html};
 
 use crate::number::{count, or_dash, plain, seconds};
@@ -8,30 +9,30 @@ use crate::plot;
 
 /// A path for people.
 pub(super) struct About {
-    name: &'static str,
+    path: WritePath,
     pub(super) place: &'static str,
     how: &'static str,
 }
 
 impl About {
     pub(super) fn name(&self) -> &'static str {
-        self.name
+        self.path.name()
     }
 }
 
-pub(super) const PATHS: [About; 3] = [
+pub(super) const ABOUT: [About; 3] = [
     About {
-        name: "message",
+        path: WritePath::Message,
         place: "path-message",
         how: "Through RabbitMQ; workers count in batches. Answered when RabbitMQ has it.",
     },
     About {
-        name: "direct",
+        path: WritePath::Direct,
         place: "path-direct",
         how: "One transaction a request. Answered when it is counted.",
     },
     About {
-        name: "direct-batched",
+        path: WritePath::DirectBatched,
         place: "path-direct-batched",
         how: "Requests that wait share a transaction. Answered when it is counted.",
     },
@@ -40,7 +41,7 @@ pub(super) const PATHS: [About; 3] = [
 /// A path's card. The rate is its largest number, and the plot under it the last two minutes of that.
 pub(super) fn card(picture: &Picture, about: &About) -> Markup {
     let none = Path::default();
-    let path = picture.paths.iter().find(|path| path.name == about.name).unwrap_or(&none);
+    let path = picture.paths.iter().find(|path| path.name == about.name()).unwrap_or(&none);
     let rate = path.accepted.last().copied().flatten();
     let highest = path.accepted.iter().flatten().copied().fold(0.0, f64::max);
     // All cards have one scale, so that they can be compared.
@@ -48,13 +49,13 @@ pub(super) fn card(picture: &Picture, about: &About) -> Markup {
         picture.paths.iter().flat_map(|path| path.accepted.iter().flatten()).copied().fold(10.0, f64::max);
     let label = format!(
         "{}: events accepted a second over two minutes; now {}, highest {}",
-        about.name,
+        about.name(),
         or_dash(rate, plain),
         plain(highest)
     );
     let [half, most, nearly_all] = path.accept_s;
     html! {
-        h3 { (about.name) }
+        h3 { (about.name()) }
         p.how { (about.how) }
         p.rate { b data-value="rate" { (or_dash(rate, plain)) } " events/s" }
         (plot::line(&path.accepted, KEPT - 1, scale, &label))
@@ -69,7 +70,7 @@ pub(super) fn card(picture: &Picture, about: &About) -> Markup {
                 b { (or_dash(path.commits, plain)) } "/s "
                 span.unit { "of " } b { (or_dash(path.events_per_commit, plain)) } span.unit { " events" }
             }))
-            @if about.name == "message" { (message(&picture.message)) }
+            @if about.path == WritePath::Message { (message(&picture.message)) }
             @else { (fact("visible", html! { "with the answer" })) }
             (fact("accepted", html! { b data-value="accepted" { (or_dash(path.accepted_total, |n| plain(n.round()))) } }))
         }

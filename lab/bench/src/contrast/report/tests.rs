@@ -1,7 +1,8 @@
 //! The account of a cell, and what is made of several rounds.
 
+use events::WritePath;
+
 use super::*;
-use crate::load::WritePath;
 
 fn cell(path: Path) -> Cell {
     Cell { scenario: Name::Hot, path, connections: Some(64), spread: Spread::Hot, window_s: 1800 }

@@ -7,7 +7,7 @@ use std::fmt;
 use axum::Json as JsonAnswer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use events::{Action, Channel, Clock, EngagementEvent, EngagementKind};
+use events::{Action, Channel, Clock, EngagementEvent, EngagementKind, WritePath};
 use jiff::Timestamp;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,9 +15,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::caller::{BatchCaller, Caller, check_key, check_visitor};
-use crate::acceptance::{
-    Accepted, BATCH_EVENTS_MAX, ClientKey, Effect, Identity, Refusal, Secrets, WritePath,
-};
+use crate::acceptance::{Accepted, BATCH_EVENTS_MAX, ClientKey, Effect, Identity, Refusal, Secrets};
 use crate::api::openapi::{AuthProblems, BodyProblems, CommonProblems};
 use crate::extract::{Json, parse};
 use crate::limits::Class;

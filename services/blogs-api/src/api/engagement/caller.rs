@@ -7,9 +7,10 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
+use events::WritePath;
 use events::traceparent::is_well_formed;
 
-use crate::acceptance::{self, Identity, WritePath};
+use crate::acceptance::{self, Identity};
 use crate::auth::Signed;
 use crate::limits::{self, Class, Client, Requester};
 use crate::problem::{Problem, Result};

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A way from the request to the counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub enum WritePath {
     /// Through the broker; a worker counts it.
@@ -26,9 +26,13 @@ impl WritePath {
     /// Every path.
     pub const ALL: [Self; 3] = [Self::Message, Self::Direct, Self::DirectBatched];
 
-    /// Its name in settings, in the header and in metrics.
+    /// The name of every path.
+    pub const NAMES: [&'static str; 3] =
+        [Self::Message.name(), Self::Direct.name(), Self::DirectBatched.name()];
+
+    /// Its name in settings, in the header `X-Write-Path`, in metrics and in reports.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Message => "message",
             Self::Direct => "direct",
@@ -40,6 +44,12 @@ impl WritePath {
 impl fmt::Display for WritePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl Serialize for WritePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
