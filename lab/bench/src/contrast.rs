@@ -29,12 +29,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use database::bootstrap::RoleSettings;
+use load::{Broken, LoadError};
 use stack::Stack;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Broken;
-use crate::load::LoadError;
 use crate::process::ServiceError;
 use crate::tables::Tables;
 use cell::Calibration;

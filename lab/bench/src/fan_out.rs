@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use database::bootstrap::RoleSettings;
 use database::{Statement, statement};
+use load::{Broken, LoadError};
 use rand::RngExt;
 use secrecy::SecretString;
 use stack::Stack;
@@ -24,8 +25,6 @@ use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 use web::tokens::KeyPair;
 
-use crate::connection::Broken;
-use crate::load::LoadError;
 use crate::process::{Service, ServiceError};
 use crate::servers::{amqp_url_of, blocking, make_vhost, url};
 use crate::tables::Tables;

@@ -7,10 +7,9 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use load::{Broken, Connection};
 use nix::sys::signal::Signal;
 use stack::{Guarded, Launch};
-
-use crate::connection::{Broken, Connection};
 
 /// How long a service may take until `/readyz` says 200.
 const READY_MAX: Duration = Duration::from_secs(60);

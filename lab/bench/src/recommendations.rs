@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use database::bootstrap::RoleSettings;
 use database::{Statement, statement};
+use load::{Broken, LoadError};
 use rand::RngExt;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -23,7 +24,6 @@ use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 use web::tokens::{Issuer, KeyPair, Purpose, SigningKeys};
 
-use crate::connection::Broken;
 use crate::process::{Service, ServiceError};
 use crate::report::DatabaseSettings;
 use crate::servers::{amqp_url_of, blocking, make_vhost, url};
@@ -108,6 +108,9 @@ pub enum Error {
     /// A token could not be made.
     #[error("making a token")]
     Token,
+    /// The requests could not be sent.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// A task of this run panicked.
     #[error("a task of the measurement failed")]
     Task(#[from] tokio::task::JoinError),

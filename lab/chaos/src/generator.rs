@@ -1,18 +1,17 @@
 //! The one process that is never killed: it sends requests and remembers what became of each.
 //!
-//! Connections are closed loops with a pause after each request. A connection that breaks leaves its request unknown
-//! and is opened anew. Nothing is abandoned: at the end the last answers are waited for.
+//! Its senders are closed loops with a pause after each request ([`load::Terms`]). A connection that breaks leaves its request
+//! unknown. A request with a key is sent again until it is accepted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use bench::{Answer, Connection};
+use load::{Pace, Script, Sent, Terms};
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::request::{self, Ground, Request, Requests};
@@ -20,10 +19,6 @@ use crate::tally::{Fate, Tally};
 
 /// Without an answer for so long a request is given up as unknown.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
-/// Pause before a connection that could not be opened is tried again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(20);
-/// Pause before a request with a key is sent again.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How much later than its deadline an answer may come.
 const LATE_AFTER: Duration = Duration::from_millis(100);
 
@@ -62,8 +57,8 @@ pub(crate) struct Generator {
 impl Generator {
     /// Sends until `stop`, and returns what is known then.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<Tally> {
-        let mut senders = JoinSet::new();
-        let pause = Duration::from_secs(1) * u32::try_from(self.connections)? / self.requests_per_s.max(1);
+        let think = Duration::from_secs(1) * u32::try_from(self.connections)? / self.requests_per_s.max(1);
+        let mut senders = Vec::with_capacity(self.connections);
         for n in 0..self.connections {
             let (target, door) =
                 self.targets.get(n % self.targets.len()).context("a generator needs a target")?;
@@ -72,17 +67,22 @@ impl Generator {
                 requests: Requests { ground: Arc::clone(&self.ground), random, host: *target },
                 door: Arc::clone(door),
                 progress: Arc::clone(&self.progress),
-                pause,
                 late_after: self.deadline + LATE_AFTER,
-                connection: None,
+                disturbance: 0,
+                current: None,
                 tally: Tally::default(),
             };
-            senders.spawn(sender.run(stop.clone()));
+            senders.push((*target, sender));
         }
+        let terms = Terms {
+            pace: Pace::Closed { think },
+            duration: None,
+            answer_max: ANSWER_MAX,
+            refused_pause: Duration::ZERO,
+        };
+        let ran = terms.run(senders, &stop).await?;
         let mut total = Tally::default();
-        while let Some(tally) = senders.join_next().await {
-            total.merge(tally?);
-        }
+        ran.scripts.into_iter().for_each(|sender| total.merge(sender.end()));
         Ok(total)
     }
 }
@@ -91,84 +91,81 @@ struct Sender {
     requests: Requests,
     door: Arc<Door>,
     progress: Arc<Progress>,
-    pause: Duration,
     late_after: Duration,
-    connection: Option<Connection>,
+    /// That of the door when the request was sent.
+    disturbance: u64,
+    current: Option<Current>,
     tally: Tally,
 }
 
-impl Sender {
-    async fn run(mut self, stop: CancellationToken) -> Tally {
-        while !stop.is_cancelled() {
-            let request = self.requests.next();
-            if let Some(fate) = self.settle(&request, &stop).await {
-                self.tally.record(&request.events, fate);
-                let events = request.events.len() as u64;
-                match fate {
-                    Fate::Accepted => self.progress.accepted.fetch_add(events, Ordering::Relaxed),
-                    Fate::Refused => self.progress.refused.fetch_add(events, Ordering::Relaxed),
-                    Fate::Unknown => self.progress.unknown.fetch_add(events, Ordering::Relaxed),
-                };
-            }
-            let pause = self.pause.mul_f64(self.requests.random.random_range(0.0..2.0));
-            tokio::time::sleep(pause).await;
-        }
-        self.tally
+/// A request that is sent, or will be sent again.
+struct Current {
+    request: Request,
+    /// What the answers so far mean.
+    known: Option<Fate>,
+}
+
+impl Script for Sender {
+    fn next(&mut self) -> &[u8] {
+        self.door.outstanding.fetch_add(1, Ordering::Relaxed);
+        self.disturbance = self.door.disturbance.load(Ordering::Relaxed);
+        let requests = &mut self.requests;
+        &self.current.get_or_insert_with(|| Current { request: requests.next(), known: None }).request.bytes
     }
 
-    /// Sends a request; one with a key until it is accepted, or until the end. Nothing if it was never sent.
-    async fn settle(&mut self, request: &Request, stop: &CancellationToken) -> Option<Fate> {
-        let mut known = None;
-        loop {
-            let fate = self.send(request, stop).await;
-            // Once it may have been taken, a later refusal does not take that back.
-            known = match (known, fate) {
-                (known, None) => known,
-                (_, Some(Fate::Accepted)) => return Some(Fate::Accepted),
-                (Some(Fate::Unknown), Some(_)) => Some(Fate::Unknown),
-                (_, fate) => fate,
-            };
-            if !request.keyed || stop.is_cancelled() {
-                return known;
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-    }
-
-    async fn send(&mut self, request: &Request, stop: &CancellationToken) -> Option<Fate> {
-        let mut connection = loop {
-            match self.connection.take() {
-                Some(connection) => break connection,
-                None => match Connection::open(self.requests.host).await {
-                    Ok(connection) => break connection,
-                    Err(_) if stop.is_cancelled() => return None,
-                    Err(_) => tokio::time::sleep(REOPEN_PAUSE).await,
-                },
+    fn record(&mut self, sent: Sent<'_>) {
+        self.door.outstanding.fetch_sub(1, Ordering::Relaxed);
+        let Some(Current { request, known }) = self.current.take() else { return };
+        let fate = match sent.answer {
+            Err(_) => Fate::Unknown,
+            Ok(answer) => {
+                self.time(sent.ended.duration_since(sent.began));
+                request::fate(answer, sent.body, request.events.len()).unwrap_or_else(|said| {
+                    *self.tally.strange.entry(said).or_default() += 1;
+                    Fate::Unknown
+                })
             }
         };
-        let (began, undisturbed) = (Instant::now(), self.door.disturbance.load(Ordering::Relaxed));
-        self.door.outstanding.fetch_add(1, Ordering::Relaxed);
-        let answer = tokio::time::timeout(ANSWER_MAX, connection.exchange(&request.bytes)).await;
-        self.door.outstanding.fetch_sub(1, Ordering::Relaxed);
-        let Ok(Ok(answer)) = answer else { return Some(Fate::Unknown) };
-        let took = began.elapsed();
-        if undisturbed % 2 == 0 && self.door.disturbance.load(Ordering::Relaxed) == undisturbed {
+        // Once it may have been taken, a later refusal does not take that back.
+        let fate = match (known, fate) {
+            (Some(Fate::Unknown), Fate::Refused) => Fate::Unknown,
+            (_, fate) => fate,
+        };
+        if request.keyed && fate != Fate::Accepted {
+            self.current = Some(Current { request, known: Some(fate) });
+        } else {
+            self.settle(&request, fate);
+        }
+    }
+}
+
+impl Sender {
+    /// Takes down how long an answer took, if nothing on its way was slowed down.
+    fn time(&mut self, took: Duration) {
+        let undisturbed = self.disturbance;
+        if undisturbed.is_multiple_of(2) && self.door.disturbance.load(Ordering::Relaxed) == undisturbed {
             self.tally.late += u64::from(took > self.late_after);
             let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             self.tally.slowest_ms = self.tally.slowest_ms.max(took_ms);
             self.progress.slowest_ms.fetch_max(took_ms, Ordering::Relaxed);
         }
-        Some(self.understand(request, connection, answer))
     }
 
-    fn understand(&mut self, request: &Request, connection: Connection, answer: Answer) -> Fate {
-        let fate = request::fate(answer, &connection, request.events.len());
-        if !answer.last {
-            self.connection = Some(connection);
+    fn settle(&mut self, request: &Request, fate: Fate) {
+        self.tally.record(&request.events, fate);
+        let count = match fate {
+            Fate::Accepted => &self.progress.accepted,
+            Fate::Refused => &self.progress.refused,
+            Fate::Unknown => &self.progress.unknown,
+        };
+        count.fetch_add(request.events.len() as u64, Ordering::Relaxed);
+    }
+
+    /// What it knows in the end.
+    fn end(mut self) -> Tally {
+        if let Some(Current { request, known: Some(fate) }) = self.current.take() {
+            self.settle(&request, fate);
         }
-        fate.unwrap_or_else(|said| {
-            *self.tally.strange.entry(said).or_default() += 1;
-            Fate::Unknown
-        })
+        self.tally
     }
 }

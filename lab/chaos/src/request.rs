@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bench::{Answer, Connection};
+use load::Answer;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
@@ -139,12 +139,12 @@ impl Requests {
     }
 }
 
-/// What an answer, the last of this connection, means for its events; or, what it said, where nothing explains it.
-pub(crate) fn fate(answer: Answer, connection: &Connection, events: usize) -> Result<Fate, String> {
-    let said = String::from_utf8_lossy(connection.body());
+/// What an answer means for its events; or, what it said, where nothing explains it.
+pub(crate) fn fate(answer: Answer, body: &[u8], events: usize) -> Result<Fate, String> {
+    let said = String::from_utf8_lossy(body);
     match answer.status {
         202 if events == 1 || said.contains(&format!("\"accepted\":{events},\"")) => Ok(Fate::Accepted),
-        503 if connection.leaves_open(answer) => Ok(Fate::Unknown),
+        503 if answer.leaves_open(body) => Ok(Fate::Unknown),
         503 => Ok(Fate::Refused),
         status => Err(format!("{status} {}", said.chars().take(200).collect::<String>())),
     }

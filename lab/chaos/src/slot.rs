@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use bench::{Connection, Service};
+use bench::Service;
+use load::Connection;
 use nix::sys::signal::Signal;
 use proxy::Proxy;
 

@@ -1,28 +1,31 @@
 //! A bounded load, started by hand: views by new visitors, sent to the Blogs API as any reader would, path by path, so that
 //! what each costs can be told apart. One at a time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::load::{Ask, Pace, Progress, Spread, Tally};
 use events::WritePath;
-use hdrhistogram::Histogram;
 use serde::Deserialize;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use crate::rates::{grown, transactions};
 use crate::sample::{Sample, Sampler};
+use crate::scrape::addresses;
 use crate::settings::LoadSettings;
 
 /// How long the workers may take to count what was accepted, and how often that is looked at.
 const COUNTED_WITHIN: Duration = Duration::from_secs(30);
 const COUNTED_POLL: Duration = Duration::from_millis(100);
-/// Times are kept in microseconds, up to a minute.
-const TIME_MAX_US: u64 = 60_000_000;
+/// A sender that was refused pauses.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// How long the Blogs API may take to accept a connection.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 /// Longer than any answer that the API gives.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
@@ -52,7 +55,7 @@ struct State {
     stop: Option<CancellationToken>,
     status: Status,
     /// Of the path whose turn it is.
-    tally: Arc<Tally>,
+    progress: Arc<Progress>,
 }
 
 /// How far the load has got, or how the last one went.
@@ -119,14 +122,6 @@ pub(crate) enum Phase {
     Done,
 }
 
-/// What the senders of a run have in common.
-#[derive(Debug, Default)]
-struct Tally {
-    accepted: AtomicU64,
-    refused: AtomicU64,
-    refusal: Mutex<Option<String>>,
-}
-
 impl Load {
     pub(crate) fn new(
         settings: &LoadSettings,
@@ -149,8 +144,8 @@ impl Load {
         let state = self.lock();
         let mut status = state.status.clone();
         for run in status.runs.iter_mut().filter(|run| run.phase == Phase::Sending) {
-            run.accepted = state.tally.accepted.load(Ordering::Relaxed);
-            run.refused = state.tally.refused.load(Ordering::Relaxed);
+            run.accepted = state.progress.accepted.load(Ordering::Relaxed);
+            run.refused = state.progress.failed.load(Ordering::Relaxed);
         }
         status
     }
@@ -184,7 +179,7 @@ impl Load {
         *state = State {
             stop: Some(stop.clone()),
             status: Status { is_running: true, failure: None, runs },
-            tally: Arc::default(),
+            progress: Arc::default(),
         };
         drop(state);
         let load = self.clone();
@@ -206,47 +201,54 @@ impl Load {
 
     async fn run(&self, runs: usize, stop: &CancellationToken) -> Result<(), String> {
         let blog_id = self.blog_id().await?;
+        let target = self.target().await?;
         for place in 0..runs {
             if stop.is_cancelled() {
                 return Err("stopped".to_owned());
             }
-            self.one(place, blog_id, stop).await;
+            self.one(place, target, blog_id, stop).await?;
         }
         Ok(())
     }
 
     /// One path's turn: sends, waits until all of it is counted, and reckons what it cost.
-    async fn one(&self, place: usize, blog_id: i64, stop: &CancellationToken) {
+    async fn one(
+        &self,
+        place: usize,
+        target: SocketAddr,
+        blog_id: i64,
+        stop: &CancellationToken,
+    ) -> Result<(), String> {
         let Some(Run { path, seconds, senders, .. }) = self.lock().status.runs.get(place).cloned() else {
-            return;
+            return Ok(());
         };
         let before = self.sampler.take().await;
-        let tally = Arc::new(Tally::default());
-        self.lock().tally = Arc::clone(&tally);
+        let progress = Arc::new(Progress::default());
+        self.lock().progress = Arc::clone(&progress);
         self.change(place, |run| run.phase = Phase::Sending);
-        let begun = Instant::now();
-        let deadline = begun + Duration::from_secs(seconds.into());
-        let mut tasks = JoinSet::new();
-        for _ in 0..senders {
-            let address = format!("{}/v1/blogs/{blog_id}/views", self.settings.api.trim_end_matches('/'));
-            tasks.spawn(send(self.client.clone(), address, path, deadline, stop.clone(), Arc::clone(&tally)));
-        }
-        let mut all = times();
-        while let Some(ended) = tasks.join_next().await {
-            if let (Some(all), Ok(Some(own))) = (&mut all, ended) {
-                // They have the same bounds.
-                let _always = all.add(own);
-            }
-        }
-        let accepted = tally.accepted.load(Ordering::Relaxed);
+        let load = ::load::Load {
+            target,
+            anywhere: true,
+            connections: usize::try_from(senders).unwrap_or(usize::MAX),
+            duration: Duration::from_secs(seconds.into()),
+            ask: Ask::View(path),
+            pace: Pace::Closed { think: Duration::ZERO },
+            blogs: vec![blog_id],
+            spread: Spread::Hot,
+            answer_max: ANSWER_WITHIN,
+            refused_pause: REFUSED_PAUSE,
+            progress: Some(progress),
+            keep_times: false,
+        };
+        let tally = load.run(stop).await.map_err(|error| error.to_string())?;
+        let accepted = tally.accepted;
         self.change(place, |run| {
             run.phase = Phase::Counting;
             run.accepted = accepted;
-            run.refused = tally.refused.load(Ordering::Relaxed);
-            run.refusal = tally.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            run.sent_s = begun.elapsed().as_secs_f64();
-            let all = all.filter(|times| !times.is_empty());
-            let at = |share| all.as_ref().map(|times| times.value_at_quantile(share) as f64 / 1e6);
+            run.refused = refused(&tally);
+            run.refusal = refusal(&tally);
+            run.sent_s = tally.elapsed.as_secs_f64();
+            let at = |share| (accepted > 0).then(|| tally.latency(share).as_secs_f64());
             run.accept_s = [at(0.5), at(0.99)];
         });
         let (after, counted_s) = self.counted(&before, path, accepted, stop).await;
@@ -258,6 +260,7 @@ impl Load {
                 |sample: &Sample| sample.database.as_ref().ok().map(|database| database.wal_bytes as f64);
             run.wal_bytes = wal(&after).zip(wal(&before)).map(|(after, before)| after - before);
         });
+        Ok(())
     }
 
     /// Waits until the workers have counted as many events as were accepted. On the direct paths that is so already.
@@ -290,6 +293,16 @@ impl Load {
         }
     }
 
+    /// The first address of the Blogs API that accepts a connection.
+    async fn target(&self) -> Result<SocketAddr, String> {
+        for address in addresses(&self.settings.api).await {
+            if matches!(timeout(CONNECTED_WITHIN, TcpStream::connect(address)).await, Ok(Ok(_))) {
+                return Ok(address);
+            }
+        }
+        Err("the Blogs API takes no connection".to_owned())
+    }
+
     async fn blog_id(&self) -> Result<i64, String> {
         if self.settings.blog_id > 0 {
             return Ok(self.settings.blog_id);
@@ -317,56 +330,18 @@ impl Load {
     }
 }
 
-/// One sender: the next view goes out when the last was answered.
-async fn send(
-    client: reqwest::Client,
-    address: String,
-    path: WritePath,
-    deadline: Instant,
-    stop: CancellationToken,
-    tally: Arc<Tally>,
-) -> Option<Histogram<u64>> {
-    let mut times = times();
-    while Instant::now() < deadline && !stop.is_cancelled() {
-        let view = serde_json::json!({ "visitor": Uuid::now_v7().to_string() });
-        let request =
-            client.post(&address).header("x-write-path", path.name()).timeout(ANSWER_WITHIN).json(&view);
-        let begun = Instant::now();
-        let refusal = match request.send().await {
-            Ok(answer) if answer.status().is_success() => None,
-            Ok(answer) => Some(refused(answer).await),
-            Err(error) => Some(error.without_url().to_string()),
-        };
-        match refusal {
-            None => {
-                let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(TIME_MAX_US);
-                if let Some(times) = &mut times {
-                    times.saturating_record(micros);
-                }
-                tally.accepted.fetch_add(1, Ordering::Relaxed);
-            }
-            Some(said) => {
-                tally.refused.fetch_add(1, Ordering::Relaxed);
-                tally.refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(said);
-                // Whoever is refused comes again a little later.
-                tokio::select! {
-                    () = sleep(COUNTED_POLL) => {}
-                    () = stop.cancelled() => {}
-                }
-            }
-        }
+/// Requests that were not accepted.
+fn refused(tally: &Tally) -> u64 {
+    tally.refused_total() + tally.unknown + tally.unopened
+}
+
+/// Why the first of them was not.
+fn refusal(tally: &Tally) -> Option<String> {
+    if let Some((status, body)) = &tally.refusal {
+        let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+        let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()).unwrap_or_default();
+        return Some(format!("{status} {detail}"));
     }
-    times
-}
-
-async fn refused(answer: reqwest::Response) -> String {
-    let status = answer.status();
-    let problem: Option<serde_json::Value> = answer.json().await.ok();
-    let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()).unwrap_or_default();
-    format!("{} {detail}", status.as_u16())
-}
-
-/// For times up to a minute, to three digits. With these bounds there is always one.
-fn times() -> Option<Histogram<u64>> {
-    Histogram::new_with_max(TIME_MAX_US, 3).ok()
+    let unopened = || (tally.unopened > 0).then(|| "the Blogs API takes no connection".to_owned());
+    tally.broken.clone().or_else(unopened)
 }

@@ -53,7 +53,7 @@ pub(crate) async fn scrape(client: &reqwest::Client, targets: &[String], within:
 }
 
 /// Everybody behind the name.
-async fn addresses(target: &str) -> Vec<SocketAddr> {
+pub(crate) async fn addresses(target: &str) -> Vec<SocketAddr> {
     let Ok(url) = Url::parse(target) else { return Vec::new() };
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Vec::new() };
     let host = host.trim_start_matches('[').trim_end_matches(']');

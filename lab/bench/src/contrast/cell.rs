@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use events::WritePath;
+use load::{Ask, Load, Pace, Spread, Tally};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -13,9 +14,7 @@ use super::report::{Accepted, Cell, Figures, Measurement};
 use super::scenario::{Demand, Disturbance, Path, Planned};
 use super::setting::{Place, Services, Setting};
 use super::{Error, neighbour};
-use crate::load::{Ask, Load, Pace, Tally};
 use crate::servers::blocking;
-use crate::spread::Spread;
 use crate::tables::Tables;
 
 /// How long the accepted views may take to be counted after the load.
@@ -216,8 +215,12 @@ impl Setting<'_> {
             });
         }
         let away_s = self.disturb(planned, place, watched, over).await;
-        let mut seen =
-            Seen { load: Tally::new(), reads: Tally::new(), probes: Tally::new(), away_s: away_s? };
+        let mut seen = Seen {
+            load: Tally::default(),
+            reads: Tally::default(),
+            probes: Tally::default(),
+            away_s: away_s?,
+        };
         while let Some(ended) = loads.join_next().await {
             let (kind, tally) = ended??;
             *seen.of(kind) = tally;
@@ -274,6 +277,10 @@ impl Setting<'_> {
             pace,
             blogs: self.viewed(),
             spread: planned.spread,
+            anywhere: false,
+            answer_max: crate::ANSWER_MAX,
+            refused_pause: Duration::ZERO,
+            progress: None,
             keep_times: planned.is_measured_once(),
         }
     }
@@ -287,6 +294,10 @@ impl Setting<'_> {
             pace: Pace::Open { per_s: PROBES_PER_S },
             blogs: vec![self.probed()],
             spread: Spread::Hot,
+            anywhere: false,
+            answer_max: crate::ANSWER_MAX,
+            refused_pause: Duration::ZERO,
+            progress: None,
             keep_times: true,
         }
     }

@@ -15,6 +15,7 @@ use events::{
     Action, ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX, EngagementEvent, Envelope, EnvelopeId, Visitor, codec,
 };
 use jiff::Timestamp;
+use load::{Draw, Spread};
 use prometheus_client::registry::Registry;
 use rand::RngExt;
 use serde::{Serialize, Serializer};
@@ -26,7 +27,6 @@ use super::Error;
 use super::meters::Meters;
 use super::setting::{Place, Setting};
 use crate::servers::{broker_settings, url};
-use crate::spread::{Draw, Spread};
 use crate::tables::Tables;
 
 /// `worker.batch_envelopes_max` and `worker.batch_events_max` of the worker's defaults, and its `prefetch`.

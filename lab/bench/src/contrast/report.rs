@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use load::{Spread, Tally};
 use serde::Serialize;
 
 use super::drain::Drained;
@@ -10,10 +11,8 @@ use super::freshness::{Freshness, percentile};
 use super::meters::{Meters, RowVersions};
 use super::rows::Row;
 use super::scenario::{Demand, Name, Path, Planned};
-use crate::load::Tally;
 use crate::processes::Usage;
 use crate::report::{DatabaseSettings, Median};
-use crate::spread::Spread;
 use crate::tables::Proof;
 
 /// What tells one cell from another.

@@ -7,13 +7,13 @@
 use std::time::Instant;
 
 use database::{Statement, statement};
+use load::{Draw, Spread};
 use rand::rngs::SmallRng;
 use serde::Serialize;
 
 use super::Error;
 use super::meters::Meters;
 use super::setting::{Place, Setting};
-use crate::spread::{Draw, Spread};
 use crate::tables::Tables;
 
 const FLUSH_STATISTICS: Statement = statement!("flush_statistics.sql");

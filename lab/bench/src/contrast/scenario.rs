@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use events::WritePath;
+use load::Spread;
 use serde::{Serialize, Serializer};
-
-use crate::spread::Spread;
 
 /// The default window, in seconds.
 const WINDOW_S: u32 = 1800;

@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
+use load::{Broken, Connection};
 use serde_json::{Value, json};
-
-use crate::connection::{Broken, Connection};
 
 /// An account with a token.
 #[derive(Debug, Clone)]

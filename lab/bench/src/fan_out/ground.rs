@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use database::{Pool, Session, Statement, statement};
 use events::WritePath;
 use jiff::Timestamp;
+use load::{Ask, Load, Pace, Spread, Tally};
 use rand::RngExt;
 use tokio::task::JoinSet;
 use tokio_postgres::Config;
@@ -14,10 +15,8 @@ use super::author::Author;
 use super::cost::{self, Meters, Process};
 use super::middleman::{self, Endpoints, News};
 use super::{DONE_WITHIN, Error, Kills, Latency, Measured, Plan, Report, Told, UnderLoad, Way};
-use crate::load::{Ask, Load, Pace, Tally};
 use crate::process::Service;
 use crate::servers::url;
-use crate::spread::Spread;
 use crate::tables::Tables;
 
 const FAN_OUT_STATE: Statement = statement!("fan_out_state.sql");
@@ -209,6 +208,10 @@ impl Ground<'_> {
             pace: Pace::Closed { think: self.plan.think },
             blogs: blogs.to_vec(),
             spread: Spread::Zipf(1.1),
+            anywhere: false,
+            answer_max: crate::ANSWER_MAX,
+            refused_pause: Duration::ZERO,
+            progress: None,
             keep_times: false,
         };
         load(WARM_UP).run(self.stop).await?;
@@ -225,7 +228,7 @@ impl Ground<'_> {
         let large_was_running = self.state(blog).await?.0.as_deref() == Some("running");
         let elapsed_s = self.done(blog).await?;
         enough.cancel();
-        let mut during = Tally::new();
+        let mut during = Tally::default();
         while let Some(tally) = beside.join_next().await {
             during = tally??;
         }

@@ -15,12 +15,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use database::{Pool, Statement, statement};
 use jiff::Timestamp;
+use load::{Broken, Connection};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-
-use crate::connection::{Broken, Connection};
 
 const MIDDLEMAN_FOLLOWERS: Statement = statement!("middleman_followers.sql");
 const MIDDLEMAN_NOTIFY: Statement = statement!("middleman_notify.sql");

@@ -1,9 +1,9 @@
 //! What a run found, as data, and whether the tables agree with it.
 
+use load::Tally;
 use serde::Serialize;
 
 use super::cost::Cost;
-use crate::load::Tally;
 use crate::report::{DatabaseSettings, Median};
 
 /// A way of telling followers.

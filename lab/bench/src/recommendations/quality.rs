@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use database::{Error as DatabaseError, Statement, statement};
+use load::Connection;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::interactions::{self, Interaction};
 use super::{Error, Ground, get};
-use crate::connection::Connection;
 
 const SEED_ACCOUNTS: Statement = statement!("seed_accounts.sql");
 const SEED_INTERACTIONS: Statement = statement!("seed_interactions.sql");

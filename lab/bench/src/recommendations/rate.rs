@@ -1,19 +1,16 @@
 //! Requests at a given rate, whatever the answers do: each has a moment at which it is due, and its time counts from there.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use load::{Answer, Latencies, Pace, Script, Sent, Terms};
 use serde::Serialize;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use crate::connection::Connection;
 
 /// Connections that the requests are shared by.
-const CONNECTIONS: u32 = 16;
-const LONGEST_US: u64 = 60_000_000;
+const CONNECTIONS: u16 = 16;
 
 /// What became of the requests.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -37,45 +34,26 @@ pub(super) async fn run(
     request: impl Fn(u64) -> Vec<u8> + Clone + Send + 'static,
     stop: CancellationToken,
 ) -> Result<Latency, Error> {
-    let began = Instant::now();
-    let mut tasks = JoinSet::new();
-    for first in 0..CONNECTIONS {
-        let (request, stop) = (request.clone(), stop.clone());
-        tasks.spawn(async move {
-            let mut taken = histogram();
-            let (mut failed, mut connection) = (0_u64, None);
-            for number in (u64::from(first)..).step_by(16) {
-                let due = began + Duration::from_secs_f64(number as f64 / f64::from(per_s));
-                if stop.run_until_cancelled(tokio::time::sleep_until(due.into())).await.is_none() {
-                    break;
-                }
-                let bytes = request(number);
-                let answered = exchange(&mut connection, target, &bytes).await;
-                match answered {
-                    Ok(200..=299) => {
-                        let us = u64::try_from(due.elapsed().as_micros()).unwrap_or(LONGEST_US);
-                        taken.saturating_record(us);
-                    }
-                    _ => {
-                        failed += 1;
-                        connection = None;
-                    }
-                }
-            }
-            (taken, failed)
-        });
+    let sender = |number| {
+        let request = request.clone();
+        let (bytes, latencies) = (Vec::new(), Latencies::default());
+        (target, Sender { request, number: u64::from(number), bytes, latencies, failed: 0 })
+    };
+    let terms = Terms {
+        pace: Pace::Open { per_s: f64::from(per_s) },
+        duration: None,
+        answer_max: crate::ANSWER_MAX,
+        refused_pause: Duration::ZERO,
+    };
+    let ran = terms.run((0..CONNECTIONS).map(sender).collect(), &stop).await?;
+    let (mut all, mut failed) = (Latencies::default(), 0);
+    for sender in ran.scripts {
+        all.add(&sender.latencies);
+        failed += sender.failed;
     }
-    let (mut all, mut failed) = (histogram(), 0);
-    while let Some(ended) = tasks.join_next().await {
-        let (taken, some) = ended?;
-        if all.add(&taken).is_err() {
-            unreachable!("all histograms have the same bounds");
-        }
-        failed += some;
-    }
-    let ms = |quantile| all.value_at_quantile(quantile) as f64 / 1000.0;
+    let ms = |share| all.quantile(share).as_secs_f64() * 1000.0;
     Ok(Latency {
-        per_s: all.len() as f64 / began.elapsed().as_secs_f64(),
+        per_s: all.total() as f64 / ran.elapsed.as_secs_f64(),
         p50_ms: ms(0.5),
         p99_ms: ms(0.99),
         max_ms: ms(1.0),
@@ -83,19 +61,32 @@ pub(super) async fn run(
     })
 }
 
-async fn exchange(
-    connection: &mut Option<Connection>,
-    target: SocketAddr,
-    request: &[u8],
-) -> Result<u16, Error> {
-    let open = match connection {
-        Some(open) => open,
-        None => connection.insert(Connection::open(target).await?),
-    };
-    Ok(open.exchange(request).await?.status)
+struct Sender<F> {
+    request: F,
+    /// That of the next request.
+    number: u64,
+    bytes: Vec<u8>,
+    latencies: Latencies,
+    failed: u64,
 }
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST_US, 3)
-        .unwrap_or_else(|_| unreachable!("the bounds are constants, and good"))
+impl<F: Fn(u64) -> Vec<u8> + Send + 'static> Script for Sender<F> {
+    fn next(&mut self) -> &[u8] {
+        self.bytes = (self.request)(self.number);
+        self.number += u64::from(CONNECTIONS);
+        &self.bytes
+    }
+
+    fn record(&mut self, sent: Sent<'_>) {
+        match sent.answer {
+            Ok(Answer { status: 200..=299, .. }) => {
+                self.latencies.record(sent.ended.saturating_duration_since(sent.due));
+            }
+            _ => self.failed += 1,
+        }
+    }
+
+    fn unopened(&mut self) {
+        self.failed += 1;
+    }
 }

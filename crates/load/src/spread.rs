@@ -50,15 +50,19 @@ impl serde::Serialize for Spread {
 
 /// A spread over a number of things, ready to be drawn from.
 #[derive(Debug, Clone)]
-pub(crate) enum Draw {
+pub enum Draw {
+    /// The first of them, always.
     First,
+    /// Any of so many.
     Even(usize),
     /// For each thing, the summed weight of all up to it; the last is the whole.
     Weighted(Vec<f64>),
 }
 
 impl Draw {
-    pub(crate) fn new(spread: Spread, things: usize) -> Self {
+    /// Prepares to draw from so many things.
+    #[must_use]
+    pub fn new(spread: Spread, things: usize) -> Self {
         match spread {
             Spread::Hot => Self::First,
             Spread::Uniform => Self::Even(things),
@@ -79,7 +83,7 @@ impl Draw {
     }
 
     /// The index of one of the things.
-    pub(crate) fn draw(&self, random: &mut impl Rng) -> usize {
+    pub fn draw(&self, random: &mut impl Rng) -> usize {
         match self {
             Self::First => 0,
             Self::Even(things) => random.random_range(0..*things),

@@ -38,6 +38,19 @@ pub struct Answer {
     pub last: bool,
 }
 
+impl Answer {
+    /// True when this refusal leaves open whether what was asked is counted all the same. Of the Blogs API's 503 only those
+    /// are certain that promise nothing and do not warn of counting twice.
+    #[must_use]
+    pub fn leaves_open(self, body: &[u8]) -> bool {
+        if self.status != 503 {
+            return false;
+        }
+        let said = String::from_utf8_lossy(body);
+        !said.contains("nothing was promised") || said.contains("it may count twice")
+    }
+}
+
 /// The connection. When an exchange has failed it is good for nothing any more.
 #[derive(Debug)]
 pub struct Connection {
@@ -62,20 +75,12 @@ impl Connection {
         Ok(Self { stream, received, answer_bytes_max: ANSWER_BYTES_MAX, body_at: 0, bytes: 0 })
     }
 
-    /// One that takes longer answers.
-    pub(crate) async fn open_for(target: SocketAddr, answer_bytes_max: usize) -> std::io::Result<Self> {
+    /// Connects, for answers of up to this length.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn open_for(target: SocketAddr, answer_bytes_max: usize) -> std::io::Result<Self> {
         Ok(Self { answer_bytes_max, ..Self::open(target).await? })
-    }
-
-    /// True when the last answer, a refusal, leaves open whether what was asked is counted all the same. Of the Blogs API's
-    /// 503 only those are certain that promise nothing and do not warn of counting twice.
-    #[must_use]
-    pub fn leaves_open(&self, answer: Answer) -> bool {
-        if answer.status != 503 {
-            return false;
-        }
-        let said = String::from_utf8_lossy(self.body());
-        !said.contains("nothing was promised") || said.contains("it may count twice")
     }
 
     /// The body of the last answer.
@@ -85,7 +90,8 @@ impl Connection {
     }
 
     /// Bytes that were sent and received.
-    pub(crate) fn bytes(&self) -> u64 {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::*;
+use crate::turns::Turns;
 
 /// What the server did with one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,10 @@ async fn every_request_is_in_the_tally_once() {
         pace: Pace::Closed { think: Duration::ZERO },
         blogs: vec![7],
         spread: Spread::Hot,
+        anywhere: false,
+        answer_max: Duration::from_secs(60),
+        refused_pause: Duration::ZERO,
+        progress: None,
         keep_times: false,
     };
     let stop = CancellationToken::new();
@@ -99,6 +105,7 @@ async fn every_request_is_in_the_tally_once() {
     let (tally, counts) = tokio::join!(run, count);
     assert_eq!((tally.accepted, tally.refused_total(), tally.unknown), counts);
     assert_eq!(tally.refused.keys().collect::<Vec<_>>(), [&503]);
+    assert_eq!(tally.refusal, Some((503, b"nothing was promised".to_vec())));
     assert!(tally.accepted > 0 && tally.refused_total() > 0 && tally.unknown > 0);
     assert!(tally.latency(1.0) >= tally.latency(0.5) && tally.latency(0.5) > Duration::ZERO);
 }
@@ -113,6 +120,10 @@ async fn load_goes_to_this_machine_only() {
         pace: Pace::Closed { think: Duration::ZERO },
         blogs: vec![1],
         spread: Spread::Uniform,
+        anywhere: false,
+        answer_max: Duration::from_secs(60),
+        refused_pause: Duration::ZERO,
+        progress: None,
         keep_times: false,
     };
     let refused = load.run(&CancellationToken::new()).await.unwrap_err();
@@ -145,6 +156,10 @@ async fn tally_of(pace: Pace, stall: Duration) -> Tally {
         pace,
         blogs: vec![1],
         spread: Spread::Hot,
+        anywhere: false,
+        answer_max: Duration::from_secs(60),
+        refused_pause: Duration::ZERO,
+        progress: None,
         keep_times: true,
     };
     let mut server = JoinSet::new();
@@ -181,7 +196,7 @@ async fn requests_of_an_open_loop_are_due_at_even_times() {
 
 #[tokio::test]
 async fn what_a_server_is_too_slow_for_is_said_to_be_unsent() {
-    let turns = Turns::new(Pace::Open { per_s: 1000.0 }, Duration::from_secs(1), 1);
+    let turns = Turns::new(Pace::Open { per_s: 1000.0 }, Some(Duration::from_secs(1)), 1);
     let stop = CancellationToken::new();
     stop.cancel();
     assert_eq!(turns.next(&stop).await, None);

@@ -15,8 +15,6 @@ use rand::rngs::SmallRng;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::Pace;
-
 /// How long after its end an open loop still sends what was due before.
 const LATE_MAX: Duration = Duration::from_secs(20);
 /// From making the turns to the first of them.
@@ -24,33 +22,49 @@ const LEAD: Duration = Duration::from_millis(5);
 /// The clock looks so often whether it is to end.
 const CLOCK_STEP: Duration = Duration::from_millis(50);
 
+/// When requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Each connection asks again so long after its answer; zero: as fast as answers come.
+    Closed {
+        /// On average.
+        think: Duration,
+    },
+    /// So many in a second, evenly, whatever becomes of them; latency counts from when each was due.
+    Open {
+        /// Requests in a second.
+        per_s: f64,
+    },
+}
+
 /// The turns of all connections of a load.
 #[derive(Debug, Clone)]
-pub(super) enum Turns {
-    Closed { begin: Instant, duration: Duration, think: Duration },
+pub(crate) enum Turns {
+    Closed { begin: Instant, duration: Option<Duration>, think: Duration },
     Open(Arc<Schedule>),
 }
 
 /// Requests that are due at fixed times.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     begin: Instant,
     period_s: f64,
-    total: u64,
+    /// Without it they go on until the load is stopped.
+    total: Option<u64>,
     connections: usize,
-    duration: Duration,
+    duration: Option<Duration>,
     due: Semaphore,
     next: AtomicU64,
 }
 
 impl Turns {
-    pub(super) fn new(pace: Pace, duration: Duration, connections: usize) -> Self {
+    pub(crate) fn new(pace: Pace, duration: Option<Duration>, connections: usize) -> Self {
         match pace {
             Pace::Closed { think } => Self::Closed { begin: Instant::now(), duration, think },
             Pace::Open { per_s } => Self::Open(Arc::new(Schedule {
                 begin: Instant::now() + LEAD,
                 period_s: 1.0 / per_s,
-                total: requests(duration, per_s),
+                total: duration.map(|duration| requests(duration, per_s)),
                 connections,
                 duration,
                 due: Semaphore::new(0),
@@ -59,7 +73,7 @@ impl Turns {
         }
     }
 
-    pub(super) fn begin(&self) -> Instant {
+    pub(crate) fn begin(&self) -> Instant {
         match self {
             Self::Closed { begin, .. } => *begin,
             Self::Open(schedule) => schedule.begin,
@@ -67,15 +81,15 @@ impl Turns {
     }
 
     /// After this time nothing new is sent.
-    pub(super) fn longest(&self) -> Duration {
+    pub(crate) fn longest(&self) -> Option<Duration> {
         match self {
             Self::Closed { duration, .. } => *duration,
-            Self::Open(schedule) => schedule.duration + LATE_MAX,
+            Self::Open(schedule) => Some(schedule.duration? + LATE_MAX),
         }
     }
 
     /// Starts the clock of an open loop. It ends when all is due, or with `stop`; dropping it waits for that.
-    pub(super) fn start_clock(&self, stop: &CancellationToken) -> std::io::Result<Option<Clock>> {
+    pub(crate) fn start_clock(&self, stop: &CancellationToken) -> std::io::Result<Option<Clock>> {
         let Self::Open(schedule) = self else { return Ok(None) };
         let (schedule, stop) = (Arc::clone(schedule), stop.clone());
         let run = move || schedule.tick(&stop);
@@ -86,20 +100,20 @@ impl Turns {
     }
 
     /// When the next request is due, as soon as it is; nothing when there is no more.
-    pub(super) async fn next(&self, stop: &CancellationToken) -> Option<Instant> {
+    pub(crate) async fn next(&self, stop: &CancellationToken) -> Option<Instant> {
         match self {
             Self::Closed { .. } => (!stop.is_cancelled()).then(Instant::now),
             Self::Open(schedule) => {
                 let permit = stop.run_until_cancelled(schedule.due.acquire()).await?;
                 permit.ok()?.forget();
                 let n = schedule.next.fetch_add(1, Ordering::Relaxed);
-                (n < schedule.total).then(|| schedule.due_at(n))
+                schedule.total.is_none_or(|total| n < total).then(|| schedule.due_at(n))
             }
         }
     }
 
     /// The pause before the next request of a connection.
-    pub(super) async fn think(&self, random: &mut SmallRng, stop: &CancellationToken) {
+    pub(crate) async fn think(&self, random: &mut SmallRng, stop: &CancellationToken) {
         if let Self::Closed { think, .. } = self
             && !think.is_zero()
         {
@@ -110,10 +124,13 @@ impl Turns {
     }
 
     /// Requests that were never sent.
-    pub(super) fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         match self {
             Self::Closed { .. } => 0,
-            Self::Open(schedule) => schedule.total.saturating_sub(schedule.next.load(Ordering::Relaxed)),
+            Self::Open(schedule) => {
+                let next = schedule.next.load(Ordering::Relaxed);
+                schedule.total.map_or(0, |total| total.saturating_sub(next))
+            }
         }
     }
 }
@@ -124,7 +141,7 @@ impl Schedule {
     }
 
     fn tick(&self, stop: &CancellationToken) {
-        for n in 0..self.total {
+        for n in 0..self.total.unwrap_or(u64::MAX) {
             let due = self.due_at(n);
             while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
                 if stop.is_cancelled() {
@@ -141,7 +158,7 @@ impl Schedule {
 
 /// The thread that waits for the moments at which requests are due.
 #[derive(Debug)]
-pub(super) struct Clock(Option<thread::JoinHandle<()>>);
+pub(crate) struct Clock(Option<thread::JoinHandle<()>>);
 
 impl Drop for Clock {
     fn drop(&mut self) {
