@@ -144,7 +144,7 @@ pub async fn check_on_server(
     schema: &Schema,
     deployed: i32,
 ) -> Result<Report, Error> {
-    let refused = refusal::refusals(schema);
+    let refused = refusal::refusals(schema.files());
     if !refused.is_empty() {
         return Err(Error::Refused(refused));
     }

@@ -58,6 +58,13 @@ impl Schema {
     pub fn in_folder(folder: &Path) -> Result<Self, Error> {
         Ok(Self { migrations: in_folder(folder)?, grants: Grants::in_folder(folder)? })
     }
+
+    /// The name and the text of each migration, and of the grants.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (String, &str)> {
+        let migrations = self.migrations.iter();
+        let migrations = migrations.map(|file| (file.to_string(), file.sql().unwrap_or_default()));
+        migrations.chain([("grants".to_owned(), self.grants.text())])
+    }
 }
 
 /// The migrations that this build carries, in order.

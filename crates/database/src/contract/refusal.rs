@@ -6,10 +6,6 @@
 //! doubt. What hides even from that is found by its effect: see [`super::server`].
 
 use super::lexer::{self, Kind, Token};
-use crate::migrations::Schema;
-
-/// What the grants are called among the migrations.
-const GRANTS: &str = "grants";
 
 #[cfg(test)]
 mod tests;
@@ -47,10 +43,8 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Every command in this schema that must not run on a server that others use.
-pub(super) fn refusals(schema: &Schema) -> Vec<Refusal> {
-    let files = schema.migrations.iter().map(|file| (file.to_string(), file.sql().unwrap_or_default()));
-    let grants = (GRANTS.to_owned(), schema.grants.text());
+/// Every command in these files, each with its name, that must not run on a server that others use.
+pub(super) fn refusals<'a>(files: impl Iterator<Item = (String, &'a str)>) -> Vec<Refusal> {
     let of = |(migration, text): (String, &str)| {
         let found = search(text);
         found.into_iter().map(move |(line, command, effect)| Refusal {
@@ -60,7 +54,7 @@ pub(super) fn refusals(schema: &Schema) -> Vec<Refusal> {
             effect,
         })
     };
-    files.chain([grants]).flat_map(of).collect()
+    files.flat_map(of).collect()
 }
 
 type Found = (usize, String, Effect);
