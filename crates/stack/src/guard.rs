@@ -47,6 +47,8 @@ pub struct Guarded {
     /// Where this run's part of the log begins.
     log_start: u64,
     grace: Duration,
+    /// No process of it is left. From then on the lock may be another run's.
+    over: bool,
 }
 
 impl Guarded {
@@ -78,7 +80,8 @@ impl Guarded {
         // Our copy of the lock's descriptor goes with the command: from here on the lock is the guard's.
         drop(command);
         let (server, grace) = (launch.server, launch.grace);
-        let mut guarded = Self { server, guard, input, pid: 0, processes, log, log_start, grace };
+        let mut guarded =
+            Self { server, guard, input, pid: 0, processes, log, log_start, grace, over: false };
         guarded.pid = guarded.read_pid()?;
         Ok(guarded)
     }
@@ -104,7 +107,8 @@ impl Guarded {
 
     /// Whether the command has ended and no process of it is left. Never waits.
     pub fn is_over(&mut self) -> bool {
-        self.has_ended() && wait_free(&self.processes, Duration::ZERO)
+        self.over = self.over || self.has_ended() && wait_free(&self.processes, Duration::ZERO);
+        self.over
     }
 
     /// Whether the command runs, or has not been waited for by its guard: only then its process id is its own.
@@ -163,6 +167,9 @@ impl Guarded {
     /// # Errors
     /// [`Error::StillRunning`].
     pub fn stop(&mut self) -> Result<(), Error> {
+        if self.is_over() {
+            return Ok(());
+        }
         self.ask_to_stop();
         let deadline = Instant::now() + self.grace + GRACE + MARGIN;
         while !self.has_ended() && Instant::now() < deadline {
@@ -170,6 +177,7 @@ impl Guarded {
         }
         // The rest of the server's processes follow it within moments.
         if wait_free(&self.processes, MARGIN) {
+            self.over = true;
             return Ok(());
         }
         self.kill_9()
@@ -189,6 +197,7 @@ impl Guarded {
         if wait_free(&self.processes, MARGIN) {
             // The guard holds the lock too, so it is at its end.
             drop(self.guard.wait());
+            self.over = true;
             return Ok(());
         }
         let pids = std::iter::once(self.pid).chain(below).collect();
@@ -402,6 +411,10 @@ mod tests {
         guarded.kill();
         assert_eq!(wait_over(&mut guarded), Some(128 + 9));
         let (_, mut again) = asleep("killed");
+        // The lock is that of the second run.
+        let began = Instant::now();
+        drop(guarded);
+        assert!(began.elapsed() < MARGIN && again.status().unwrap().is_none());
         again.stop().unwrap();
         fs::remove_dir_all(directory).unwrap();
     }

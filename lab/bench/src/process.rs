@@ -210,6 +210,7 @@ impl Service {
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         loop {
             if let Some(status) = self.process.status()? {
+                let _still_there = tokio::time::timeout(KILL_MAX, self.over()).await;
                 return Ok(status);
             }
             tokio::time::sleep(END_POLL).await;

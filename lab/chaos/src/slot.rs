@@ -46,6 +46,8 @@ impl Slot {
         if self.runs() {
             bail!("{} runs already", self.name);
         }
+        // The next one takes over its files.
+        self.service = None;
         let mut settings = self.settings.clone();
         settings.extend(fail_point.map(|name| (FAIL_POINT, name.to_owned())));
         let (executable, name, directory) = (&self.executable, self.service_name, &self.directory);
