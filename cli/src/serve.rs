@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use runtime::process;
+use runtime::service::Service as _;
 use runtime::settings::{Defaults, Loader, SettingsError};
 use serde::de::DeserializeOwned;
 

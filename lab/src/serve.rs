@@ -2,6 +2,7 @@
 //! holds them with the fail points that it was built with.
 
 use runtime::process;
+use runtime::service::Service as _;
 use runtime::settings::{Defaults, Loader, SettingsError};
 use serde::de::DeserializeOwned;
 

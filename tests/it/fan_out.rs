@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proxy::{Mode, Proxy};
+use runtime::service::Service as _;
 
 use crate::services::Running;
 use crate::world::{World, wait_until};

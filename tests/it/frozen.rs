@@ -6,6 +6,7 @@ use std::time::Duration;
 use database::Pool;
 use proxy::{Mode, Proxy};
 use reqwest::StatusCode;
+use runtime::service::Service as _;
 use runtime::settings::{Defaults, Loader};
 use serde_json::Value;
 use tokio::task::JoinSet;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use events::Clock;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use runtime::service::Service as _;
 use runtime::settings::Loader;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use runtime::service::Service as _;
 use runtime::settings::Loader;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use database::bootstrap::RoleSettings;
 use database::{Pool, Session};
 use reqwest::{Client, Method, RequestBuilder};
+use runtime::service::Service as _;
 use runtime::settings::{Defaults, Loader};
 use serde_json::Value;
 use stack::{Options, Postgres};

@@ -71,7 +71,7 @@ pub struct Loader {
     neighbours: Vec<Defaults>,
     file: Option<PathBuf>,
     environment: Vec<(OsString, OsString)>,
-    fixed: Vec<(&'static str, Value)>,
+    fixed: Vec<(String, Value)>,
 }
 
 impl Loader {
@@ -111,8 +111,8 @@ impl Loader {
 
     /// A value that the command itself fixes; it wins over every other layer.
     #[must_use]
-    pub fn set(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.fixed.push((key, value.into()));
+    pub fn set(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.fixed.push((key.into(), value.into()));
         self
     }
 
@@ -179,7 +179,7 @@ impl Loader {
             builder = builder.add_source(Strict::of_text(&known, &key, text, Origin::variable(&variable))?);
         }
         for (key, value) in self.fixed {
-            let table = table::nested(key, value);
+            let table = table::nested(&key, value);
             builder = builder.add_source(Strict::new(&known, table, Origin::command()));
         }
         builder.build().map_err(|error| read::explain(error, &Value::default()))

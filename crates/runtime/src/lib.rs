@@ -11,6 +11,7 @@ pub mod memory;
 pub mod metrics;
 pub mod open_files;
 pub mod process;
+pub mod service;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

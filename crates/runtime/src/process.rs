@@ -1,7 +1,6 @@
-//! What every service's process does alike: the binary from its arguments to its end ([`main`]), and a worker's tasks with
-//! health and metrics beside them ([`work`]).
+//! What every service's process does alike: the binary from its arguments to its end ([`main`]), the service in it ([`serve`]),
+//! and a worker's tasks with health and metrics ([`work`]).
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,33 +10,25 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use prometheus_client::registry::Registry;
-use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{info, warn};
 
-use crate::health::{self, Health, NotReady};
+use crate::health::{self, Health};
 use crate::hosts::Hosts;
 use crate::http;
 use crate::metrics::operations_router;
 use crate::open_files;
-use crate::settings::{Defaults, Loader, LogSettings, SettingsError};
+use crate::service::{Process, Service};
+use crate::settings::{Loader, LogSettings};
 use crate::shutdown::{self, Lost, together};
 use crate::telemetry::{self, TelemetryError};
 use crate::traces::TraceSettings;
 
-/// What a service's binary is called, as `--help` and `--version` show it.
-#[derive(Debug, Clone, Copy)]
-pub struct About {
-    /// The binary's name.
-    pub name: &'static str,
-    /// Its version.
-    pub version: &'static str,
-    /// What it does, in a line.
-    pub about: &'static str,
-}
+/// All packages of the workspace have one version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -49,40 +40,39 @@ struct Arguments {
     healthcheck: bool,
 }
 
-/// The `main` of a service's binary: arguments, settings, logs, signals, then `run` until the end. `sections` says what to log,
-/// where traces go, and where `/readyz` is served.
+/// The `main` of a service's binary: its arguments, then [`serve`].
 ///
 /// # Errors
-/// Settings that make no sense, a service that is not ready (for `--healthcheck`), or what `run` failed with.
-pub async fn main<S, E>(
-    about: About,
-    defaults: Defaults,
-    sections: impl FnOnce(&S) -> (&LogSettings, &TraceSettings, SocketAddr),
-    run: impl AsyncFnOnce(S, CancellationToken) -> Result<(), E>,
-) -> Result<(), E>
-where
-    S: DeserializeOwned,
-    E: From<SettingsError> + From<NotReady> + From<TelemetryError>,
-{
+/// A service that is not ready (for `--healthcheck`), or what [`serve`] says.
+pub async fn main<S: Service>() -> anyhow::Result<()> {
     let version = match option_env!("COMMONPLACE_COMMIT") {
         // An image is built from a copy of the files, and its builder says of which commit.
-        Some(commit) if !commit.is_empty() => &*format!("{} ({commit})", about.version).leak(),
-        _ => about.version,
+        Some(commit) if !commit.is_empty() => &*format!("{VERSION} ({commit})").leak(),
+        _ => VERSION,
     };
-    let command = Arguments::command().name(about.name).version(version).about(about.about);
+    let command = Arguments::command().name(S::NAME).version(version).about(S::ABOUT);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    let loader = Loader::new(defaults).file(arguments.config.as_deref());
-    let (settings, notice): (S, _) = loader.load_noticing()?;
-    let (log, traces, readiness) = sections(&settings);
+    let loader = Loader::new(S::DEFAULTS).file(arguments.config.as_deref());
     if arguments.healthcheck {
-        return Ok(health::ask(readiness).await?);
+        let settings: S::Settings = loader.load()?;
+        return Ok(health::ask(S::process(&settings).readiness).await?);
     }
+    serve::<S>(loader).await
+}
+
+/// Runs a service in this process: settings, logs, signals, then the service until its end.
+///
+/// # Errors
+/// Settings that make no sense, or what the service failed with.
+pub async fn serve<S: Service>(loader: Loader) -> anyhow::Result<()> {
+    let (settings, notice): (S::Settings, _) = loader.load_noticing()?;
+    let Process { log, traces, .. } = S::process(&settings);
     let (log, traces) = (log.clone(), traces.clone());
-    self::run(about.name, &log, &traces, async |shutdown| {
+    run(S::NAME, &log, &traces, async |shutdown| {
         if let Some(notice) = notice {
             warn!("{notice}");
         }
-        run(settings, shutdown).await
+        S::start(settings).await?.run(shutdown).await
     })
     .await
 }

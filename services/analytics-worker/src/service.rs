@@ -10,6 +10,8 @@ use engagement::Engagement;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
 use runtime::process;
+use runtime::service::{Process, Statements, UpContext};
+use runtime::settings::{Defaults, Loader};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,7 @@ use crate::consume::Consuming;
 use crate::metrics::Metrics;
 use crate::poison::Poison;
 use crate::settings::Settings;
-use crate::{partitions, popularity, reconcile, watch};
+use crate::{DEFAULTS, SQL, partitions, popularity, reconcile, watch};
 
 /// Time for connections to end in order after the last batches had theirs.
 const AFTER_DRAIN: Duration = Duration::from_secs(1);
@@ -31,14 +33,27 @@ pub struct Service {
     engagement: Engagement,
 }
 
-impl Service {
-    /// Checks the settings and takes the port of health and metrics. Neither server needs to be there yet.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    pub async fn start(settings: Settings) -> Result<Self> {
+impl runtime::service::Service for Service {
+    type Settings = Settings;
+
+    const NAME: &'static str = "analytics-worker";
+    const ABOUT: &'static str = "Adds engagement events to the shared counters; operations endpoints on 8090";
+    const ROLE: &'static str = "analytics_worker";
+    const USES_RABBITMQ: bool = true;
+    const DEFAULTS: Defaults = DEFAULTS;
+    const STATEMENTS: &'static [Statements] = &[Statements::of(&SQL), Statements::of(&engagement::SQL)];
+
+    fn process(settings: &Settings) -> Process<'_> {
+        Process { log: &settings.log, traces: &settings.traces, readiness: settings.http.address }
+    }
+
+    fn validate(settings: &Settings) -> Result<()> {
+        settings.validate()
+    }
+
+    async fn start(settings: Settings) -> Result<Self> {
         settings.validate()?;
-        let pool = Pool::new(&settings.database, "analytics-worker")?;
+        let pool = Pool::new(&settings.database, Self::NAME)?;
         database::check_connections_at_start(&pool, &settings.database).await?;
         let engagement = Engagement::new(pool.clone(), &settings.engagement)?;
         let address = settings.http.address;
@@ -48,20 +63,11 @@ impl Service {
         Ok(Self { settings, listener, pool, engagement })
     }
 
-    /// Where health and metrics are served.
-    ///
-    /// # Panics
-    /// Never: a listener that is bound has an address.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap_or(self.settings.http.address)
     }
 
-    /// Works until shutdown, then applies and acks what has arrived, and returns.
-    ///
-    /// # Errors
-    /// That health and metrics could not be served, or that a task of the worker panicked.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+    async fn run(self, shutdown: CancellationToken) -> Result<()> {
         // Its own end, too: when one task fails the others drain.
         let shutdown = shutdown.child_token();
         let mut registry = Registry::default();
@@ -111,5 +117,10 @@ impl Service {
         let drain_max = Duration::from_secs(self.settings.worker.drain_timeout_s) + AFTER_DRAIN;
         let names = &self.settings.http.host_names;
         Ok(process::work(self.listener, names, health, registry, tasks, &shutdown, drain_max).await?)
+    }
+
+    fn settings_in_up(loader: Loader, _up: &UpContext<'_>) -> Loader {
+        // Popular blogs are seen at once.
+        loader.set("popularity.interval_s", 10)
     }
 }

@@ -14,6 +14,8 @@ use database::Pool;
 use events::Clock;
 use prometheus_client::registry::Registry;
 use runtime::health::Health;
+use runtime::service::{Process, Statements, UpContext};
+use runtime::settings::{Defaults, Loader};
 use runtime::shutdown::together;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -22,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use web::frame::HttpMetrics;
 use web::server::{self, Listeners, Routers};
 
+use crate::SQL;
 use crate::acceptance::{Acceptance, Spill};
 use crate::api::{accounts, idempotency};
 use crate::auth::{Epochs, Passwords, Tries};
@@ -33,10 +36,12 @@ use crate::outbox::Outbox;
 use crate::outbox::relay::Relay;
 use crate::readiness;
 use crate::routes;
-use crate::settings::Settings;
+use crate::settings::{DEFAULTS, Settings};
 use crate::state::{AppState, Parts};
 
 const NAME: &str = "blogs-api";
+/// Connections of one address, which is that of all clients in `up`.
+const CONNECTIONS_IN_UP: i64 = 128;
 /// Longest wait for the tasks to end after the last request.
 const TASKS_MAX: Duration = Duration::from_secs(10);
 const ASKING: &str = "asking for the address that was bound";
@@ -60,15 +65,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Checks the settings, binds the listener, and makes everything that needs no live server.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        Self::start_with_clock(settings, Clock::system()).await
-    }
-
-    /// [`Service::start`] with a clock other than this machine's.
+    /// Starts it with a clock other than this machine's.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -142,18 +139,6 @@ impl Service {
         })
     }
 
-    /// Where it listens; the port that was given, if 0 was asked for.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Where `/metrics` and `/readyz` are served.
-    #[must_use]
-    pub fn operations_address(&self) -> SocketAddr {
-        self.operations_address
-    }
-
     #[cfg(test)]
     pub(crate) fn router(&self) -> axum::Router {
         self.routers.public.clone()
@@ -163,12 +148,45 @@ impl Service {
     pub(crate) fn state(&self) -> &AppState {
         &self.state
     }
+}
 
-    /// Serves until `shutdown`, then drains and returns.
-    ///
-    /// # Errors
-    /// That a task behind the requests panicked; whatever else fails while running is retried or answered.
-    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+impl runtime::service::Service for Service {
+    type Settings = Settings;
+
+    const NAME: &'static str = NAME;
+    const ABOUT: &'static str =
+        "Accounts, blogs, and the door for engagement; HTTP on 8080, operations endpoints on 9080";
+    const ROLE: &'static str = "blogs_api";
+    const USES_RABBITMQ: bool = true;
+    const DEFAULTS: Defaults = DEFAULTS;
+    const STATEMENTS: &'static [Statements] = &[
+        Statements::of(&SQL),
+        Statements::of(&web::SQL),
+        Statements::of_members("engagement_writer", "blogs-api (direct path)", &::engagement::SQL),
+    ];
+    const PORT: Option<u16> = Some(0);
+
+    fn process(settings: &Settings) -> Process<'_> {
+        Process { log: &settings.log, traces: &settings.traces, readiness: settings.http.readiness() }
+    }
+
+    fn validate(settings: &Settings) -> anyhow::Result<()> {
+        settings.validate()
+    }
+
+    async fn start(settings: Settings) -> anyhow::Result<Self> {
+        Self::start_with_clock(settings, Clock::system()).await
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn operations_address(&self) -> SocketAddr {
+        self.operations_address
+    }
+
+    async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self {
             listeners,
             address,
@@ -223,6 +241,30 @@ impl Service {
         }
         ended.context("working behind the requests")
     }
+
+    fn settings_in_up(loader: Loader, up: &UpContext<'_>) -> Loader {
+        loader
+            .set("http.operations_address", "127.0.0.1:0")
+            .set("docs.enabled", true)
+            .set("requests.connections_max", 16 * CONNECTIONS_IN_UP)
+            .set("requests.connections_per_address_max", CONNECTIONS_IN_UP)
+            .set("engagement.direct_path", true)
+            .set("engagement.allow_write_path_header", true)
+            .set("engagement.visitor_secret", up.visitor_secret)
+            .set("tokens.signing_keys", up.session_signing_keys)
+            .set("tokens.import_verifying_keys", up.import_verifying_keys)
+            .set("pages.secure_cookies", false)
+            .set("rate_limits.enabled", false)
+    }
+
+    fn links(url: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("to read and write", format!("{url}/")),
+            ("Blogs API", url.to_owned()),
+            ("its documentation", format!("{url}/docs")),
+            ("its description", format!("{url}/openapi.json")),
+        ]
+    }
 }
 
 /// Returns when a task that requests wait for has ended before `stop`: without it they would be refused for ever, and
@@ -245,6 +287,8 @@ async fn after(time: Duration, cancelled: &CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use runtime::service::Service as _;
+
     use crate::routes::tests::service;
 
     use super::*;

@@ -8,6 +8,8 @@ use database::Pool;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
 use runtime::metrics::{liveness_router, operations_router};
+use runtime::service::{Process, Statements, UpContext};
+use runtime::settings::{Defaults, Loader};
 use runtime::shutdown::together;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,7 +26,13 @@ use crate::picture::Picture;
 use crate::routes::{self, Callers, Console};
 use crate::sample::Sampler;
 use crate::settings::Settings;
+use crate::{DEFAULTS, SQL};
 
+const NAME: &str = "console";
+/// The service that a load goes to.
+const LOADED: &str = "blogs-api";
+/// Connections of one address, which is that of all browsers in `up`: a browser has some six, and one for each open page.
+const CONNECTIONS_IN_UP: i64 = 64;
 /// The token has 128 bits or more: ten tries a minute are for people who mistype it.
 const SIGN_INS_PER_MINUTE: u32 = 10;
 
@@ -35,36 +43,43 @@ pub struct Service {
     pool: Pool,
 }
 
-impl Service {
-    /// Checks the settings and takes the port. Nothing that it looks at needs to be there yet.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    pub async fn start(settings: Settings) -> Result<Self> {
+impl runtime::service::Service for Service {
+    type Settings = Settings;
+
+    const NAME: &'static str = NAME;
+    const ABOUT: &'static str = "The operators' live view; HTTP on 8082, operations endpoints on 9082";
+    const ROLE: &'static str = "console";
+    const USES_RABBITMQ: bool = true;
+    const DEFAULTS: Defaults = DEFAULTS;
+    const STATEMENTS: &'static [Statements] = &[Statements::of(&SQL)];
+    const PORT: Option<u16> = Some(2);
+
+    fn process(settings: &Settings) -> Process<'_> {
+        Process { log: &settings.log, traces: &settings.traces, readiness: settings.http.readiness() }
+    }
+
+    fn validate(settings: &Settings) -> Result<()> {
+        settings.validate()
+    }
+
+    async fn start(settings: Settings) -> Result<Self> {
         settings.validate()?;
-        let pool = Pool::new(&settings.database, "console")?;
+        let pool = Pool::new(&settings.database, NAME)?;
         database::check_connections_at_start(&pool, &settings.database).await?;
         let listeners = Listeners::bind(&settings.http).await?;
         Ok(Self { settings, listeners, pool })
     }
 
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    fn address(&self) -> SocketAddr {
         self.listeners.address().unwrap_or(self.settings.http.address)
     }
 
-    /// Where `/metrics` and `/readyz` are served.
-    #[must_use]
-    pub fn operations_address(&self) -> SocketAddr {
+    fn operations_address(&self) -> SocketAddr {
         self.listeners.operations_address().unwrap_or(self.settings.http.readiness())
     }
 
-    /// Looks and shows until shutdown. A load that is running is stopped.
-    ///
-    /// # Errors
-    /// That a task of it panicked.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+    // A load that is running is stopped.
+    async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let Self { settings, listeners, pool } = self;
         let mut registry = Registry::default();
         database::register_pools(&mut registry, [("all", &pool)]);
@@ -112,6 +127,23 @@ impl Service {
         loads.close();
         loads.wait().await;
         ended.context("looking")
+    }
+
+    fn settings_in_up(loader: Loader, up: &UpContext<'_>) -> Loader {
+        let loader = loader
+            .set("http.operations_address", "127.0.0.1:0")
+            .set("requests.connections_max", 16 * CONNECTIONS_IN_UP)
+            .set("requests.connections_per_address_max", CONNECTIONS_IN_UP)
+            .set("access.secure_cookies", false)
+            .set("load.enabled", true);
+        up.started.iter().fold(loader, |loader, service| {
+            let loader = loader.set(format!("scrape.{}", service.role), vec![service.operations_url()]);
+            if service.name == LOADED { loader.set("load.api", service.url()) } else { loader }
+        })
+    }
+
+    fn links(url: &str) -> Vec<(&'static str, String)> {
+        vec![("to watch (console)", format!("{url}/"))]
     }
 }
 

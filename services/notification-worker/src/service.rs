@@ -9,6 +9,8 @@ use database::Pool;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
 use runtime::process;
+use runtime::service::{Process, Statements, UpContext};
+use runtime::settings::{Defaults, Loader};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -19,7 +21,7 @@ use crate::find::Finding;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::work::Work;
-use crate::{partitions, watch};
+use crate::{DEFAULTS, SQL, partitions, watch};
 
 /// Longest time for what is in hand at shutdown. Orchestrators kill after 10 s.
 const DRAIN_MAX: Duration = Duration::from_secs(9);
@@ -31,14 +33,27 @@ pub struct Service {
     pool: Pool,
 }
 
-impl Service {
-    /// Checks the settings and takes the port of health and metrics. Neither server needs to be there yet.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    pub async fn start(settings: Settings) -> Result<Self> {
+impl runtime::service::Service for Service {
+    type Settings = Settings;
+
+    const NAME: &'static str = "notification-worker";
+    const ABOUT: &'static str = "Tells followers of new blogs; operations endpoints on 8091";
+    const ROLE: &'static str = "notification_worker";
+    const USES_RABBITMQ: bool = true;
+    const DEFAULTS: Defaults = DEFAULTS;
+    const STATEMENTS: &'static [Statements] = &[Statements::of(&SQL)];
+
+    fn process(settings: &Settings) -> Process<'_> {
+        Process { log: &settings.log, traces: &settings.traces, readiness: settings.http.address }
+    }
+
+    fn validate(settings: &Settings) -> Result<()> {
+        settings.validate()
+    }
+
+    async fn start(settings: Settings) -> Result<Self> {
         settings.validate()?;
-        let pool = Pool::new(&settings.database, "notification-worker")?;
+        let pool = Pool::new(&settings.database, Self::NAME)?;
         database::check_connections_at_start(&pool, &settings.database).await?;
         let address = settings.http.address;
         let listener = TcpListener::bind(address)
@@ -47,20 +62,11 @@ impl Service {
         Ok(Self { settings, listener, pool })
     }
 
-    /// Where health and metrics are served.
-    ///
-    /// # Panics
-    /// Never: a listener that is bound has an address.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap_or(self.settings.http.address)
     }
 
-    /// Works until shutdown, then finishes the chunk in hand, settles and acks what has arrived, and returns.
-    ///
-    /// # Errors
-    /// That health and metrics could not be served, or that a task of the worker panicked.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+    async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let Self { settings, listener, pool } = self;
         // Its own end, too: when one task fails the others drain.
         let shutdown = shutdown.child_token();
@@ -104,5 +110,9 @@ impl Service {
         tasks.spawn(work.run());
 
         Ok(process::work(listener, &names, health, registry, tasks, &ending, DRAIN_MAX).await?)
+    }
+
+    fn settings_in_up(loader: Loader, _up: &UpContext<'_>) -> Loader {
+        loader
     }
 }

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use database::Pool;
 use prometheus_client::registry::Registry;
 use runtime::health::{Health, ReadyRule};
+use runtime::service::{Process, Statements, UpContext};
+use runtime::settings::{Defaults, Loader};
 use runtime::shutdown::together;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,7 @@ use crate::freshness::Freshness;
 use crate::learn::Learn;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::{DEFAULTS, SQL};
 
 const NAME: &str = "recommendation-api";
 const ASKING: &str = "asking for the address that was bound";
@@ -53,12 +56,26 @@ pub struct Service {
     metrics: Metrics,
 }
 
-impl Service {
-    /// Checks the settings, binds the listener, and makes everything that needs no live server.
-    ///
-    /// # Errors
-    /// A sentence that says what to change.
-    pub async fn start(settings: Settings) -> Result<Self> {
+impl runtime::service::Service for Service {
+    type Settings = Settings;
+
+    const NAME: &'static str = NAME;
+    const ABOUT: &'static str = "What readers may like; HTTP on 8081, operations endpoints on 9081";
+    const ROLE: &'static str = "recommendation_api";
+    const USES_RABBITMQ: bool = false;
+    const DEFAULTS: Defaults = DEFAULTS;
+    const STATEMENTS: &'static [Statements] = &[Statements::of(&SQL), Statements::of(&web::SQL)];
+    const PORT: Option<u16> = Some(1);
+
+    fn process(settings: &Settings) -> Process<'_> {
+        Process { log: &settings.log, traces: &settings.traces, readiness: settings.http.readiness() }
+    }
+
+    fn validate(settings: &Settings) -> Result<()> {
+        settings.validate()
+    }
+
+    async fn start(settings: Settings) -> Result<Self> {
         settings.validate()?;
         let listeners = Listeners::bind(&settings.http).await?;
         let address = listeners.address().context(ASKING)?;
@@ -126,23 +143,15 @@ impl Service {
         })
     }
 
-    /// Where it listens; the port that was given, if 0 was asked for.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where `/metrics` and `/readyz` are served.
-    #[must_use]
-    pub fn operations_address(&self) -> SocketAddr {
+    fn operations_address(&self) -> SocketAddr {
         self.operations_address
     }
 
-    /// Serves and learns until `shutdown`, then finishes the requests under way and returns.
-    ///
-    /// # Errors
-    /// That a task behind the requests panicked; whatever else fails while running is retried or answered.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+    async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let Self {
             listeners,
             address,
@@ -190,5 +199,17 @@ impl Service {
                 Ok(())
             }
         }
+    }
+
+    fn settings_in_up(loader: Loader, up: &UpContext<'_>) -> Loader {
+        loader
+            .set("http.operations_address", "127.0.0.1:0")
+            .set("docs.enabled", true)
+            .set("tokens.verifying_keys", up.session_verifying_keys)
+            .set("rate_limits.enabled", false)
+    }
+
+    fn links(url: &str) -> Vec<(&'static str, String)> {
+        vec![("Recommendation API", format!("{url}/v1/trending  {url}/docs"))]
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
+use runtime::service::Service as _;
 use runtime::settings::Loader;
 use serde_json::Value;
 use tower::ServiceExt;
