@@ -9,7 +9,9 @@ use database::contract::{Breakage, Part, Report};
 use database::migrations::{self, Schema};
 use database::{Contract, bootstrap, contract};
 use refinery::Migration;
+use runtime::service::Statements;
 use runtime::settings;
+use services::SERVICES;
 use tokio_postgres::Config;
 
 use crate::terminal::{self, Progress};
@@ -184,28 +186,23 @@ fn roles(direct_path: bool) -> anyhow::Result<bootstrap::RoleSettings> {
     Ok(settings.roles)
 }
 
-/// Every statement that any service may send, and as whom.
-fn contracts() -> [Contract; 11] {
-    let contract = |service, role, sql| Contract { service, role, sql, where_member_of: None };
-    [
-        contract("blogs-api", "blogs_api", &blogs_api::SQL),
-        contract("blogs-api", "blogs_api", &web::SQL),
-        Contract {
-            service: "blogs-api (direct path)",
-            role: "blogs_api",
-            sql: &engagement::SQL,
-            where_member_of: Some("engagement_writer"),
-        },
-        contract("analytics-worker", "analytics_worker", &analytics_worker::SQL),
-        contract("analytics-worker", "analytics_worker", &engagement::SQL),
-        contract("notification-worker", "notification_worker", &notification_worker::SQL),
-        contract("recommendation-api", "recommendation_api", &recommendation_api::SQL),
-        contract("recommendation-api", "recommendation_api", &web::SQL),
-        contract("console", "console", &console::SQL),
-        contract("operators' commands", "operator", &operator::SQL),
+/// Every statement that any service or operator may send, and as whom.
+fn contracts() -> Vec<Contract> {
+    let of_services = SERVICES.iter().flat_map(|service| {
+        service.statements.iter().map(|&Statements { sql, where_member_of }| {
+            let (group, called) = where_member_of.unzip();
+            let called = called.unwrap_or(service.name);
+            Contract { service: called, role: service.role, sql, where_member_of: group }
+        })
+    });
+    let of_operators =
+        |role, sql| Contract { service: "operators' commands", role, sql, where_member_of: None };
+    let of_operators = [
+        of_operators("operator", &operator::SQL),
         // What redrives a parked event says first that it writes engagement now.
-        contract("operators' commands", "engagement_writer", &engagement::SQL),
-    ]
+        of_operators("engagement_writer", &engagement::SQL),
+    ];
+    of_services.chain(of_operators).collect()
 }
 
 fn show(report: &Report) -> anyhow::Result<()> {

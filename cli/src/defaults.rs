@@ -1,6 +1,6 @@
-//! The defaults of every command and service.
+//! The defaults of the commands. Those of the services are in their own crates.
 
-use runtime::settings::Defaults;
+use runtime::settings::{Defaults, Loader};
 
 /// The settings that `migrate` adds.
 pub(crate) const MIGRATE: Defaults = Defaults::new(
@@ -15,15 +15,10 @@ pub(crate) const OPERATOR: Defaults = Defaults::new(
 /// The settings of `secrets`.
 pub(crate) const SECRETS: Defaults = Defaults::new(include_str!("../../config/secrets.toml"), &[]);
 
-/// Commands that start several services or none take one environment for all: what one of these knows, the
-/// others pass over.
-pub(crate) const EVERY_DEFAULTS: [Defaults; 8] = [
-    blogs_api::DEFAULTS,
-    analytics_worker::DEFAULTS,
-    notification_worker::DEFAULTS,
-    recommendation_api::DEFAULTS,
-    console::DEFAULTS,
-    MIGRATE,
-    OPERATOR,
-    SECRETS,
-];
+/// Services and commands share one environment: each passes over what only another one knows.
+pub(crate) const COMMANDS: [Defaults; 3] = [MIGRATE, OPERATOR, SECRETS];
+
+/// A loader of the settings of a command, in the environment that all share.
+pub(crate) fn loader(of: Defaults) -> Loader {
+    services::loader(of, &COMMANDS)
+}

@@ -83,11 +83,10 @@ fn settings(session: KeyPair, import: KeyPair, prefix: &str) -> [[String; 2]; 4]
 mod tests {
     use std::ffi::OsString;
 
-    use runtime::settings::Loader;
     use web::tokens::{Epochs, Issuer, Purpose, SigningKeys, Tokens};
 
     use super::*;
-    use crate::defaults::{EVERY_DEFAULTS, OPERATOR};
+    use crate::defaults::{self, OPERATOR};
     use crate::operator;
 
     #[tokio::test]
@@ -99,8 +98,7 @@ mod tests {
             .map(|(name, keys)| (name.into(), keys.into()))
             .collect();
         let keys: std::collections::HashMap<_, _> = variables.iter().cloned().collect();
-        let loader =
-            |defaults| Loader::new(defaults).neighbours(&EVERY_DEFAULTS).environment(variables.clone());
+        let loader = |of| defaults::loader(of).environment(variables.clone());
         let api: blogs_api::Settings = loader(blogs_api::DEFAULTS).load().unwrap();
         let recommendation: recommendation_api::Settings =
             loader(recommendation_api::DEFAULTS).load().unwrap();

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use broker::{Administered, Administration};
 use database::bootstrap::RoleSettings;
-use runtime::settings::{self, LogSettings};
+use runtime::settings::LogSettings;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio_postgres::Config;
 
-use crate::defaults::{self, EVERY_DEFAULTS};
-use crate::{schema, terminal};
+use crate::{defaults, schema, terminal};
 
 const LONG: &str = "\
 Make the roles and bring the schema up to date; harmless to repeat
@@ -73,8 +72,7 @@ impl Settings {
     /// # Errors
     /// A setting that cannot be read, with where it stands.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Self, Config)> {
-        let settings: Self =
-            settings::Loader::new(defaults::MIGRATE).neighbours(&EVERY_DEFAULTS).file(file).load()?;
+        let settings: Self = defaults::loader(defaults::MIGRATE).file(file).load()?;
         runtime::telemetry::init(&settings.log)?;
         let administrator = schema::administrator(settings.database.url.expose_secret())
             .context("database.url (DATABASE_URL) cannot be used")?;
@@ -189,8 +187,8 @@ mod tests {
     use crate::operator;
 
     /// The defaults alone, whatever the environment of the tests is.
-    fn defaults<T: serde::de::DeserializeOwned>(of: settings::Defaults) -> T {
-        settings::Loader::new(of).environment([]).load().unwrap()
+    fn defaults<T: serde::de::DeserializeOwned>(of: runtime::settings::Defaults) -> T {
+        runtime::settings::Loader::new(of).environment([]).load().unwrap()
     }
 
     #[test]

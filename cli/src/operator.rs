@@ -13,7 +13,7 @@ use database::Pool;
 use runtime::settings::{Defaults, Loader, LogSettings};
 use serde::Deserialize;
 
-use crate::defaults::{self, EVERY_DEFAULTS};
+use crate::defaults;
 use crate::running::{Running, default_directory, mark_file};
 
 /// The statements of these commands; those in its folders are an administrator's.
@@ -57,8 +57,8 @@ impl Place {
     ///
     /// # Errors
     /// When the file of a running `up` cannot be read.
-    pub(crate) fn loader(&self, defaults: Defaults) -> anyhow::Result<(Loader, Option<Running>)> {
-        let loader = Loader::new(defaults).neighbours(&EVERY_DEFAULTS).file(self.config.as_deref());
+    pub(crate) fn loader(&self, of: Defaults) -> anyhow::Result<(Loader, Option<Running>)> {
+        let loader = defaults::loader(of).file(self.config.as_deref());
         let running = self.running()?;
         Ok(match &running {
             Some(up) => (loader.set("database.url", up.database_url.as_str()), running),

@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use runtime::settings::Loader;
 use runtime::settings::published::{Kind, PUBLISHED};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::defaults::{self, EVERY_DEFAULTS};
-use crate::{keys, terminal};
+use crate::{defaults, keys, terminal};
 
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
@@ -84,7 +82,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn check(file: Option<&Path>) -> anyhow::Result<()> {
-    let loader = Loader::new(defaults::SECRETS).neighbours(&EVERY_DEFAULTS).file(file);
+    let loader = defaults::loader(defaults::SECRETS).file(file);
     let (settings, notice): (Settings, _) = loader.load_noticing()?;
     let equal = equal(&settings.secrets);
     if !equal.is_empty() {

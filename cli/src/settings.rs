@@ -3,10 +3,12 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use runtime::settings::{Defaults, Entry, Loader, SHARED_DEFAULTS};
+use anyhow::Context;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use runtime::settings::{Defaults, Entry, SHARED_DEFAULTS};
+use services::SERVICES;
 
-use crate::defaults::{self, EVERY_DEFAULTS};
-use crate::{terminal, up};
+use crate::{defaults, serve, terminal, up};
 
 /// What every process shares, with the bounds of those sections.
 const SHARED: Defaults = Defaults::new(
@@ -41,8 +43,8 @@ Exit codes: 0 printed; 1 a setting is refused, or --config cannot be read; 2 wro
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The process; without it the settings of all, as docs/configuration.md has them
-    #[arg(value_name = "SERVICE")]
-    process: Option<Process>,
+    #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(names()))]
+    process: Option<String>,
     /// Show the values that the process would start with, and their origins; secrets are redacted
     #[arg(long, requires = "process")]
     effective: bool,
@@ -51,71 +53,60 @@ pub(crate) struct Arguments {
     config: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Process {
-    /// The Blogs API
-    BlogsApi,
-    /// The Analytics worker
-    AnalyticsWorker,
-    /// The Notification worker
-    NotificationWorker,
-    /// The Recommendation API
-    RecommendationApi,
-    /// The console
-    Console,
-    /// `commonplace migrate` and the administrator's other commands
-    Migrate,
-    /// The operator's commands
-    Operator,
-    /// `commonplace secrets check`
-    Secrets,
-    /// `commonplace up` itself
-    Up,
-}
-
-/// Every process, with the name of its file in `config/` and its defaults.
-const PROCESSES: [(Process, &str, Defaults); 9] = [
-    (Process::BlogsApi, "blogs-api.toml", blogs_api::DEFAULTS),
-    (Process::AnalyticsWorker, "analytics-worker.toml", analytics_worker::DEFAULTS),
-    (Process::NotificationWorker, "notification-worker.toml", notification_worker::DEFAULTS),
-    (Process::RecommendationApi, "recommendation-api.toml", recommendation_api::DEFAULTS),
-    (Process::Console, "console.toml", console::DEFAULTS),
-    (Process::Migrate, "migrate.toml", defaults::MIGRATE),
-    (Process::Operator, "operator.toml", defaults::OPERATOR),
-    (Process::Secrets, "secrets.toml", defaults::SECRETS),
-    (Process::Up, "up.toml", up::DEFAULTS),
+/// The processes that are no services: each with what it is, and its defaults. Its file is `config/NAME.toml`, as that of a
+/// service.
+static COMMANDS: [(&str, &str, Defaults); 4] = [
+    ("migrate", "`commonplace migrate` and the administrator's other commands", defaults::MIGRATE),
+    ("operator", "The operator's commands", defaults::OPERATOR),
+    ("secrets", "`commonplace secrets check`", defaults::SECRETS),
+    ("up", "`commonplace up` itself", up::DEFAULTS),
 ];
 
+/// Every process as the command line names it.
+fn names() -> impl Iterator<Item = PossibleValue> {
+    let commands = COMMANDS.iter().map(|(name, about, _)| PossibleValue::new(*name).help(*about));
+    SERVICES.iter().map(serve::named).chain(commands)
+}
+
+/// Every process with its defaults.
+fn processes() -> impl Iterator<Item = (&'static str, Defaults)> {
+    let services = SERVICES.iter().map(|service| (service.name, service.defaults));
+    services.chain(COMMANDS.iter().map(|(name, _, defaults)| (*name, *defaults)))
+}
+
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let of = |process: Process| {
-        PROCESSES.iter().find(|(known, ..)| *known == process).map(|(.., defaults)| *defaults)
-    };
-    let Some(defaults) = arguments.process.and_then(of) else {
+    let Some(name) = arguments.process else {
         terminal::line(page()?.trim_end());
         return Ok(());
     };
+    let (name, defaults) = processes()
+        .find(|(known, _)| *known == name)
+        .with_context(|| format!("no process is called {name}"))?;
     if arguments.effective {
-        return effective(defaults, arguments.config.as_deref());
+        return effective(name, defaults, arguments.config.as_deref());
     }
     let rows: String = defaults.entries()?.iter().map(row).collect();
     terminal::line(format_args!("{}{}", HEADER.trim_start(), rows.trim_end()));
     Ok(())
 }
 
-fn effective(defaults: Defaults, file: Option<&Path>) -> anyhow::Result<()> {
-    let settings = Loader::new(defaults).neighbours(&EVERY_DEFAULTS).file(file).effective()?;
-    for setting in settings {
+/// Prints what a process would start with. What only the type of a service refuses is an error after that.
+fn effective(name: &str, of: Defaults, file: Option<&Path>) -> anyhow::Result<()> {
+    let loader = || defaults::loader(of).file(file);
+    for setting in loader().effective()? {
         terminal::line(format_args!("{} = {} # {}", setting.key, setting.value, setting.origin));
     }
-    Ok(())
+    match services::named(name) {
+        Some(service) => service.check(loader()),
+        None => Ok(()),
+    }
 }
 
 /// The text of `docs/configuration.md`.
 fn page() -> anyhow::Result<String> {
     let mut page = INTRO.to_owned();
-    let files = PROCESSES.iter().map(|(_, file, defaults)| (*file, *defaults));
-    for (file, defaults) in std::iter::once(("default.toml", SHARED)).chain(files) {
-        write!(page, "\n## {file}\n{HEADER}")?;
+    for (name, defaults) in std::iter::once(("default", SHARED)).chain(processes()) {
+        write!(page, "\n## {name}.toml\n{HEADER}")?;
         page.extend(defaults.own_entries()?.iter().map(row));
     }
     Ok(page)
@@ -133,6 +124,8 @@ fn row(entry: &Entry) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use runtime::settings::Loader;
+
     use super::*;
 
     #[test]
@@ -148,17 +141,17 @@ mod tests {
     #[test]
     fn every_number_has_bounds_and_every_bound_a_key() {
         let mut keys = BTreeSet::new();
-        for (process, file, defaults) in PROCESSES {
+        for (process, defaults) in processes() {
             for entry in defaults.entries().unwrap() {
                 let is_number = entry.default.parse::<f64>().is_ok();
                 // Sections that a process shares and does not read have no bounds there.
                 let is_own = defaults.own_entries().unwrap().iter().any(|own| own.key == entry.key);
                 assert!(
                     !(is_number && is_own && entry.bounds.is_none()),
-                    "{} in {file} is a number without bounds",
+                    "{} in {process}.toml is a number without bounds",
                     entry.key
                 );
-                assert!(is_number || entry.bounds.is_none(), "{process:?}: {} is no number", entry.key);
+                assert!(is_number || entry.bounds.is_none(), "{process}: {} is no number", entry.key);
                 keys.insert(entry.key);
             }
         }
@@ -169,16 +162,16 @@ mod tests {
                 entry.key
             );
         }
-        for bound in PROCESSES.iter().flat_map(|(.., defaults)| defaults.bounds()) {
+        for bound in processes().flat_map(|(_, defaults)| defaults.bounds()) {
             assert!(keys.contains(bound.key()), "{} is bounded, and no process has such a key", bound.key());
         }
     }
 
     #[test]
     fn effective_settings_of_every_process_can_be_listed() {
-        for (process, _, defaults) in PROCESSES {
+        for (process, defaults) in processes() {
             let listed = Loader::new(defaults).environment([]).effective().unwrap();
-            assert!(listed.iter().any(|setting| setting.key == "log.filter"), "{process:?}");
+            assert!(listed.iter().any(|setting| setting.key == "log.filter"), "{process}");
         }
     }
 }

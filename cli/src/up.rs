@@ -16,12 +16,12 @@ use std::pin::pin;
 
 use anyhow::{Context, bail};
 use runtime::process;
-use runtime::settings::{Defaults, Loader, LogSettings};
+use runtime::settings::{Defaults, LogSettings};
 use runtime::traces::TraceSettings;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::defaults::EVERY_DEFAULTS;
+use crate::defaults;
 use crate::running::default_directory;
 use crate::terminal::{self, Progress};
 use crate::{demo, migrate, schema};
@@ -94,7 +94,7 @@ struct Ascent {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let settings: Settings = Loader::new(DEFAULTS).neighbours(&EVERY_DEFAULTS).load()?;
+    let settings: Settings = defaults::loader(DEFAULTS).load()?;
     process::run("commonplace", &settings.log, &settings.traces, async |shutdown| {
         ascend(arguments, shutdown).await
     })

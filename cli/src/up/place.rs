@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use broker::Administration;
 use database::bootstrap::RoleSettings;
-use runtime::settings::Loader;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use web::tokens::KeyPair;
 
-use crate::defaults::{self, EVERY_DEFAULTS};
-use crate::{migrate, running};
+use crate::{defaults, migrate, running};
 
 /// A folder that this process has for itself, as long as the value lives.
 #[derive(Debug)]
@@ -181,8 +179,7 @@ impl Credentials {
         vhost: &str,
         private: bool,
     ) -> anyhow::Result<(RoleSettings, Administration)> {
-        let settings: migrate::Settings = Loader::new(defaults::MIGRATE)
-            .neighbours(&EVERY_DEFAULTS)
+        let settings: migrate::Settings = defaults::loader(defaults::MIGRATE)
             .set("roles.blogs_api_password", self.blogs_api_password.as_str())
             .set("roles.analytics_worker_password", self.analytics_worker_password.as_str())
             .set("roles.notification_worker_password", self.notification_worker_password.as_str())

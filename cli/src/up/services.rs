@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use runtime::service::Service as _;
-use runtime::settings::Loader;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::addresses::{ServiceAddress, Urls};
 use super::place::Credentials;
-use crate::defaults::EVERY_DEFAULTS;
+use crate::defaults;
 
 /// How long the services may take to reach servers that are up.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -48,8 +47,7 @@ impl Services {
     /// # Errors
     /// A setting that makes no sense, or a port that is taken.
     pub(super) async fn start(port: u16, urls: &Urls, credentials: &Credentials) -> anyhow::Result<Self> {
-        let worker = Loader::new(analytics_worker::DEFAULTS)
-            .neighbours(&EVERY_DEFAULTS)
+        let worker = defaults::loader(analytics_worker::DEFAULTS)
             .set("database.url", urls.analytics_worker.as_str())
             .set("broker.url", urls.amqp.analytics_worker.as_str())
             .set("http.address", "127.0.0.1:0")
@@ -58,8 +56,7 @@ impl Services {
         let worker: analytics_worker::Settings = worker.load()?;
         let worker =
             analytics_worker::Service::start(worker).await.context("starting the analytics-worker")?;
-        let notifier = Loader::new(notification_worker::DEFAULTS)
-            .neighbours(&EVERY_DEFAULTS)
+        let notifier = defaults::loader(notification_worker::DEFAULTS)
             .set("database.url", urls.notification_worker.as_str())
             .set("broker.url", urls.amqp.notification_worker.as_str())
             .set("http.address", "127.0.0.1:0");
@@ -68,8 +65,7 @@ impl Services {
             .await
             .context("starting the notification-worker")?;
         let recommendation = start_recommendation(port, urls, credentials).await?;
-        let api = Loader::new(blogs_api::DEFAULTS)
-            .neighbours(&EVERY_DEFAULTS)
+        let api = defaults::loader(blogs_api::DEFAULTS)
             .set("database.url", urls.blogs_api.as_str())
             .set("broker.url", urls.amqp.blogs_api.as_str())
             .set("http.address", format!("127.0.0.1:{port}"))
@@ -202,8 +198,7 @@ async fn start_recommendation(
     credentials: &Credentials,
 ) -> anyhow::Result<recommendation_api::Service> {
     let [recommendation_port, _console] = ports_after(port);
-    let recommendation = Loader::new(recommendation_api::DEFAULTS)
-        .neighbours(&EVERY_DEFAULTS)
+    let recommendation = defaults::loader(recommendation_api::DEFAULTS)
         .set("database.url", urls.recommendation_api.as_str())
         .set("http.address", format!("127.0.0.1:{recommendation_port}"))
         .set("http.operations_address", "127.0.0.1:0")
@@ -222,8 +217,7 @@ async fn start_console(
 ) -> anyhow::Result<console::Service> {
     let url = |address: SocketAddr| format!("http://{address}");
     let [_recommendation, console_port] = ports_after(port);
-    let console = Loader::new(console::DEFAULTS)
-        .neighbours(&EVERY_DEFAULTS)
+    let console = defaults::loader(console::DEFAULTS)
         .set("database.url", urls.console.as_str())
         .set("broker.url", urls.amqp.console.as_str())
         .set("http.address", format!("127.0.0.1:{console_port}"))
