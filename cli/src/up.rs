@@ -16,6 +16,7 @@ use std::pin::pin;
 
 use anyhow::{Context, bail};
 use runtime::process;
+use runtime::service::Address;
 use runtime::settings::{Defaults, LogSettings};
 use runtime::traces::TraceSettings;
 use serde::Deserialize;
@@ -30,7 +31,11 @@ use servers::Servers;
 use services::Services;
 
 /// The settings that this command adds: `config/up.toml`.
-pub(crate) const DEFAULTS: Defaults = Defaults::new(include_str!("../../config/up.toml"), &[]);
+pub(crate) const DEFAULTS: Defaults =
+    Defaults::new(include_str!("../../config/up.toml"), &[engagement::BOUNDS]);
+
+/// The service whose front door the demo comes through.
+const API: &str = "blogs-api";
 
 const LONG: &str = "\
 Run the whole system: private PostgreSQL and RabbitMQ, every service, demo data
@@ -40,10 +45,9 @@ servers listen on free ports of 127.0.0.1 and stop with this command; servers th
 Ctrl-C ends it and keeps the data; the next `up` goes on with them.
 
 With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
-administrator's: the roles blogs_api, analytics_worker, notification_worker, recommendation_api, console and operator are \
-made there, or get new passwords, and the Blogs API may write engagement itself (the direct path). AMQP_URL is an \
-administrator's, too, and goes with RABBITMQ_MANAGEMENT_URL: exchanges and queues are made there, and the users blogs_api, \
-analytics_worker, notification_worker and console.";
+administrator's: the role of each service and the role operator are made there, or get new passwords, and the Blogs API may \
+write engagement itself (the direct path). AMQP_URL is an administrator's, too, and goes with RABBITMQ_MANAGEMENT_URL: \
+exchanges and queues are made there, and a user for each service that uses RabbitMQ.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,8 +64,8 @@ pub(crate) struct Arguments {
     /// Delete the data of earlier runs first; that of existing servers is left alone
     #[arg(long)]
     fresh: bool,
-    /// Where the Blogs API and the pages listen, on 127.0.0.1; the Recommendation API and the console on the two ports after
-    /// it; 0 takes free ports
+    /// Where the Blogs API and the pages listen, on 127.0.0.1; the other services that people reach, on the ports after it
+    /// (the Recommendation API, the console); 0 takes free ports
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Where data, logs and passwords are kept [default: .stack/up in the checkout]
@@ -83,6 +87,7 @@ pub(crate) struct Arguments {
 struct Settings {
     log: LogSettings,
     traces: TraceSettings,
+    engagement: engagement::Settings,
 }
 
 /// What the steps on the way up share.
@@ -91,27 +96,28 @@ struct Ascent {
     place: Place,
     progress: Progress,
     shutdown: CancellationToken,
+    /// How long a visitor's views of a blog count once.
+    view_window_s: u32,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings: Settings = defaults::loader(DEFAULTS).load()?;
     process::run("commonplace", &settings.log, &settings.traces, async |shutdown| {
-        ascend(arguments, shutdown).await
+        ascend(arguments, settings.engagement.view_window_s, shutdown).await
     })
     .await
 }
 
-async fn ascend(arguments: Arguments, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn ascend(arguments: Arguments, view_window_s: u32, shutdown: CancellationToken) -> anyhow::Result<()> {
     let directory = arguments.directory.clone().unwrap_or_else(default_directory);
     // Before `--fresh` forgets anything.
-    check_port(arguments.port)?;
-    for port in services::ports_after(arguments.port) {
+    for port in services::ports(arguments.port) {
         check_port(port)?;
     }
     let place = Place::claim(directory, arguments.fresh)?;
 
     let progress = Progress::new();
-    let ascent = Ascent { arguments, place, progress: progress.clone(), shutdown };
+    let ascent = Ascent { arguments, place, progress: progress.clone(), shutdown, view_window_s };
     let servers = Box::pin(ascent.servers()).await?;
     let outcome = Box::pin(ascent.with_servers(&servers)).await;
     progress.now("stopping the servers");
@@ -162,7 +168,7 @@ impl Ascent {
         if !administered.differences.is_empty() {
             migrate::report(&administered)?;
         }
-        let urls = addresses::Urls::new(&administrator, &credentials, servers)?;
+        let urls = addresses::Urls::new(&administrator, &credentials, servers);
 
         self.progress.now("starting the services");
         let mut services = Services::start(self.arguments.port, &urls, &credentials).await?;
@@ -176,25 +182,24 @@ impl Ascent {
     async fn with_services(
         &self,
         services: &mut Services,
-        urls: &addresses::Urls,
+        urls: &addresses::Urls<'_>,
         credentials: &Credentials,
     ) -> anyhow::Result<()> {
-        let api = services.api();
-        let workers = services.workers();
-        let console = services.console();
-        let view_window_s = services.view_window_s();
+        let addresses = services.addresses();
+        let api = addresses.iter().find(|service| service.name == API).map(Address::url);
+        let api = api.context("the Blogs API is not in the list of services")?;
         // There until the services drain.
         let mut _mark = None;
         let introduction = async {
-            services::until_ready(workers.iter().chain([&api, &console])).await?;
+            services::until_ready(&addresses).await?;
             self.progress.done("services ready");
-            let running = urls.running(&api.url, &credentials.import_keys().signing, view_window_s);
+            let running = urls.running(api.clone(), self.view_window_s);
             _mark = Some(running.mark(self.place.directory())?);
             self.progress.now("loading the demo");
-            let demo = demo::load(&api.url, &credentials.demo_password, &self.place.demo_mark()).await?;
+            let demo = demo::load(&api, &credentials.demo_password, &self.place.demo_mark()).await?;
             self.progress.done(&demo);
             self.progress.rest();
-            terminal::line(urls.table(&api, &console, &workers, &demo, &credentials.demo_password));
+            terminal::line(urls.table(&addresses, &api, &demo));
             anyhow::Ok(())
         };
         tokio::select! {

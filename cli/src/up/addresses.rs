@@ -4,119 +4,71 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use comfy_table::{Cell, Table, presets};
+use runtime::service::Address;
 use tokio_postgres::Config;
 
-use super::place::Credentials;
+use super::place::{Credentials, OPERATOR};
 use super::servers::Servers;
 use crate::demo::Demo;
 use crate::running::Running;
 use crate::schema;
 
-/// Where a service is, as base URLs.
-pub(super) struct ServiceAddress {
-    pub(super) name: &'static str,
-    pub(super) url: String,
-    /// For `/readyz` and `/metrics`.
-    pub(super) operations: String,
-}
-
-/// RabbitMQ's addresses.
-pub(super) struct Amqp {
-    pub(super) blogs_api: String,
-    pub(super) analytics_worker: String,
-    pub(super) notification_worker: String,
-    pub(super) console: String,
-}
-
 /// Addresses with logins in them.
-pub(super) struct Urls {
-    /// Postgres as the role of the Blogs API.
-    pub(super) blogs_api: String,
-    /// Postgres as the role of the Analytics workers.
-    pub(super) analytics_worker: String,
-    /// Postgres as the role of the notification workers.
-    pub(super) notification_worker: String,
-    /// Postgres as the role of the Recommendation API.
-    pub(super) recommendation_api: String,
-    /// Postgres as the role of the console.
-    pub(super) console: String,
-    /// RabbitMQ as the user of each service that uses it.
-    pub(super) amqp: Amqp,
-    /// RabbitMQ as its administrator.
-    administrator_amqp: String,
-    operator: String,
-    management: Option<String>,
+pub(super) struct Urls<'a> {
+    administrator: &'a Config,
+    credentials: &'a Credentials,
+    servers: &'a Servers,
 }
 
-impl Urls {
-    pub(super) fn new(
-        administrator: &Config,
-        credentials: &Credentials,
-        servers: &Servers,
-    ) -> anyhow::Result<Self> {
-        let url = |role, password| schema::url(administrator, role, password);
-        let amqp = |user, password: &str| {
-            broker::url_of(&servers.amqp_url, user, &password.into())
-                .context("AMQP_URL is not an address such as amqp://user:password@host:5672/vhost")
-        };
-        Ok(Self {
-            blogs_api: url("blogs_api", &credentials.blogs_api_password),
-            analytics_worker: url("analytics_worker", &credentials.analytics_worker_password),
-            notification_worker: url("notification_worker", &credentials.notification_worker_password),
-            recommendation_api: url("recommendation_api", &credentials.recommendation_api_password),
-            console: url("console", &credentials.console_password),
-            operator: url("operator", &credentials.operator_password),
-            amqp: Amqp {
-                blogs_api: amqp("blogs_api", &credentials.blogs_api_password)?,
-                analytics_worker: amqp("analytics_worker", &credentials.analytics_worker_password)?,
-                notification_worker: amqp("notification_worker", &credentials.notification_worker_password)?,
-                console: amqp("console", &credentials.console_password)?,
-            },
-            administrator_amqp: servers.amqp_url.clone(),
-            management: servers.shows_management.then(|| servers.management_url.clone()),
-        })
+impl<'a> Urls<'a> {
+    pub(super) fn new(administrator: &'a Config, credentials: &'a Credentials, servers: &'a Servers) -> Self {
+        Self { administrator, credentials, servers }
+    }
+
+    /// Postgres as this role.
+    pub(super) fn database(&self, role: &str) -> String {
+        schema::url(self.administrator, role, self.credentials.password(role))
+    }
+
+    /// RabbitMQ as this user.
+    ///
+    /// # Errors
+    /// When the administrator's address is none.
+    pub(super) fn amqp(&self, user: &str) -> anyhow::Result<String> {
+        broker::url_of(&self.servers.amqp_url, user, &self.credentials.password(user).into())
+            .context("AMQP_URL is not an address such as amqp://user:password@host:5672/vhost")
     }
 
     /// What the operator's commands need to know.
-    pub(super) fn running(&self, api: &str, import_signing_keys: &str, view_window_s: u32) -> Running {
+    pub(super) fn running(&self, api: String, view_window_s: u32) -> Running {
         Running {
-            api: api.to_owned(),
-            database_url: self.operator.clone(),
-            import_signing_keys: import_signing_keys.to_owned(),
+            api,
+            database_url: self.database(OPERATOR),
+            import_signing_keys: self.credentials.import_keys().signing,
             view_window_s,
         }
     }
 
-    /// What `up` prints when everything runs.
-    pub(super) fn table(
-        &self,
-        api: &ServiceAddress,
-        console: &ServiceAddress,
-        workers: &[ServiceAddress],
-        demo: &Demo,
-        demo_password: &str,
-    ) -> String {
-        let operations = |place: &ServiceAddress| format!("{0}/readyz  {0}/metrics", place.operations);
-        let mut rows = vec![
-            ("to read and write", format!("{}/", api.url)),
-            ("to watch (console)", format!("{}/", console.url)),
-            ("Blogs API", api.url.clone()),
-            ("its documentation", format!("{}/docs", api.url)),
-            ("its description", format!("{}/openapi.json", api.url)),
-        ];
-        if let Some(ServiceAddress { url, .. }) =
-            workers.iter().find(|place| place.name == "recommendation-api")
-        {
-            rows.push(("Recommendation API", format!("{url}/v1/trending  {url}/docs")));
-        }
-        rows.extend([api, console].into_iter().chain(workers).map(|place| (place.name, operations(place))));
-        rows.push(("Postgres (operator)", self.operator.clone()));
-        rows.push(("RabbitMQ", self.administrator_amqp.clone()));
-        if let Some((url, login)) = self.management.as_deref().and_then(without_login) {
+    /// What `up` prints when everything runs: first what people look for, and so the services in the opposite order.
+    pub(super) fn table(&self, services: &[Address], api: &str, demo: &Demo) -> String {
+        let newest_first = || services.iter().rev();
+        let links = |service: &Address| {
+            let entry = services::named(service.name);
+            entry.map(|entry| entry.links(&service.url())).unwrap_or_default()
+        };
+        let operations =
+            |service: &Address| (service.name, format!("{0}/readyz  {0}/metrics", service.operations_url()));
+        let mut rows: Vec<_> = newest_first().flat_map(links).collect();
+        rows.extend(newest_first().map(operations));
+        rows.push(("Postgres (operator)", self.database(OPERATOR)));
+        rows.push(("RabbitMQ", self.servers.amqp_url.clone()));
+        let management = self.servers.shows_management.then_some(self.servers.management_url.as_str());
+        if let Some((url, login)) = management.and_then(without_login) {
             rows.push(("RabbitMQ's pages", format!("{url}  login {login}")));
         }
         if let Some(author) = &demo.author {
-            rows.push(("demo account", format!("{author}  password {demo_password}")));
+            let password = &self.credentials.demo_password;
+            rows.push(("demo account", format!("{author}  password {password}")));
         }
         // No borders: a line that is longer than the terminal stays whole and can be copied.
         let mut table = Table::new();
@@ -125,7 +77,7 @@ impl Urls {
             table.add_row([Cell::new(what), Cell::new(address)]);
         }
         let mut text = format!("\n{table}\n\nTry it:\n");
-        for command in trials(&api.url, demo) {
+        for command in trials(api, demo) {
             // Writing to a string does not fail.
             let _infallible = writeln!(text, "  {command}");
         }

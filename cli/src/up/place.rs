@@ -1,5 +1,6 @@
 //! The folder of one `up`: who runs in it, and the secrets that outlive a run.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,10 +10,14 @@ use anyhow::{Context, bail};
 use broker::Administration;
 use database::bootstrap::RoleSettings;
 use serde::{Deserialize, Serialize};
+use services::SERVICES;
 use sha2::{Digest, Sha256};
 use web::tokens::KeyPair;
 
 use crate::{defaults, migrate, running};
+
+/// The role of the operator's commands.
+pub(super) const OPERATOR: &str = "operator";
 
 /// A folder that this process has for itself, as long as the value lives.
 #[derive(Debug)]
@@ -90,7 +95,7 @@ impl Place {
         let path = self.credentials_file();
         let doing = || format!("reading {}", path.display());
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(doing),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Credentials::complete).with_context(doing),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let credentials = Credentials::random();
                 // Written beside and renamed, so that a file that is there is whole.
@@ -119,41 +124,41 @@ impl Place {
 
 /// Every secret of one `up`. Random, in hexadecimal, which is safe in a URL and is base64 as well.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
-    pub(super) blogs_api_password: String,
-    pub(super) analytics_worker_password: String,
-    /// Not there in a folder of before there was this worker; then each start gives the role a new one.
-    #[serde(default = "password")]
-    pub(super) notification_worker_password: String,
-    /// As above.
-    #[serde(default = "password")]
-    pub(super) recommendation_api_password: String,
-    pub(super) operator_password: String,
-    /// As above.
-    #[serde(default = "password")]
-    pub(super) console_password: String,
     /// The demo authors' password.
     pub(super) demo_password: String,
     /// Makes the private keys of tokens, one for each purpose.
     pub(super) signing_secret: String,
     /// Salts the hashes of visitors.
     pub(super) visitor_secret: String,
+    /// The password of each role, by its key in the settings (`ROLE_password`).
+    #[serde(flatten)]
+    passwords: BTreeMap<String, String>,
 }
 
 impl Credentials {
     fn random() -> Self {
         Self {
-            blogs_api_password: password(),
-            analytics_worker_password: password(),
-            notification_worker_password: password(),
-            recommendation_api_password: password(),
-            operator_password: password(),
-            console_password: password(),
             demo_password: secret(8),
             signing_secret: secret(32),
             visitor_secret: secret(32),
+            passwords: BTreeMap::new(),
         }
+        .complete()
+    }
+
+    /// With a password for every role. In a folder of before there was a service its role has none; then each start gives it
+    /// a new one.
+    fn complete(mut self) -> Self {
+        for role in roles() {
+            self.passwords.entry(key(role)).or_insert_with(|| secret(16));
+        }
+        self
+    }
+
+    /// The password of a role, and of the user of that name on RabbitMQ.
+    pub(super) fn password(&self, role: &str) -> &str {
+        self.passwords.get(&key(role)).map(String::as_str).unwrap_or_default()
     }
 
     /// The key of sessions. The Blogs API alone gets its private half.
@@ -179,29 +184,30 @@ impl Credentials {
         vhost: &str,
         private: bool,
     ) -> anyhow::Result<(RoleSettings, Administration)> {
-        let settings: migrate::Settings = defaults::loader(defaults::MIGRATE)
-            .set("roles.blogs_api_password", self.blogs_api_password.as_str())
-            .set("roles.analytics_worker_password", self.analytics_worker_password.as_str())
-            .set("roles.notification_worker_password", self.notification_worker_password.as_str())
-            .set("roles.recommendation_api_password", self.recommendation_api_password.as_str())
-            .set("roles.operator_password", self.operator_password.as_str())
-            .set("roles.console_password", self.console_password.as_str())
+        let loader = defaults::loader(defaults::MIGRATE)
             .set("roles.direct_path", true)
             .set("roles.owns_server", private)
             .set("rabbitmq.management_url", management_url)
-            .set("rabbitmq.vhost", vhost)
-            .set("rabbitmq.blogs_api_password", self.blogs_api_password.as_str())
-            .set("rabbitmq.analytics_worker_password", self.analytics_worker_password.as_str())
-            .set("rabbitmq.notification_worker_password", self.notification_worker_password.as_str())
-            .set("rabbitmq.console_password", self.console_password.as_str())
-            .load()?;
+            .set("rabbitmq.vhost", vhost);
+        let loader = roles()
+            .fold(loader, |loader, role| loader.set(format!("roles.{}", key(role)), self.password(role)));
+        let users = SERVICES.iter().filter(|service| service.uses_rabbitmq);
+        let loader = users.fold(loader, |loader, service| {
+            loader.set(format!("rabbitmq.{}", key(service.role)), self.password(service.role))
+        });
+        let settings: migrate::Settings = loader.load()?;
         Ok((settings.roles, settings.rabbitmq))
     }
 }
 
-/// A role's password.
-fn password() -> String {
-    secret(16)
+/// Every role that logs in.
+fn roles() -> impl Iterator<Item = &'static str> {
+    SERVICES.iter().map(|service| service.role).chain([OPERATOR])
+}
+
+/// The key of a role's password in the settings and in the file of credentials.
+fn key(role: &str) -> String {
+    format!("{role}_password")
 }
 
 /// This many random bytes, in hexadecimal.
@@ -268,5 +274,18 @@ mod tests {
         drop(place);
         let place = Place::claim(folder.0.clone(), true).unwrap();
         assert_ne!(place.credentials().unwrap().signing_secret, made.signing_secret);
+    }
+
+    #[test]
+    fn credentials_of_before_a_service_keep_their_passwords_and_get_the_missing_ones() {
+        let folder = Folder::new("earlier");
+        let place = Place::claim(folder.0.clone(), false).unwrap();
+        let earlier = r#"{"blogs_api_password": "a", "analytics_worker_password": "b", "operator_password": "c",
+            "demo_password": "d", "signing_secret": "e", "visitor_secret": "f"}"#;
+        fs::write(place.credentials_file(), earlier).unwrap();
+        let read = place.credentials().unwrap();
+        assert_eq!(["blogs_api", "operator"].map(|role| read.password(role)), ["a", "c"]);
+        assert_eq!(read.demo_password, "d");
+        assert!(roles().all(|role| !read.password(role).is_empty()));
     }
 }
