@@ -173,16 +173,11 @@ async fn privately(question: &Question, progress: &Progress) -> anyhow::Result<R
 /// The roles as the defaults have them. The passwords are never used.
 fn roles(direct_path: bool) -> anyhow::Result<bootstrap::RoleSettings> {
     let password = || format!("{:032x}", rand::random::<u128>());
-    let settings: migrate::Settings = settings::Loader::new(defaults::MIGRATE)
-        .environment([])
-        .set("roles.blogs_api_password", password())
-        .set("roles.analytics_worker_password", password())
-        .set("roles.notification_worker_password", password())
-        .set("roles.recommendation_api_password", password())
-        .set("roles.operator_password", password())
-        .set("roles.console_password", password())
-        .set("roles.direct_path", direct_path)
-        .load()?;
+    let loader =
+        settings::Loader::new(defaults::MIGRATE).environment([]).set("roles.direct_path", direct_path);
+    let loader = bootstrap::login_roles()
+        .fold(loader, |loader, role| loader.set(format!("roles.{role}_password"), password()));
+    let settings: migrate::Settings = loader.load()?;
     Ok(settings.roles)
 }
 

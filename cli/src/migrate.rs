@@ -17,11 +17,9 @@ const LONG: &str = "\
 Make the roles and bring the schema up to date; harmless to repeat
 
 DATABASE_URL names the administrator: a superuser, or a role that may create roles. The database is made if it does \
-not exist. The roles' passwords come from the settings: COMMONPLACE__ROLES__BLOGS_API_PASSWORD, \
-COMMONPLACE__ROLES__ANALYTICS_WORKER_PASSWORD, COMMONPLACE__ROLES__NOTIFICATION_WORKER_PASSWORD, \
-COMMONPLACE__ROLES__RECOMMENDATION_API_PASSWORD, COMMONPLACE__ROLES__OPERATOR_PASSWORD and \
-COMMONPLACE__ROLES__CONSOLE_PASSWORD. Set COMMONPLACE__ROLES__DIRECT_PATH=true where the API may write engagement \
-itself.
+not exist. The roles' passwords come from the settings: COMMONPLACE__ROLES__BLOGS_API_PASSWORD and \
+so on for each role (`commonplace settings migrate` lists them). Set COMMONPLACE__ROLES__DIRECT_PATH=true where the API may \
+write engagement itself.
 
 COMMONPLACE__RABBITMQ__MANAGEMENT_URL names RabbitMQ's management API with the login of an administrator. With it, the exchanges \
 and queues are made, and a user for each service that uses RabbitMQ; their passwords are \
@@ -184,62 +182,39 @@ async fn check(administrator: &tokio_postgres::Config, roles: &RoleSettings) -> 
 mod tests {
     use super::*;
     use crate::defaults::{MIGRATE, OPERATOR};
-    use crate::operator;
 
     /// The defaults alone, whatever the environment of the tests is.
     fn defaults<T: serde::de::DeserializeOwned>(of: runtime::settings::Defaults) -> T {
         runtime::settings::Loader::new(of).environment([]).load().unwrap()
     }
 
+    /// The section that says how many connections a service holds.
+    #[derive(Deserialize)]
+    struct Pools {
+        database: database::Settings,
+    }
+
     #[test]
     fn the_pools_of_the_services_fit_into_their_roles_shares() {
         let Settings { roles, .. } = defaults(MIGRATE);
-        let api: blogs_api::Settings = defaults(blogs_api::DEFAULTS);
-        let worker: analytics_worker::Settings = defaults(analytics_worker::DEFAULTS);
-        let notifier: notification_worker::Settings = defaults(notification_worker::DEFAULTS);
-        let recommendation: recommendation_api::Settings = defaults(recommendation_api::DEFAULTS);
-        let console: console::Settings = defaults(console::DEFAULTS);
-        let operator: operator::Settings = defaults(OPERATOR);
-        for (pool, share) in [
-            (api.database, roles.blogs_api_connections),
-            (worker.database, roles.analytics_worker_connections),
-            (notifier.database, roles.notification_worker_connections),
-            (recommendation.database, roles.recommendation_api_connections),
-            (console.database, roles.console_connections),
-            (operator.database, roles.operator_connections),
-        ] {
-            let wanted = pool.pool_max * pool.instances_max;
-            assert!(wanted <= usize::try_from(share).unwrap(), "{wanted} connections of {share}");
+        let services = services::SERVICES.iter().map(|service| (service.role, service.defaults));
+        for (role, of) in services.chain([("operator", OPERATOR)]) {
+            let Pools { database } = defaults(of);
+            let wanted = database.pool_max * database.instances_max;
+            let share = roles.logins[role].connections;
+            assert!(wanted <= usize::try_from(share).unwrap(), "{role}: {wanted} connections of {share}");
         }
-        let shares = [
-            roles.blogs_api_connections,
-            roles.analytics_worker_connections,
-            roles.notification_worker_connections,
-            roles.recommendation_api_connections,
-            roles.operator_connections,
-            roles.console_connections,
-        ];
+        let shares: i32 = roles.logins.values().map(|login| login.connections).sum();
         // What a server has that nobody has configured: 100 connections, 3 of them for superusers.
-        assert!(shares.iter().sum::<i32>() + roles.reserve_connections <= 97);
+        assert!(shares + roles.reserve_connections <= 97);
     }
 
     #[test]
     fn there_is_no_default_password() {
         let Settings { roles, rabbitmq, .. } = defaults(MIGRATE);
         assert!(!rabbitmq.is_wanted());
-        for password in [
-            rabbitmq.blogs_api_password,
-            rabbitmq.analytics_worker_password,
-            rabbitmq.notification_worker_password,
-            rabbitmq.console_password,
-            roles.blogs_api_password,
-            roles.analytics_worker_password,
-            roles.notification_worker_password,
-            roles.recommendation_api_password,
-            roles.operator_password,
-            roles.console_password,
-        ] {
-            assert!(password.expose_secret().is_empty());
-        }
+        let of_roles = roles.logins.values().map(|login| &login.password);
+        let passwords: Vec<_> = of_roles.chain(rabbitmq.passwords.values()).collect();
+        assert!(passwords.len() > 6 && passwords.iter().all(|password| password.expose_secret().is_empty()));
     }
 }

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use database::Session;
+use database::bootstrap::login_roles;
 use stack::{Options, Stack};
 use tokio_postgres::Config;
 
@@ -81,13 +82,11 @@ fn migrate(stack: &Stack) {
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_commonplace"));
     migrate.arg("migrate").env("DATABASE_URL", stack.postgres_url());
     migrate.env("COMMONPLACE__RABBITMQ__MANAGEMENT_URL", stack.management_url());
-    for user in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "CONSOLE"] {
-        migrate.env(format!("COMMONPLACE__RABBITMQ__{user}_PASSWORD"), PASSWORD);
+    for user in broker::users() {
+        migrate.env(format!("COMMONPLACE__RABBITMQ__{}_PASSWORD", user.to_uppercase()), PASSWORD);
     }
-    for role in
-        ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "RECOMMENDATION_API", "OPERATOR", "CONSOLE"]
-    {
-        migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), PASSWORD);
+    for role in login_roles() {
+        migrate.env(format!("COMMONPLACE__ROLES__{}_PASSWORD", role.to_uppercase()), PASSWORD);
     }
     let migrated = migrate.output().unwrap();
     assert!(migrated.status.success(), "{migrated:?}");

@@ -32,12 +32,11 @@ fn migrate_logs_no_password_at_trace_level() {
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_commonplace"));
     migrate.arg("migrate").env("DATABASE_URL", stack.postgres_url()).env("COMMONPLACE__LOG__FILTER", "trace");
     migrate.env("COMMONPLACE__RABBITMQ__MANAGEMENT_URL", &management);
-    for role in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "CONSOLE"] {
-        migrate.env(format!("COMMONPLACE__RABBITMQ__{role}_PASSWORD"), PASSWORD);
-        migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), PASSWORD);
+    for user in broker::users() {
+        migrate.env(format!("COMMONPLACE__RABBITMQ__{}_PASSWORD", user.to_uppercase()), PASSWORD);
     }
-    for role in ["RECOMMENDATION_API", "OPERATOR"] {
-        migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), PASSWORD);
+    for role in database::bootstrap::login_roles() {
+        migrate.env(format!("COMMONPLACE__ROLES__{}_PASSWORD", role.to_uppercase()), PASSWORD);
     }
     let migrated = migrate.output().unwrap();
     let log = String::from_utf8_lossy(&migrated.stderr).into_owned();

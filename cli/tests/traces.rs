@@ -15,7 +15,7 @@ use axum::body::Bytes;
 use axum::routing::post;
 use bench::{Service, Tables};
 use database::Session;
-use database::bootstrap::RoleSettings;
+use database::bootstrap::{RoleSettings, login_roles};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -208,16 +208,8 @@ impl Ground {
         let mut administrator: tokio_postgres::Config = stack.postgres_url().parse().unwrap();
         let loader =
             runtime::settings::Loader::new(include_str!("../../config/migrate.toml")).environment([]);
-        let roles = [
-            "blogs_api",
-            "analytics_worker",
-            "notification_worker",
-            "recommendation_api",
-            "operator",
-            "console",
-        ];
-        let keys = roles.map(|role| &*format!("roles.{role}_password").leak());
-        let loader = keys.into_iter().fold(loader, |loader, key| loader.set(key, "local"));
+        let loader =
+            login_roles().fold(loader, |loader, role| loader.set(format!("roles.{role}_password"), "local"));
         #[derive(serde::Deserialize)]
         struct Settings {
             roles: RoleSettings,
@@ -227,10 +219,7 @@ impl Ground {
         let rabbitmq = broker::Administration {
             management_url: stack.management_url().into(),
             vhost: "/".to_owned(),
-            blogs_api_password: "local".into(),
-            analytics_worker_password: "local".into(),
-            notification_worker_password: "local".into(),
-            console_password: "local".into(),
+            passwords: broker::users().map(|user| (user.to_owned(), "local".into())).collect(),
             connections_max: 128,
         };
         tokio::task::spawn_blocking(move || broker::administer(&rabbitmq)).await.unwrap().unwrap();
@@ -240,14 +229,15 @@ impl Ground {
         database::migrations::run(&administrator).await.unwrap();
         let blog = Tables::open(&administrator).await.unwrap().seed_blogs(1).await.unwrap()[0];
         let port = administrator.get_ports()[0];
-        let urls = roles.map(|role| (role, format!("postgres://{role}:local@127.0.0.1:{port}/traces")));
+        let urls =
+            login_roles().map(|role| (role, format!("postgres://{role}:local@127.0.0.1:{port}/traces")));
         let common = vec![
             ("COMMONPLACE__TRACES__SAMPLE_RATIO", "1".to_owned()),
             ("COMMONPLACE__TRACES__EXPORT_TIMEOUT_MS", "500".to_owned()),
         ];
         let executable = env!("CARGO_BIN_EXE_commonplace").into();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { stack, executable, common, urls: urls.into(), blog, client }
+        Self { stack, executable, common, urls: urls.collect(), blog, client }
     }
 
     fn directory(&self, name: &str) -> PathBuf {

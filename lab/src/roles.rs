@@ -1,6 +1,6 @@
 //! The roles that services connect with in a measurement.
 
-use database::bootstrap::RoleSettings;
+use database::bootstrap::{RoleSettings, login_roles};
 use runtime::settings::{Defaults, Loader};
 use serde::Deserialize;
 
@@ -22,15 +22,9 @@ struct Settings {
 /// When the settings do not fit together.
 pub(crate) fn roles() -> anyhow::Result<RoleSettings> {
     let password = || format!("{:032x}", rand::random::<u128>());
-    let settings: Settings = Loader::new(MIGRATE)
-        .environment([])
-        .set("roles.blogs_api_password", password())
-        .set("roles.analytics_worker_password", password())
-        .set("roles.notification_worker_password", password())
-        .set("roles.recommendation_api_password", password())
-        .set("roles.console_password", password())
-        .set("roles.operator_password", password())
-        .set("roles.direct_path", true)
-        .load()?;
+    let loader = Loader::new(MIGRATE).environment([]).set("roles.direct_path", true);
+    let loader =
+        login_roles().fold(loader, |loader, role| loader.set(format!("roles.{role}_password"), password()));
+    let settings: Settings = loader.load()?;
     Ok(settings.roles)
 }

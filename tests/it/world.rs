@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use broker::Administration;
-use database::bootstrap::RoleSettings;
+use database::bootstrap::{LoginSettings, RoleSettings, login_roles};
 use database::{Pool, Session};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -319,10 +319,7 @@ fn administration(management_url: String, vhost: String) -> Administration {
     Administration {
         management_url: management_url.into(),
         vhost,
-        blogs_api_password: PASSWORD.into(),
-        analytics_worker_password: PASSWORD.into(),
-        notification_worker_password: PASSWORD.into(),
-        console_password: PASSWORD.into(),
+        passwords: broker::users().map(|user| (user.to_owned(), PASSWORD.into())).collect(),
         connections_max: 10_000,
     }
 }
@@ -339,7 +336,8 @@ async fn prepare_template(mut administrator: Config) {
 /// Many tests share the roles at once.
 pub(crate) async fn lift_connection_limits(administrator: &Config) {
     let session = Session::open(administrator).await.unwrap();
-    for role in ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator"] {
+    // A test on the console's share needs it.
+    for role in login_roles().filter(|role| *role != "console") {
         session.client.batch_execute(&format!("alter role {role} connection limit -1")).await.unwrap();
     }
 }
@@ -347,18 +345,7 @@ pub(crate) async fn lift_connection_limits(administrator: &Config) {
 /// What the roles of the tests' cluster are to be.
 pub(crate) fn roles() -> RoleSettings {
     RoleSettings {
-        blogs_api_password: PASSWORD.into(),
-        blogs_api_connections: 60,
-        analytics_worker_password: PASSWORD.into(),
-        analytics_worker_connections: 60,
-        notification_worker_password: PASSWORD.into(),
-        notification_worker_connections: 60,
-        recommendation_api_password: PASSWORD.into(),
-        recommendation_api_connections: 60,
-        console_password: PASSWORD.into(),
-        console_connections: 60,
-        operator_password: PASSWORD.into(),
-        operator_connections: 60,
+        logins: RoleSettings::alike(&LoginSettings { password: PASSWORD.into(), connections: 60 }),
         reserve_connections: 10,
         direct_path: true,
         owns_server: true,

@@ -15,6 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use database::bootstrap::login_roles;
 use stack::{Options, Postgres};
 
 /// How long a service may take to look at its settings and its database. Generous: two cores run all tests at once.
@@ -30,15 +31,9 @@ fn database_url() -> String {
         let postgres =
             Postgres::start(&options, &mut |step| eprintln!("{step}")).expect("a private server starts");
         let mut migrate = commonplace(&["migrate"], &postgres.url());
-        for role in [
-            "BLOGS_API",
-            "ANALYTICS_WORKER",
-            "NOTIFICATION_WORKER",
-            "RECOMMENDATION_API",
-            "OPERATOR",
-            "CONSOLE",
-        ] {
-            migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), "for this test only");
+        for role in login_roles() {
+            let variable = format!("COMMONPLACE__ROLES__{}_PASSWORD", role.to_uppercase());
+            migrate.env(variable, "for this test only");
         }
         migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");
         let migrated = migrate.output().unwrap();
@@ -227,15 +222,9 @@ fn roles_that_ask_for_more_connections_than_there_are_are_refused() {
     let url = database_url();
     let migrate = |connections: &str| {
         let mut migrate = commonplace(&["migrate"], &url);
-        for role in [
-            "BLOGS_API",
-            "ANALYTICS_WORKER",
-            "NOTIFICATION_WORKER",
-            "RECOMMENDATION_API",
-            "OPERATOR",
-            "CONSOLE",
-        ] {
-            migrate.env(format!("COMMONPLACE__ROLES__{role}_PASSWORD"), "for this test only");
+        for role in login_roles() {
+            let variable = format!("COMMONPLACE__ROLES__{}_PASSWORD", role.to_uppercase());
+            migrate.env(variable, "for this test only");
         }
         migrate.env("COMMONPLACE__ROLES__DIRECT_PATH", "true");
         migrate.env("COMMONPLACE__ROLES__BLOGS_API_CONNECTIONS", connections).output().unwrap()

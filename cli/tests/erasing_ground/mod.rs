@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use database::bootstrap::RoleSettings;
+use database::bootstrap::{RoleSettings, login_roles};
 use database::{Pool, Session};
 use reqwest::{Client, Method, RequestBuilder};
 use runtime::service::Service as _;
@@ -27,8 +27,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// There is no RabbitMQ: nothing here needs it.
 const NO_BROKER: &str = "amqp://127.0.0.1:1/%2f";
 const SECRET: &str = "for tests on this machine only, and long enough";
-const ROLES: [&str; 6] =
-    ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"];
 
 /// A migrated database that only this test uses.
 pub(crate) struct Ground {
@@ -70,15 +68,15 @@ impl Ground {
             roles: RoleSettings,
         }
         let loader = Loader::new(include_str!("../../../config/migrate.toml")).environment([]);
-        let keys = ROLES.map(|role| &*format!("roles.{role}_password").leak());
-        let loader = keys.into_iter().fold(loader, |loader, key| loader.set(key, PASSWORD));
+        let loader =
+            login_roles().fold(loader, |loader, role| loader.set(format!("roles.{role}_password"), PASSWORD));
         let settings: Settings = loader.load().unwrap();
         database::bootstrap::run(&administrator, &settings.roles).await.unwrap();
         let outer = Session::open(&administrator).await.unwrap();
         outer.client.batch_execute(&format!("create database {DATABASE}")).await.unwrap();
         // What a gate stops may be stopped for as long as the test takes.
         for limit in ["lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"] {
-            for role in ROLES {
+            for role in login_roles() {
                 let patient = format!("alter role {role} in database {DATABASE} set {limit} = '120s'");
                 outer.client.batch_execute(&patient).await.unwrap();
             }
@@ -278,7 +276,7 @@ impl Ground {
         let password = String::from_utf8_lossy(self.administrator.get_password().unwrap());
         let url = format!("postgres://{user}:{password}@127.0.0.1:{port}/{DATABASE}");
         command.args(["restore", "--in-place"]).args(arguments).env("DATABASE_URL", url);
-        for role in ROLES {
+        for role in login_roles() {
             command.env(format!("COMMONPLACE__ROLES__{}_PASSWORD", role.to_uppercase()), PASSWORD);
         }
         let output = command.env_remove("AMQP_URL").output().unwrap();

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use bench::Service;
 use database::Session;
+use database::bootstrap::login_roles;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stack::{Options, Stack};
 
 /// How long a test waits for what it expects. Generous: two cores run all tests at once.
 const DEADLINE: Duration = Duration::from_secs(60);
-pub(crate) const ROLES: [&str; 6] =
-    ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"];
 const SECRET: &str = "Zm9yIHRlc3RzIG9uIHRoaXMgbWFjaGluZSBvbmx5LCBsb25nIGVub3VnaA==";
 const PASSWORD: &str = "correct horse battery";
 
@@ -68,12 +67,12 @@ impl Ground {
     pub(crate) fn command(&self, arguments: &[&str], role: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_commonplace"));
         command.args(arguments).env("DATABASE_URL", self.url(role, "commonplace")).env_remove("AMQP_URL");
-        for role in ROLES {
+        for role in login_roles() {
             command.env(format!("COMMONPLACE__ROLES__{}_PASSWORD", role.to_uppercase()), "local");
         }
         command.env("COMMONPLACE__RABBITMQ__MANAGEMENT_URL", self.stack.management_url());
-        for user in ["BLOGS_API", "ANALYTICS_WORKER", "NOTIFICATION_WORKER", "CONSOLE"] {
-            command.env(format!("COMMONPLACE__RABBITMQ__{user}_PASSWORD"), "local");
+        for user in broker::users() {
+            command.env(format!("COMMONPLACE__RABBITMQ__{}_PASSWORD", user.to_uppercase()), "local");
         }
         command
     }

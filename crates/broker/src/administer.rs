@@ -7,6 +7,8 @@
 mod management;
 mod users;
 
+use std::collections::BTreeMap;
+
 use configuration::{Bound, bound};
 use lapin::uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,28 +17,49 @@ use serde_json::{Value, json};
 
 use crate::topology::{EVENTS, EXCHANGES, Queue};
 use management::{Address, Management, segment};
+pub use users::users;
 
 /// Bounds of the `[rabbitmq]` section.
 pub const ADMINISTRATION_BOUNDS: &[Bound] = &[bound("rabbitmq.connections_max", 1..=65_535)];
 
 /// The `[rabbitmq]` section of the administrator's settings.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Section")]
 pub struct Administration {
     /// `http://user:password@host:15672` of an administrator of RabbitMQ. Empty: there is nothing to do.
     pub management_url: SecretString,
     /// Where exchanges and queues are made. It has to exist.
     pub vhost: String,
-    /// The password of `blogs_api`.
-    pub blogs_api_password: SecretString,
-    /// The password of `analytics_worker`.
-    pub analytics_worker_password: SecretString,
-    /// The password of `notification_worker`.
-    pub notification_worker_password: SecretString,
-    /// The password of `console`.
-    pub console_password: SecretString,
+    /// The passwords of the users. In the settings these are the keys `USER_password`.
+    pub passwords: BTreeMap<String, SecretString>,
     /// Most connections of one user, and most channels.
     pub connections_max: u32,
+}
+
+/// The section as it is written.
+#[derive(Deserialize)]
+struct Section {
+    management_url: SecretString,
+    vhost: String,
+    connections_max: u32,
+    #[serde(flatten)]
+    passwords: BTreeMap<String, SecretString>,
+}
+
+impl TryFrom<Section> for Administration {
+    type Error = String;
+
+    fn try_from(section: Section) -> Result<Self, String> {
+        let Section { management_url, vhost, connections_max, passwords } = section;
+        let passwords = passwords.into_iter().map(|(key, password)| {
+            let user = key.strip_suffix("_password").filter(|user| users().any(|known| known == *user));
+            let user =
+                user.ok_or_else(|| format!("{key} is the password of no user of RabbitMQ (users.toml)"))?;
+            Ok::<_, String>((user.to_owned(), password))
+        });
+        let passwords = passwords.collect::<Result<_, _>>()?;
+        Ok(Self { management_url, vhost, passwords, connections_max })
+    }
 }
 
 /// What the step did and found.
@@ -65,6 +88,9 @@ pub enum AdministerError {
     /// A user would have no password.
     #[error("rabbitmq.{0}_password is empty: give RabbitMQ's user {0} a password")]
     Password(&'static str),
+    /// The list of users, which is part of the build, cannot be read.
+    #[error("crates/broker/src/administer/users.toml cannot be read: {0}")]
+    Users(String),
     /// The management API is not reached.
     #[error(
         "RabbitMQ's management API does not answer (to {doing}). Is it running, with the management plugin?"
@@ -98,7 +124,8 @@ impl Administration {
     #[must_use]
     pub fn with_administrators_password(&self) -> Option<&'static str> {
         let Address { password, .. } = Address::of(&self.management_url).ok()?;
-        users::all(self)
+        let users = users::all(self).ok()?;
+        users
             .into_iter()
             .find(|user| user.password.expose_secret() == password.expose_secret())
             .map(|user| user.name)
@@ -125,7 +152,7 @@ pub fn vhost_of(url: &str) -> Option<String> {
 /// # Errors
 /// The management API does not answer or refuses, or a setting makes no sense. What was made until then stays.
 pub fn administer(administration: &Administration) -> Result<Administered, AdministerError> {
-    let users = users::all(administration);
+    let users = users::all(administration)?;
     if let Some(user) = users.iter().find(|user| user.password.expose_secret().is_empty()) {
         return Err(AdministerError::Password(user.name));
     }
@@ -248,10 +275,7 @@ mod tests {
         Administration {
             management_url: management_url.into(),
             vhost: "/".to_owned(),
-            blogs_api_password: "hidden".into(),
-            analytics_worker_password: "hidden".into(),
-            notification_worker_password: "hidden".into(),
-            console_password: "hidden".into(),
+            passwords: users().map(|user| (user.to_owned(), "hidden".into())).collect(),
             connections_max: 16,
         }
     }
@@ -271,7 +295,7 @@ mod tests {
     fn administrators_password_is_recognised_when_it_is_percent_encoded() {
         let mut administration = administration("http://root:a%2Fb@127.0.0.1:1");
         assert_eq!(administration.with_administrators_password(), None);
-        administration.console_password = "a/b".into();
+        administration.passwords.insert("console".to_owned(), "a/b".into());
         assert_eq!(administration.with_administrators_password(), Some("console"));
     }
 
@@ -279,8 +303,9 @@ mod tests {
     fn a_missing_setting_is_named_and_a_password_is_not_repeated() {
         let whole = administration("http://root:hidden@127.0.0.1:1");
         type Change = fn(&mut Administration);
-        let changes: [(Change, &str); 5] = [
-            (|a| a.console_password = "".into(), "rabbitmq.console_password is empty"),
+        let changes: [(Change, &str); 6] = [
+            (|a| *a.passwords.get_mut("console").unwrap() = "".into(), "rabbitmq.console_password is empty"),
+            (|a| drop(a.passwords.remove("console")), "rabbitmq.console_password is empty"),
             (
                 |a| a.management_url = "root:hidden@127.0.0.1".into(),
                 "rabbitmq.management_url is not an address",

@@ -27,7 +27,7 @@ mod settings;
 mod topology;
 
 pub use administer::{
-    ADMINISTRATION_BOUNDS, AdministerError, Administered, Administration, administer, url_of, vhost_of,
+    ADMINISTRATION_BOUNDS, AdministerError, Administered, Administration, administer, url_of, users, vhost_of,
 };
 pub use backoff::Backoff;
 pub use consumer::Consumer;

@@ -1,6 +1,5 @@
 //! Bounds of settings, as data: the loader checks them, its errors name them, and `commonplace settings` lists them.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use config::{Map, Value, ValueKind};
@@ -22,7 +21,7 @@ enum Limits {
     Fraction { least: f64, most: f64 },
 }
 
-/// A key that takes the whole numbers of `range`.
+/// A key that takes the whole numbers of `range`; with a `*` in it, every key that has any text there.
 #[must_use]
 pub const fn bound(key: &'static str, range: RangeInclusive<u64>) -> Bound {
     Bound { key, limits: Limits::Whole { least: *range.start(), most: *range.end() }, reason: None }
@@ -47,10 +46,19 @@ impl Bound {
         Self { reason: Some(reason), ..self }
     }
 
-    /// The key that is bounded.
+    /// The key that is bounded, or the pattern of several.
     #[must_use]
     pub const fn key(&self) -> &'static str {
         self.key
+    }
+
+    /// Whether it bounds this key. A `*` in its own key is any text.
+    #[must_use]
+    pub fn covers(&self, key: &str) -> bool {
+        match self.key.split_once('*') {
+            Some((start, end)) => key.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+            None => self.key == key,
+        }
     }
 
     /// For a list: `1 to 500`, `1 or more`.
@@ -99,24 +107,17 @@ impl Bound {
     }
 }
 
-/// The bounds by key. Where a section is bounded and one service bounds a key of it further, both hold.
-pub(crate) fn by_key(bounds: &[&[Bound]]) -> BTreeMap<&'static str, Bound> {
-    let mut narrowed: BTreeMap<&'static str, Bound> = BTreeMap::new();
-    for bound in bounds.iter().copied().flatten() {
-        narrowed.entry(bound.key).and_modify(|known| *known = known.and(*bound)).or_insert(*bound);
-    }
-    narrowed
+/// The bounds of a key. Where a section is bounded and one service bounds a key of it further, both hold.
+pub(crate) fn of_key(bounds: &[&[Bound]], key: &str) -> Option<Bound> {
+    bounds.iter().copied().flatten().filter(|bound| bound.covers(key)).copied().reduce(Bound::and)
 }
 
 /// Refuses the first value outside its bounds. Bounds of keys that this process does not have are passed over.
 pub(crate) fn check(bounds: &[&[Bound]], values: &Map<String, Value>) -> Result<(), SettingsError> {
-    for (key, bound) in by_key(bounds) {
-        if let Some(value) = table::find(values, key).filter(|value| !bound.takes(value)) {
-            return Err(SettingsError::OutOfBounds {
-                key: key.to_owned(),
-                origin: Origin::of(value),
-                expected: bound.expected(),
-            });
+    for (key, value) in table::leaves(values) {
+        if let Some(bound) = of_key(bounds, &key).filter(|bound| !bound.takes(value)) {
+            let (origin, expected) = (Origin::of(value), bound.expected());
+            return Err(SettingsError::OutOfBounds { key, origin, expected });
         }
     }
     Ok(())

@@ -3,8 +3,6 @@
 //! Such a file consists of comments, empty lines, `[section]` and `key = value` on one line. A comment is the reason of the
 //! keys below it, up to the next comment, empty line or section.
 
-use std::collections::BTreeMap;
-
 use crate::{Bound, Defaults, SHARED_DEFAULTS, bounds, variable_of};
 
 /// One setting.
@@ -35,7 +33,7 @@ impl Defaults {
     /// # Errors
     /// A line that is not understood.
     pub fn own_entries(self) -> Result<Vec<Entry>, Malformed> {
-        entries(self.text, &bounds::by_key(self.bounds))
+        entries(self.text, self.bounds)
     }
 
     /// Every setting of the process: the shared ones, with its own defaults where it has some, then the others of its own.
@@ -43,7 +41,7 @@ impl Defaults {
     /// # Errors
     /// A line that is not understood.
     pub fn entries(self) -> Result<Vec<Entry>, Malformed> {
-        let mut all = entries(SHARED_DEFAULTS, &bounds::by_key(self.bounds))?;
+        let mut all = entries(SHARED_DEFAULTS, self.bounds)?;
         for own in self.own_entries()? {
             match all.iter_mut().find(|shared| shared.key == own.key) {
                 Some(shared) => {
@@ -62,7 +60,7 @@ impl Defaults {
     }
 }
 
-fn entries(text: &'static str, bounds: &BTreeMap<&str, Bound>) -> Result<Vec<Entry>, Malformed> {
+fn entries(text: &'static str, bounds: &[&[Bound]]) -> Result<Vec<Entry>, Malformed> {
     let mut entries = Vec::new();
     let mut section = "";
     let mut reason = String::new();
@@ -80,7 +78,7 @@ fn entries(text: &'static str, bounds: &BTreeMap<&str, Bound>) -> Result<Vec<Ent
             entries.push(Entry {
                 variable: variable_of(&key),
                 default,
-                bounds: bounds.get(key.as_str()).map(Bound::listed),
+                bounds: bounds::of_key(bounds, &key).as_ref().map(Bound::listed),
                 reason: reason.clone(),
                 shares_reason: !is_fresh && !reason.is_empty(),
                 key,

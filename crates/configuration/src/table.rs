@@ -1,5 +1,7 @@
 //! Tables of values by dotted keys.
 
+use std::collections::BTreeMap;
+
 use config::{Map, Value, ValueKind};
 
 /// The value at `a.b.c`.
@@ -30,4 +32,23 @@ pub(crate) fn nested(key: &str, value: Value) -> Map<String, Value> {
 /// `path.name`; at the root, where the path is empty, `name`.
 pub(crate) fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// Every value that is no table, by its dotted key.
+pub(crate) fn leaves(table: &Map<String, Value>) -> BTreeMap<String, &Value> {
+    let mut leaves = BTreeMap::new();
+    collect(table, "", &mut leaves);
+    leaves
+}
+
+fn collect<'a>(table: &'a Map<String, Value>, path: &str, leaves: &mut BTreeMap<String, &'a Value>) {
+    for (name, value) in table {
+        let key = joined(path, name);
+        match of(value) {
+            Some(below) => collect(below, &key, leaves),
+            None => {
+                leaves.insert(key, value);
+            }
+        }
+    }
 }

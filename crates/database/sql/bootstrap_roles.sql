@@ -1,4 +1,4 @@
--- The roles of the system, and that the database is no place for others. Locks their rows in the catalogs.
+-- The owners and groups of the system, and that the database is no place for others. Locks their rows in the catalogs.
 do $$
 declare
   role text;
@@ -10,16 +10,6 @@ begin
       execute format('create role %I nologin', role);
     end if;
   end loop;
-  foreach role in array array['blogs_api', 'analytics_worker', 'notification_worker', 'recommendation_api', 'operator',
-                              'console'] loop
-    if not exists (select from pg_catalog.pg_roles where rolname = role) then
-      execute format('create role %I login', role);
-    end if;
-  end loop;
-  grant engagement_writer to analytics_worker;
-  -- An operator who redrives a parked event counts it as a worker would, and says so first: the role inherits nothing.
-  alter role operator noinherit;
-  grant engagement_writer to operator;
   -- Which roles are busy is told by a function of this owner, without what they run: the statistics themselves show every
   -- statement of every role. Where the administrator may not grant this, the console does without the counts.
   begin

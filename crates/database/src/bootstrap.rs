@@ -5,8 +5,10 @@
 //! Owners and groups cannot log in; each service logs in as itself. Limits that a role could lift by itself
 //! (statement, lock and idle timeouts) are defaults set on the role; the connection limit is one it cannot lift.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 use configuration::{Bound, bound};
 use futures_util::SinkExt;
@@ -16,13 +18,15 @@ use serde::Deserialize;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, Transaction};
 
-use crate::roles::{LOGINS, Login, REVOKED};
+use crate::roles::{Columns, Login, REVOKED, logins};
 use crate::session::Session;
 use crate::{Error, Statement, TransactionStep, lock, transaction};
 
 const ROLES: Statement = crate::statement!("bootstrap_roles.sql");
 const LOCK: Statement = crate::statement!("bootstrap_lock.sql");
 const LOCK_NAME: &str = "commonplace.bootstrap";
+const LOGIN_ROLES: Statement = crate::statement!("bootstrap_login_roles.sql");
+const MEMBERS: Statement = crate::statement!("bootstrap_members.sql");
 const LOGIN: Statement = crate::statement!("bootstrap_login.sql");
 const LOGINS_TABLE: Statement = crate::statement!("bootstrap_logins.sql");
 const LOGINS_FILL: Statement = crate::statement!("bootstrap_logins_fill.sql");
@@ -40,44 +44,15 @@ const SETTING: Statement = crate::statement!("role_setting.sql");
 const CONNECTIONS_MAX: u64 = 262_143;
 
 /// Bounds of the `[roles]` section.
-pub const BOUNDS: &[Bound] = &[
-    bound("roles.blogs_api_connections", 1..=CONNECTIONS_MAX),
-    bound("roles.analytics_worker_connections", 1..=CONNECTIONS_MAX),
-    bound("roles.notification_worker_connections", 1..=CONNECTIONS_MAX),
-    bound("roles.recommendation_api_connections", 1..=CONNECTIONS_MAX),
-    bound("roles.operator_connections", 1..=CONNECTIONS_MAX),
-    bound("roles.console_connections", 1..=CONNECTIONS_MAX),
-    bound("roles.reserve_connections", 1..=CONNECTIONS_MAX),
-];
+pub const BOUNDS: &[Bound] = &[bound("roles.*_connections", 1..=CONNECTIONS_MAX)];
 
 /// The `[roles]` section: what each login role may do and with which password.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Section")]
 pub struct RoleSettings {
-    /// Password of `blogs_api`.
-    pub blogs_api_password: SecretString,
-    /// Most connections of all Blogs API processes together.
-    pub blogs_api_connections: i32,
-    /// Password of `analytics_worker`.
-    pub analytics_worker_password: SecretString,
-    /// Most connections of all Analytics workers together.
-    pub analytics_worker_connections: i32,
-    /// Password of `notification_worker`.
-    pub notification_worker_password: SecretString,
-    /// Most connections of all notification workers together.
-    pub notification_worker_connections: i32,
-    /// Password of `recommendation_api`.
-    pub recommendation_api_password: SecretString,
-    /// Most connections of all Recommendation API processes together.
-    pub recommendation_api_connections: i32,
-    /// Password of `operator`.
-    pub operator_password: SecretString,
-    /// Most connections of operators' commands.
-    pub operator_connections: i32,
-    /// Password of `console`.
-    pub console_password: SecretString,
-    /// Most connections of consoles.
-    pub console_connections: i32,
+    /// By role: its password and its share of the connections. In the settings these are the keys `ROLE_password` and
+    /// `ROLE_connections`.
+    pub logins: BTreeMap<String, LoginSettings>,
     /// Connections of the server that no service may have: for the administrator and for maintenance.
     pub reserve_connections: i32,
     /// Whether the Blogs API may write engagement itself.
@@ -86,40 +61,106 @@ pub struct RoleSettings {
     pub owns_server: bool,
 }
 
+/// What a login role is given.
+#[derive(Debug, Clone, Default)]
+pub struct LoginSettings {
+    /// Its password.
+    pub password: SecretString,
+    /// Most connections of all its processes together.
+    pub connections: i32,
+}
+
+static NO_PASSWORD: LazyLock<SecretString> = LazyLock::new(SecretString::default);
+
+/// The section as it is written.
+#[derive(Deserialize)]
+struct Section {
+    reserve_connections: i32,
+    direct_path: bool,
+    owns_server: bool,
+    #[serde(flatten)]
+    of_roles: BTreeMap<String, OfRole>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OfRole {
+    Connections(i32),
+    Password(SecretString),
+}
+
+impl TryFrom<Section> for RoleSettings {
+    type Error = String;
+
+    fn try_from(section: Section) -> Result<Self, String> {
+        let mut logins: BTreeMap<String, LoginSettings> = BTreeMap::new();
+        for (key, value) in section.of_roles {
+            let role = match &value {
+                OfRole::Connections(_) => key.strip_suffix("_connections"),
+                OfRole::Password(_) => key.strip_suffix("_password"),
+            };
+            let login = logins.entry(role.ok_or_else(|| format!("{key} is no key of a role"))?.to_owned());
+            match value {
+                OfRole::Connections(connections) => login.or_default().connections = connections,
+                OfRole::Password(password) => login.or_default().password = password,
+            }
+        }
+        let Section { reserve_connections, direct_path, owns_server, .. } = section;
+        Ok(Self { logins, reserve_connections, direct_path, owns_server })
+    }
+}
+
+/// The login roles: that of each service, and the operator's.
+pub fn login_roles() -> impl Iterator<Item = &'static str> {
+    logins().unwrap_or_default().iter().map(|login| login.name.as_str())
+}
+
 impl RoleSettings {
-    /// The first role that has this password.
+    /// The same password and share for every role.
     #[must_use]
-    pub fn with_password(&self, password: &str) -> Option<&'static str> {
-        self.logins().into_iter().find(|(_, own, _)| own.expose_secret() == password).map(|(role, ..)| role)
+    pub fn alike(login: &LoginSettings) -> BTreeMap<String, LoginSettings> {
+        login_roles().map(|role| (role.to_owned(), login.clone())).collect()
     }
 
-    fn logins(&self) -> [(&'static str, &SecretString, i32); 6] {
-        let [blogs, analytics, notification, recommendation, operator, console] =
-            LOGINS.map(|login| login.name);
-        [
-            (blogs, &self.blogs_api_password, self.blogs_api_connections),
-            (analytics, &self.analytics_worker_password, self.analytics_worker_connections),
-            (notification, &self.notification_worker_password, self.notification_worker_connections),
-            (recommendation, &self.recommendation_api_password, self.recommendation_api_connections),
-            (operator, &self.operator_password, self.operator_connections),
-            (console, &self.console_password, self.console_connections),
-        ]
+    /// The password of a role; empty where it has none.
+    #[must_use]
+    pub fn password(&self, role: &str) -> &SecretString {
+        self.logins.get(role).map_or(&NO_PASSWORD, |login| &login.password)
+    }
+
+    /// The first role that has this password.
+    #[must_use]
+    pub fn with_password(&self, password: &str) -> Option<&str> {
+        let mut logins = self.logins.iter();
+        logins.find(|(_, login)| login.password.expose_secret() == password).map(|(role, _)| role.as_str())
     }
 
     /// The connections that a role may hold.
     pub(crate) fn connections(&self, role: &str) -> Option<i32> {
-        self.logins().into_iter().find(|(name, ..)| *name == role).map(|(_, _, connections)| connections)
+        self.logins.get(role).map(|login| login.connections)
     }
 
+    /// Refuses settings that do not give every login role a password and a share, or name another role.
     fn validate(&self) -> Result<(), Error> {
-        for (role, password, _) in self.logins() {
-            if password.expose_secret().is_empty() {
-                return Err(Error::Settings(format!(
-                    "roles.{role}_password is empty: give the role a password"
-                )));
-            }
+        for role in logins()?.iter().map(|login| &login.name) {
+            let refused = match self.logins.get(role) {
+                Some(LoginSettings { password, .. }) if password.expose_secret().is_empty() => {
+                    format!("roles.{role}_password is empty: give the role a password")
+                }
+                Some(LoginSettings { connections: 1.., .. }) => continue,
+                _ => format!(
+                    "the role {role} has no password or no share of the connections: add roles.{role}_password and \
+                     roles.{role}_connections to config/migrate.toml"
+                ),
+            };
+            return Err(Error::Settings(refused));
         }
-        Ok(())
+        match self.logins.keys().find(|role| login_roles().all(|known| known != role.as_str())) {
+            Some(role) => Err(Error::Settings(format!(
+                "config/migrate.toml has roles.{role}_password, and crates/database/src/roles.toml no role {role}"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -138,7 +179,7 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
         transaction.rollback().await.map_err(Error::transaction(TransactionStep::RollBack))?;
         return Err(lock::explain(&session.client, LOCK_NAME, error).await);
     }
-    run_text(&transaction, ROLES.file, ROLES.sql).await?;
+    make_roles(&transaction).await?;
     set_passwords(&transaction, roles).await?;
     let row = transaction
         .query_one(DIRECT_PATH.sql, &[&roles.direct_path])
@@ -155,10 +196,22 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
             transaction.query_one(ELSEWHERE.sql, &[]).await.map_err(Error::statement(ELSEWHERE.file))?;
         run_text(&transaction, ELSEWHERE.file, row.get(0)).await?;
     }
-    for login in &LOGINS {
+    for login in logins()? {
         set_defaults(&mut transaction, login).await?;
     }
     transaction::commit_own(transaction).await
+}
+
+/// Makes the login roles, the owners and the groups, and the login roles members of these.
+async fn make_roles(transaction: &Transaction<'_>) -> Result<(), Error> {
+    let Columns { names, inherit, member_of, is_member, .. } = Columns::of(|_| true, None)?;
+    let row = transaction.query_one(LOGIN_ROLES.sql, &[&names]).await;
+    let row = row.map_err(Error::statement(LOGIN_ROLES.file))?;
+    run_text(transaction, LOGIN_ROLES.file, row.get(0)).await?;
+    run_text(transaction, ROLES.file, ROLES.sql).await?;
+    let row = transaction.query_one(MEMBERS.sql, &[&names, &inherit, &member_of, &is_member]).await;
+    let row = row.map_err(Error::statement(MEMBERS.file))?;
+    run_text(transaction, MEMBERS.file, row.get(0)).await
 }
 
 async fn run_text(transaction: &Transaction<'_>, file: &'static str, text: &str) -> Result<(), Error> {
@@ -171,7 +224,7 @@ async fn set_passwords(transaction: &Transaction<'_>, roles: &RoleSettings) -> R
     run_text(transaction, UNTRACKED.file, UNTRACKED.sql).await?;
     run_text(transaction, LOGINS_TABLE.file, LOGINS_TABLE.sql).await?;
     let mut lines = String::new();
-    for (role, password, connections) in roles.logins() {
+    for (role, LoginSettings { password, connections }) in &roles.logins {
         let verifier = scram_sha_256(password.expose_secret().as_bytes());
         // Writing to a string does not fail.
         let _infallible = writeln!(lines, "{role}\t{verifier}\t{connections}");
@@ -184,9 +237,9 @@ async fn set_passwords(transaction: &Transaction<'_>, roles: &RoleSettings) -> R
     run_text(transaction, LOGIN.file, LOGIN.sql).await
 }
 
-/// Takes every default from a role, also those that it gave itself, and gives it those of [`LOGINS`]. A default that this
+/// Takes every default from a role, also those that it gave itself, and gives it those of `roles.toml`. A default that this
 /// administrator may not set is left out; [`drift`](crate::drift) reports it.
-async fn set_defaults(transaction: &mut Transaction<'_>, login: &Login) -> Result<(), Error> {
+async fn set_defaults(transaction: &mut Transaction<'_>, login: &'static Login) -> Result<(), Error> {
     let texts = transaction.query(RESET.sql, &[&login.name]).await.map_err(Error::statement(RESET.file))?;
     for text in texts {
         run_text(transaction, RESET.file, text.get(0)).await?;
@@ -217,8 +270,8 @@ pub async fn has_direct_path(database: &Config) -> Result<Option<bool>, Error> {
 /// # Errors
 /// What Postgres said.
 pub async fn connected(session: &Session) -> Result<Vec<(String, i64)>, Error> {
-    let names = LOGINS.map(|login| login.name);
-    let rows = session.client.query(SESSIONS.sql, &[&names.as_slice()]).await;
+    let names: Vec<_> = login_roles().collect();
+    let rows = session.client.query(SESSIONS.sql, &[&names]).await;
     let rows = rows.map_err(Error::statement(SESSIONS.file))?;
     Ok(rows.iter().map(|row| (row.get("role"), row.get("sessions"))).collect())
 }
@@ -227,7 +280,7 @@ async fn check_shares(session: &Session, roles: &RoleSettings) -> Result<(), Err
     let row =
         session.client.query_one(CONNECTIONS.sql, &[]).await.map_err(Error::statement(CONNECTIONS.file))?;
     let (max, superuser): (i32, i32) = (row.get("max_connections"), row.get("superuser_reserved"));
-    let shares: i32 = roles.logins().iter().map(|(_, _, connections)| connections).sum();
+    let shares: i32 = roles.logins.values().map(|login| login.connections).sum();
     let room = max - superuser - roles.reserve_connections;
     if shares > room {
         return Err(Error::Settings(format!(

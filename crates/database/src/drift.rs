@@ -28,7 +28,7 @@ const REVOKED_NAMES: &[&str] = &REVOKED;
 /// # Errors
 /// What Postgres said.
 pub async fn of_all(database: &Config, roles: &RoleSettings) -> Result<Vec<String>, Error> {
-    let columns = Columns::of(|_| true, Some(roles.direct_path));
+    let columns = Columns::of(|_| true, Some(roles.direct_path))?;
     let connections: Vec<_> = columns.names.iter().map(|name| roles.connections(name)).collect();
     let mut session = Session::open(database).await?;
     let transaction = session.read_only().await?;
@@ -45,7 +45,7 @@ pub async fn of_own_role(pool: &Pool) -> Result<Vec<String>, Error> {
     within(ANSWER_MAX, async {
         let client = pool.get().await?;
         let own: String = OWN_ROLE.query_one(&client, &[]).await?.get("role");
-        let columns = Columns::of(|name| name == own, None);
+        let columns = Columns::of(|name| name == own, None)?;
         let connections = vec![None; columns.names.len()];
         let rows = DRIFT.query(&client, &parameters(&columns, &connections, &false)).await?;
         Ok(rows.iter().map(|row| row.get("what")).collect())

@@ -4,20 +4,46 @@
 //! A role may change its own password and its own defaults for good, in the cluster and in one database, and no
 //! server setting forbids that. So bootstrap first resets both levels, and every process compares its own role.
 
-/// What a login role is to be.
-#[derive(Debug, Clone, Copy)]
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::Error;
+
+/// What a login role is to be: a block of `roles.toml`.
+#[derive(Debug)]
 pub(crate) struct Login {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
+    block: Block,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Block {
     /// Whether it has the rights of its groups without `set role`.
-    pub(crate) inherits: bool,
+    #[serde(default = "yes")]
+    inherits: bool,
+    #[serde(default)]
+    counts: Counts,
     /// Its defaults, beyond [`EVERY_LOGIN`].
-    settings: &'static [(&'static str, &'static str)],
+    defaults: BTreeMap<String, String>,
+}
+
+/// When a login role is a member of [`COUNTS`].
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+enum Counts {
+    #[serde(rename = "always")]
+    Always,
+    #[serde(rename = "on the direct path")]
+    OnTheDirectPath,
+    #[default]
+    #[serde(rename = "never")]
+    Never,
 }
 
 /// The group whose members count engagement.
 const COUNTS: &str = "engagement_writer";
-/// The role that is a member of [`COUNTS`] only where the direct path is enabled.
-const COUNTS_DIRECTLY: &str = "blogs_api";
 
 /// Defaults of every login role.
 const EVERY_LOGIN: [(&str, &str); 3] = [
@@ -29,57 +55,24 @@ const EVERY_LOGIN: [(&str, &str); 3] = [
     ("temp_file_limit", "1GB"),
 ];
 
-/// The login roles, each with its defaults.
-pub(crate) const LOGINS: [Login; 6] = [
-    Login {
-        name: "blogs_api",
-        inherits: true,
-        settings: &[
-            // What is acked must outlive a crash, whatever the server's own default is.
-            ("synchronous_commit", "on"),
-            // A reader's request waits this long at most.
-            ("statement_timeout", "3s"),
-            ("lock_timeout", "2s"),
-        ],
-    },
-    Login {
-        name: "analytics_worker",
-        inherits: true,
-        settings: &[("synchronous_commit", "on"), ("statement_timeout", "30s"), ("lock_timeout", "10s")],
-    },
-    Login {
-        name: "notification_worker",
-        inherits: true,
-        settings: &[("synchronous_commit", "on"), ("statement_timeout", "30s"), ("lock_timeout", "10s")],
-    },
-    Login {
-        name: "recommendation_api",
-        inherits: true,
-        settings: &[
-            // What is learnt can be learnt again; its commits need not wait for the disk.
-            ("synchronous_commit", "off"),
-            ("statement_timeout", "10s"),
-            ("lock_timeout", "2s"),
-            // It runs the heaviest queries and may take the least for them: little memory and no second core.
-            ("work_mem", "32MB"),
-            ("max_parallel_workers_per_gather", "0"),
-            ("jit", "off"),
-        ],
-    },
-    Login {
-        name: "operator",
-        // It redrives a parked event as a worker would count it, after a `set role`.
-        inherits: false,
-        // What it decides, and the record of an export, outlive a crash.
-        settings: &[("synchronous_commit", "on"), ("statement_timeout", "10min"), ("lock_timeout", "5s")],
-    },
-    Login {
-        name: "console",
-        inherits: true,
-        // A page that shows load must not add to it.
-        settings: &[("statement_timeout", "5s"), ("lock_timeout", "1s")],
-    },
-];
+static LOGINS: LazyLock<Result<Vec<Login>, String>> = LazyLock::new(|| {
+    let blocks: BTreeMap<String, Block> =
+        toml::from_str(include_str!("roles.toml")).map_err(|error| error.to_string())?;
+    Ok(blocks.into_iter().map(|(name, block)| Login { name, block }).collect())
+});
+
+/// The login roles, sorted by their names.
+///
+/// # Errors
+/// `roles.toml`, which is part of the build, cannot be read.
+pub(crate) fn logins() -> Result<&'static [Login], Error> {
+    match &*LOGINS {
+        Ok(logins) => Ok(logins),
+        Err(reason) => {
+            Err(Error::Settings(format!("crates/database/src/roles.toml cannot be read: {reason}")))
+        }
+    }
+}
 
 /// Functions of the catalog that no login role needs, and that take what all databases of a server share: the lock table
 /// (16,000 advisory locks or so fill it) and disk.
@@ -112,21 +105,22 @@ pub(crate) const REVOKED: [&str; 21] = [
 
 impl Login {
     /// Its defaults, as name and value.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
-        EVERY_LOGIN.into_iter().chain(self.settings.iter().copied())
+    pub(crate) fn settings(&'static self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let own = self.block.defaults.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        EVERY_LOGIN.into_iter().chain(own)
     }
 
     /// Whether it is to be a member of [`COUNTS`]; nothing where either is right.
     fn counts(&self, direct_path: Option<bool>) -> Option<bool> {
-        match self.name {
-            COUNTS_DIRECTLY => direct_path,
-            "analytics_worker" | "operator" => Some(true),
-            _ => Some(false),
+        match self.block.counts {
+            Counts::Always => Some(true),
+            Counts::OnTheDirectPath => direct_path,
+            Counts::Never => Some(false),
         }
     }
 }
 
-/// [`LOGINS`] or one of them, in the columns that a statement takes.
+/// The login roles or one of them, in the columns that a statement takes.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
     pub(crate) names: Vec<&'static str>,
@@ -140,19 +134,42 @@ pub(crate) struct Columns {
 
 impl Columns {
     /// Those of the roles that are asked about.
-    pub(crate) fn of(asked: impl Fn(&str) -> bool, direct_path: Option<bool>) -> Self {
+    ///
+    /// # Errors
+    /// As [`logins`].
+    pub(crate) fn of(asked: impl Fn(&str) -> bool, direct_path: Option<bool>) -> Result<Self, Error> {
         let mut columns = Self::default();
-        for login in LOGINS.iter().filter(|login| asked(login.name)) {
-            columns.names.push(login.name);
-            columns.inherit.push(login.inherits);
+        for login in logins()?.iter().filter(|login| asked(&login.name)) {
+            columns.names.push(&login.name);
+            columns.inherit.push(login.block.inherits);
             columns.member_of.push(COUNTS);
             columns.is_member.push(login.counts(direct_path));
             for (name, value) in login.settings() {
-                columns.setting_roles.push(login.name);
+                columns.setting_roles.push(&login.name);
                 columns.setting_names.push(name);
                 columns.setting_values.push(value);
             }
         }
-        columns
+        Ok(columns)
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_login_role_is_bounded_in_time() {
+        let logins = logins().unwrap();
+        assert!(logins.len() >= 6);
+        for login in logins {
+            for name in ["statement_timeout", "lock_timeout"] {
+                assert!(login.settings().any(|(set, _)| set == name), "{} has no {name}", login.name);
+            }
+        }
     }
 }

@@ -167,9 +167,9 @@ impl Plan {
         let secret: String =
             rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
         let (role, password): (_, &SecretString) = match name {
-            "blogs-api" => ("blogs_api", &self.roles.blogs_api_password),
-            "analytics-worker" => ("analytics_worker", &self.roles.analytics_worker_password),
-            _ => ("notification_worker", &self.roles.notification_worker_password),
+            "blogs-api" => ("blogs_api", self.roles.password("blogs_api")),
+            "analytics-worker" => ("analytics_worker", self.roles.password("analytics_worker")),
+            _ => ("notification_worker", self.roles.password("notification_worker")),
         };
         let mut settings = vec![
             ("DATABASE_URL", url(database, role, password)),

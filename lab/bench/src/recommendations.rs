@@ -183,9 +183,9 @@ impl Ground<'_> {
     fn service(&self, name: &'static str, more: &[(&'static str, String)]) -> Result<Service, ServiceError> {
         let roles = &self.plan.roles;
         let (role, password): (_, &SecretString) = match name {
-            "blogs-api" => ("blogs_api", &roles.blogs_api_password),
-            "analytics-worker" => ("analytics_worker", &roles.analytics_worker_password),
-            _ => ("recommendation_api", &roles.recommendation_api_password),
+            "blogs-api" => ("blogs_api", roles.password("blogs_api")),
+            "analytics-worker" => ("analytics_worker", roles.password("analytics_worker")),
+            _ => ("recommendation_api", roles.password("recommendation_api")),
         };
         let mut settings = vec![
             ("DATABASE_URL", url(&self.database, role, password)),

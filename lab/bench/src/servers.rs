@@ -48,10 +48,7 @@ pub fn make_vhost(stack: &Stack, name: &str, roles: &RoleSettings) -> Result<Str
     broker::administer(&Administration {
         management_url: stack.management_url().into(),
         vhost: name.to_owned(),
-        blogs_api_password: roles.blogs_api_password.clone(),
-        analytics_worker_password: roles.analytics_worker_password.clone(),
-        notification_worker_password: roles.notification_worker_password.clone(),
-        console_password: roles.console_password.clone(),
+        passwords: broker::users().map(|user| (user.to_owned(), roles.password(user).clone())).collect(),
         connections_max: CONNECTIONS_MAX,
     })?;
     Ok(url)

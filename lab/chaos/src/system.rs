@@ -126,13 +126,13 @@ impl System {
                 ("COMMONPLACE__TOKENS__SIGNING_KEYS", signing_keys.clone()),
                 ("COMMONPLACE__RATE_LIMITS__ENABLED", "false".to_owned()),
             ];
-            let password = &setup.roles.blogs_api_password;
+            let password = setup.roles.password("blogs_api");
             let api = system.slot(&setup, "blogs-api", number, ("blogs_api", password), &amqp_url, &for_api);
             let api = api.await?;
             system.api_addresses.push(api.address);
             system.http.push(Proxy::start(api.address, Mode::Open).await?);
             system.apis.push(Arc::new(tokio::sync::Mutex::new(api)));
-            let password = &setup.roles.analytics_worker_password;
+            let password = setup.roles.password("analytics_worker");
             let role = ("analytics_worker", password);
             let worker = system.slot(&setup, "analytics-worker", number, role, &amqp_url, &[]).await?;
             system.workers.push(Arc::new(tokio::sync::Mutex::new(worker)));

@@ -4,10 +4,14 @@
 //! any queue could be reached. RabbitMQ has no narrower right to a queue than "read": a user that may consume one may
 //! also purge it.
 
-use secrecy::SecretString;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use super::Administration;
-use crate::topology::{EVENTS, Queue, published_keys};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{AdministerError, Administration};
+use crate::topology::{EVENTS, published_keys};
 
 /// A pattern that no name matches.
 const NOTHING: &str = "^$";
@@ -26,49 +30,75 @@ pub(super) struct User<'a> {
     pub(super) keys: String,
 }
 
-/// Every user. The Recommendation API has none: it does not use RabbitMQ.
-pub(super) fn all(administration: &Administration) -> [User<'_>; 4] {
-    let nothing = || NOTHING.to_owned();
-    let user = |name, password| User {
-        name,
-        password,
-        tags: "",
-        write: nothing(),
-        read: nothing(),
-        keys: nothing(),
+/// A block of `users.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Block {
+    #[serde(default)]
+    publishes: bool,
+    #[serde(default)]
+    consumes: Vec<String>,
+    #[serde(default)]
+    tags: String,
+}
+
+static BLOCKS: LazyLock<Result<BTreeMap<String, Block>, String>> =
+    LazyLock::new(|| toml::from_str(include_str!("users.toml")).map_err(|error| error.to_string()));
+
+/// Every user by its name. A service that does not use RabbitMQ has none.
+///
+/// # Errors
+/// `users.toml`, which is part of the build, cannot be read; or a user has no password.
+pub(super) fn all(administration: &Administration) -> Result<Vec<User<'_>>, AdministerError> {
+    let blocks = BLOCKS.as_ref().map_err(|reason| AdministerError::Users(reason.clone()))?;
+    let user = |(name, block): (&'static String, &'static Block)| {
+        let password = administration.passwords.get(name);
+        Ok::<_, AdministerError>(User {
+            name,
+            password: password.ok_or(AdministerError::Password(name))?,
+            tags: &block.tags,
+            write: if block.publishes { any_of(&[EVENTS]) } else { NOTHING.to_owned() },
+            read: any_of(&block.consumes),
+            keys: if block.publishes { any_of(&published_keys()) } else { NOTHING.to_owned() },
+        })
     };
-    [
-        User {
-            write: any_of(&[EVENTS]),
-            keys: any_of(&published_keys()),
-            ..user("blogs_api", &administration.blogs_api_password)
-        },
-        User {
-            read: any_of(&[Queue::Engagement.name(), Queue::EngagementDead.name()]),
-            ..user("analytics_worker", &administration.analytics_worker_password)
-        },
-        User {
-            read: any_of(&[Queue::Blogs.name()]),
-            ..user("notification_worker", &administration.notification_worker_password)
-        },
-        // Asking how deep a queue is needs no right to it.
-        User { tags: "monitoring", ..user("console", &administration.console_password) },
-    ]
+    blocks.iter().map(user).collect()
+}
+
+/// The names of all users.
+pub fn users() -> impl Iterator<Item = &'static str> {
+    BLOCKS.iter().flat_map(BTreeMap::keys).map(String::as_str)
 }
 
 /// A pattern that matches these names and no others.
-fn any_of(names: &[&str]) -> String {
-    let escaped: Vec<_> = names.iter().map(|name| name.replace('.', "\\.")).collect();
+fn any_of<N: AsRef<str>>(names: &[N]) -> String {
+    if names.is_empty() {
+        return NOTHING.to_owned();
+    }
+    let escaped: Vec<_> = names.iter().map(|name| name.as_ref().replace('.', "\\.")).collect();
     format!("^({})$", escaped.join("|"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Queue;
 
     #[test]
     fn patterns_match_whole_names() {
         assert_eq!(any_of(&["commonplace.events"]), r"^(commonplace\.events)$");
         assert_eq!(any_of(&["a.v1", "a.v1.dead"]), r"^(a\.v1|a\.v1\.dead)$");
+        assert_eq!(any_of::<&str>(&[]), NOTHING);
+    }
+
+    #[test]
+    fn users_consume_queues_that_exist() {
+        let blocks = BLOCKS.as_ref().unwrap();
+        assert!(blocks.values().any(|block| block.publishes));
+        for (name, block) in blocks {
+            for queue in &block.consumes {
+                assert!(Queue::ALL.iter().any(|known| known.name() == queue), "{name}: {queue}");
+            }
+        }
     }
 }

@@ -80,10 +80,7 @@ async fn password_of_administrator_is_decoded() {
         broker::administer(&Administration {
             management_url: format!("http://other%20root:a%2Fb%25c%40d%3Ae@{place}/").into(),
             vhost,
-            blogs_api_password: PASSWORD.into(),
-            analytics_worker_password: PASSWORD.into(),
-            notification_worker_password: PASSWORD.into(),
-            console_password: PASSWORD.into(),
+            passwords: broker::users().map(|user| (user.to_owned(), PASSWORD.into())).collect(),
             connections_max: 1000,
         })
     });

@@ -67,10 +67,7 @@ pub(crate) fn administer_on(rabbitmq: &RabbitMq, vhost: &str) -> Administered {
     let administration = Administration {
         management_url: rabbitmq.management_url().into(),
         vhost: vhost.to_owned(),
-        blogs_api_password: PASSWORD.into(),
-        analytics_worker_password: PASSWORD.into(),
-        notification_worker_password: PASSWORD.into(),
-        console_password: PASSWORD.into(),
+        passwords: broker::users().map(|user| (user.to_owned(), PASSWORD.into())).collect(),
         connections_max: 1000,
     };
     broker::administer(&administration).unwrap()

@@ -203,7 +203,8 @@ impl Setting<'_> {
 
     async fn apply_from_memory(&self, place: &Place, envelopes: &[Envelope]) -> Result<Span, Error> {
         let settings = database::Settings {
-            url: url(&place.database, "analytics_worker", &self.plan.roles.analytics_worker_password).into(),
+            url: url(&place.database, "analytics_worker", self.plan.roles.password("analytics_worker"))
+                .into(),
             pool_max: 1,
             instances_max: 1,
             connect_timeout_ms: 5000,

@@ -129,8 +129,8 @@ impl Setting<'_> {
 
     fn settings(&self, place: &Place, role: &str, window_s: u32) -> Vec<(&'static str, String)> {
         let password: &SecretString = match role {
-            "blogs_api" => &self.plan.roles.blogs_api_password,
-            _ => &self.plan.roles.analytics_worker_password,
+            "blogs_api" => self.plan.roles.password("blogs_api"),
+            _ => self.plan.roles.password("analytics_worker"),
         };
         vec![
             ("DATABASE_URL", url(&place.database, role, password)),

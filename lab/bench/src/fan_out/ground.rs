@@ -159,7 +159,7 @@ impl Ground<'_> {
             Pool::new(&settings, "middleman")
         };
         // The role that may read who follows and who is inactive, so that both ways ask the same of the database.
-        let pool = pool("notification_worker", &self.plan.roles.notification_worker_password)?;
+        let pool = pool("notification_worker", self.plan.roles.password("notification_worker"))?;
         Endpoints::start(pool).await.map_err(Error::Listen)
     }
 
