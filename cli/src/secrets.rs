@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Check { config } => check(config.as_deref()),
         Command::New => {
-            for published in PUBLISHED {
+            for published in PUBLISHED.iter() {
                 let name = published.variable;
                 match published.kind {
                     Kind::Password => terminal::line(format_args!("{name}={}", new_password())),

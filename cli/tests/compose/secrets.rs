@@ -70,7 +70,7 @@ fn the_stack_is_refused_when_other_machines_reach_it_with_published_secrets() {
         let output = check(&own);
         assert!(output.status.success(), "{output:?}");
         // One that is left is enough.
-        for published in PUBLISHED {
+        for published in PUBLISHED.iter() {
             let mut but_one = own.clone();
             but_one.remove(published.variable);
             refused(&check(&but_one), &[&format!("reach the system: {}. But", published.variable)]);

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 
 use config::{Map, Value, ValueKind};
 use percent_encoding::percent_decode_str;
@@ -38,23 +39,24 @@ pub enum Kind {
     VerifyingKeys,
 }
 
-/// Every secret that the compose files print, each with a value of its own. A new secret is one more line.
-pub const PUBLISHED: [Published; 14] = [
-    password("POSTGRES_PASSWORD", "published-administrator"),
-    password("BLOGS_API_PASSWORD", "published-blogs-api"),
-    password("ANALYTICS_WORKER_PASSWORD", "published-analytics-worker"),
-    password("NOTIFICATION_WORKER_PASSWORD", "published-notification-worker"),
-    password("RECOMMENDATION_API_PASSWORD", "published-recommendation-api"),
-    password("OPERATOR_PASSWORD", "published-operator"),
-    password("CONSOLE_PASSWORD", "published-console"),
-    password("RABBITMQ_PASSWORD", "published-rabbitmq-administrator"),
-    key("SIGNING_KEYS", Kind::SigningKeys, "c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY="),
-    key("VERIFYING_KEYS", Kind::VerifyingKeys, "rZNqD5C2XWzYa/VFrJVsbPmQIOmeDWhhGJMFmuLg2sQ="),
-    key("VISITOR_SECRET", Kind::Key, "cHVibGlzaGVkLXZpc2l0b3Itc2VjcmV0LWNoYW5nZS1pdA=="),
-    password("CONSOLE_TOKEN", "commonplace-for-local-use-change-me"),
-    password("RABBITMQ_ERLANG_COOKIE", "published-erlang-cookie"),
-    password("REPLICATION_PASSWORD", "published-replication"),
-];
+/// Every secret that the compose files print: the lines of `published.txt`.
+pub static PUBLISHED: LazyLock<Vec<Published>> = LazyLock::new(|| LIST.lines().filter_map(listed).collect());
+
+const LIST: &str = include_str!("published.txt");
+
+/// A line of the list; none for a comment or an empty line.
+fn listed(line: &'static str) -> Option<Published> {
+    let mut words = line.split_whitespace();
+    let (variable, kind, value) = (words.next()?, words.next()?, words.next()?);
+    let kind = match kind {
+        "password" => Kind::Password,
+        "key" => Kind::Key,
+        "signing-keys" => Kind::SigningKeys,
+        "verifying-keys" => Kind::VerifyingKeys,
+        _ => return None,
+    };
+    Some(Published { variable, value, kind })
+}
 
 /// What earlier releases printed: every password, and the keys.
 const EARLIER: [&str; 2] = ["commonplace", "b25seS1mb3ItbG9jYWwtdXNlLWNoYW5nZS1tZS1pbi0uZW52"];
@@ -64,14 +66,6 @@ pub(crate) const SECTION: &str = "exposure";
 
 /// Keys that end in one of these hold secrets, and so does everything in the section `secrets`.
 const SECRET_KEYS: [&str; 6] = ["url", "password", "secret", "keys", "token", "cookie"];
-
-const fn password(variable: &'static str, value: &'static str) -> Published {
-    key(variable, Kind::Password, value)
-}
-
-const fn key(variable: &'static str, kind: Kind, value: &'static str) -> Published {
-    Published { variable, value, kind }
-}
 
 /// Published secrets are in use, and nothing says that other machines can reach the system.
 #[derive(Debug, Clone, PartialEq, Eq)]

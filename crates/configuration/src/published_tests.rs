@@ -107,4 +107,6 @@ fn loopback_addresses_are_reachable_from_this_machine_only() {
 fn each_secret_has_a_published_value_of_its_own() {
     let values: BTreeSet<_> = PUBLISHED.iter().map(|published| published.value).collect();
     assert_eq!(values.len(), PUBLISHED.len());
+    let lines = LIST.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    assert_eq!(lines.count(), PUBLISHED.len(), "every line of published.txt is read");
 }

@@ -1,6 +1,6 @@
 //! What the last two minutes of samples say: rates, percentiles, and what is away since when.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use events::WritePath;
@@ -25,7 +25,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct History {
     samples: VecDeque<Sample>,
-    away_since: [Option<Timestamp>; SERVERS.len()],
+    away_since: BTreeMap<String, Timestamp>,
 }
 
 /// Everything that a page shows.
@@ -44,10 +44,10 @@ pub(crate) struct Picture {
     pub(crate) load: load::Status,
 }
 
-/// What everything depends on: six things that can be away.
+/// A server or a service, which can be away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Server {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// What its being away means.
     pub(crate) meaning: &'static str,
     /// Since when it does not answer.
@@ -97,51 +97,80 @@ pub(crate) struct Database {
     pub(crate) hot: Option<f64>,
 }
 
-/// A server, what its being away means, and how a sample tells.
-struct Known {
-    name: &'static str,
+const RECOMMENDATION_API: &str = "recommendation_api";
+
+/// A server or a service as one look found it.
+struct Seen {
+    name: String,
     meaning: &'static str,
-    look: fn(&Sample) -> Result<String, String>,
+    /// What answers, or why nothing does.
+    answer: Result<String, String>,
 }
 
-const RECOMMENDATION_API: &str = "Recommendation API";
+impl Seen {
+    /// A service, by its role.
+    fn service(role: &str, scraped: &Scraped) -> Self {
+        Self { name: name_of(role), meaning: meaning_of(role), answer: processes(scraped) }
+    }
 
-const SERVERS: [Known; 6] = [
-    Known {
-        name: "Postgres",
-        meaning: "Views, likes and shares go on through RabbitMQ, which keeps them; whatever needs the database is refused.",
-        look: |sample| sample.database.as_ref().map(|_| "answers".to_owned()).map_err(Clone::clone),
-    },
-    Known {
-        name: "RabbitMQ",
-        meaning: "What is accepted is kept in the outbox, and sent when RabbitMQ is back.",
-        look: |sample| sample.queues.as_ref().map(|_| "answers".to_owned()).map_err(Clone::clone),
-    },
-    Known { name: "Blogs API", meaning: "Nothing is accepted.", look: |sample| processes(&sample.api) },
-    Known {
-        name: "Analytics worker",
-        meaning: "The queue keeps what is accepted; it is counted when a worker is back.",
-        look: |sample| processes(&sample.worker),
-    },
-    Known {
-        name: "Notification worker",
-        meaning: "Followers are told of new blogs when a worker is back.",
-        look: |sample| processes(&sample.notifier),
-    },
-    Known {
-        name: RECOMMENDATION_API,
-        meaning: "Readers are recommended nothing; everything else goes on.",
-        look: |sample| processes(&sample.recommender),
-    },
-];
+    /// Everything that a look is for.
+    fn all(sample: &Sample) -> Vec<Self> {
+        let server = |name: &str, meaning, reason: Option<&String>| Self {
+            name: name.to_owned(),
+            meaning,
+            answer: reason.map_or_else(|| Ok("answers".to_owned()), |reason| Err(reason.clone())),
+        };
+        let mut seen = vec![
+            server(
+                "Postgres",
+                "Views, likes and shares go on through RabbitMQ, which keeps them; whatever needs the database is refused.",
+                sample.database.as_ref().err(),
+            ),
+            server(
+                "RabbitMQ",
+                "What is accepted is kept in the outbox, and sent when RabbitMQ is back.",
+                sample.queues.as_ref().err(),
+            ),
+            Self::service("blogs_api", &sample.api),
+            Self::service("analytics_worker", &sample.worker),
+        ];
+        seen.extend(sample.others.iter().map(|(role, scraped)| Self::service(role, scraped)));
+        seen
+    }
+}
+
+/// How people call a service: `blogs_api` is the Blogs API.
+fn name_of(role: &str) -> String {
+    let words = role.split('_').enumerate().map(|(index, word)| {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        match (word, index) {
+            ("api", _) => "API".to_owned(),
+            (_, 0) => first.to_ascii_uppercase() + rest,
+            _ => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// What it means that a service is away.
+fn meaning_of(role: &str) -> &'static str {
+    match role {
+        "blogs_api" => "Nothing is accepted.",
+        "analytics_worker" => "The queue keeps what is accepted; it is counted when a worker is back.",
+        "notification_worker" => "Followers are told of new blogs when a worker is back.",
+        RECOMMENDATION_API => "Readers are recommended nothing; everything else goes on.",
+        _ => "What it does waits or is refused.",
+    }
+}
 
 impl History {
     /// Takes the newest look.
     pub(crate) fn push(&mut self, sample: Sample) {
-        for (since, known) in self.away_since.iter_mut().zip(&SERVERS) {
-            match (known.look)(&sample) {
-                Ok(_) => *since = None,
-                Err(_) => *since = since.or(Some(sample.time)),
+        for Seen { name, answer, .. } in Seen::all(&sample) {
+            if answer.is_ok() {
+                self.away_since.remove(&name);
+            } else {
+                self.away_since.entry(name).or_insert(sample.time);
             }
         }
         self.samples.push_back(sample);
@@ -168,14 +197,15 @@ impl Picture {
     /// What the history shows now.
     pub(crate) fn of(history: &History, found: &Found, load: load::Status) -> Self {
         let Some(newest) = history.samples.back() else { return Self { load, ..Self::default() } };
-        let servers = SERVERS.iter().zip(history.away_since).map(|(known, away_since)| {
-            let mut note = (known.look)(newest).unwrap_or_else(|reason| reason);
-            if known.name == RECOMMENDATION_API
+        let recommender = name_of(RECOMMENDATION_API);
+        let servers = Seen::all(newest).into_iter().map(|Seen { name, meaning, answer }| {
+            let mut note = answer.unwrap_or_else(|reason| reason);
+            if name == recommender
                 && let Some(rate) = recommendations(history)
             {
                 note += &format!(", {}/s", plain(rate));
             }
-            Server { name: known.name, meaning: known.meaning, away_since, note }
+            Server { away_since: history.away_since.get(&name).copied(), name, meaning, note }
         });
         Self {
             time: Some(newest.time),
@@ -262,7 +292,9 @@ fn recommendations(history: &History) -> Option<f64> {
         let of = |labels: &[(&str, &str)]| samples.sum("http_requests_total", labels);
         of(&[]) - OPERATIONS_PATHS.map(|route| of(&[("route", route)])).iter().sum::<f64>()
     };
-    per_second(before, now, &|before, now| grown(&before.recommender, &now.recommender, answered))
+    per_second(before, now, &|before, now| {
+        grown(before.others.get(RECOMMENDATION_API)?, now.others.get(RECOMMENDATION_API)?, answered)
+    })
 }
 
 fn processes(scraped: &Scraped) -> Result<String, String> {

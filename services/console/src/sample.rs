@@ -1,10 +1,12 @@
 //! One look at everything that is cheap to look at.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Probe, Queue};
 use database::Pool;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -23,8 +25,8 @@ pub(crate) struct Sample {
     pub(crate) time: Timestamp,
     pub(crate) api: Scraped,
     pub(crate) worker: Scraped,
-    pub(crate) notifier: Scraped,
-    pub(crate) recommender: Scraped,
+    /// The other services, by their roles.
+    pub(crate) others: BTreeMap<String, Scraped>,
     /// Or why the database did not say.
     pub(crate) database: Result<Database, String>,
     /// Or why RabbitMQ did not say.
@@ -66,16 +68,15 @@ impl Sampler {
     /// Looks at everything at once.
     pub(crate) async fn take(&self) -> Sample {
         let within = self.settings.timeout();
-        let (api, worker, notifier, recommender, database, queues) = tokio::join!(
-            scrape(&self.client, &self.settings.blogs_api, within),
-            scrape(&self.client, &self.settings.analytics_worker, within),
-            scrape(&self.client, &self.settings.notification_worker, within),
-            scrape(&self.client, &self.settings.recommendation_api, within),
-            self.database(),
-            self.queues(),
-        );
+        let scraped = self.settings.services.iter().map(|(role, targets)| async move {
+            (role.clone(), scrape(&self.client, targets, within).await)
+        });
+        let (scraped, database, queues) = tokio::join!(join_all(scraped), self.database(), self.queues());
+        let mut others: BTreeMap<_, _> = scraped.into_iter().collect();
+        let mut service = |role| others.remove(role).unwrap_or_default();
+        let (api, worker) = (service("blogs_api"), service("analytics_worker"));
         let (at, time) = (Instant::now(), Timestamp::now());
-        Sample { at, time, api, worker, notifier, recommender, database, queues }
+        Sample { at, time, api, worker, others, database, queues }
     }
 
     async fn database(&self) -> Result<Database, String> {

@@ -1,5 +1,6 @@
 //! The settings of the console and the bounds between them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -59,22 +60,16 @@ pub struct AccessSettings {
     pub secure_cookies: bool,
 }
 
-/// The `[scrape]` section.
+/// The `[scrape]` section. Every key but the first two is the role of a service.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ScrapeSettings {
     /// How often to look, in milliseconds.
     pub every_ms: u64,
     /// How long a process may take to answer, in milliseconds.
     pub timeout_ms: u64,
-    /// Base addresses of the Blogs APIs.
-    pub blogs_api: Vec<String>,
-    /// Base addresses of the Analytics workers.
-    pub analytics_worker: Vec<String>,
-    /// Base addresses of the Notification workers.
-    pub notification_worker: Vec<String>,
-    /// Base addresses of the Recommendation APIs.
-    pub recommendation_api: Vec<String>,
+    /// The base addresses of each service's processes, by the service's role.
+    #[serde(flatten)]
+    pub services: BTreeMap<String, Vec<String>>,
 }
 
 /// The `[load]` section.
@@ -141,12 +136,7 @@ impl ScrapeSettings {
     }
 
     fn validate(&self) -> Result<()> {
-        for (key, targets) in [
-            ("blogs_api", &self.blogs_api),
-            ("analytics_worker", &self.analytics_worker),
-            ("notification_worker", &self.notification_worker),
-            ("recommendation_api", &self.recommendation_api),
-        ] {
+        for (key, targets) in &self.services {
             ensure!(targets.len() <= 32, "scrape.{key} must be at most 32 addresses");
             for target in targets {
                 base(&format!("scrape.{key}"), target)?;

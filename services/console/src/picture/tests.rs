@@ -12,8 +12,9 @@ fn sample(at: Instant, api: Scraped, queues: Result<Depths, String>) -> Sample {
         time: Timestamp::now(),
         api,
         worker: Scraped::default(),
-        notifier: Scraped::default(),
-        recommender: Scraped::default(),
+        others: ["notification_worker", "recommendation_api", "sixth_service"]
+            .map(|role| (role.to_owned(), Scraped::default()))
+            .into(),
         database: Err("away".to_owned()),
         queues,
     }
@@ -51,10 +52,11 @@ fn requests_of_operators_are_no_recommendations() {
             "http_requests_total{{route=\"/v1/trending\"}} {asked}\nhttp_requests_total{{route=\"/metrics\"}} {scrapes}"
         );
         let sample = sample(begun + Duration::from_secs(second), Scraped::default(), Err(String::new()));
-        history.push(Sample { recommender: scraped(&text), ..sample });
+        let others = BTreeMap::from([("recommendation_api".to_owned(), scraped(&text))]);
+        history.push(Sample { others, ..sample });
     }
     let picture = Picture::of(&history, &Found::default(), load::Status::default());
-    assert_eq!(picture.servers[5].note, format!("1 process, {}/s", plain(2.0)));
+    assert_eq!(picture.servers[4].note, format!("1 process, {}/s", plain(2.0)));
 }
 
 #[test]
@@ -62,8 +64,11 @@ fn what_is_away_is_away_since_it_was_first_seen_so() {
     let mut history = history(&[Some(1)]);
     let since = history.samples[0].time;
     let picture = |history: &History| Picture::of(history, &Found::default(), load::Status::default());
-    let away = |picture: &Picture| -> Vec<(&'static str, Option<Timestamp>)> {
-        picture.servers.iter().map(|server| (server.name, server.away_since)).collect()
+    let away = |picture: &Picture| -> Vec<(String, Option<Timestamp>)> {
+        picture.servers.iter().map(|server| (server.name.clone(), server.away_since)).collect()
+    };
+    let names = |expected: &[(&str, Option<Timestamp>)]| -> Vec<(String, Option<Timestamp>)> {
+        expected.iter().map(|(name, since)| ((*name).to_owned(), *since)).collect()
     };
     history.push(sample(Instant::now(), Scraped::default(), Err("refused".to_owned())));
     let second = history.samples[1].time;
@@ -74,9 +79,10 @@ fn what_is_away_is_away_since_it_was_first_seen_so() {
         ("Analytics worker", Some(since)),
         ("Notification worker", Some(since)),
         ("Recommendation API", Some(since)),
+        ("Sixth service", Some(since)),
     ];
-    assert_eq!(away(&picture(&history)), expected);
+    assert_eq!(away(&picture(&history)), names(&expected));
     assert_eq!(picture(&history).servers[1].note, "refused");
     history.push(sample(Instant::now(), scraped(""), Ok(Depths { engagement: 0, dead: 0, blogs: 0 })));
-    assert_eq!(away(&picture(&history))[1..3], [("RabbitMQ", None), ("Blogs API", None)]);
+    assert_eq!(away(&picture(&history))[1..3], names(&[("RabbitMQ", None), ("Blogs API", None)]));
 }
