@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ::services::SERVICES;
 use database::register_pools;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use reqwest::Method;
+use runtime::service::Address;
 
 use crate::services::Running;
 use crate::world::{World, wait_until};
@@ -34,20 +36,25 @@ const OTHER_UNITS: [&str; 16] = [
     "kib",
     "percent",
 ];
-const SERVICES: [&str; 5] =
-    ["blogs-api", "analytics-worker", "notification-worker", "recommendation-api", "console"];
 
 #[tokio::test]
 async fn the_page_lists_every_metric_of_every_service() {
     let world = World::new().await;
-    let (api, worker) = (world.api().await, world.worker().await);
-    let console = world.console_with(api.address, worker.address, |loader| loader).await;
-    let running =
-        [api, worker, world.notifier().await, world.recommender_with(|loader| loader).await, console];
+    let (mut started, mut running) = (Vec::new(), Vec::new());
+    for service in &SERVICES {
+        let listed = world.listed(service, &started).await;
+        started.push(Address {
+            name: service.name,
+            role: service.role,
+            public: listed.address,
+            operations: listed.operations_address,
+        });
+        running.push((service.name, listed));
+    }
     let mut wrong = String::new();
-    for (service, running) in SERVICES.into_iter().zip(&running) {
+    for (service, running) in &running {
         // What is counted of requests is there when one has been answered.
-        scrape(running).await;
+        running.request(Method::GET, "/healthz").send().await.unwrap();
         let said = scrape(running).await;
         let problems: Vec<_> = said.values().filter_map(Family::misnamed).collect();
         assert!(problems.is_empty(), "{service}: {problems:#?}");
@@ -61,7 +68,7 @@ async fn the_page_lists_every_metric_of_every_service() {
         }
     }
     assert!(wrong.is_empty(), "docs/metrics.md is not what /metrics says:\n{wrong}");
-    for running in running {
+    for (_, running) in running {
         running.stop().await;
     }
 }
@@ -86,7 +93,10 @@ fn written_of(service: &str) -> BTreeSet<String> {
     let of = sections.filter(|section| {
         let heading = section.lines().next().unwrap();
         let named: Vec<&str> = heading.split('`').skip(1).step_by(2).collect();
-        assert!(!named.is_empty() && named.iter().all(|name| SERVICES.contains(name)), "whose? {heading}");
+        assert!(
+            !named.is_empty() && named.iter().all(|name| ::services::named(name).is_some()),
+            "whose? {heading}"
+        );
         named.contains(&service)
     });
     of.flat_map(str::lines).filter(|line| line.starts_with("| `")).map(str::to_owned).collect()
@@ -141,8 +151,7 @@ impl Family {
 }
 
 async fn scrape(running: &Running) -> BTreeMap<String, Family> {
-    let text = running.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-    families(&text)
+    families(&running.operations("/metrics").send().await.unwrap().text().await.unwrap())
 }
 
 /// What an `OpenMetrics` text describes. Its families come one after the other, each with its head first.

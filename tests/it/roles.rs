@@ -259,9 +259,7 @@ async fn every_login_role_has_its_limits() {
     let set =
         "select coalesce((select setconfig from pg_db_role_setting s join pg_roles r on r.oid = s.setrole
                                 where r.rolname = $1 and s.setdatabase = 0), '{}')";
-    for role in
-        ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"]
-    {
+    for role in database::bootstrap::login_roles() {
         let set: Vec<String> = world.value(set, &[&role]).await;
         for setting in ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"] {
             let value = set.iter().find_map(|line| line.strip_prefix(&format!("{setting}=")));

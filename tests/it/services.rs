@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use ::services::Entry;
 use events::Clock;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use runtime::service::Service as _;
+use runtime::service::{Address, Service as _, UpContext};
 use runtime::settings::Loader;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -139,6 +140,28 @@ impl World {
 }
 
 impl World {
+    /// Any service of the list, with the settings that it has under `up`.
+    pub(crate) async fn listed(&self, service: &Entry, started: &[Address]) -> Running {
+        let (session, import) = (tokens::session_keys(), tokens::import_keys());
+        let up = UpContext {
+            session_signing_keys: &session.signing,
+            session_verifying_keys: &session.verifying,
+            import_verifying_keys: &import.verifying,
+            visitor_secret: "for tests on this machine only, and long enough",
+            started,
+        };
+        let mut loader = Loader::new(service.defaults)
+            .environment([])
+            .set("http.address", "127.0.0.1:0")
+            .set("database.url", self.url(service.role));
+        if service.uses_rabbitmq {
+            loader = loader.set("broker.url", self.amqp_url_of(service.role).await);
+        }
+        let service = service.start(service.settings_in_up(loader, &up)).await.unwrap();
+        let addresses = [service.address.public, service.address.operations];
+        Running::new(addresses, |shutdown| service.run(shutdown))
+    }
+
     /// A console that looks at these two four times a second, with loads enabled; `change` has the last word on the settings.
     pub(crate) async fn console_with(
         &self,
@@ -208,6 +231,11 @@ impl Running {
     /// A request, to be completed and sent.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    /// What operators ask for.
+    pub(crate) fn operations(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("http://{}{path}", self.operations_address))
     }
 
     /// Sends JSON, and returns the status and the body as JSON (null when it is empty).

@@ -6,3 +6,4 @@
 mod files;
 mod rules;
 mod secrets;
+mod services;

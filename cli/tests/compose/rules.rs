@@ -3,60 +3,33 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use services::{Entry, SERVICES};
 
-use crate::files::{BASE, CLUSTER, DOCKERFILE, EXAMPLE, PROVIDE, environment, read, services};
+use crate::files::{self, BASE, CLUSTER, DOCKERFILE, EXAMPLE, PROVIDE, environment, read};
 
 /// What the entrypoint of the Postgres image needs until it has become the account `postgres`.
 const POSTGRES_MAY: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
 
-/// Each network with its members; a service that is in no row may have no network.
+/// Each network, whether it is internal, and its members besides the services of the list; a service that is in no row may
+/// have no network.
 const MEMBERS: [(&str, bool, &[&str]); 5] = [
-    ("edge", false, &["blogs-api", "recommendation-api"]),
-    ("operators", false, &["console", "prometheus", "rabbitmq"]),
-    (
-        "data",
-        true,
-        &[
-            "analytics-worker",
-            "blogs-api",
-            "console",
-            "migrate",
-            "notification-worker",
-            "operator",
-            "postgres",
-            "postgres-replica",
-            "recommendation-api",
-            "replication",
-        ],
-    ),
-    (
-        "messages",
-        true,
-        &[
-            "analytics-worker",
-            "blogs-api",
-            "console",
-            "migrate",
-            "notification-worker",
-            "rabbitmq",
-            "rabbitmq-2",
-            "rabbitmq-3",
-        ],
-    ),
-    (
-        "observe",
-        true,
-        &[
-            "analytics-worker",
-            "blogs-api",
-            "console",
-            "notification-worker",
-            "operator",
-            "prometheus",
-            "recommendation-api",
-        ],
-    ),
+    ("edge", false, &[]),
+    ("operators", false, &["prometheus", "rabbitmq"]),
+    ("data", true, &["migrate", "operator", "postgres", "postgres-replica", "replication"]),
+    ("messages", true, &["migrate", "rabbitmq", "rabbitmq-2", "rabbitmq-3"]),
+    ("observe", true, &["operator", "prometheus"]),
 ];
+
+/// Whether a service of the list is to be on a network: on those of what it uses, and on that of those who reach it.
+fn is_member(listed: &Entry, service: &Value, network: &str) -> bool {
+    let is_published = |address: &str| texts(&service["ports"]).iter().any(|port| port.starts_with(address));
+    match network {
+        "messages" => listed.uses_rabbitmq,
+        "edge" => is_published("${LISTEN_ADDRESS"),
+        "operators" => is_published("${CONSOLE_LISTEN_ADDRESS"),
+        _ => true,
+    }
+}
 
 fn texts(value: &Value) -> Vec<&str> {
     match value {
@@ -125,7 +98,10 @@ fn bounds(name: &str, service: &Value, found: &mut Vec<String>) {
 fn networks(name: &str, service: &Value, found: &mut Vec<String>) {
     let is = texts(&service["networks"]);
     for (network, _, members) in MEMBERS {
-        if is.contains(&network) != members.contains(&name) {
+        let listed = SERVICES.iter().find(|listed| listed.name == name);
+        let is_wanted =
+            listed.map_or_else(|| members.contains(&name), |listed| is_member(listed, service, network));
+        if is.contains(&network) != is_wanted {
             found.push(format!("{name}: whether it is on the network {network}"));
         }
     }
@@ -148,7 +124,7 @@ fn ports(name: &str, service: &Value, found: &mut Vec<String>) {
 fn findings(files: &[&str]) -> Vec<String> {
     let compose = read(files);
     let mut found = Vec::new();
-    for (name, service) in services(&compose) {
+    for (name, service) in files::services(&compose) {
         for rule in [images, privileges, bounds, networks, ports] {
             rule(name, service, &mut found);
         }
@@ -202,7 +178,7 @@ fn each_rule_notices_what_it_forbids() {
 
 /// The names of services in the addresses that containers call each other by.
 fn called(compose: &Value) -> Vec<String> {
-    let environments = services(compose).map(|(_, service)| environment(service, &BTreeMap::new()));
+    let environments = files::services(compose).map(|(_, service)| environment(service, &BTreeMap::new()));
     let addresses = environments.flat_map(BTreeMap::into_values).filter_map(|value| {
         let (host, _port) = value.strip_prefix("http://")?.split_once(':')?;
         Some(host.to_owned())
@@ -219,14 +195,11 @@ fn services_answer_to_their_own_names_to_those_of_users_and_to_no_others() {
     let mut calls = called(&compose);
     calls.sort_unstable();
     calls.dedup();
-    assert_eq!(calls, ["analytics-worker", "blogs-api", "notification-worker", "recommendation-api"]);
-    for (name, is_for_users) in [
-        ("analytics-worker", false),
-        ("blogs-api", true),
-        ("console", true),
-        ("notification-worker", false),
-        ("recommendation-api", true),
-    ] {
+    let mut scraped: Vec<_> = SERVICES.iter().map(|service| service.name).collect();
+    scraped.retain(|name| *name != "console");
+    scraped.sort_unstable();
+    assert_eq!(calls, scraped);
+    for (name, is_for_users) in SERVICES.iter().map(|service| (service.name, service.port.is_some())) {
         let service = &compose["services"][name];
         let (key, with_users) = match is_for_users {
             true => ("COMMONPLACE__REQUESTS__HOST_NAMES", format!("{name},blogs.example,www.example")),
@@ -241,7 +214,7 @@ fn services_answer_to_their_own_names_to_those_of_users_and_to_no_others() {
 fn services_that_users_reach_trust_the_same_proxies() {
     let variables = BTreeMap::from([("TRUSTED_PROXIES".to_owned(), "172.18.0.1/32".to_owned())]);
     let compose = read(&[BASE]);
-    for name in ["blogs-api", "console", "recommendation-api"] {
+    for name in SERVICES.iter().filter(|service| service.port.is_some()).map(|service| service.name) {
         let environment = environment(&compose["services"][name], &variables);
         let trusted = environment.get("COMMONPLACE__REQUESTS__TRUSTED_PROXIES").map(String::as_str);
         assert_eq!(trusted, Some("172.18.0.1/32"), "{name}");
@@ -262,7 +235,9 @@ fn images_are_built_from_pinned_images() {
         let image =
             DOCKERFILE.lines().find_map(|line| line.strip_prefix("ARG ")?.strip_prefix(&default)).unwrap();
         let passed = format!("${{{argument}:-{image}}}");
-        for (name, service) in services(&read(&[BASE])).filter(|(_, service)| !service["build"].is_null()) {
+        for (name, service) in
+            files::services(&read(&[BASE])).filter(|(_, service)| !service["build"].is_null())
+        {
             assert_eq!(service["build"]["args"][argument], passed, "{name}");
         }
         assert!(EXAMPLE.contains(&format!("# {argument}=\n")), "{argument} is not in .env.example");

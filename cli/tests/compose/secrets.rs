@@ -5,8 +5,9 @@ use std::process::{Command, Output};
 
 use runtime::settings::published::{Kind, PUBLISHED, Published};
 use serde_json::Value;
+use services::SERVICES;
 
-use crate::files::{BASE, CLUSTER, EXAMPLE, defaults, environment, read, services};
+use crate::files::{self, BASE, CLUSTER, EXAMPLE, defaults, environment, read};
 
 /// What makes the stack reachable from other machines.
 const EXPOSURES: [(&str, &str); 4] = [
@@ -81,20 +82,22 @@ fn the_stack_is_refused_when_other_machines_reach_it_with_published_secrets() {
 #[test]
 fn each_process_refuses_the_published_secrets_that_it_holds() {
     let compose = read(&[BASE]);
-    for (service, arguments, secret) in [
-        ("migrate", &["migrate"][..], "POSTGRES_PASSWORD"),
-        ("operator", &["ledger"], "OPERATOR_PASSWORD"),
-        ("blogs-api", &["serve", "blogs-api"], "SIGNING_KEYS"),
-        ("blogs-api", &["serve", "blogs-api"], "VISITOR_SECRET"),
-        ("analytics-worker", &["serve", "analytics-worker"], "ANALYTICS_WORKER_PASSWORD"),
-        ("notification-worker", &["serve", "notification-worker"], "NOTIFICATION_WORKER_PASSWORD"),
-        ("recommendation-api", &["serve", "recommendation-api"], "RECOMMENDATION_API_PASSWORD"),
-        ("recommendation-api", &["serve", "recommendation-api"], "VERIFYING_KEYS"),
-        ("console", &["serve", "console"], "CONSOLE_TOKEN"),
-    ] {
+    let commands = [("migrate", "migrate", "POSTGRES_PASSWORD"), ("operator", "ledger", "OPERATOR_PASSWORD")];
+    let commands = commands.map(|(service, command, secret)| (service, vec![command], secret.to_owned()));
+    let keys = [
+        ("blogs-api", "SIGNING_KEYS"),
+        ("blogs-api", "VISITOR_SECRET"),
+        ("recommendation-api", "VERIFYING_KEYS"),
+        ("console", "CONSOLE_TOKEN"),
+    ];
+    let keys = keys.map(|(service, secret)| (service, vec!["serve", service], secret.to_owned()));
+    let passwords = SERVICES.iter().map(|service| {
+        (service.name, vec!["serve", service.name], format!("{}_PASSWORD", service.role.to_uppercase()))
+    });
+    for (service, arguments, secret) in commands.into_iter().chain(keys).chain(passwords) {
         for (name, value) in EXPOSURES {
-            let output = run(arguments, &compose["services"][service], &variables([(name, value)]));
-            refused(&output, &["published with the source", secret, name]);
+            let output = run(&arguments, &compose["services"][service], &variables([(name, value)]));
+            refused(&output, &["published with the source", &secret, name]);
         }
     }
 }
@@ -119,7 +122,7 @@ fn no_service_may_have_the_password_of_another_or_of_the_administrator() {
 fn only_administrators_steps_have_an_administrators_password() {
     let marked = variables([("POSTGRES_PASSWORD", "administrator"), ("RABBITMQ_PASSWORD", "administrator")]);
     let compose = read(&[BASE, CLUSTER]);
-    let mut holders: Vec<_> = services(&compose)
+    let mut holders: Vec<_> = files::services(&compose)
         .filter(|(_, service)| {
             environment(service, &marked).values().any(|value| value.contains("administrator"))
         })
