@@ -1,7 +1,7 @@
-//! Runs both servers until standard input ends.
+//! Runs both servers until standard input ends; with `--keep` it leaves them running, or finds those that it left.
 //!
 //! ```text
-//! cargo run -p stack --example run -- DIRECTORY [--fresh] [--fast]
+//! cargo run -p stack --example run -- DIRECTORY [--fresh] [--fast] [--keep]
 //! ```
 //!
 //! It writes one `url` line each for the database, the broker and the management pages, and a line with `ready`
@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use stack::{Options, Stack};
+use stack::{Options, Stack, kept};
 
 fn main() -> ExitCode {
     match run() {
@@ -31,8 +31,17 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     options.fresh = has("--fresh");
     options.durable = !has("--fast");
 
-    let stack = Stack::start(&options, &mut |line| drop(writeln!(io::stderr(), "{line}")))?;
     let mut output = io::stdout();
+    let mut progress = |line: &str| drop(writeln!(io::stderr(), "{line}"));
+    if has("--keep") {
+        let postgres = kept::postgres(&options, &mut progress)?;
+        let rabbitmq = kept::rabbitmq(&options, &mut progress)?;
+        for url in [postgres.url, rabbitmq.amqp_url, rabbitmq.management_url] {
+            writeln!(output, "url {url}")?;
+        }
+        return Ok(());
+    }
+    let stack = Stack::start(&options, &mut progress)?;
     for url in [stack.postgres_url(), stack.amqp_url(), stack.management_url()] {
         writeln!(output, "url {url}")?;
     }

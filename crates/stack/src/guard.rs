@@ -10,7 +10,8 @@
 //! free exactly when none of them lives.
 
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
@@ -39,8 +40,9 @@ const TAIL_BYTES_MAX: u64 = 16 * 1024;
 pub struct Guarded {
     server: &'static str,
     guard: Child,
-    /// The pipe whose end is the command's end.
+    /// The pipe whose end is the command's end, unless it is kept.
     input: Option<ChildStdin>,
+    is_kept: bool,
     pid: u32,
     processes: PathBuf,
     log: PathBuf,
@@ -79,9 +81,9 @@ impl Guarded {
         let input = guard.stdin.take();
         // Our copy of the lock's descriptor goes with the command: from here on the lock is the guard's.
         drop(command);
-        let (server, grace) = (launch.server, launch.grace);
+        let (server, grace, is_kept, pid) = (launch.server, launch.grace, false, 0);
         let mut guarded =
-            Self { server, guard, input, pid: 0, processes, log, log_start, grace, over: false };
+            Self { server, guard, input, is_kept, pid, processes, log, log_start, grace, over: false };
         guarded.pid = guarded.read_pid()?;
         Ok(guarded)
     }
@@ -188,6 +190,18 @@ impl Guarded {
         self.input = None;
     }
 
+    /// Lets the command outlive this process: its guard stops it when the file `mark` is removed.
+    pub(crate) fn keep(mut self, mark: &Path) -> Result<(), Error> {
+        if let Some(mut input) = self.input.take() {
+            let mut line = b"keep ".to_vec();
+            line.extend_from_slice(mark.as_os_str().as_bytes());
+            line.push(b'\n');
+            input.write_all(&line).doing(|| format!("keep {}", self.server))?;
+        }
+        self.is_kept = true;
+        Ok(())
+    }
+
     /// Kills the command and every process below it, as a crash would, and waits until they are gone.
     ///
     /// # Errors
@@ -257,8 +271,10 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // A stop that failed has been tried with every means already, and a drop has nobody to tell.
-        drop(self.stop());
+        if !self.is_kept {
+            // A stop that failed has been tried with every means already, and a drop cannot report it.
+            drop(self.stop());
+        }
     }
 }
 

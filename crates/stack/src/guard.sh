@@ -12,6 +12,9 @@
 # that it is free exactly when nothing of ours lives any more. Our id, the server's and the signal are
 # written into it.
 #
+# A line `keep FILE` on standard input, before it ends, keeps the server running after its starter: it is then asked to
+# stop when FILE is removed.
+#
 # What a server makes by itself, such as further logs, only its own account may read.
 umask 077
 signal=$1 grace_s=$2 after=$3 container=$4
@@ -25,7 +28,12 @@ printf '%s %s %s\n' "$$" "$server" "$signal"
 # The watcher. Without job control a background command has no standard input of its own, hence descriptor
 # 3. It keeps standard output, and with it the lock, because what it runs is ours too.
 (
-  while read -r _; do :; done <&3
+  kept=
+  while read -r word file; do
+    if [ "$word" = keep ]; then kept=$file; fi
+  done <&3
+  # Without the lock, which the sleep would hold for a moment longer than the guard lives.
+  while [ -n "$kept" ] && [ -e "$kept" ] && kill -0 "$$" 2>/dev/null; do sleep 0.2 >&2; done
   waited=0
   limit=$((grace_s * 20))
   if [ -n "$after" ] && read -r _ other _ <"$after"; then

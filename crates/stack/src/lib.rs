@@ -28,6 +28,7 @@ mod error;
 mod find;
 mod guard;
 mod home;
+pub mod kept;
 mod launch;
 mod port;
 mod postgres;

@@ -166,6 +166,11 @@ impl Postgres {
         self.end()
     }
 
+    /// Lets the server outlive this process, until `mark` is removed.
+    pub(crate) fn keep(mut self, mark: &Path) -> Result<(), Error> {
+        self.server.take().map_or(Ok(()), |server| server.keep(mark))
+    }
+
     fn end(&mut self) -> Result<(), Error> {
         self.server.take().map_or(Ok(()), |mut server| server.stop())
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::str::FromStr;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -46,9 +47,21 @@ pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The parent's id in a line of `/proc/<pid>/stat`. The name before it is in parentheses and may hold anything.
+/// When a process was started, in clock ticks since the machine was. With the id it names a process for good: ids come
+/// again, and not at the same moment.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    field(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, 19)
+}
+
+/// The parent's id in a line of `/proc/<pid>/stat`.
 fn parent(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    field(stat, 1)
+}
+
+/// A field of a line of `/proc/<pid>/stat`, counted from the state of the process. The name before it is in parentheses
+/// and may hold anything.
+fn field<T: FromStr>(stat: &str, index: usize) -> Option<T> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(index)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -59,6 +72,7 @@ mod tests {
     fn the_parent_is_read_past_any_name() {
         assert_eq!(parent("812 (a) b (c)) S 77 812 812 0 -1"), Some(77));
         assert_eq!(parent("nonsense"), None);
+        assert!(started(std::process::id()) >= started(1) && started(u32::MAX).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! 127.0.0.1. The node's name ends in `@localhost`, so that a machine that changes its name keeps its data.
 
 mod configuration;
-mod management;
+pub(crate) mod management;
 
 use std::ffi::OsString;
 use std::fs;
@@ -227,6 +227,12 @@ impl RabbitMq {
     /// When a process could not be ended.
     pub fn stop(mut self) -> Result<(), Error> {
         self.end()
+    }
+
+    /// Lets the node and its `epmd` outlive this process, until `mark` is removed.
+    pub(crate) fn keep(mut self, mark: &Path) -> Result<(), Error> {
+        let node = self.node.take().map_or(Ok(()), |node| node.keep(mark));
+        node.and(self.epmd.take().map_or(Ok(()), |epmd| epmd.keep(mark)))
     }
 
     fn end(&mut self) -> Result<(), Error> {

@@ -171,19 +171,20 @@ fn a_killed_server_comes_back_on_its_port_with_its_data() {
     directory.assert_nothing_is_left(&old_pids);
 }
 
-/// A process of its own that holds a stack in the directory: the example `run`, which `cargo test` builds beside
-/// the tests, except where it is told to build this one alone.
-fn holder(directory: &Directory) -> (Child, Vec<u32>) {
+/// The example `run` on this directory, which `cargo test` builds with the tests, except where it is told to build this
+/// test alone.
+fn run(directory: &Directory) -> Command {
     let tests = std::env::current_exe().unwrap();
     let program = tests.ancestors().nth(2).unwrap().join("examples/run");
     assert!(program.exists(), "{} is missing: cargo build -p stack --example run", program.display());
-    let mut child = Command::new(program)
-        .arg(&directory.0)
-        .arg("--fast")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(program);
+    command.arg(&directory.0).arg("--fast");
+    command
+}
+
+/// A process of its own that holds a stack in the directory.
+fn holder(directory: &Directory) -> (Child, Vec<u32>) {
+    let mut child = run(directory).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready = lines.map_while(Result::ok).find_map(|line| Some(line.strip_prefix("ready ")?.to_owned()));
     let ready = ready.expect("the stack starts");
@@ -226,4 +227,41 @@ fn a_cluster_for_one_run_leaves_no_files() {
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
     assert!(pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()), "{pids:?}");
     assert!(!directory.0.exists(), "{} is left", directory.0.display());
+}
+
+/// Starts the servers, or finds those that an earlier call has left. Returns their addresses, and how many were started.
+fn keep(directory: &Directory) -> (Vec<String>, usize) {
+    let output = run(directory).arg("--keep").output().unwrap();
+    let progress = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{progress}");
+    let addresses = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    (addresses, progress.lines().filter(|line| line.starts_with("starting")).count())
+}
+
+#[test]
+fn kept_servers_outlive_their_starter_until_they_are_told_to_stop() {
+    let directory = Directory::new("kept");
+    let (first, started) = keep(&directory);
+    assert_eq!((first.len(), started), (3, 2));
+    assert_eq!(keep(&directory), (first.clone(), 0), "the second call finds both servers");
+
+    // A mark whose server has died is replaced.
+    let mark = fs::read_to_string(directory.0.join("postgres.mark")).unwrap();
+    let killed = mark.split(' ').next().unwrap();
+    assert!(Command::new("kill").args(["-9", killed]).status().unwrap().success());
+    within_a_minute({
+        let process = PathBuf::from(format!("/proc/{killed}"));
+        move || {
+            while process.exists() {
+                thread::park_timeout(Duration::from_millis(10));
+            }
+        }
+    });
+    let (second, started) = keep(&directory);
+    assert_eq!((second.len(), started), (3, 1));
+    assert!(second[0] != first[0] && second[1..] == first[1..], "{first:?} {second:?}");
+
+    let stop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/stack");
+    assert!(Command::new(stop).arg("stop").arg(&directory.0).status().unwrap().success());
+    directory.assert_nothing_is_left(&[]);
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) struct Management {
+pub(crate) struct Management {
     agent: ureq::Agent,
     /// With the credentials in it.
     url: String,
@@ -17,24 +17,29 @@ pub(super) struct Management {
 
 /// What the node says of itself.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Overview {
-    pub(super) rabbitmq_version: String,
-    pub(super) erlang_version: String,
+pub(crate) struct Overview {
+    pub(crate) rabbitmq_version: String,
+    pub(crate) erlang_version: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Vhost {
+    name: String,
 }
 
 impl Management {
-    pub(super) fn new(url: String) -> Self {
+    pub(crate) fn new(url: String) -> Self {
         // No proxy: the node is on this machine.
         let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None).build().into();
         Self { agent, url }
     }
 
-    pub(super) fn overview(&self) -> Result<Overview, Error> {
+    pub(crate) fn overview(&self) -> Result<Overview, Error> {
         let read = || self.agent.get(format!("{}/api/overview", self.url)).call()?.body_mut().read_json();
         read().map_err(failed("read the overview"))
     }
 
-    pub(super) fn create_vhost(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn create_vhost(&self, name: &str) -> Result<(), Error> {
         let path = encode(name);
         let everything = serde_json::json!({ "configure": ".*", "write": ".*", "read": ".*" });
         self.put(&format!("vhosts/{path}"), &serde_json::json!({}))
@@ -42,9 +47,16 @@ impl Management {
             .map_err(failed(&format!("make the vhost {name}")))
     }
 
-    pub(super) fn delete_vhost(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn delete_vhost(&self, name: &str) -> Result<(), Error> {
         let url = format!("{}/api/vhosts/{}", self.url, encode(name));
         self.agent.delete(url).call().map(drop).map_err(failed(&format!("delete the vhost {name}")))
+    }
+
+    /// The names of all vhosts.
+    pub(crate) fn vhosts(&self) -> Result<Vec<String>, Error> {
+        let read = || self.agent.get(format!("{}/api/vhosts", self.url)).call()?.body_mut().read_json();
+        let vhosts: Vec<Vhost> = read().map_err(failed("list the vhosts"))?;
+        Ok(vhosts.into_iter().map(|vhost| vhost.name).collect())
     }
 
     fn put(&self, path: &str, body: &serde_json::Value) -> Result<(), ureq::Error> {
@@ -58,7 +70,7 @@ fn failed(doing: &str) -> impl FnOnce(ureq::Error) -> Error {
 }
 
 /// Percent-encodes a vhost's name for use as one segment of a path.
-pub(super) fn encode(name: &str) -> String {
+pub(crate) fn encode(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
