@@ -1,6 +1,7 @@
 -- What services and operators may do, beyond what they own: `migrate` applies this file after the migrations, as a whole and
 -- every time. It only grants; taking a right away needs a REVOKE in a migration as well. A role holds the columns that its SQL
--- names and nothing else: `contract check` proves that this is enough, and `tests/it/roles.rs` that it is not more.
+-- names and nothing else: `contract check` proves that this is enough, and `crates/database/tests/database/roles.rs` that
+-- it is not more.
 
 -- The Blogs API: its own tables, with DELETE only where rows are meant to go, and TRUNCATE nowhere.
 grant usage on schema blogs, social, analytics, notify to blogs_api;

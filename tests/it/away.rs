@@ -5,25 +5,19 @@ use broker::Publisher;
 use engagement::{Incoming, Outcome};
 use events::{Envelope, codec};
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use jiff::{Timestamp, ToSpan};
 use runtime::settings::Loader;
+use test_servers::days::{TABLES, a_day_passes, ago, begin_on, day, days_of};
 use tokio::time::Instant;
-use tokio_postgres::error::SqlState;
 
 use crate::message_path::publisher;
-use crate::partitions::{
-    TABLES, a_day_passes, a_whole_round, apply, begin_on, day, days_of, drop_day, engagement, envelope,
-};
+use crate::partitions::{a_whole_round, apply, engagement, envelope};
 use crate::world::{DEADLINE, World, away_from_midnight, wait_until};
 
 /// Days that the workers were away.
 const AWAY: i64 = 30;
 const VIEWS: &str = "select sum(total_views)::bigint from blogs.blog_counter";
 const PARKED: &str = "select count(*) from analytics.parked where redriven_at is null";
-
-fn ago(days: i64) -> Timestamp {
-    Timestamp::now() - SignedDuration::from_hours(24 * days)
-}
 
 /// The days as workers left them that ended so many days ago: the days that the ledger remembered then, and those ahead.
 async fn left_behind(world: &World) {
@@ -151,57 +145,4 @@ async fn events_that_waited_for_thirty_days_count_once_through_workers_that_end(
     assert_eq!(world.value::<i64>(VIEWS, &[]).await, sent);
     worker.stop().await;
     world.assert_consistent().await;
-}
-
-/// A worker passes no date of its own clock that could close a day.
-#[tokio::test]
-async fn a_worker_whose_clock_is_wrong_closes_no_day() {
-    let world = World::new().await;
-    let blog = world.blogs(1).await[0];
-    begin_on(&world, day(ago(20))).await;
-    let session = world.session("analytics_worker").await;
-    let dated = "select p.oid::regproc::text from pg_proc p
-                 where p.pronamespace = 'analytics'::regnamespace and p.pronargs = 1 and p.proargtypes[0] = 'date'::regtype
-                   and has_function_privilege(p.oid, 'execute')";
-    for row in session.client.query(dated, &[]).await.unwrap() {
-        for wrong in ["2000-01-01", "9999-01-01"] {
-            let call = format!("select {}('{wrong}')", row.get::<_, String>(0));
-            session.client.batch_execute(&call).await.unwrap();
-        }
-    }
-    assert_eq!(apply(&engagement(&world), &envelope(ago(5), blog)).await, Outcome::Counted);
-    // Nor can it drop what the ledger has to remember.
-    let all = "select analytics.drop_day('envelope_ledger', current_date, 1)";
-    let refused = session.client.query_one(all, &[]).await.unwrap_err();
-    assert_eq!(refused.code().map(SqlState::code), Some("22023"), "{refused:?}");
-}
-
-/// While the database's clock was ahead, days were found free that are of now or were old already.
-#[tokio::test]
-async fn a_database_clock_that_was_ahead_drops_no_day() {
-    let world = World::new().await;
-    let (old, today) = (day(ago(5)), day(Timestamp::now()));
-    begin_on(&world, old).await;
-    let engagement = engagement(&world);
-    for day in [old, today] {
-        engagement.ensure_day(day).await.unwrap();
-    }
-    world
-        .run(&format!(
-            "insert into analytics.old_day (parent, day, free_since)
-             select 'envelope_ledger', day, now() + interval '70 days'
-             from unnest('{{{old}, {today}}}'::date[]) as day"
-        ))
-        .await;
-    // The first round by the right clock.
-    let session = world.session("analytics_worker").await;
-    let listed = session.client.query("select analytics.old_days('envelope_ledger', 2)", &[]).await.unwrap();
-    assert_eq!(listed.iter().map(|row| row.get::<_, Date>(0)).collect::<Vec<_>>(), [old]);
-    assert!(!drop_day(&world, "envelope_ledger", old).await);
-    let marks = "select array_agg(day order by day) from analytics.old_day where free_since <= now()";
-    assert_eq!(world.value::<Vec<Date>>(marks, &[]).await, [old]);
-    assert_eq!(world.value::<i64>("select count(*) from analytics.old_day", &[]).await, 1);
-    a_day_passes(&world).await;
-    assert!(drop_day(&world, "envelope_ledger", old).await);
-    assert!(!drop_day(&world, "envelope_ledger", today).await);
 }

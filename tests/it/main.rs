@@ -10,12 +10,9 @@
 )]
 
 mod api;
-mod attacks_database;
 mod away;
 mod browser;
 mod console_bounds;
-mod counting;
-mod database_errors;
 mod fan_out;
 mod fan_out_events;
 mod fan_out_found;
@@ -24,18 +21,14 @@ mod frozen;
 mod lock_table;
 mod message_path;
 mod metrics;
-mod old_days;
-mod operations_late;
 mod operations_listener;
 mod operations_reconcile;
-mod operations_redrive;
 mod partitions;
 mod poison;
 mod popularity;
 mod recommendations;
 mod replica_tokens;
-mod roles;
-mod schema_page;
+mod role_limits;
 mod services;
 mod slow_clients;
 mod takeover;

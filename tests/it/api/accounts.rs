@@ -2,10 +2,11 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use test_servers::postgres_log;
 use tokio::task::JoinSet;
 
 use super::{Answer, PASSWORD};
-use crate::world::{World, server_log, wait_until};
+use crate::world::{World, wait_until};
 
 fn new_account(handle: &str, email: &str, password: &str) -> Value {
     json!({"handle": handle, "email": email, "password": password})
@@ -188,8 +189,8 @@ async fn a_refused_sign_up_leaves_no_address_in_the_servers_log() {
     // Postgres has written everything before this line once it has written this one.
     let mark = format!("mark of {}", world.name());
     world.run(&format!("do $$ begin raise log '{mark}'; end $$")).await;
-    assert!(wait_until(async || server_log().contains(&mark)).await, "the mark is logged");
-    let text = server_log();
+    assert!(wait_until(async || postgres_log().contains(&mark)).await, "the mark is logged");
+    let text = postgres_log();
     let leaked: Vec<&str> =
         text.lines().filter(|line| line.contains(email) || line.contains(handle)).collect();
     assert_eq!(leaked, [""; 0], "the server's log names the account");

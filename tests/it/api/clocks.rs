@@ -8,10 +8,11 @@ use events::{Action, Clock, EngagementEvent};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use test_servers::days::day;
 
 use super::Answer;
 use crate::message_path::{publish_incoming, publisher};
-use crate::partitions::{day, engagement, envelope};
+use crate::partitions::{engagement, envelope};
 use crate::services::{Running, answer};
 use crate::world::{World, away_from_midnight, wait_until};
 

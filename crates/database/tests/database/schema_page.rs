@@ -2,17 +2,16 @@
 
 use std::fmt::Write;
 
+use test_servers::Database;
 use tokio_postgres::Row;
 
-use crate::world::World;
-
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.md");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema.md");
 /// Set to write the page instead of comparing it.
 const WRITE: &str = "COMMONPLACE_WRITE_DOCS";
 const INTRODUCTION: &str = "\
 # Schema
 
-Generated from the migrations and `migrations/grants.sql`: `COMMONPLACE_WRITE_DOCS=1 cargo test -p tests --test it -- schema_page`.
+Generated from the migrations and `migrations/grants.sql`: `COMMONPLACE_WRITE_DOCS=1 cargo test --workspace --test database -- schema_page`.
 The same test fails where this page is out of date.
 
 A table belongs to the owner of its schema, a role that cannot log in. The owner's functions run with the owner's rights;
@@ -22,7 +21,7 @@ redrive, and the Blogs API where the direct path is enabled). Written means INSE
 a type means that the column can be null.
 ";
 
-async fn rows(world: &World, sql: &str, of: &[&str]) -> Vec<Row> {
+async fn rows(world: &Database, sql: &str, of: &[&str]) -> Vec<Row> {
     let parameters: Vec<_> =
         of.iter().map(|text| text as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
     world.client().query(sql, &parameters).await.unwrap()
@@ -37,7 +36,7 @@ fn comment(row: &Row) -> String {
     row.get::<_, Option<String>>("comment").unwrap_or_default().replace('|', "\\|")
 }
 
-async fn diagrams(world: &World, page: &mut String) {
+async fn diagrams(world: &Database, page: &mut String) {
     page.push_str("\n## Roles and schemas\n\nA thick arrow writes (and reads), a thin one only reads.\n\n```mermaid\nflowchart LR\n");
     for row in rows(world, include_str!("sql/page_access.sql"), &[]).await {
         let arrow = if row.get("writes") { "==>" } else { "-->" };
@@ -54,7 +53,7 @@ async fn diagrams(world: &World, page: &mut String) {
     page.push_str("```\n");
 }
 
-async fn page(world: &World) -> String {
+async fn page(world: &Database) -> String {
     let mut page = INTRODUCTION.to_owned();
     diagrams(world, &mut page).await;
     let relations = rows(world, include_str!("sql/page_relations.sql"), &[]).await;
@@ -80,7 +79,7 @@ async fn page(world: &World) -> String {
     page
 }
 
-async fn relation(world: &World, schema: &str, row: &Row, page: &mut String) {
+async fn relation(world: &Database, schema: &str, row: &Row, page: &mut String) {
     let name: &str = row.get("name");
     write!(page, "\n### `{schema}.{name}`\n\n{} ({})", comment(row), row.get::<_, &str>("kind")).unwrap();
     let deleters = names(row, "deleters");
@@ -99,7 +98,7 @@ async fn relation(world: &World, schema: &str, row: &Row, page: &mut String) {
 
 #[tokio::test]
 async fn page_of_the_schema_says_what_the_migrations_make() {
-    let page = page(&World::new().await).await;
+    let page = page(&Database::new().await).await;
     if std::env::var_os(WRITE).is_some() {
         std::fs::write(FILE, &page).unwrap();
     }
@@ -113,7 +112,7 @@ async fn page_of_the_schema_says_what_the_migrations_make() {
 
 #[tokio::test]
 async fn every_table_and_column_has_a_comment() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let mut bare = Vec::new();
     for row in rows(&world, include_str!("sql/page_relations.sql"), &[]).await {
         let [schema, name] = ["schema", "name"].map(|column| row.get::<_, &str>(column));

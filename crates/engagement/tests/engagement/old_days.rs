@@ -1,21 +1,21 @@
-//! What leaves with an old day, what it waits for, and the keys that leave by themselves.
+//! What leaves with an old day, what it waits for, and clocks that would close one.
 
 use std::cell::Cell;
 
 use engagement::Outcome;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use jiff::{Timestamp, ToSpan};
+use test_servers::days::{a_day_passes, ago, begin_on, day, drop_day, found_free, leaves};
+use test_servers::{Database, wait_until};
 use tokio_postgres::error::SqlState;
 
-use crate::partitions::{
-    TABLES, a_day_passes, apply, begin_on, day, days_of, drop_day, engagement, envelope, found_free, leaves,
-};
-use crate::world::{World, away_from_midnight, wait_until};
+use crate::days::{apply, engagement, envelope};
 
 /// A view of the last moments of a day may be in an envelope of the next.
 #[tokio::test]
 async fn a_day_of_views_stays_while_an_envelope_of_the_day_after_waits() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let then = day(Timestamp::now()).checked_sub(5.days()).unwrap();
     let midnight = then.tomorrow().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp();
@@ -40,9 +40,9 @@ async fn a_day_of_views_stays_while_an_envelope_of_the_day_after_waits() {
 /// A batch that commits while its day is being dropped is part of the sum that the floor keeps.
 #[tokio::test]
 async fn what_comes_in_while_a_day_is_dropped_leaves_with_it() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
-    let then = Timestamp::now() - SignedDuration::from_hours(5 * 24);
+    let then = ago(5);
     begin_on(&world, day(then)).await;
     let engagement = engagement(&world);
     engagement.ensure_day(day(then)).await.unwrap();
@@ -85,69 +85,55 @@ async fn what_comes_in_while_a_day_is_dropped_leaves_with_it() {
     assert_eq!(apply(&engagement, &envelope(then, blog)).await, Outcome::Parked, "the day is gone");
 }
 
-/// However many there are, one round leaves none.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_forgets_every_key_whose_time_is_over() {
-    let world = World::new().await;
-    world
-        .run(
-            "insert into analytics.event_key (key, expires_at)
-             select gen_random_uuid(), now() + case when n <= 7 then interval '-1 s' else interval '1 day' end
-             from generate_series(1, 10) n",
-        )
-        .await;
-    let worker = world.worker_with(|loader| loader.set("partitions.forget_keys_max", 2)).await;
-    world.until("select count(*) from analytics.event_key", 3_i64).await;
-    worker.stop().await;
+/// A worker passes no date of its own clock that could close a day.
+#[tokio::test]
+async fn a_worker_whose_clock_is_wrong_closes_no_day() {
+    let world = Database::new().await;
+    let blog = world.blogs(1).await[0];
+    begin_on(&world, day(ago(20))).await;
+    let session = world.session("analytics_worker").await;
+    let dated = "select p.oid::regproc::text from pg_proc p
+                 where p.pronamespace = 'analytics'::regnamespace and p.pronargs = 1 and p.proargtypes[0] = 'date'::regtype
+                   and has_function_privilege(p.oid, 'execute')";
+    for row in session.client.query(dated, &[]).await.unwrap() {
+        for wrong in ["2000-01-01", "9999-01-01"] {
+            let call = format!("select {}('{wrong}')", row.get::<_, String>(0));
+            session.client.batch_execute(&call).await.unwrap();
+        }
+    }
+    assert_eq!(apply(&engagement(&world), &envelope(ago(5), blog)).await, Outcome::Counted);
+    // Nor can it drop what the ledger has to remember.
+    let all = "select analytics.drop_day('envelope_ledger', current_date, 1)";
+    let refused = session.client.query_one(all, &[]).await.unwrap_err();
+    assert_eq!(refused.code().map(SqlState::code), Some("22023"), "{refused:?}");
 }
 
-/// A parked event and a row of the outbox hold their own days. Days after them are dropped, and do not come back.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_held_day_does_not_hold_later_days() {
-    away_from_midnight().await;
-    let world = World::new().await;
-    let blog = world.blogs(1).await[0];
-    let now = Timestamp::now();
-    let before = |days: i64| now - SignedDuration::from_hours(24 * days);
-    let days = [25, 24, 23, 22].map(|days| day(before(days)));
-    begin_on(&world, days[0]).await;
+/// While the database's clock was ahead, days were found free that are of now or were old already.
+#[tokio::test]
+async fn a_database_clock_that_was_ahead_drops_no_day() {
+    let world = Database::new().await;
+    let (old, today) = (day(ago(5)), day(Timestamp::now()));
+    begin_on(&world, old).await;
     let engagement = engagement(&world);
-    for day in days {
+    for day in [old, today] {
         engagement.ensure_day(day).await.unwrap();
-        found_free(&world, day).await;
     }
-    let known = envelope(before(23), blog);
-    assert_eq!(apply(&engagement, &known).await, Outcome::Counted);
-    let parked = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger) values ($1, 0, '', '', true)";
-    world.client().execute(parked, &[&envelope(before(25), blog).id.as_uuid()]).await.unwrap();
-    let outbox = "insert into blogs.outbox (id, routing_key, events, body) values ($1, 'engagement', 1, '')";
-    world.client().execute(outbox, &[&envelope(before(24), blog).id.as_uuid()]).await.unwrap();
-
-    let worker = world.worker_with(|loader| loader.set("partitions.interval_s", 1)).await;
-    let old = async |table| {
-        let mut old = days_of(&world, table).await;
-        old.retain(|day| *day <= days[3]);
-        old
-    };
-    for table in TABLES {
-        let dropped = wait_until(async || old(table).await == days[..2]).await;
-        assert!(dropped, "{table}: {:?}", old(table).await);
-    }
-    assert_eq!(apply(&engagement, &known).await, Outcome::Parked, "its day was dropped");
-    assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 1);
-    assert_eq!(world.value::<i64>("select dropped_n from analytics.ledger_floor", &[]).await, 1);
-    // What was not dropped can still be counted in.
-    assert_eq!(apply(&engagement, &envelope(before(24), blog)).await, Outcome::Counted);
-
-    // Nothing waits for them any more.
-    world.run("delete from analytics.parked; delete from blogs.outbox").await;
-    for table in TABLES {
-        let dropped = wait_until(async || {
-            a_day_passes(&world).await;
-            old(table).await.is_empty()
-        });
-        assert!(dropped.await, "{table}: {:?}", old(table).await);
-    }
-    worker.stop().await;
-    world.assert_consistent().await;
+    world
+        .run(&format!(
+            "insert into analytics.old_day (parent, day, free_since)
+             select 'envelope_ledger', day, now() + interval '70 days'
+             from unnest('{{{old}, {today}}}'::date[]) as day"
+        ))
+        .await;
+    // The first round by the right clock.
+    let session = world.session("analytics_worker").await;
+    let listed = session.client.query("select analytics.old_days('envelope_ledger', 2)", &[]).await.unwrap();
+    assert_eq!(listed.iter().map(|row| row.get::<_, Date>(0)).collect::<Vec<_>>(), [old]);
+    assert!(!drop_day(&world, "envelope_ledger", old).await);
+    let marks = "select array_agg(day order by day) from analytics.old_day where free_since <= now()";
+    assert_eq!(world.value::<Vec<Date>>(marks, &[]).await, [old]);
+    assert_eq!(world.value::<i64>("select count(*) from analytics.old_day", &[]).await, 1);
+    a_day_passes(&world).await;
+    assert!(drop_day(&world, "envelope_ledger", old).await);
+    assert!(!drop_day(&world, "envelope_ledger", today).await);
 }

@@ -5,16 +5,16 @@ use engagement::{InDoubt, OnBadEvent, Outcome, Redriven};
 use events::EnvelopeId;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use test_servers::Database;
 use uuid::Uuid;
 
-use crate::operations_redrive::{
+use crate::redrive::{
     MEND, REFUSE, apply, envelope, old_envelope, one, operator, redrive, reopen_day, share, shares, worker,
 };
-use crate::world::World;
 
 #[tokio::test]
 async fn a_late_event_waits_for_its_day_or_for_a_decision() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
     let (held, decided) = (old_envelope(30, blog, 3), old_envelope(40, blog, 2));
@@ -59,7 +59,7 @@ async fn a_late_event_waits_for_its_day_or_for_a_decision() {
 
 #[tokio::test]
 async fn a_late_event_of_which_a_copy_was_counted_adds_nothing() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
     let late = old_envelope(30, blog, 2);
@@ -75,7 +75,7 @@ async fn a_late_event_of_which_a_copy_was_counted_adds_nothing() {
 
 #[tokio::test]
 async fn a_late_event_of_which_a_copy_is_refused_waits_in_the_ledger() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
     let late = old_envelope(30, blog, 2);
@@ -102,7 +102,7 @@ async fn a_late_event_of_which_a_copy_is_refused_waits_in_the_ledger() {
 /// A share that was refused three days ago, and its client's retry under the same key, which was counted then.
 #[tokio::test]
 async fn a_keyed_event_whose_retry_was_counted_repeats_it_however_late_it_is_redriven() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
     let (key, then) = (Uuid::new_v4(), Timestamp::now() - SignedDuration::from_hours(72));
@@ -130,7 +130,7 @@ async fn a_keyed_event_whose_retry_was_counted_repeats_it_however_late_it_is_red
 /// A row that was parked before rows held keys, or a whole message.
 #[tokio::test]
 async fn a_keyed_event_whose_key_was_not_kept_waits_for_a_decision() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
     let of = |hours: i64, key: Option<Uuid>| {

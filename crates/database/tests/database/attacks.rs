@@ -3,13 +3,8 @@
 use std::time::Duration;
 
 use stack::{Options, Postgres};
-use tokio::sync::Mutex;
+use test_servers::{Database, lift_connection_limits, roles};
 use tokio::task::JoinSet;
-
-use crate::world::{World, lift_connection_limits, roles};
-
-/// Held by a test that runs the bootstrap, which changes the roles of the cluster.
-static BOOTSTRAP: Mutex<()> = Mutex::const_new(());
 
 /// Code that a role plants in its temporary schema: a type named like one of the catalog's, whose check says who runs it.
 const PLANT: &str = "create function pg_temp.taken(value pg_catalog.date) returns boolean language plpgsql as
@@ -19,7 +14,7 @@ const PLANT: &str = "create function pg_temp.taken(value pg_catalog.date) return
 /// A restored database grants TEMP to everybody until `migrate` has run.
 #[tokio::test]
 async fn temporary_objects_never_run_as_an_owner() {
-    let world = World::new().await;
+    let world = Database::new().await;
     world.run(&format!("grant temporary on database {} to public", world.name())).await;
     for (role, call) in [
         (
@@ -41,7 +36,7 @@ async fn temporary_objects_never_run_as_an_owner() {
 
 #[tokio::test]
 async fn every_function_of_an_owner_searches_the_catalog_before_temporary_objects() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let others = "select coalesce(array_agg(p.oid::regprocedure::text), '{}')
                   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
                   where n.nspname in ('blogs', 'social', 'analytics', 'notify', 'recommend', 'days', 'public')
@@ -53,38 +48,9 @@ async fn every_function_of_an_owner_searches_the_catalog_before_temporary_object
     assert!(world.value::<i64>(definers, &[]).await > 20);
 }
 
-/// Defaults that a role may give itself, for good, at both levels.
-const LIFTED: [&str; 3] = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
-
-#[tokio::test]
-async fn lifted_limits_are_reported_and_taken_back() {
-    let world = World::new().await;
-    let _alone = BOOTSTRAP.lock().await;
-    let roles = roles();
-    let notifier = world.notifier().await;
-    notifier.ready().await;
-    let session = world.session("notification_worker").await;
-    let (database, role) = (world.name().to_owned(), "notification_worker");
-    // In this database alone: the role's defaults for the cluster are shared with other tests.
-    for limit in LIFTED {
-        let lift = format!("alter role {role} in database {database} set {limit} = 0");
-        session.client.batch_execute(&lift).await.unwrap();
-    }
-    notifier.degraded("role", "statement_timeout = '0' in this database").await;
-    notifier.ready().await;
-
-    let found = database::drift::of_all(&world.administrator(), &roles).await.unwrap();
-    let lifted: Vec<_> = found.iter().filter(|difference| difference.contains("timeout")).collect();
-    assert_eq!(lifted.len(), LIFTED.len(), "{found:?}");
-    database::bootstrap::run(&world.administrator(), &roles).await.unwrap();
-    lift_connection_limits(&world.administrator()).await;
-    let found = database::drift::of_all(&world.administrator(), &roles).await.unwrap();
-    assert!(!found.iter().any(|difference| difference.contains("timeout")), "{found:?}");
-}
-
 #[tokio::test]
 async fn migrate_does_not_wait_for_ever_and_names_the_session_that_it_waited_for() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let mut config = world.administrator();
     config.application_name("a session that stays");
     let holder = database::Session::open(&config).await.unwrap();
@@ -100,7 +66,7 @@ async fn migrate_does_not_wait_for_ever_and_names_the_session_that_it_waited_for
 
 #[tokio::test]
 async fn a_worker_makes_no_days_that_nobody_needs() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let days = "select count(*) from pg_inherits where inhparent = 'notify.notification'::regclass";
     let blog = world.blogs(1).await[0];
     let published = "update blogs.blog set first_published_at = now() - interval '300 days' where id = $1";
@@ -122,7 +88,7 @@ async fn a_worker_makes_no_days_that_nobody_needs() {
 
 #[tokio::test]
 async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let worker = world.session("analytics_worker").await;
     let days = "select count(*) from pg_inherits where inhparent in ('analytics.envelope_ledger'::regclass, 'analytics.blog_view'::regclass)";
     let asked = "select count(*) from (values ('envelope_ledger'), ('blog_view')) t (parent),
@@ -156,7 +122,7 @@ async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
 /// Counts, and no role's statements.
 #[tokio::test]
 async fn the_console_sees_who_is_busy_and_not_with_what() {
-    let world = World::new().await;
+    let world = Database::new().await;
     world.run("select pg_advisory_lock(7)").await;
     let busy = world.another().await;
     let mut waits = JoinSet::new();
@@ -167,8 +133,11 @@ async fn the_console_sees_who_is_busy_and_not_with_what() {
     let console = world.session("console").await;
     let seen = "select count(*) from pg_stat_activity where query like '%not for the console%' and pid <> pg_backend_pid()";
     assert_eq!(console.client.query_one(seen, &[]).await.unwrap().get::<_, i64>(0), 0);
-    let rows =
-        console.client.query(include_str!("../../services/console/sql/activity.sql"), &[]).await.unwrap();
+    let rows = console
+        .client
+        .query(include_str!("../../../../services/console/sql/activity.sql"), &[])
+        .await
+        .unwrap();
     let seen: Vec<(String, i64)> = rows.iter().map(|row| (row.get("role"), row.get("sessions"))).collect();
     assert!(seen.contains(&("postgres".to_owned(), 1)), "{seen:?}");
     world.run("select pg_advisory_unlock(7)").await;
@@ -176,14 +145,13 @@ async fn the_console_sees_who_is_busy_and_not_with_what() {
 }
 
 async fn log() -> String {
-    tokio::task::spawn_blocking(crate::world::server_log).await.unwrap()
+    tokio::task::spawn_blocking(test_servers::postgres_log).await.unwrap()
 }
 
 #[tokio::test]
 async fn no_verifier_of_a_password_is_shown_or_logged() {
     const VERIFIER: &str = "SCRAM-SHA-256$";
-    let world = World::new().await;
-    let _alone = BOOTSTRAP.lock().await;
+    let world = Database::new().await;
     // What writes the row of the last role holds the bootstrap where it sets that password.
     let holder = world.another().await;
     holder.client.batch_execute("begin; alter role console connection limit 3").await.unwrap();
@@ -209,7 +177,7 @@ async fn no_verifier_of_a_password_is_shown_or_logged() {
 /// In another database of the server a role could fill the lock table and the disk.
 #[tokio::test]
 async fn no_role_connects_to_the_other_databases_of_an_empty_server() {
-    let world = World::new().await;
+    let world = Database::new().await;
     for database in ["postgres", "template1"] {
         let mut config: tokio_postgres::Config = world.url("console").parse().unwrap();
         config.dbname(database);
@@ -220,7 +188,7 @@ async fn no_role_connects_to_the_other_databases_of_an_empty_server() {
 
 #[tokio::test]
 async fn an_administrator_without_superuser_rights_hears_what_it_may_not_change() {
-    let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/it_administrator"));
+    let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/database_administrator"));
     (options.durable, options.fresh, options.max_connections) = (false, true, 400);
     let start = move || Postgres::start(&options, &mut |_step| ()).expect("a private server starts");
     let postgres = tokio::task::spawn_blocking(start).await.unwrap();

@@ -6,9 +6,9 @@
 mod particular;
 
 use database::Session;
+use test_servers::Database;
 
 use self::particular::{NOT_COUNTING, particular};
-use crate::world::World;
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
@@ -143,7 +143,7 @@ fn refusals(role: &str) -> Vec<String> {
 /// A table that is not listed above would be looked after by no test here.
 #[tokio::test]
 async fn every_table_is_listed() {
-    let world = World::new().await;
+    let world = Database::new().await;
     // Partitions come and go, and are not named by anybody.
     let tables = "select coalesce(array_agg(relname::text order by relname::text collate \"C\"), '{}') from pg_class
                   where relnamespace = $1::text::regnamespace and relkind in ('r', 'p', 'f') and not relispartition";
@@ -162,7 +162,7 @@ async fn every_table_is_listed() {
 }
 
 async fn prove(role: &str) {
-    let world = World::new().await;
+    let world = Database::new().await;
     // The administrator's own session is there to be ended, if one may.
     let administrator: i32 = world.value("select pg_backend_pid()", &[]).await;
     let end_another = format!("select pg_terminate_backend({administrator})");
@@ -224,7 +224,7 @@ async fn the_console_is_refused_everything_but_looking_at_numbers() {
 
 #[tokio::test]
 async fn an_operator_who_redrives_may_count_and_nothing_else() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let session = world.session("operator").await;
     session.client.batch_execute("set role engagement_writer").await.unwrap();
     assert_refused(&session, "operator as engagement_writer", NOT_COUNTING.map(str::to_owned)).await;
@@ -237,7 +237,7 @@ async fn an_operator_who_redrives_may_count_and_nothing_else() {
 
 #[tokio::test]
 async fn without_the_direct_path_the_blogs_api_cannot_write_engagement() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let session = world.session("blogs_api").await;
     let insert =
         "insert into analytics.envelope_ledger (day, id, n) values (current_date, gen_random_uuid(), 1)";
@@ -255,7 +255,7 @@ async fn without_the_direct_path_the_blogs_api_cannot_write_engagement() {
 /// What the bootstrap sets on the roles themselves; a test's own database may be more patient.
 #[tokio::test]
 async fn every_login_role_has_its_limits() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let set =
         "select coalesce((select setconfig from pg_db_role_setting s join pg_roles r on r.oid = s.setrole
                                 where r.rolname = $1 and s.setdatabase = 0), '{}')";

@@ -3,12 +3,11 @@
 use std::error::Error as _;
 
 use database::{Error, Fault};
-
-use crate::world::World;
+use test_servers::Database;
 
 #[tokio::test]
 async fn an_error_quotes_no_row() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let insert =
         "insert into blogs.account (handle, email, password_hash) values ('ada', 'ada@example.org', '')";
     world.run(insert).await;
@@ -30,7 +29,7 @@ async fn an_error_quotes_no_row() {
 
 #[tokio::test]
 async fn a_server_that_is_read_only_may_take_it_later() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let refused =
         world.client().batch_execute("begin read only; delete from blogs.outbox").await.unwrap_err();
     let error = Error::statement("outbox_delete.sql")(refused);
@@ -39,7 +38,7 @@ async fn a_server_that_is_read_only_may_take_it_later() {
 
 #[tokio::test]
 async fn value_that_the_driver_cannot_write_or_read_is_a_bad_value() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let unwritten = world.client().query("select $1::bigint", &[&"one"]).await.unwrap_err();
     let row = world.client().query_one("select 'one'::text", &[]).await.unwrap();
     let unread = row.try_get::<_, i64>(0).unwrap_err();

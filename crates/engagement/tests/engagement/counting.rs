@@ -7,15 +7,14 @@ use engagement::{Applied, Engagement, Incoming, OnBadEvent, Outcome, Settings};
 use events::{Action, Channel, EngagementEvent, EnvelopeId, Malformed, Visitor};
 use jiff::{SignedDuration, Timestamp};
 use rand::seq::SliceRandom;
+use test_servers::{Database, away_from_midnight};
 use tokio::task::JoinSet;
 use uuid::Uuid;
-
-use crate::world::{World, away_from_midnight};
 
 const HALF_AN_HOUR: u32 = 1800;
 const EVERY_VIEW: u32 = 0;
 
-fn engagement(world: &World, view_window_s: u32) -> Engagement {
+fn engagement(world: &Database, view_window_s: u32) -> Engagement {
     Engagement::new(world.pool("analytics_worker"), &Settings { view_window_s }).unwrap()
 }
 
@@ -42,7 +41,7 @@ async fn park(engagement: &Engagement, batch: &[Incoming]) -> Applied {
     engagement.apply(batch, OnBadEvent::Park).await.unwrap()
 }
 
-async fn totals(world: &World, blog_id: i64) -> (i64, i64, i64) {
+async fn totals(world: &Database, blog_id: i64) -> (i64, i64, i64) {
     let sql = "select total_views, total_likes, total_shares from blogs.blog_counter where blog_id = $1";
     let row = world.client().query_one(sql, &[&blog_id]).await.unwrap();
     (row.get(0), row.get(1), row.get(2))
@@ -50,7 +49,7 @@ async fn totals(world: &World, blog_id: i64) -> (i64, i64, i64) {
 
 #[tokio::test]
 async fn an_envelope_counts_once_however_often_it_comes() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, EVERY_VIEW);
     let one = envelope([view(blog, 1), view(blog, 2), event(blog, Action::Shared(Channel::Link))]);
@@ -66,7 +65,7 @@ async fn an_envelope_counts_once_however_often_it_comes() {
 
 #[tokio::test]
 async fn a_view_counts_once_a_visitor_blog_and_window() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blogs = world.blogs(2).await;
     let engagement = engagement(&world, HALF_AN_HOUR);
     let at = |minutes: i64, blog_id, visitor| EngagementEvent {
@@ -93,7 +92,7 @@ async fn a_view_counts_once_a_visitor_blog_and_window() {
 
 #[tokio::test]
 async fn without_a_window_every_view_counts_and_no_row_is_kept() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     park(&engagement(&world, EVERY_VIEW), &[envelope((0..10).map(|_| view(blog, 1)))]).await;
     assert_eq!(totals(&world, blog).await.0, 10);
@@ -103,7 +102,7 @@ async fn without_a_window_every_view_counts_and_no_row_is_kept() {
 
 #[tokio::test]
 async fn a_key_counts_once_and_imported_keys_stay_for_good() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, EVERY_VIEW);
     let keyed = |key: u128, imported| EngagementEvent {
@@ -126,7 +125,7 @@ async fn a_key_counts_once_and_imported_keys_stay_for_good() {
 
 #[tokio::test]
 async fn a_key_that_comes_late_is_remembered_as_long_as_any() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, EVERY_VIEW);
     let late = EngagementEvent {
@@ -145,7 +144,7 @@ async fn a_key_that_comes_late_is_remembered_as_long_as_any() {
 
 #[tokio::test]
 async fn the_newest_like_wins_in_whatever_order_they_arrive() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, HALF_AN_HOUR);
     let start = Timestamp::now();
@@ -168,7 +167,7 @@ async fn the_newest_like_wins_in_whatever_order_they_arrive() {
 
 #[tokio::test]
 async fn what_is_not_live_is_discarded() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blogs = world.blogs(4).await;
     world.run(&format!("update blogs.blog set deleted_at = now() where id = {}", blogs[1])).await;
     world.run(&format!("update blogs.blog set published_at = null where id = {}", blogs[2])).await;
@@ -187,7 +186,7 @@ async fn what_is_not_live_is_discarded() {
 
 #[tokio::test]
 async fn likes_of_accounts_that_may_not_act_are_discarded() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let accounts = world.accounts(3).await;
     let engagement = engagement(&world, HALF_AN_HOUR);
@@ -216,7 +215,7 @@ async fn likes_of_accounts_that_may_not_act_are_discarded() {
 
 #[tokio::test]
 async fn a_bad_event_is_parked_with_its_reason_and_its_neighbours_count() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, EVERY_VIEW);
     // Postgres knows no time before 4714 BC; the wire does.
@@ -246,7 +245,7 @@ async fn a_bad_event_is_parked_with_its_reason_and_its_neighbours_count() {
 
 #[tokio::test]
 async fn events_that_only_fail_together_do_not_stop_the_rest() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     world
         .run(&format!("update blogs.blog_counter set total_views = {} where blog_id = {blog}", i64::MAX - 2))
@@ -260,7 +259,7 @@ async fn events_that_only_fail_together_do_not_stop_the_rest() {
 
 #[tokio::test]
 async fn who_waits_for_an_answer_is_refused_and_nothing_is_parked() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, EVERY_VIEW);
     let bad = EngagementEvent { time: Timestamp::MIN, imported: true, ..view(blog, 1) };
@@ -275,7 +274,7 @@ async fn who_waits_for_an_answer_is_refused_and_nothing_is_parked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn workers_that_share_everything_count_exactly_and_never_deadlock() {
     away_from_midnight().await;
-    let world = World::new().await;
+    let world = Database::new().await;
     let blogs = world.blogs(20).await;
     let accounts = world.accounts(29).await;
     // Few blogs, accounts and visitors, so that batches meet on every table; each envelope goes to three workers.
@@ -330,7 +329,7 @@ async fn workers_that_share_everything_count_exactly_and_never_deadlock() {
 
 /// Six workers count views of the same blogs, each so many hours from the next.
 async fn meet(hours_apart: i64) {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blogs = world.blogs(30).await;
     let mut workers = JoinSet::new();
     for n in 0..6 {
@@ -364,12 +363,14 @@ async fn batches_that_first_meet_on_the_counters_never_deadlock() {
 
 #[tokio::test]
 async fn counters_are_updated_in_place() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blogs = world.blogs(50).await;
     let engagement = engagement(&world, EVERY_VIEW);
     for _ in 0..200 {
         park(&engagement, &[envelope(blogs.iter().map(|blog| view(*blog, 1)))]).await;
     }
+    // A session reports its statistics when it ends; while it is idle, only after ten seconds.
+    drop(engagement);
     let updated = "select n_tup_upd from pg_stat_user_tables where relname = 'blog_counter'";
     world.until(updated, 10_000_i64).await;
     let hot: i64 = world

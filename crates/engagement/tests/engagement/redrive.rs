@@ -5,10 +5,9 @@ use engagement::{Engagement, InDoubt, Incoming, OnBadEvent, Outcome, ParkedBody,
 use events::{Action, Channel, EngagementEvent, EnvelopeId, Visitor, codec};
 use jiff::{SignedDuration, Timestamp};
 use rand::seq::SliceRandom;
+use test_servers::Database;
 use tokio::task::JoinSet;
 use uuid::Uuid;
-
-use crate::world::World;
 
 /// What refuses an event until it is mended.
 pub(crate) const REFUSE: &str =
@@ -17,12 +16,12 @@ pub(crate) const MEND: &str = "alter table analytics.blog_share drop constraint 
 
 const SETTINGS: Settings = Settings { view_window_s: 1800 };
 
-pub(crate) fn worker(world: &World) -> Engagement {
+pub(crate) fn worker(world: &Database) -> Engagement {
     Engagement::new(world.pool("analytics_worker"), &SETTINGS).unwrap()
 }
 
 /// As the operator's command has it: a login that inherits nothing, acting as who writes engagement.
-pub(crate) fn operator(world: &World) -> Engagement {
+pub(crate) fn operator(world: &Database) -> Engagement {
     let settings = world.database_settings("operator");
     let pool = Pool::acting_as(&settings, "it", "engagement_writer").unwrap();
     Engagement::new(pool, &SETTINGS).unwrap()
@@ -68,19 +67,19 @@ pub(crate) fn one(outcome: Outcome) -> Redriven {
     Redriven::Applied(vec![outcome])
 }
 
-pub(crate) async fn shares(world: &World) -> i64 {
+pub(crate) async fn shares(world: &Database) -> i64 {
     world.value("select sum(total_shares)::bigint from blogs.blog_counter", &[]).await
 }
 
 /// Lowers the floor below an envelope, as if its day could still be made.
-pub(crate) async fn reopen_day(world: &World, envelope: &Incoming) {
+pub(crate) async fn reopen_day(world: &Database, envelope: &Incoming) {
     let day = envelope.id.day();
     world.run(&format!("update analytics.ledger_floor set day = '{day}'")).await;
 }
 
 #[tokio::test]
 async fn an_event_that_was_refused_counts_once_what_refused_it_is_mended() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
     world.run(REFUSE).await;
@@ -113,7 +112,7 @@ async fn an_event_that_was_refused_counts_once_what_refused_it_is_mended() {
 
 #[tokio::test]
 async fn an_unreadable_event_stays_and_one_whose_blog_or_account_has_gone_is_discarded() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let (blogs, account) = (world.blogs(2).await, world.accounts(1).await[0]);
     let (worker, operator) = (worker(&world), operator(&world));
     world.run(REFUSE).await;
@@ -147,7 +146,7 @@ async fn an_unreadable_event_stays_and_one_whose_blog_or_account_has_gone_is_dis
 
 #[tokio::test]
 async fn a_whole_message_is_applied_like_an_envelope() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
     world.run(REFUSE).await;
@@ -190,7 +189,7 @@ async fn a_whole_message_is_applied_like_an_envelope() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redriven_by_many_at_once_each_event_counts_once() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blogs = world.blogs(3).await;
     let counting = worker(&world);
     world.run(REFUSE).await;
@@ -242,7 +241,7 @@ async fn redriven_by_many_at_once_each_event_counts_once() {
 
 #[tokio::test]
 async fn what_was_given_up_is_not_redriven_and_stays_accounted_for() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, engagement) = (worker(&world), operator(&world));
     world.run(REFUSE).await;
@@ -254,7 +253,7 @@ async fn what_was_given_up_is_not_redriven_and_stays_accounted_for() {
 
     let session = world.session("operator").await;
     let id = parked.id.as_uuid();
-    let give_up = include_str!("../../cli/sql/parked_drop.sql");
+    let give_up = include_str!("../../../../cli/sql/parked_drop.sql");
     let give_up = async || session.client.query_one(give_up, &[&id, &0_i32]).await.unwrap().get::<_, bool>(0);
     assert!(give_up().await);
     assert!(!give_up().await);
@@ -263,7 +262,7 @@ async fn what_was_given_up_is_not_redriven_and_stays_accounted_for() {
     world.assert_consistent().await;
 
     // The equation as the operator reads it.
-    let ledger = include_str!("../../cli/sql/ledger.sql");
+    let ledger = include_str!("../../../../cli/sql/ledger.sql");
     let rows = session.client.query(ledger, &[]).await.unwrap();
     let kinds: Vec<_> = rows
         .iter()
@@ -278,7 +277,7 @@ async fn what_was_given_up_is_not_redriven_and_stays_accounted_for() {
     assert_eq!(sides, [4, 0, 1]);
 
     // What still waits, page by page, as the operator lists it: the share, then the late one.
-    let list = include_str!("../../cli/sql/parked_list.sql");
+    let list = include_str!("../../../../cli/sql/parked_list.sql");
     let none: Option<&str> = None;
     let mut after: (Option<Timestamp>, Option<Uuid>, Option<i32>) = (None, None, None);
     let (mut listed, no_time) = (Vec::new(), None::<Timestamp>);
@@ -290,7 +289,7 @@ async fn what_was_given_up_is_not_redriven_and_stays_accounted_for() {
         listed.push(row.get::<_, Uuid>("envelope_id"));
     }
     assert_eq!(listed, [id, late.id.as_uuid()]);
-    let count = include_str!("../../cli/sql/parked_count.sql");
+    let count = include_str!("../../../../cli/sql/parked_count.sql");
     for (all, reason, matching) in [(false, None, 2_i64), (true, None, 4), (false, Some("LATE:"), 1)] {
         let counted =
             session.client.query_one(count, &[&all, &reason, &none, &no_time, &no_time]).await.unwrap();
@@ -312,7 +311,7 @@ async fn what_was_given_up_is_not_redriven_and_stays_accounted_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_after_accounts_has_a_number_that_erasing_waits_for() {
-    let world = World::new().await;
+    let world = Database::new().await;
     let (blog, account) = (world.blogs(1).await[0], world.accounts(1).await[0]);
     let (worker, operator) = (worker(&world), operator(&world));
     let like = || event(blog, Action::Liked { account_id: account });

@@ -1,0 +1,33 @@
+//! A role lifts its own limits: its service reports it, and `migrate` takes it back.
+
+use test_servers::{lift_connection_limits, roles};
+
+use crate::world::World;
+
+/// Defaults that a role may give itself, for good, at both levels.
+const LIFTED: [&str; 3] = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+
+#[tokio::test]
+async fn lifted_limits_are_reported_and_taken_back() {
+    let world = World::new().await;
+    let roles = roles();
+    let notifier = world.notifier().await;
+    notifier.ready().await;
+    let session = world.session("notification_worker").await;
+    let (database, role) = (world.name().to_owned(), "notification_worker");
+    // In this database alone: the role's defaults for the cluster are shared with other tests.
+    for limit in LIFTED {
+        let lift = format!("alter role {role} in database {database} set {limit} = 0");
+        session.client.batch_execute(&lift).await.unwrap();
+    }
+    notifier.degraded("role", "statement_timeout = '0' in this database").await;
+    notifier.ready().await;
+
+    let found = database::drift::of_all(&world.administrator(), &roles).await.unwrap();
+    let lifted: Vec<_> = found.iter().filter(|difference| difference.contains("timeout")).collect();
+    assert_eq!(lifted.len(), LIFTED.len(), "{found:?}");
+    database::bootstrap::run(&world.administrator(), &roles).await.unwrap();
+    lift_connection_limits(&world.administrator()).await;
+    let found = database::drift::of_all(&world.administrator(), &roles).await.unwrap();
+    assert!(!found.iter().any(|difference| difference.contains("timeout")), "{found:?}");
+}
