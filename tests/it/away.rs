@@ -8,11 +8,11 @@ use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use runtime::settings::Loader;
 use test_servers::days::{TABLES, a_day_passes, ago, begin_on, day, days_of};
+use tests::{DEADLINE, World, away_from_midnight, wait_until};
 use tokio::time::Instant;
 
 use crate::message_path::publisher;
 use crate::partitions::{a_whole_round, apply, engagement, envelope};
-use crate::world::{DEADLINE, World, away_from_midnight, wait_until};
 
 /// Days that the workers were away.
 const AWAY: i64 = 30;

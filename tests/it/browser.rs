@@ -11,12 +11,11 @@ use std::sync::{Mutex, OnceLock};
 
 use serde_json::{Value, json};
 use stack::Browser;
+use tests::wait_until;
 use thirtyfour::LoggingPrefsLogLevel;
 use thirtyfour::common::capabilities::chromium::ChromiumLikeCapabilities;
 use thirtyfour::prelude::*;
 use tokio::sync::{Semaphore, SemaphorePermit};
-
-use crate::world::wait_until;
 
 static BROWSER: OnceLock<Mutex<Browser>> = OnceLock::new();
 /// One browser at a time: two cores have servers to run as well.

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use runtime::settings::Loader;
+use tests::{DEADLINE, World, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-use crate::world::{DEADLINE, World, wait_until};
 
 #[tokio::test]
 async fn a_form_that_never_ends_holds_a_place_for_a_time_and_streams_hold_none() {

@@ -5,9 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use proxy::{Mode, Proxy};
 use runtime::service::Service as _;
-
-use crate::services::Running;
-use crate::world::{World, wait_until};
+use tests::{Running, World, wait_until};
 
 /// Longer than a commit takes on two cores that run all tests at once, and than `commit_slow_ms` below.
 const LATE: Duration = Duration::from_millis(300);

@@ -3,11 +3,9 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tests::{Running, World, answer};
 use tokio::task::JoinSet;
 use uuid::Uuid;
-
-use crate::services::{Running, answer};
-use crate::world::World;
 
 const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
 const FAN_OUTS: &str = "select count(*) from notify.fan_out";
@@ -208,7 +206,7 @@ async fn what_cannot_be_read_is_given_up_alone_and_kept() {
     world.until("select coalesce(max(state), '') from notify.fan_out", "done".to_owned()).await;
     assert_eq!(unread(&api, &of_grace).await, 1);
     let mut kept = Vec::new();
-    let all_kept = crate::world::wait_until(async || {
+    let all_kept = tests::wait_until(async || {
         kept.extend(waiting(&world, "notification.blogs.v1.dead").await);
         kept.len() >= bad.len()
     });

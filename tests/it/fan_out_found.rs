@@ -4,10 +4,9 @@
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
+use tests::{Running, World, wait_until};
 
 use crate::fan_out_events::{ada_and_grace, does, event, send, unread, waiting};
-use crate::services::Running;
-use crate::world::{World, wait_until};
 
 const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
 const QUEUE: &str = "notification.blogs.v1";

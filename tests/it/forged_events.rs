@@ -7,12 +7,12 @@ use broker::{PublishError, Publisher, Queue, State};
 use events::codec;
 use prometheus_client::registry::Registry;
 use runtime::settings::Loader;
+use tests::{DEADLINE, World, wait_until};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::message_path::view;
-use crate::world::{DEADLINE, World, wait_until};
 
 const VIEWS: &str = "select coalesce(sum(total_views), 0)::bigint from blogs.blog_counter";
 

@@ -9,12 +9,12 @@ use reqwest::StatusCode;
 use runtime::service::Service as _;
 use runtime::settings::{Defaults, Loader};
 use serde_json::Value;
+use tests::{DEADLINE, World, wait_until};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::message_path::{publish, publisher, view};
-use crate::world::{DEADLINE, World, wait_until};
 
 const COUNTED: &str = "select coalesce(sum(total_views), 0)::bigint from blogs.blog_counter";
 

@@ -4,9 +4,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
-
-use crate::services::answer;
-use crate::world::{World, wait_until};
+use tests::{World, answer, wait_until};
 
 /// Savepoints in a statement; each that has written holds a lock until the transaction ends.
 const SAVEPOINTS: usize = 500;

@@ -1,5 +1,5 @@
-//! Integration tests: real Postgres, real RabbitMQ, one private server of each for the whole run, and for each
-//! test a database and a vhost of its own ([`world`]). Tests wait for what they expect, up to a deadline.
+//! Integration tests of services: real Postgres, real RabbitMQ, one private server of each for the whole run, and for each
+//! test a database and a vhost of its own ([`tests::World`]). Tests wait for what they expect, up to a deadline.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,8 +29,6 @@ mod popularity;
 mod recommendations;
 mod replica_tokens;
 mod role_limits;
-mod services;
 mod slow_clients;
 mod takeover;
-mod world;
 mod write_paths;

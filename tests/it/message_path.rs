@@ -9,14 +9,12 @@ use prometheus_client::registry::Registry;
 use reqwest::{Method, StatusCode};
 use runtime::settings::Loader;
 use serde_json::json;
+use tests::{DEADLINE, World, answer, wait_until};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
-
-use crate::services::answer;
-use crate::world::{DEADLINE, World, wait_until};
 
 /// What the API publishes with, without the API.
 pub(crate) async fn publisher(world: &World) -> Publisher {

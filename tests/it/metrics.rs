@@ -10,9 +10,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use reqwest::Method;
 use runtime::service::Address;
-
-use crate::services::Running;
-use crate::world::{World, wait_until};
+use tests::{Running, World, wait_until};
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yml");

@@ -2,11 +2,9 @@
 
 use reqwest::{Client, Method};
 use runtime::settings::Loader;
+use tests::{Running, World, answer, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::services::{Running, answer};
-use crate::world::{World, wait_until};
 
 const OPERATIONS: [&str; 2] = ["/metrics", "/readyz"];
 const DOCS: [&str; 3] = ["/docs", "/docs/", "/openapi.json"];

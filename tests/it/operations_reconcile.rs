@@ -1,6 +1,6 @@
 //! A worker looks for counters that have drifted, and shows what it found.
 
-use crate::world::{World, wait_until};
+use tests::{World, wait_until};
 
 /// As the operator's command sends it.
 const MEND: &str = include_str!("../../cli/sql/mend_counter.sql");

@@ -7,10 +7,10 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use runtime::settings::Loader;
 use test_servers::days::{TABLES, a_day_passes, begin_on, day, days_of, found_free};
+use tests::{World, away_from_midnight, wait_until};
 use uuid::Uuid;
 
 use crate::message_path::{broker_settings, publish, publisher, view};
-use crate::world::{World, away_from_midnight, wait_until};
 
 pub(crate) fn engagement(world: &World) -> Engagement {
     Engagement::new(world.pool("analytics_worker"), &Settings { view_window_s: 1800 }).unwrap()

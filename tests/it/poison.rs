@@ -8,13 +8,12 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use runtime::settings::Loader;
 use serde_json::json;
+use tests::{World, answer, wait_until};
 use uuid::Uuid;
 
 use crate::message_path::{
     broker_settings, publish, publish_incoming, publish_raw, publish_traced, publisher, view,
 };
-use crate::services::answer;
-use crate::world::{World, wait_until};
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const VIEWS: &str = "select sum(total_views)::bigint from blogs.blog_counter";

@@ -2,8 +2,7 @@
 
 use reqwest::Method;
 use serde_json::Value;
-
-use crate::world::World;
+use tests::World;
 
 /// Views, likes, shares, age and half-life in hours, and what that comes to in version 1.
 const VECTORS: [(i64, i64, i64, f64, f64, f64); 12] = [

@@ -2,9 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use tests::tokens;
 
-use crate::api::tokens;
-use crate::world::World;
+use tests::World;
 
 #[tokio::test]
 async fn a_replica_that_is_behind_does_not_say_which_tokens_count() {

@@ -1,8 +1,7 @@
 //! A role lifts its own limits: its service reports it, and `migrate` takes it back.
 
 use test_servers::{lift_connection_limits, roles};
-
-use crate::world::World;
+use tests::World;
 
 /// Defaults that a role may give itself, for good, at both levels.
 const LIFTED: [&str; 3] = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];

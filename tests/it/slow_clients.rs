@@ -7,13 +7,11 @@ use std::time::Duration;
 use reqwest::Method;
 use runtime::settings::Loader;
 use serde_json::json;
+use tests::{DEADLINE, Running, World, answer, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-
-use crate::services::{Running, answer};
-use crate::world::{DEADLINE, World, wait_until};
 
 /// Well below `requests.timeout_ms` of a test, so that the request's own timeout explains nothing.
 const SOON: Duration = Duration::from_secs(40);

@@ -6,9 +6,8 @@ use database::{Error, migrations};
 use engagement::{Engagement, Incoming, OnBadEvent, Settings};
 use events::{Action, Channel, EngagementEvent, EnvelopeId, Malformed, Visitor};
 use jiff::Timestamp;
+use tests::World;
 use uuid::Uuid;
-
-use crate::world::World;
 
 const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/database/tests/last_old");
 const ACL: &str = include_str!("sql/acl.sql");

@@ -5,9 +5,7 @@ use proxy::{Mode, Proxy};
 use reqwest::{Method, StatusCode};
 use runtime::settings::Loader;
 use serde_json::{Value, json};
-
-use crate::services::Running;
-use crate::world::{World, away_from_midnight};
+use tests::{Running, World, away_from_midnight};
 
 const PATHS: [&str; 3] = events::WritePath::NAMES;
 
@@ -74,7 +72,7 @@ async fn send_batch(api: &Running, path: &str, importer: &str, blogs: &[i64]) ->
     events.extend(events.clone());
     let batch =
         api.request(Method::POST, "/v1/engagement").bearer_auth(importer).header("X-Write-Path", path);
-    let (status, answer) = crate::services::answer(batch.json(&events)).await;
+    let (status, answer) = tests::answer(batch.json(&events)).await;
     assert!(status.is_success(), "{answer}");
     assert_eq!(answer["accepted"], events.len(), "{answer}");
     events.len()
@@ -102,7 +100,7 @@ async fn checksums(path: &str) -> Vec<(String, i64, String)> {
         let status = send(&api, path, &tokens, event).await;
         assert_eq!(status, if path == "message" { StatusCode::ACCEPTED } else { StatusCode::OK });
     }
-    let importer = crate::api::tokens::issue_import(ids[0]);
+    let importer = tests::tokens::issue_import(ids[0]);
     let sent = events.len() + send_batch(&api, path, &importer, &blogs).await;
     let accounted = "select coalesce(sum(n), 0)::bigint from analytics.outcome";
     world.until(accounted, i64::try_from(sent).unwrap()).await;
@@ -139,7 +137,7 @@ async fn direct_answers_with_the_new_totals() {
     let blog = api.blog(&token, "Totals").await;
     for path in ["direct", "direct-batched"] {
         let like = api.request(Method::PUT, &format!("/v1/blogs/{blog}/like")).bearer_auth(&token);
-        let (status, totals) = crate::services::answer(like.header("X-Write-Path", path)).await;
+        let (status, totals) = tests::answer(like.header("X-Write-Path", path)).await;
         assert_eq!(status, StatusCode::OK, "{totals}");
         assert_eq!(totals["total_likes"], 1, "{totals}");
     }
@@ -179,7 +177,7 @@ async fn the_direct_path_is_refused_where_it_is_not_enabled() {
     let blog = api.blog(&token, "Closed").await;
     for path in ["direct", "direct-batched", "sideways"] {
         let view = api.request(Method::POST, &format!("/v1/blogs/{blog}/views")).header("X-Write-Path", path);
-        let (status, problem) = crate::services::answer(view).await;
+        let (status, problem) = tests::answer(view).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
     }
 }
@@ -208,7 +206,7 @@ async fn who_may_be_counted_is_told_so() {
                 .header("Idempotency-Key", key)
                 .json(&json!({"channel": "link"}))
         };
-        let (status, said) = crate::services::answer(share("first")).await;
+        let (status, said) = tests::answer(share("first")).await;
         assert_eq!(status, StatusCode::OK, "{said}");
 
         // A COMMIT waits for what is held here.
@@ -220,11 +218,11 @@ async fn who_may_be_counted_is_told_so() {
             proxy.set(Mode::Refuse);
             proxy.cut();
         };
-        let ((status, said), ()) = tokio::join!(crate::services::answer(share("second")), cut);
+        let ((status, said), ()) = tokio::join!(tests::answer(share("second")), cut);
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{said}");
         assert!(said["detail"].as_str().unwrap().contains("it may count twice"), "{said}");
         // Who comes now is refused for sure.
-        let (status, said) = crate::services::answer(share("third")).await;
+        let (status, said) = tests::answer(share("third")).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{said}");
         assert!(!said["detail"].as_str().unwrap().contains("it may count twice"), "{said}");
 
@@ -232,7 +230,7 @@ async fn who_may_be_counted_is_told_so() {
         world.until("select total_shares from blogs.blog_counter", 2_i64).await;
         proxy.set(Mode::Open);
         api.ready().await;
-        let (status, said) = crate::services::answer(share("second")).await;
+        let (status, said) = tests::answer(share("second")).await;
         assert_eq!((status, &said["total_shares"]), (StatusCode::OK, &json!(2)), "{said}");
         world.assert_consistent().await;
     }
@@ -253,7 +251,7 @@ async fn an_unanswered_commit_is_answered_with_what_it_did() {
         let share = |blog: i64, key: &'static str| {
             let request = api.request(Method::POST, &format!("/v1/blogs/{blog}/shares"));
             let request = request.header("X-Write-Path", path).header("Idempotency-Key", key);
-            crate::services::answer(request.json(&json!({"channel": "link"})))
+            tests::answer(request.json(&json!({"channel": "link"})))
         };
         for blog in &blogs {
             assert_eq!(share(*blog, "first").await.0, StatusCode::OK);

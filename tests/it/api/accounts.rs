@@ -3,10 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use test_servers::postgres_log;
+use tests::{World, wait_until};
 use tokio::task::JoinSet;
 
 use super::{Answer, PASSWORD};
-use crate::world::{World, wait_until};
 
 fn new_account(handle: &str, email: &str, password: &str) -> Value {
     json!({"handle": handle, "email": email, "password": password})

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use runtime::settings::Loader;
 use serde_json::json;
+use tests::{World, wait_until};
 use tokio::task::JoinSet;
 
 use super::outbox::WAITING;
 use super::spill::TOTALS;
 use super::{Answer, tokens};
-use crate::world::{World, wait_until};
 
 /// Nothing listens there.
 const NOWHERE: &str = "amqp://guest:hidden@127.0.0.1:1/%2f";

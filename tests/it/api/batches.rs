@@ -2,10 +2,9 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World, away_from_midnight};
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::{World, away_from_midnight};
 
 const PATHS: [&str; 3] = events::WritePath::NAMES;
 

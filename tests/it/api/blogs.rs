@@ -3,11 +3,10 @@
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World};
 use tokio::task::JoinSet;
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::World;
 
 fn at(blog: i64) -> String {
     format!("/v1/blogs/{blog}")

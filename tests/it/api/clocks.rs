@@ -9,12 +9,11 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use test_servers::days::day;
+use tests::{Running, World, answer, away_from_midnight, wait_until};
 
 use super::Answer;
 use crate::message_path::{publish_incoming, publisher};
 use crate::partitions::{engagement, envelope};
-use crate::services::{Running, answer};
-use crate::world::{World, away_from_midnight, wait_until};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const SEVENTY_DAYS: SignedDuration = SignedDuration::from_hours(70 * 24);

@@ -5,11 +5,10 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tests::{Running, World};
 use tokio::task::JoinSet;
 
 use super::{Answer, PASSWORD};
-use crate::services::Running;
-use crate::world::World;
 
 /// As the operator's command sends it.
 const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");
@@ -17,25 +16,6 @@ const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");
 const FORGET: &str = include_str!("../../../services/blogs-api/sql/account_forget.sql");
 
 const HELD: &str = "select count(*) from blogs.account where email is not null or password_hash is not null";
-
-impl Running {
-    /// Deletes the account of this token.
-    pub(super) async fn leave(&self, token: &str) -> Answer {
-        self.leave_saying(token, json!({"password": PASSWORD})).await
-    }
-
-    async fn leave_saying(&self, token: &str, body: Value) -> Answer {
-        Answer::to(self.call(Method::DELETE, "/v1/accounts/me", Some(token)).json(&body)).await
-    }
-}
-
-impl World {
-    /// Moves every deletion this many days into the past.
-    pub(super) async fn age_deletions(&self, days: i32) {
-        let age = "update blogs.account set deleted_at = deleted_at - make_interval(days => $1)";
-        self.client().execute(age, &[&days]).await.unwrap();
-    }
-}
 
 #[tokio::test]
 async fn deletion_asks_for_the_password() {

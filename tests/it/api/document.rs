@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
+use tests::{Running, World};
 
 use super::schema::{differences, resolve};
 use super::{Answer, tokens};
-use crate::services::Running;
-use crate::world::World;
 
 /// Every route of the API, as its users know it.
 const ROUTES: [&str; 31] = [

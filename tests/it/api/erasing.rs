@@ -1,10 +1,10 @@
 //! Erasing an account beside transactions that need not have seen it alive.
 
 use reqwest::Method;
+use tests::World;
 use tokio::task::JoinSet;
 
 use super::Answer;
-use crate::world::World;
 
 /// As the operator's command sends them.
 const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");

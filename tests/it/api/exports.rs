@@ -2,12 +2,9 @@
 
 use database::Session;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::Method;
-use serde_json::json;
+use tests::World;
 
-use super::{Answer, PASSWORD};
-use crate::services::Running;
-use crate::world::World;
+use super::PASSWORD;
 
 /// As the operator's command sends them.
 const OPEN: &str = include_str!("../../../cli/sql/account_open_export.sql");
@@ -20,14 +17,6 @@ const FUNCTIONS: [&str; 3] = ["blogs.export_account", "analytics.export_account"
 /// Every role that logs in.
 const ROLES: [&str; 6] =
     ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"];
-
-impl Running {
-    /// Asks for an export of the account.
-    async fn request_export(&self, token: &str, password: &str) -> Answer {
-        let request = self.call(Method::PUT, "/v1/accounts/me/export-request", Some(token));
-        Answer::to(request.json(&json!({"password": password}))).await
-    }
-}
 
 /// Opens an export: the SQLSTATE where that is refused.
 async fn open(operator: &Session, account: i64) -> Result<(), String> {

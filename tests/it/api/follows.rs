@@ -2,40 +2,11 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::World;
 use tokio::task::JoinSet;
 
 use super::outbox::{WAITING, manage, take};
 use super::{Answer, PASSWORD};
-use crate::services::Running;
-use crate::world::World;
-
-impl Running {
-    /// Follows an account.
-    pub(super) async fn follow(&self, account: i64, token: &str) -> Answer {
-        let path = format!("/v1/accounts/{account}/follow");
-        Answer::to(self.call(Method::PUT, &path, Some(token))).await
-    }
-
-    async fn unfollow(&self, account: i64, token: &str) -> Answer {
-        self.delete(&format!("/v1/accounts/{account}/follow"), Some(token)).await
-    }
-
-    /// The ids in a whole list, page by page, and the total that each page gives.
-    async fn listed(&self, account: i64, list: &str, limit: usize) -> (Vec<i64>, i64) {
-        let (mut ids, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let path = format!("/v1/accounts/{account}/{list}?limit={limit}{cursor}");
-            let page = self.get(&path, None).await.is(200).body;
-            let items = page["items"].as_array().unwrap();
-            assert!(items.len() <= limit, "{page}");
-            ids.extend(items.iter().map(|item| item["id"].as_i64().unwrap()));
-            match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return (ids, page["total"].as_i64().unwrap()),
-            }
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_follow_is_there_once_and_goes_once() {
@@ -147,7 +118,7 @@ async fn each_change_is_told_once_to_whoever_listens() {
     let world = World::new().await;
     let api = world.api().await;
     let works = async || api.get("/readyz", None).await.body["parts"]["broker"]["works"] == true;
-    assert!(crate::world::wait_until(works).await, "the API is connected to RabbitMQ");
+    assert!(tests::wait_until(works).await, "the API is connected to RabbitMQ");
     let queue = format!("/api/queues/{{vhost}}/{QUEUE}");
     manage(&world, Method::PUT, &queue, json!({"durable": true})).await.is(201);
     let binding = format!("/api/bindings/{{vhost}}/e/commonplace.events/q/{QUEUE}");

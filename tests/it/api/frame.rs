@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use runtime::settings::Loader;
 use serde_json::json;
+use tests::{Running, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::World;
 
 /// Sends bytes as they are, and returns the head of the answer.
 async fn raw(api: &Running, bytes: &[u8]) -> String {

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World};
 use tokio::task::JoinSet;
 
 use super::{Answer, tokens};
-use crate::services::Running;
-use crate::world::World;
 
 const FORGET: &str = include_str!("../../../services/blogs-api/sql/idempotency_forget.sql");
 /// As the operator's command sends them.

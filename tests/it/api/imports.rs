@@ -3,10 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World};
 
 use super::{Answer, tokens};
-use crate::services::Running;
-use crate::world::World;
 
 async fn send(api: &Running, token: &str, events: Value) -> Answer {
     let batch = api.call(Method::POST, "/v1/engagement", Some(token)).header("X-Write-Path", "direct");

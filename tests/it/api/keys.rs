@@ -2,10 +2,9 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World};
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::World;
 
 const PATHS: [&str; 3] = events::WritePath::NAMES;
 const TOTALS: &str = "select array[total_views, total_likes, total_shares] from blogs.blog_counter";

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tests::{Running, World};
 
 use super::{Answer, PASSWORD};
-use crate::services::Running;
-use crate::world::World;
 
 /// An API with a small limit. Little comes back within a test: one in half a minute.
 async fn limited(world: &World, limit: &'static str) -> Running {

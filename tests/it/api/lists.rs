@@ -1,10 +1,9 @@
 //! Lists of blogs: pages by keyset, filters, and what cannot be asked.
 
 use serde_json::{Value, json};
+use tests::{Running, World};
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::World;
 
 fn ids(page: &Answer) -> Vec<i64> {
     page.body["items"].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect()

@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use reqwest::RequestBuilder;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use tests::{Running, World};
 
 use super::document::{Operation, document};
 use super::schema::properties;
 use super::{Answer, PASSWORD, tokens};
-use crate::services::Running;
-use crate::world::World;
 
 /// Values for one field, as JSON text, since JSON can say more than a value can hold.
 const VALUES: [&str; 38] = [

@@ -2,22 +2,9 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use super::Answer;
-use crate::services::Running;
-use crate::world::World;
+use tests::{Running, World};
 
 const DONE: &str = "select count(*) from notify.fan_out where state = 'done'";
-
-impl Running {
-    async fn inbox(&self, token: &str, query: &str) -> Value {
-        self.get(&format!("/v1/notifications?{query}"), Some(token)).await.is(200).body
-    }
-
-    async fn read(&self, token: &str, body: Value) -> Answer {
-        self.post_json("/v1/notifications/read", Some(token), body).await
-    }
-}
 
 fn blogs(inbox: &Value) -> Vec<i64> {
     inbox["items"].as_array().unwrap().iter().map(|item| item["blog_id"].as_i64().unwrap()).collect()

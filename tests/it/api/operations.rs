@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
+use tests::{Running, World, wait_until};
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::{World, wait_until};
 
 /// A sample of `/metrics`: its name, its labels and its value.
 type Sample = (String, BTreeMap<String, String>, f64);

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use database::Session;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World};
 use tokio::task::JoinSet;
 
 use super::{Answer, PASSWORD};
-use crate::services::Running;
-use crate::world::World;
 
 /// As the operator's command sends them.
 const OPEN_EXPORT: &str = include_str!("../../../cli/sql/account_open_export.sql");
@@ -22,17 +21,6 @@ const FORGET_UNUSED_TAGS: &str = include_str!("../../../cli/sql/forget_unused_ta
 /// An id that no other number is likely to contain.
 const ZEBEDEE: i64 = 7_700_000_001;
 const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
-
-impl World {
-    /// What an owner's function answers to the role `operator`.
-    async fn operator<T>(&self, function: &str, id: i64) -> T
-    where
-        T: for<'row> tokio_postgres::types::FromSql<'row>,
-    {
-        let session = self.session("operator").await;
-        session.client.query_one(&format!("select {function}($1)"), &[&id]).await.unwrap().get(0)
-    }
-}
 
 async fn like(api: &Running, blog: i64, token: &str) -> Answer {
     let like = api.call(Method::PUT, &format!("/v1/blogs/{blog}/like"), Some(token));

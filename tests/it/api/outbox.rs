@@ -2,13 +2,12 @@
 
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
+use tests::{Running, World, wait_until};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::{World, wait_until};
 
 /// A queue that somebody who follows blogs would have.
 const QUEUE: &str = "it.blogs";

@@ -2,10 +2,9 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
+use tests::{Running, World};
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::World;
 
 const VIEWS: &str = "select coalesce(sum(total_views), 0)::bigint from blogs.blog_counter";
 

@@ -3,10 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
+use tests::{Running, World, wait_until};
 
 use super::{Answer, PASSWORD};
-use crate::services::Running;
-use crate::world::{World, wait_until};
 
 const OTHER_PASSWORD: &str = "battery staple correct";
 

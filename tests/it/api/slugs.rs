@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::json;
+use tests::{Running, World};
 use tokio::task::JoinSet;
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::World;
 
 fn slug(answer: &Answer) -> String {
     answer.body["slug"].as_str().unwrap().to_owned()

@@ -2,10 +2,9 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World};
 
 use super::{Answer, tokens};
-use crate::services::Running;
-use crate::world::World;
 
 fn blog_of(path: &str) -> Value {
     json!({"title": "From elsewhere", "body": "", "publish": true, "source_path": path})

@@ -8,6 +8,7 @@ use broker::Queue;
 use reqwest::{Method, RequestBuilder, Url};
 use runtime::settings::Loader;
 use serde_json::json;
+use tests::{Running, World, wait_until};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -15,8 +16,6 @@ use uuid::Uuid;
 use super::Answer;
 use super::outbox::{WAITING, manage, take};
 use crate::message_path::broker_settings;
-use crate::services::Running;
-use crate::world::{World, wait_until};
 use proxy::{Mode, Proxy};
 
 /// Nothing listens there.

@@ -3,10 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World};
 
 use super::{Answer, tokens, totals};
-use crate::services::Running;
-use crate::world::World;
 
 /// A blog with a past: events on three days of 2020, and two of now. Its author's token, and the blog.
 async fn blog_with_a_past(api: &Running) -> (String, i64) {

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Running, World, wait_until};
 use web::tokens::KeyPair;
 
 use super::Answer;
@@ -11,8 +12,6 @@ use super::tokens::{
     IMPORTS, SESSIONS, claims, header, issue_import, message, session_keys, sign, sign_by_hmac, sign_in,
     use_token,
 };
-use crate::services::Running;
-use crate::world::{World, wait_until};
 
 #[tokio::test]
 async fn keys_rotate() {

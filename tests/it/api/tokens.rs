@@ -6,40 +6,10 @@ use ed25519_dalek::{Signer, SigningKey};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use web::tokens::{Issuer, KeyPair, Purpose, SigningKeys};
+pub(super) use tests::tokens::{IMPORTS, SESSIONS, issue, issue_import, session_keys};
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::World;
-
-/// The keys of [`World::api`]: their ids and seeds.
-pub(super) const SESSIONS: (&str, &[u8; 32]) = ("test", b"The seed of test sessions alone!");
-pub(super) const IMPORTS: (&str, &[u8; 32]) = ("test-import", b"The seed of test imports, alone!");
-
-/// The key of sessions of [`World::api`].
-pub(crate) fn session_keys() -> KeyPair {
-    KeyPair::from_seed(SESSIONS.0, SESSIONS.1)
-}
-
-/// The key of imports of [`World::api`].
-pub(crate) fn import_keys() -> KeyPair {
-    KeyPair::from_seed(IMPORTS.0, IMPORTS.1)
-}
-
-/// The token of a session, as [`World::api`] issues it.
-pub(crate) fn issue(account_id: i64) -> String {
-    issue_with(Purpose::Session, session_keys(), account_id)
-}
-
-/// A token for imports that [`World::api`] takes.
-pub(crate) fn issue_import(account_id: i64) -> String {
-    issue_with(Purpose::Import, import_keys(), account_id)
-}
-
-fn issue_with(purpose: Purpose, keys: KeyPair, account_id: i64) -> String {
-    let issuer = Issuer::new(purpose, &SigningKeys::new(keys.signing), "commonplace", 3600).unwrap();
-    issuer.issue(account_id, 0).unwrap().token
-}
+use tests::{Running, World};
 
 pub(super) fn claims(account_id: i64) -> Value {
     // No token is older than its account.

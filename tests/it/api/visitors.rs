@@ -2,10 +2,9 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
+use tests::{Running, World, away_from_midnight};
 
 use super::Answer;
-use crate::services::Running;
-use crate::world::{World, away_from_midnight};
 
 async fn api(world: &World, proxies: &[&str]) -> Running {
     away_from_midnight().await;

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use proxy::{Mode, Proxy};
+use tests::World;
 
 use super::Window;
 use super::readers::assert_usable;
-use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_move_and_equal_the_database() {

@@ -1,10 +1,9 @@
 //! Reading, joining, writing, liking, sharing, following: with script and without.
 
 use serde_json::json;
+use tests::{Running, World, away_from_midnight};
 
 use super::{PHONE, Window};
-use crate::services::Running;
-use crate::world::{World, away_from_midnight};
 
 /// What every page must have, at the width of a phone as well: nothing sticks out, everything has a name, and text stands
 /// out from its ground as WCAG 2.1 AA asks (4.5 to 1; 3 to 1 where it is large). Returns what is wrong.

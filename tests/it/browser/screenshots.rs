@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{PHONE, Window};
-use crate::world::World;
+use tests::World;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/screens");
 

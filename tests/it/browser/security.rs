@@ -2,9 +2,9 @@
 
 use reqwest::Method;
 use serde_json::json;
+use tests::World;
 
 use super::Window;
-use crate::world::World;
 
 /// Texts of which each would do something where a page took it for more than text. Each says so by `hit()` or shows in the
 /// document.

@@ -6,11 +6,10 @@ use std::sync::OnceLock;
 
 use broker::Administration;
 use stack::Postgres;
-pub(crate) use test_servers::{DEADLINE, away_from_midnight, wait_until};
 use test_servers::{Database, PASSWORD, rabbitmq};
 
 /// One test's database and vhost.
-pub(crate) struct World {
+pub struct World {
     database: Database,
     amqp_url: OnceLock<String>,
 }
@@ -31,23 +30,23 @@ impl From<Database> for World {
 
 impl World {
     /// See [`Database::new`]. The vhost is made when it is asked for.
-    pub(crate) async fn new() -> Self {
+    pub async fn new() -> Self {
         Database::new().await.into()
     }
 
     /// See [`Database::empty`].
-    pub(crate) async fn empty() -> Self {
+    pub async fn empty() -> Self {
         Database::empty().await.into()
     }
 
     /// See [`Database::on_its_own_server`].
-    pub(crate) async fn on_its_own_server(name: &str) -> (Self, Postgres) {
+    pub async fn on_its_own_server(name: &str) -> (Self, Postgres) {
         let (database, postgres) = Database::on_its_own_server(name).await;
         (database.into(), postgres)
     }
 
     /// See [`Database::twice`].
-    pub(crate) async fn twice(self) -> (Self, Self) {
+    pub async fn twice(self) -> (Self, Self) {
         let (one, other) = self.database.twice().await;
         (one.into(), other.into())
     }
@@ -55,7 +54,7 @@ impl World {
     /// The vhost's address as the administrator, with the topology and the services' users in it. It stays until the run
     /// ends: RabbitMQ 3.10, told to drop a quorum queue that is just being declared, can lose the supervisor of all
     /// dead-lettering, and with it every such queue of the node.
-    pub(crate) async fn amqp_url(&self) -> String {
+    pub async fn amqp_url(&self) -> String {
         if let Some(url) = self.amqp_url.get() {
             return url.clone();
         }
@@ -67,7 +66,7 @@ impl World {
     }
 
     /// Takes the administrator's step on the vhost.
-    pub(crate) async fn administer(&self) {
+    pub async fn administer(&self) {
         let (management_url, vhost) = self.management().await;
         let administered = tokio::task::spawn_blocking(move || {
             broker::administer(&administration(management_url, vhost)).unwrap()
@@ -76,12 +75,12 @@ impl World {
     }
 
     /// The vhost's address for the user of a service, as it would have it.
-    pub(crate) async fn amqp_url_of(&self, user: &str) -> String {
+    pub async fn amqp_url_of(&self, user: &str) -> String {
         broker::url_of(&self.amqp_url().await, user, &PASSWORD.into()).unwrap()
     }
 
     /// RabbitMQ's management address with its login, and the name of the vhost.
-    pub(crate) async fn management(&self) -> (String, String) {
+    pub async fn management(&self) -> (String, String) {
         let url = tokio::task::spawn_blocking(|| rabbitmq().management_url.clone()).await.unwrap();
         (url, self.name().to_owned())
     }

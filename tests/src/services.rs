@@ -8,18 +8,20 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use runtime::service::{Address, Service as _, UpContext};
 use runtime::settings::Loader;
 use serde_json::{Value, json};
+use test_servers::{DEADLINE, wait_until};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::tokens;
-use crate::world::{DEADLINE, World, wait_until};
+use crate::tokens;
+use crate::world::World;
 
 /// A service that runs until it is stopped, or until the test ends.
-pub(crate) struct Running {
-    pub(crate) address: SocketAddr,
+pub struct Running {
+    /// Where it serves.
+    pub address: SocketAddr,
     /// Where it serves metrics and readiness: the same, unless the test says otherwise.
-    pub(crate) operations_address: SocketAddr,
+    pub operations_address: SocketAddr,
     shutdown: CancellationToken,
     task: JoinSet<anyhow::Result<()>>,
     client: Client,
@@ -28,16 +30,12 @@ pub(crate) struct Running {
 impl World {
     /// A Blogs API with the direct paths on, rate limits off, and passwords that cost little; `change` has the last
     /// word on the settings.
-    pub(crate) async fn api_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+    pub async fn api_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
         self.api_with_clock(Clock::system(), change).await
     }
 
     /// [`World::api_with`] and this clock.
-    pub(crate) async fn api_with_clock(
-        &self,
-        clock: Clock,
-        change: impl FnOnce(Loader) -> Loader,
-    ) -> Running {
+    pub async fn api_with_clock(&self, clock: Clock, change: impl FnOnce(Loader) -> Loader) -> Running {
         let loader = Loader::new(blogs_api::DEFAULTS)
             .environment([])
             .set("http.address", "127.0.0.1:0")
@@ -74,12 +72,12 @@ impl World {
     }
 
     /// [`World::api_with`] and nothing more to say.
-    pub(crate) async fn api(&self) -> Running {
+    pub async fn api(&self) -> Running {
         self.api_with(|loader| loader).await
     }
 
     /// An Analytics worker; `change` has the last word on the settings.
-    pub(crate) async fn worker_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+    pub async fn worker_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
         let loader = Loader::new(analytics_worker::DEFAULTS)
             .environment([])
             .set("http.address", "127.0.0.1:0")
@@ -91,7 +89,7 @@ impl World {
     }
 
     /// A Notification worker; `change` has the last word on the settings.
-    pub(crate) async fn notifier_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+    pub async fn notifier_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
         let loader = Loader::new(notification_worker::DEFAULTS)
             .environment([])
             .set("http.address", "127.0.0.1:0")
@@ -103,7 +101,7 @@ impl World {
     }
 
     /// A Recommendation API that learns quickly and without rest; `change` has the last word on the settings.
-    pub(crate) async fn recommender_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
+    pub async fn recommender_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
         let loader = Loader::new(recommendation_api::DEFAULTS)
             .environment([])
             .set("http.address", "127.0.0.1:0")
@@ -129,19 +127,19 @@ impl World {
     }
 
     /// [`World::notifier_with`] and nothing more to say.
-    pub(crate) async fn notifier(&self) -> Running {
+    pub async fn notifier(&self) -> Running {
         self.notifier_with(|loader| loader).await
     }
 
     /// [`World::worker_with`] and nothing more to say.
-    pub(crate) async fn worker(&self) -> Running {
+    pub async fn worker(&self) -> Running {
         self.worker_with(|loader| loader).await
     }
 }
 
 impl World {
     /// Any service of the list, with the settings that it has under `up`.
-    pub(crate) async fn listed(&self, service: &Entry, started: &[Address]) -> Running {
+    pub async fn listed(&self, service: &Entry, started: &[Address]) -> Running {
         let (session, import) = (tokens::session_keys(), tokens::import_keys());
         let up = UpContext {
             session_signing_keys: &session.signing,
@@ -163,7 +161,7 @@ impl World {
     }
 
     /// A console that looks at these two four times a second, with loads enabled; `change` has the last word on the settings.
-    pub(crate) async fn console_with(
+    pub async fn console_with(
         &self,
         api: SocketAddr,
         worker: SocketAddr,
@@ -208,12 +206,12 @@ impl Running {
     }
 
     /// Ends it in order, and asserts that it ended well, and in time.
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.begin_to_stop().await;
     }
 
     /// Tells it to end. The future is that of [`Running::stop`].
-    pub(crate) fn begin_to_stop(self) -> impl Future<Output = ()> {
+    pub fn begin_to_stop(self) -> impl Future<Output = ()> {
         self.shutdown.cancel();
         self.ended()
     }
@@ -229,17 +227,17 @@ impl Running {
     }
 
     /// A request, to be completed and sent.
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
 
     /// What operators ask for.
-    pub(crate) fn operations(&self, path: &str) -> RequestBuilder {
+    pub fn operations(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("http://{}{path}", self.operations_address))
     }
 
     /// Sends JSON, and returns the status and the body as JSON (null when it is empty).
-    pub(crate) async fn send(
+    pub async fn send(
         &self,
         method: Method,
         path: &str,
@@ -257,7 +255,7 @@ impl Running {
     }
 
     /// Signs up and in: the account's id and a token.
-    pub(crate) async fn account(&self, handle: &str) -> (i64, String) {
+    pub async fn account(&self, handle: &str) -> (i64, String) {
         let email = format!("{handle}@example.org");
         let sign_up = json!({"handle": handle, "email": email, "password": "correct horse battery"});
         let (status, account) = self.send(Method::POST, "/v1/accounts", None, sign_up).await;
@@ -269,7 +267,7 @@ impl Running {
     }
 
     /// A published blog's id.
-    pub(crate) async fn blog(&self, token: &str, title: &str) -> i64 {
+    pub async fn blog(&self, token: &str, title: &str) -> i64 {
         let blog = json!({"title": title, "body": "Some *text*.", "tags": ["testing"], "publish": true});
         let (status, blog) = self.send(Method::POST, "/v1/blogs", Some(token), blog).await;
         assert_eq!(status, StatusCode::CREATED, "{blog}");
@@ -277,21 +275,21 @@ impl Running {
     }
 
     /// Waits until it says that it is ready.
-    pub(crate) async fn ready(&self) {
+    pub async fn ready(&self) {
         let ready =
             wait_until(async || answer(self.request(Method::GET, "/readyz")).await.0 == StatusCode::OK);
         assert!(ready.await, "{:?}", answer(self.request(Method::GET, "/readyz")).await);
     }
 
     /// Waits until it is connected to RabbitMQ: what it accepts before that is kept in the outbox and comes later.
-    pub(crate) async fn connected(&self) {
+    pub async fn connected(&self) {
         let works =
             async || answer(self.request(Method::GET, "/readyz")).await.1["parts"]["broker"]["works"] == true;
         assert!(wait_until(works).await, "the API is connected to RabbitMQ");
     }
 
     /// Waits until a part of its readiness gives a reason that contains these words.
-    pub(crate) async fn degraded(&self, part: &str, words: &str) {
+    pub async fn degraded(&self, part: &str, words: &str) {
         let mut last = Value::Null;
         let degraded = wait_until(async || {
             last = answer(self.request(Method::GET, "/readyz")).await.1;
@@ -301,7 +299,7 @@ impl Running {
     }
 
     /// The sum of a counter over its labels, as `/metrics` has it.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    pub async fn metric(&self, name: &str) -> f64 {
         let text = self.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
         let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         text.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
@@ -309,7 +307,7 @@ impl Running {
 }
 
 /// The status and the body as JSON.
-pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
     let text = response.text().await.unwrap();
