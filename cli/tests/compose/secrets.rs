@@ -95,6 +95,8 @@ fn each_process_refuses_the_published_secrets_that_it_holds() {
         (service.name, vec!["serve", service.name], format!("{}_PASSWORD", service.role.to_uppercase()))
     });
     for (service, arguments, secret) in commands.into_iter().chain(keys).chain(passwords) {
+        // Without its container it would hold no secret, start, and run until the test is ended.
+        assert!(!compose["services"][service].is_null(), "{service} is not in docker-compose.yml");
         for (name, value) in EXPOSURES {
             let output = run(&arguments, &compose["services"][service], &variables([(name, value)]));
             refused(&output, &["published with the source", &secret, name]);
