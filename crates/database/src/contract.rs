@@ -28,7 +28,7 @@ use self::access::Access;
 pub use self::change::Change;
 use self::facts::{Facts, facts, reasons};
 pub use self::refusal::{Effect, Refusal};
-use crate::migrations::{self, Schema};
+use crate::migrations::{self, Grants, Schema};
 use crate::session::Session;
 use crate::{Error, scratch};
 
@@ -104,16 +104,10 @@ impl Ground {
         schema: &Schema,
         up_to: Option<i32>,
     ) -> Result<Vec<String>, Error> {
-        let applied = match self {
-            Self::Private => migrations::apply(database, &schema.migrations, up_to).await?,
-            Self::Server => rehearsal::apply(database, &schema.migrations, up_to).await?,
-        };
-        let mut session = Session::open(database).await?;
-        match up_to {
-            Some(_) => schema.grants.apply_existing(&mut session.client).await?,
-            None => schema.grants.apply(&mut session.client).await?,
+        match self {
+            Self::Private => migrations::apply(database, &schema.migrations, up_to).await,
+            Self::Server => rehearsal::apply(database, &schema.migrations, up_to).await,
         }
-        Ok(applied)
     }
 }
 
@@ -179,6 +173,9 @@ async fn judge(
     deployed: i32,
 ) -> Result<Report, Error> {
     ground.apply(database, schema, Some(deployed)).await?;
+    // A grant names an object that a pending migration makes, or one that the deployed schema has. The latter are in force: what
+    // the pending ones take away of them is missing until `migrate` gives it again, and services fail meanwhile.
+    let new_grants = grant(database, schema.grants.statements()).await?;
     let mut report = Report::default();
     let mut before = Vec::new();
     {
@@ -188,6 +185,7 @@ async fn judge(
         }
     }
     report.pending = ground.apply(database, schema, None).await?;
+    grant(database, new_grants).await?;
     let session = Session::open(database).await?;
     for before in before {
         let service = before.contract.service;
@@ -197,6 +195,11 @@ async fn judge(
     report.broken.sort();
     report.broken.dedup();
     Ok(report)
+}
+
+/// Gives what can be given now, and returns the other grants.
+async fn grant(database: &Config, grants: Vec<String>) -> Result<Vec<String>, Error> {
+    Grants::apply_existing(&mut Session::open(database).await?.client, grants).await
 }
 
 /// What a contract is now; nothing where its statements are left out, which the report then says.

@@ -21,19 +21,24 @@ pub(crate) async fn commit_own(transaction: Transaction<'_>) -> Result<(), Error
     transaction.commit().await.map_err(Error::commit)
 }
 
-/// Runs text behind a savepoint. If Postgres refuses it with one of these codes the transaction is as before.
+/// Runs text behind a savepoint. If Postgres refuses it with one of these codes the transaction is as before, and the answer is
+/// false.
 pub(crate) async fn run_unless(
     transaction: &mut Transaction<'_>,
     file: &'static str,
     text: &str,
     refusals: &[SqlState],
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let savepoint = transaction.transaction().await.map_err(Error::transaction(TransactionStep::Save))?;
     match savepoint.batch_execute(text).await {
         // The driver's word for releasing a savepoint.
-        Ok(()) => savepoint.commit().await.map_err(Error::transaction(TransactionStep::Release)),
+        Ok(()) => {
+            savepoint.commit().await.map_err(Error::transaction(TransactionStep::Release))?;
+            Ok(true)
+        }
         Err(error) if error.code().is_some_and(|code| refusals.contains(code)) => {
-            savepoint.rollback().await.map_err(Error::transaction(TransactionStep::RollBackTo))
+            savepoint.rollback().await.map_err(Error::transaction(TransactionStep::RollBackTo))?;
+            Ok(false)
         }
         Err(error) => Err(Error::statement(file)(error)),
     }

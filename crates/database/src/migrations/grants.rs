@@ -38,17 +38,25 @@ impl Grants {
         transaction::commit_own(transaction).await
     }
 
-    /// Gives those whose objects exist: an older schema does not have all of them.
-    pub(crate) async fn apply_existing(&self, client: &mut Client) -> Result<(), Error> {
+    /// Runs those of these statements whose objects exist, and returns the others.
+    pub(crate) async fn apply_existing(
+        client: &mut Client,
+        statements: Vec<String>,
+    ) -> Result<Vec<String>, Error> {
         let mut transaction =
             client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
-        for statement in self.statements() {
-            transaction::run_unless(&mut transaction, FILE, &statement, &MISSING).await?;
+        let mut left = Vec::new();
+        for statement in statements {
+            if !transaction::run_unless(&mut transaction, FILE, &statement, &MISSING).await? {
+                left.push(statement);
+            }
         }
-        transaction::commit_own(transaction).await
+        transaction::commit_own(transaction).await?;
+        Ok(left)
     }
 
-    fn statements(&self) -> Vec<String> {
+    /// Each GRANT by itself.
+    pub(crate) fn statements(&self) -> Vec<String> {
         let lines = self.0.lines().filter(|line| !line.trim_start().starts_with("--"));
         let code = lines.collect::<Vec<_>>().join("\n");
         code.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
