@@ -253,7 +253,17 @@ impl Step<'_> {
     fn user(&self, user: &users::User<'_>, connections_max: u32) -> Result<(), AdministerError> {
         let (vhost, name) = (&self.vhost, user.name);
         let login = json!({ "password": user.password.expose_secret(), "tags": user.tags });
-        self.management.put(&format!("users/{name}"), &login)?;
+        let path = format!("users/{name}");
+        if let Err(error) = self.management.put(&path, &login) {
+            // RabbitMQ creates or changes a user by what it found just before. Where another administrator's step created the
+            // user in between, it refuses to create it; now that the user is there, the same request changes it.
+            if !matches!(error, AdministerError::Refused { status: 400, .. })
+                || self.management.get(&path)?.is_none()
+            {
+                return Err(error);
+            }
+            self.management.put(&path, &login)?;
+        }
         // What it may publish under comes first: without it every key is allowed.
         let keys = json!({ "exchange": EVENTS, "write": user.keys, "read": "^$" });
         self.management.put(&format!("topic-permissions/{vhost}/{name}"), &keys)?;

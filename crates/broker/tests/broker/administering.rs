@@ -1,9 +1,12 @@
 //! The administrator's step, and services on a vhost where it has not been taken.
 
+use std::sync::Arc;
+
 use broker::Administration;
 use broker::{Consumer, PublishError, Queue, State, queue_depth};
 use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use serde_json::json;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
 use crate::fixture::*;
@@ -85,4 +88,19 @@ async fn password_of_administrator_is_decoded() {
         })
     });
     assert_eq!(report.await.unwrap().unwrap().made.len(), 12);
+}
+
+#[tokio::test]
+async fn administrators_who_create_the_users_at_the_same_time_all_succeed() {
+    let rabbitmq = Arc::new(spawn_blocking(|| start("administrators")).await.unwrap());
+    let mut steps = JoinSet::new();
+    for index in 0..6 {
+        let rabbitmq = Arc::clone(&rabbitmq);
+        steps.spawn_blocking(move || {
+            let vhost = format!("administrator-{index}");
+            rabbitmq.create_vhost(&vhost).unwrap();
+            administer_on(&rabbitmq, &vhost).made.len()
+        });
+    }
+    assert_eq!(steps.join_all().await, [12; 6]);
 }
