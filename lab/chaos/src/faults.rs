@@ -31,6 +31,8 @@ const POLL: Duration = Duration::from_millis(20);
 const SAME_MOMENT: Duration = Duration::from_millis(100);
 /// From the beginning of a checkpoint to the kill.
 const INTO_CHECKPOINT: Duration = Duration::from_millis(10);
+/// Between two looks whether work is under way. A request takes some milliseconds.
+const UNDER_WAY_POLL: Duration = Duration::from_micros(500);
 
 /// What was done, by name.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -111,6 +113,14 @@ impl Faults {
         let waiting = |door: &Arc<Door>| door.outstanding.load(Ordering::Relaxed) > 0;
         let accepted = self.progress.accepted.load(Ordering::Relaxed);
         self.doors.iter().any(waiting) || accepted > self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Waits so long, and then until there is work under way.
+    async fn work_is_under_way_after(&self, wait: Duration) {
+        tokio::time::sleep(wait).await;
+        while !self.is_under_way() {
+            tokio::time::sleep(UNDER_WAY_POLL).await;
+        }
     }
 
     /// Does one thing, and returns when it is over and everything is started again.
@@ -222,7 +232,7 @@ impl Faults {
         tokio::select! {
             // A checkpoint that is done already is one that the kill does not meet.
             done = checkpoint => { done?; }
-            () = tokio::time::sleep(INTO_CHECKPOINT) => self.note("Postgres killed in a checkpoint"),
+            () = self.work_is_under_way_after(INTO_CHECKPOINT) => self.note_as("Postgres killed in a checkpoint", true),
         }
         self.kill(Target::Postgres).await?;
         self.start(Target::Postgres).await
