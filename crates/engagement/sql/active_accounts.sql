@@ -1,5 +1,5 @@
--- Which of these accounts may act. Reads without a lock, and after the transaction has its id: who erases an account
--- waits for every transaction that might have seen it alive.
+-- Returns those accounts that may act. Locks nothing. The transaction already has its id: erasing an account waits for
+-- every transaction that may have seen the account alive.
 select id
 from blogs.active_account
 where id = any($1::bigint[])

@@ -1,4 +1,4 @@
--- Adds to the totals. Locks the rows; when there are several, blog_counter_lock.sql has done so before.
+-- Adds to the totals. Locks the rows; blog_counter_lock.sql has already locked them if there are several.
 update blogs.blog_counter as c
 set total_views = c.total_views + d.views,
     total_likes = c.total_likes + d.likes,

@@ -1,5 +1,5 @@
--- Locks counters in key order, so that the update after it finds them locked in whatever order it is planned:
--- sorting what an `update … from` joins does not sort what it locks.
+-- Locks counters in key order, because the update that follows may visit them in any order: sorting the rows that
+-- `update … from` joins does not sort the rows that it locks.
 select count(*) as locked
 from (
   select blog_id

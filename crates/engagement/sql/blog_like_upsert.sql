@@ -1,5 +1,5 @@
--- Sets likes to their newest version and returns what each changed from. Locks the rows in key order. The change
--- comes out of the upsert itself: to read first and write after would race with a concurrent first like.
+-- Sets likes to their newest version and returns the previous state of each changed row. Locks the rows in key order. The
+-- upsert itself reports the change: reading first and writing afterwards would race with a concurrent first like.
 insert into analytics.blog_like as old (blog_id, account_id, liked, version_us, version_id, applied_xid)
 select l.blog_id, l.account_id, l.liked, l.version_us, l.version_id, pg_current_xact_id()::text::bigint
 from unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::bigint[], $5::uuid[])

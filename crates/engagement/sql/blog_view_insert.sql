@@ -1,4 +1,4 @@
--- Counts views once a visitor, blog and window: returns the rows that were not there. Locks the new rows in key order.
+-- Inserts recent views, one row per visitor, blog and window. Returns the new rows. Locks them in key order.
 insert into analytics.blog_view (window_start, blog_id, visitor)
 select v.window_start, v.blog_id, v.visitor
 from unnest($1::timestamptz[], $2::bigint[], $3::bigint[]) as v (window_start, blog_id, visitor)

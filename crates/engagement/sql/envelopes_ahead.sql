@@ -1,4 +1,4 @@
--- The days under which the ledger holds those of these envelopes whose ids come from far ahead. Locks nothing.
+-- The ledger day of each of these envelopes whose id is far in the future. Locks nothing.
 select id, day
 from analytics.envelope_ahead
 where id = any($1::uuid[])

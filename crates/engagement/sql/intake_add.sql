@@ -1,5 +1,5 @@
--- Notes that events were taken in, in this minute and this backend's slot, and that not all of them were parked, if so.
--- Locks one row, before those of the outcomes.
+-- Adds events to the intake of this minute and this backend's slot, and records the time if not all of them were parked.
+-- Locks one row, before the rows of the outcomes.
 insert into analytics.intake as old (ring, slot, minute, events, good_at)
 select extract(minute from now() at time zone 'utc')::smallint, pg_catalog.pg_backend_pid() % 64,
        date_trunc('minute', now()), $1::bigint, case when $2::boolean then now() end

@@ -1,4 +1,4 @@
--- Which of these blogs are live. Reads without a lock: an author's edit never waits for a counter.
+-- Returns those blogs that are live. Locks nothing, so an author's edit never waits for counting.
 select id
 from blogs.live_blog
 where id = any($1::bigint[])

@@ -1,5 +1,5 @@
--- Says of the late events of an envelope that the ledger holds them now, and returns their kinds and when they were parked. Locks their rows in
--- key order before it updates them.
+-- Marks the late events of an envelope as held by the ledger. Returns their kinds and the times they were parked. Locks
+-- their rows in key order before the update.
 with late as materialized (
   select p.envelope_id, p.index
   from analytics.parked p

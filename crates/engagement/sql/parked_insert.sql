@@ -1,5 +1,5 @@
--- Sets events aside, once each. One that was late before and now comes within the ledger waits there from now on. Locks the
--- rows in key order.
+-- Parks events, each once. If an event that was parked as late arrives again and the ledger can now hold it, its row is
+-- marked as held by the ledger. Locks the rows in key order.
 insert into analytics.parked as old
   (envelope_id, index, kind, reason, sqlstate, body, traceparent, in_ledger, attempts, key, unfit)
 select distinct on (p.envelope_id, p.index)

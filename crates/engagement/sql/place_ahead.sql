@@ -1,3 +1,3 @@
--- Decides under which day the ledger holds an envelope from far ahead; null if its id is not. Locks its new row, and the
--- making of days for as long as this transaction lasts.
+-- Decides under which day the ledger holds an envelope whose id is far in the future; null for any other id. Locks its new
+-- row, and blocks the creation of days until this transaction ends.
 select analytics.place_ahead($1::uuid) as day

@@ -1,2 +1,2 @@
--- Gives the transaction its id, where nothing has been written yet that would; returns its time. Locks nothing.
+-- Assigns the transaction its id before it has written anything, and returns its time. Locks nothing.
 select pg_catalog.pg_current_xact_id()::text as id, now() as now

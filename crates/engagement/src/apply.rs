@@ -1,10 +1,10 @@
-//! Applying a batch: attempts, and what is learnt between them.
+//! Applies a batch in one or more attempts.
 //!
-//! The common batch is one attempt. A missing partition is made (or its envelopes parked as late) and the batch
-//! tried again; a value that the database refuses is found by trying halves in transactions that are rolled back,
-//! set aside, and the batch tried again. Trials, not savepoints: a savepoint would lock again from the start of
-//! the key order while the rows of the first half are still held. And the batch still commits as one, because an
-//! envelope's ledger row and its events must not be parted.
+//! Most batches need one attempt. If a partition is missing, it is created (or the envelopes that need it are parked as
+//! late) and the batch is tried again. If the database rejects a value, the event is found by trying halves of the batch in
+//! transactions that are rolled back; it is parked, and the batch is tried again. Savepoints would not do: after one, the
+//! second half would lock from the start of the key order while the first half's rows are still locked. The batch still
+//! commits as a whole, because an envelope's ledger row and its events must commit together.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -22,11 +22,11 @@ use crate::rows::{self, Day, Parked};
 use crate::transaction::{Attempt, Bad, End, Selection};
 use crate::{Applied, Incoming, OnBadEvent, Outcome, ParkedBody, Settings, SettingsError, window};
 
-/// Most rounds of making days and setting events aside before a batch is given back.
+/// Maximum rounds of creating days and parking events before a batch is returned with an error.
 pub(crate) const ROUNDS_MAX: usize = 64;
-/// Most attempts when the outcome of a COMMIT is unknown.
+/// Maximum number of attempts when the outcome of a COMMIT is unknown.
 const COMMITS_MAX: u32 = 4;
-/// Most times a day is asked for that somebody else is making, and the pause between, in milliseconds.
+/// How often to ask for a day that another session is creating, and the pause in between in milliseconds.
 const DAY_TRIES_MAX: u32 = 60;
 const DAY_PAUSE_MS: u64 = 50;
 
@@ -38,7 +38,7 @@ pub struct Engagement {
 }
 
 impl Engagement {
-    /// Applies through this pool, whose role must be a member of `engagement_writer`.
+    /// Applies engagement through this pool. The pool's role must be a member of `engagement_writer`.
     ///
     /// # Errors
     /// [`SettingsError`] when the window does not divide a day.
@@ -47,23 +47,23 @@ impl Engagement {
         Ok(Self { pool, view_window_s: settings.view_window_s })
     }
 
-    /// Applies a batch in one transaction. Envelopes that the ledger knows change nothing. When the outcome of the
-    /// COMMIT is unknown the batch is run again: the ledger decides. A caller who waits for an answer
-    /// ([`OnBadEvent::Refuse`]) then gets what the committed attempt had found.
+    /// Applies a batch in one transaction. An envelope that the ledger already holds changes nothing. If the outcome of a
+    /// COMMIT is unknown, the batch is applied again and the ledger decides whether it counts. A waiting caller
+    /// ([`OnBadEvent::Refuse`]) then gets the outcomes of the attempt that committed.
     ///
     /// # Errors
-    /// [`Error`] when nothing was applied; [`Error::OutcomeUnknown`] when that is still not known after several tries. The
-    /// same batch may be given again at any time.
+    /// [`Error`] if nothing was applied; [`Error::OutcomeUnknown`] if that is still unknown after several attempts. It is
+    /// always safe to apply the same batch again.
     pub async fn apply(&self, batch: &[Incoming], on_bad: OnBadEvent) -> Result<Applied, Error> {
         let mut commits = 0;
         self.apply_as_known(batch, on_bad, &mut commits).await.map_err(|error| match commits {
             0 => error,
-            // What went wrong afterwards says nothing of that COMMIT.
+            // A later error says nothing about that COMMIT.
             _ => Error::OutcomeUnknown(Box::new(error)),
         })
     }
 
-    /// [`Engagement::apply`], which counts in `commits` those of unknown outcome.
+    /// [`Engagement::apply`]; counts COMMITs of unknown outcome in `commits`.
     async fn apply_as_known(
         &self,
         batch: &[Incoming],
@@ -80,7 +80,7 @@ impl Engagement {
             match error.fault() {
                 Fault::MissingPartition => self.make_days(batch, &mut selection, on_bad, error).await?,
                 Fault::BadValue => self.find_bad(batch, &mut selection, on_bad, error).await?,
-                // It may have been committed, so the outcome is reported as unknown.
+                // The batch may have committed, so report the outcome as unknown.
                 Fault::Broken if is_commit(&error) => {
                     *commits += 1;
                     return Err(error);
@@ -89,9 +89,9 @@ impl Engagement {
                     *commits += 1;
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
-                        "outcome of a commit unknown, asking the ledger"
+                        "the outcome of a COMMIT is unknown; applying the batch again, and the ledger decides"
                     );
-                    // Only this call applies envelopes of waiting callers; a worker's may be applied by another worker.
+                    // Only this call applies the envelopes of waiting callers. Another worker may apply a worker's envelopes.
                     if let (Error::Committing { applied, .. }, OnBadEvent::Refuse) = (error, on_bad) {
                         unanswered = Some(applied.after(unanswered));
                     }
@@ -105,10 +105,10 @@ impl Engagement {
             .inspect_err(|error| *commits += u32::from(is_commit(error)))
     }
 
-    /// Applies an envelope in a transaction that is rolled back. True when nothing of it would be parked.
+    /// Applies an envelope in a transaction that is rolled back. Returns true if none of its events would be parked.
     ///
     /// # Errors
-    /// What the database said, unless it refused a value.
+    /// The database's error, unless it rejected a value.
     pub async fn rehearse(&self, envelope: &Incoming) -> Result<bool, Error> {
         let batch = std::slice::from_ref(envelope);
         let mut selection = Selection::default();
@@ -129,10 +129,10 @@ impl Engagement {
         }
     }
 
-    /// Sets whole messages aside that hold no event that could be told apart. The ledger knows nothing of them.
+    /// Parks whole messages that cannot be split into events. They have no ledger row.
     ///
     /// # Errors
-    /// What the database said.
+    /// The database's error.
     pub async fn park_bodies(&self, bodies: &[ParkedBody]) -> Result<(), Error> {
         let mut client = self.pool.get().await?;
         let whole = |parked: &ParkedBody| Parked {
@@ -159,10 +159,10 @@ impl Engagement {
         Ok(database::commit(transaction).await?)
     }
 
-    /// Makes the partitions of a day, unless it lies outside the days that may exist.
+    /// Creates the partitions of a day. Returns false if the day is outside the allowed range.
     ///
     /// # Errors
-    /// [`Error::DayBusy`] when somebody else is at it for too long, or what the database said.
+    /// [`Error::DayBusy`] if another session holds the lock for too long, or the database's error.
     pub async fn ensure_day(&self, day: Date) -> Result<bool, Error> {
         let client = self.pool.get().await?;
         let ledger = ask_for_day(&client, LEDGER, day).await?;
@@ -182,8 +182,8 @@ impl Engagement {
         Box::pin(Attempt { batch, selection, on_bad, view_window_s, redriving }.run(&mut client, end)).await
     }
 
-    /// Makes the days that the batch needs. Envelopes and views whose day will not be made are set aside; a caller
-    /// who waits for an answer gets the error instead.
+    /// Creates the days that the batch needs. Envelopes and views whose day cannot be created are set aside; a waiting
+    /// caller gets the error instead.
     pub(crate) async fn make_days(
         &self,
         batch: &[Incoming],
@@ -218,7 +218,7 @@ impl Engagement {
                     (true, _) => {}
                     (false, None) => drop(selection.outside.insert(index)),
                     (false, Some(event)) => {
-                        let reason = format!("its day {day} is outside the days that can be counted");
+                        let reason = format!("the day {day} is outside the range that can be counted");
                         selection.bad.entry(event).or_insert(Bad {
                             reason,
                             sqlstate: Some("23514".to_owned()),
@@ -234,7 +234,7 @@ impl Engagement {
         Ok(())
     }
 
-    /// The day of the partition that a view goes to, if it goes to one.
+    /// The day of the partition that stores a view, if the view is stored in one.
     fn view_day(&self, event: &EngagementEvent, now: Timestamp) -> Option<Date> {
         let counts_once =
             self.view_window_s > 0 && !event.imported && matches!(event.action, Action::Viewed(_));
@@ -242,8 +242,8 @@ impl Engagement {
         counts_once.then(|| start.to_zoned(TimeZone::UTC).date())
     }
 
-    /// Finds the events that the database will not take, by halves. Events that fail only together (each alone
-    /// is taken) are found as the first whose addition fails. None when all of it is taken now, after all.
+    /// Finds the events that the database rejects by halving the batch. If events fail only in combination, it finds the
+    /// first one whose addition fails. It finds none if the database now accepts the whole batch.
     pub(crate) async fn find_bad(
         &self,
         batch: &[Incoming],
@@ -251,7 +251,7 @@ impl Engagement {
         on_bad: OnBadEvent,
         error: Error,
     ) -> Result<(), Error> {
-        // A trial must not fail for a day that is only not there yet.
+        // A trial must not fail because a day does not exist yet.
         self.make_days(batch, selection, on_bad, error).await?;
         let known = selection.bad.len();
         let whole = 0..batch.iter().map(|envelope| envelope.events.len()).sum();
@@ -282,7 +282,7 @@ impl Engagement {
         }
         let reason = reason.as_ref().map_or_else(
             || Bad {
-                reason: "refused together with the events before it".to_owned(),
+                reason: "refused in combination with the events before it".to_owned(),
                 sqlstate: None,
                 unfit: false,
             },
@@ -292,7 +292,7 @@ impl Engagement {
         Ok(())
     }
 
-    /// Tries a part of the batch: the error, if a value in it is refused.
+    /// Tries a part of the batch. Returns the error if the database rejects a value in it.
     async fn refused(
         &self,
         batch: &[Incoming],
@@ -320,21 +320,21 @@ pub(crate) async fn ask_for_day(client: &Object, table: &str, day: Date) -> Resu
             Ok(Day::There) => return Ok(true),
             Ok(Day::Outside) => return Ok(false),
             Ok(Day::Busy) => {}
-            // No table can be named or bounded for it.
+            // No partition can have this name or these bounds.
             Err(error) if error.fault() == Fault::BadValue => return Ok(false),
-            // 55P03: the parent is locked by other DDL for longer than the function waits.
+            // 55P03: other DDL locks the parent for longer than the function waits.
             Err(error) if error.sqlstate() == Some("55P03") => {}
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(Duration::from_millis(DAY_PAUSE_MS)).await;
     }
     if let Ok(Some(holder)) = database::lock::holder(client, &format!("analytics.days.{table}")).await {
-        tracing::warn!(table, %day, holder, "another session holds the lock of the days");
+        tracing::warn!(table, %day, holder, "another session holds the lock for creating days");
     }
     Err(Error::DayBusy)
 }
 
-/// Can the ledger hold this envelope? Makes its day if it is missing.
+/// Whether the ledger can hold this envelope. Creates its day if it is missing.
 pub(crate) async fn ledger_day_is_there(client: &Object, id: EnvelopeId) -> Result<bool, Error> {
     let placed = rows::envelopes_ahead(client, std::iter::once(id)).await?;
     let day = match placed.get(&id.as_uuid()) {
@@ -344,14 +344,14 @@ pub(crate) async fn ledger_day_is_there(client: &Object, id: EnvelopeId) -> Resu
     ask_for_day(client, LEDGER, day).await
 }
 
-/// The day under which the ledger holds an envelope that has not been placed yet: that of its id, unless that is too far
-/// ahead to have a partition.
+/// The day under which the ledger holds an envelope that has not been placed yet. This is the day in its id, unless that
+/// day is too far ahead to have a partition.
 async fn ledger_day(client: &Object, id: EnvelopeId, now: Timestamp) -> Result<Date, Error> {
     let placed = if id.made_at() > now { rows::place_ahead(client, id).await? } else { None };
     Ok(placed.unwrap_or(id.day()))
 }
 
-/// A range in two, the first half last; one of a single event as it is.
+/// Splits a range in two and returns the first half last, ready to pop. A range of one event is not split.
 fn halves(range: Range<usize>) -> Vec<Range<usize>> {
     let middle = range.start + range.len() / 2;
     [middle..range.end, range.start..middle].into_iter().filter(|half| !half.is_empty()).collect()
@@ -364,7 +364,7 @@ pub(crate) fn bad(error: &Error) -> Bad {
     };
     let reason = match (error, constraint) {
         (Error::Database(_), Some(constraint)) => format!("refused by constraint {constraint}"),
-        (Error::Database(_), None) => "refused as a value that the database cannot hold".to_owned(),
+        (Error::Database(_), None) => "the database cannot store this value".to_owned(),
         (error, _) => error.to_string(),
     };
     Bad { reason, sqlstate: error.sqlstate().map(str::to_owned), unfit: false }

@@ -1,4 +1,4 @@
-//! What comes in to be applied, and what became of it.
+//! The input of [`crate::Engagement::apply`] and its result.
 
 use std::collections::BTreeMap;
 
@@ -6,40 +6,40 @@ use events::{EngagementEvent, EnvelopeId, Malformed};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// An envelope as it arrived: its events, each readable or not.
+/// An envelope as it arrived. Each of its events is either readable or malformed.
 #[derive(Debug, Clone)]
 pub struct Incoming {
     /// The idempotency key.
     pub id: EnvelopeId,
-    /// The trace that it belongs to, kept with what is parked of it.
+    /// The trace it belongs to; stored with its parked events.
     pub traceparent: Option<String>,
     /// Its events, in order.
     pub events: Vec<Result<EngagementEvent, Malformed>>,
 }
 
-/// What happens to an event that the database will not take.
+/// What to do with an event that the database rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBadEvent {
-    /// A row in `analytics.parked`: nobody is waiting who could be told.
+    /// Store it in `analytics.parked`: no caller is waiting for the result.
     Park,
-    /// Left out; its caller is told.
+    /// Leave it out and report it to the caller.
     Refuse,
 }
 
-/// What became of an event.
+/// The result for one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// It changed a total.
     Counted,
-    /// It had been counted already, by its key or by what it says.
+    /// It was counted before, according to its key or its content.
     Repeat,
-    /// Its blog is unknown or not live, or its account may not act.
+    /// Its blog does not exist or is not live, or its account may not act.
     Discarded,
-    /// Set aside with a reason.
+    /// It was set aside with a reason.
     Parked,
-    /// Left out, because its caller is told ([`OnBadEvent::Refuse`]).
+    /// It was left out and reported to its caller ([`OnBadEvent::Refuse`]).
     Refused,
-    /// Its whole envelope had been applied before; what became of it then is not known here.
+    /// Its envelope was applied before. The outcome at that time is not known here.
     Replayed,
 }
 
@@ -67,24 +67,24 @@ impl Outcome {
 pub struct Totals {
     /// Views that counted.
     pub total_views: i64,
-    /// Accounts that like it.
+    /// Accounts that like the blog.
     pub total_likes: i64,
     /// Shares that counted.
     pub total_shares: i64,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Applied {
-    /// By envelope and event, in the order of the batch.
+    /// Outcomes by envelope and event, in the order of the batch.
     pub outcomes: Vec<Vec<Outcome>>,
-    /// For [`OnBadEvent::Refuse`], where callers wait for it: the totals after the batch of every blog in it.
+    /// For [`OnBadEvent::Refuse`]: the totals of each blog in the batch, read after the batch was written.
     pub totals: BTreeMap<i64, Totals>,
 }
 
 impl Applied {
-    /// Completed by an earlier attempt at the same batch whose COMMIT was not answered: an event that the ledger knows now
-    /// came to what that attempt had found. Nothing else may have applied the batch between the two.
+    /// Fills in outcomes from an earlier attempt at the same batch whose COMMIT got no reply. If an event is replayed now,
+    /// that attempt committed, so its outcome applies. No other caller may apply the batch in between.
     pub(crate) fn after(mut self, earlier: Option<Self>) -> Self {
         let then = earlier.into_iter().flat_map(|earlier| earlier.outcomes).flatten();
         for (now, then) in self.outcomes.iter_mut().flatten().zip(then) {
@@ -96,28 +96,28 @@ impl Applied {
     }
 }
 
-/// A message that holds no event that could be told apart, to be set aside as a whole.
+/// A message that cannot be split into events and is parked as a whole.
 #[derive(Debug, Clone)]
 pub struct ParkedBody {
-    /// The message's id, or one derived from its bytes.
+    /// The message's id, or an id derived from its bytes.
     pub envelope_id: uuid::Uuid,
-    /// Why.
+    /// Why it is parked.
     pub reason: String,
-    /// The bytes.
+    /// The bytes of the message.
     pub body: Vec<u8>,
-    /// The trace that it belongs to.
+    /// The trace it belongs to.
     pub traceparent: Option<String>,
     /// How often it was tried.
     pub attempts: i32,
-    /// True when the message itself is the reason, false when it may be the worker.
+    /// True if the message itself is at fault, false if the worker may be.
     pub unfit: bool,
 }
 
-/// The parked row that a batch of one envelope was read from. The transaction marks it, or nothing happens.
+/// The parked row from which a batch of one envelope was read. The transaction marks the row or changes nothing.
 #[derive(Debug)]
 pub(crate) struct Redriving {
     pub(crate) envelope_id: Uuid,
     pub(crate) index: i32,
-    /// Where the ledger accounts for its event as parked, if it does: hour and kind. That is taken back.
+    /// The hour and kind under which its event is recorded as parked, if it is. The transaction removes that record.
     pub(crate) parked_as: Option<(Timestamp, &'static str)>,
 }

@@ -1,45 +1,45 @@
-//! Why a batch was not applied, and what each error calls for.
+//! Why a batch was not applied, and how to react to each error.
 
 use database::Fault;
 
 use crate::Applied;
 
-/// Why a batch was not applied. Nothing of it was, unless the error says that this is not known.
+/// Why a batch was not applied. None of it was applied, unless the error says that the outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database failed.
-    #[error("applying engagement")]
+    #[error("cannot apply engagement")]
     Database(#[from] database::Error),
-    /// A COMMIT failed, or was sent and not answered.
-    #[error("committing engagement")]
+    /// A COMMIT failed, or it was sent and got no reply.
+    #[error("cannot commit engagement")]
     Committing {
-        /// What the database or the connection said.
+        /// The error of the database or the connection.
         source: database::Error,
-        /// What the batch comes to if it was committed.
+        /// The result of the batch, if it committed.
         applied: Box<Applied>,
     },
-    /// A live blog has no row of counters.
+    /// A live blog has no counter row.
     #[error("a live blog has no row in blogs.blog_counter")]
     NoCounter,
-    /// The partition of a day could not be made in time.
-    #[error("the partition of a day is being made by somebody else and did not appear in time")]
+    /// The partition of a day could not be created in time.
+    #[error("another session is creating the partition of a day and did not finish in time; try again")]
     DayBusy,
-    /// Somebody else redrives the same parked event, or its envelope, or gives it up.
-    #[error("somebody else is at the same parked event")]
+    /// Another session redrives or drops the same parked event, or redrives its envelope.
+    #[error("another session is changing this parked event; try again")]
     Changed,
-    /// The connection broke while a COMMIT was waited for, and the ledger could not be asked.
-    #[error("it is not known whether a batch was applied")]
+    /// The connection broke before a COMMIT was answered, and the ledger could not be read afterwards.
+    #[error("the connection broke during a COMMIT: the batch may or may not have been applied")]
     OutcomeUnknown(#[source] Box<Error>),
 }
 
 impl Error {
-    /// True when the same batch may be applied later.
+    /// Whether the same batch may succeed later.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         self.fault() == Fault::Unavailable
     }
 
-    /// The SQLSTATE, where Postgres gave one.
+    /// The SQLSTATE, if Postgres returned one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
@@ -49,7 +49,7 @@ impl Error {
         }
     }
 
-    /// What the error calls for.
+    /// How to react to the error.
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Database(source) | Self::Committing { source, .. } => source.fault(),
@@ -60,8 +60,8 @@ impl Error {
     }
 }
 
-/// A COMMIT failed. Even one that Postgres refused ([`database::CommitOutcome`]) is looked up in the ledger: that costs an attempt,
-/// while an answer that promises too much would break exactly-once.
+/// Whether a COMMIT failed. The ledger decides even if Postgres rejected the COMMIT ([`database::CommitOutcome`]): that costs
+/// one more attempt, while a wrong assumption would break exactly-once counting.
 pub(crate) fn is_commit(error: &Error) -> bool {
     matches!(error, Error::Committing { .. })
 }

@@ -1,11 +1,11 @@
-//! From events to deltas, without IO.
+//! Turns events into deltas, without IO.
 //!
-//! A [`Fold`] holds the events of the new envelopes of a batch in order. Each step asks it for candidates
-//! ([`Fold::keys`], [`Fold::views`], [`Fold::likes`]), the database answers which of them are new, and the fold
-//! takes the answer; what is left undecided at the end counts. For events in the order of their acceptance the result
-//! does not depend on how they were cut into batches: likes and unlikes that a batch holds for one account are
-//! counted one by one from the state that the upsert replaced, exactly as if each had come alone. (Out of order the
-//! totals are still the same: the newest wins. Whether what it overtook was a change or a repeat is not.)
+//! A [`Fold`] holds the events of a batch's new envelopes in order. In each step it names candidates ([`Fold::keys`],
+//! [`Fold::views`], [`Fold::likes`]), the database reports which of them are new, and the fold records that answer. Events
+//! that are still undecided at the end count. If events arrive in the order of their acceptance, the result does not depend
+//! on how they are split into batches: the likes and unlikes of one account are counted one by one from the state that the
+//! upsert replaced, as if each had arrived alone. If events arrive out of order, the totals are still the same, because the
+//! newest wins; only whether an overtaken event is a change or a repeat may differ.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -15,14 +15,14 @@ use uuid::Uuid;
 
 use crate::{Outcome, window};
 
-/// How long a key is remembered after its event, in hours: a day is promised, two leave room for clocks. The database
-/// adds what the event was late (`event_key_insert.sql`).
+/// How long a key is remembered after its event, in hours. One day is promised; the second day allows for clock skew. If an
+/// event is late, the database adds the delay (`event_key_insert.sql`).
 const KEY_REMEMBERED_HOURS: i64 = 48;
 
 /// A row of `blog_view` or `blog_view_history`.
 pub(crate) type View = (Timestamp, i64, i64);
 
-/// A row of `blog_like`, at its newest version within the batch.
+/// A row of `blog_like` at its newest version in the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Like {
     pub(crate) blog_id: i64,
@@ -32,7 +32,7 @@ pub(crate) struct Like {
     pub(crate) version_id: Uuid,
 }
 
-/// What to add to a row of `blog_hour`.
+/// The amounts to add to a row of `blog_hour`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Hour {
     pub(crate) views: i64,
@@ -41,7 +41,7 @@ pub(crate) struct Hour {
     pub(crate) shares: i64,
 }
 
-/// Everything to add, by key and so in key order.
+/// All amounts to add. The maps keep them in key order.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(crate) struct Deltas {
     pub(crate) shares: BTreeMap<(i64, &'static str), i64>,
@@ -49,7 +49,7 @@ pub(crate) struct Deltas {
     pub(crate) counters: BTreeMap<i64, (i64, i64, i64)>,
 }
 
-/// Events on their way to an outcome.
+/// Events and the outcomes decided so far.
 pub(crate) struct Fold<'batch> {
     view_window_s: u32,
     /// The database's clock when the transaction began.
@@ -64,7 +64,7 @@ impl<'batch> Fold<'batch> {
         Self { view_window_s, now, events, outcomes }
     }
 
-    /// Events of blogs that are not live are discarded.
+    /// Discards events of blogs that are not live.
     pub(crate) fn only_live(&mut self, live: &HashSet<i64>) {
         for (event, outcome) in self.events.iter().zip(&mut self.outcomes) {
             if !live.contains(&event.blog_id) {
@@ -73,7 +73,7 @@ impl<'batch> Fold<'batch> {
         }
     }
 
-    /// Likes and unlikes of accounts that may not act are discarded.
+    /// Discards likes and unlikes of accounts that may not act.
     pub(crate) fn only_active(&mut self, active: &HashSet<i64>) {
         for (event, outcome) in self.events.iter().zip(&mut self.outcomes) {
             if account(event).is_some_and(|account_id| !active.contains(&account_id)) {
@@ -82,7 +82,7 @@ impl<'batch> Fold<'batch> {
         }
     }
 
-    /// The keys of undecided events, sorted, each once, with the time until which it is remembered.
+    /// The keys of undecided events, sorted and without duplicates, with the time until which each is remembered.
     pub(crate) fn keys(&self) -> BTreeMap<Uuid, Option<Timestamp>> {
         let remembered = |event: &EngagementEvent| {
             let hours = jiff::SignedDuration::from_hours(KEY_REMEMBERED_HOURS);
@@ -91,7 +91,7 @@ impl<'batch> Fold<'batch> {
         self.undecided().filter_map(|(_, event)| Some((event.key?, remembered(event)))).collect()
     }
 
-    /// Only the first event of each key that was free goes on.
+    /// Keeps the first event of each free key; the others are repeats.
     pub(crate) fn only_keys(&mut self, mut free: HashSet<Uuid>) {
         for (event, outcome) in self.events.iter().zip(&mut self.outcomes) {
             if outcome.is_none() && event.key.is_some_and(|key| !free.remove(&key)) {
@@ -100,7 +100,7 @@ impl<'batch> Fold<'batch> {
         }
     }
 
-    /// The views of undecided events: recent ones and those of an imported past. None when every view counts.
+    /// The views of undecided events: recent views and imported views. Empty if every view counts.
     pub(crate) fn views(&self) -> (BTreeSet<View>, BTreeSet<View>) {
         let (mut recent, mut history) = (BTreeSet::new(), BTreeSet::new());
         for (_, event) in self.undecided() {
@@ -115,7 +115,7 @@ impl<'batch> Fold<'batch> {
         (recent, history)
     }
 
-    /// Only the first event of each view that was new counts.
+    /// Keeps the first event of each new view; the others are repeats.
     pub(crate) fn only_views(&mut self, mut recent: HashSet<View>, mut history: HashSet<View>) {
         for index in 0..self.events.len() {
             let (Some(event), Some(None)) = (self.events.get(index), self.outcomes.get(index)) else {
@@ -129,7 +129,7 @@ impl<'batch> Fold<'batch> {
         }
     }
 
-    /// The likes and unlikes of undecided events, the newest for each blog and account, in key order.
+    /// The newest undecided like or unlike of each blog and account, in key order.
     pub(crate) fn likes(&self) -> Vec<Like> {
         self.like_chains()
             .into_iter()
@@ -138,9 +138,9 @@ impl<'batch> Fold<'batch> {
             .collect()
     }
 
-    /// Takes what the upsert changed: for each blog and account whose row took the newest version, the state
-    /// before. From there the chain of events is walked in the order of versions: an event that changes the state
-    /// counts, one that says what is already so repeats. A row that kept a newer version makes all of them repeats.
+    /// Records what the upsert changed: the previous state of each blog and account whose row took the newest version. From
+    /// that state, events are applied in the order of their versions. An event that changes the state counts; an event that
+    /// confirms it is a repeat. If the row kept a newer version, all events of the chain are repeats.
     pub(crate) fn likes_were(&mut self, were: &HashMap<(i64, i64), bool>) {
         let mut decisions = Vec::new();
         for ((blog_id, account_id), chain) in self.like_chains() {
@@ -157,7 +157,7 @@ impl<'batch> Fold<'batch> {
         }
     }
 
-    /// Whatever is still undecided counts: its deltas, and the outcome of every event in order.
+    /// Counts all events that are still undecided. Returns their deltas, and the outcome of every event in order.
     pub(crate) fn finish(self) -> (Deltas, Vec<Outcome>) {
         let mut deltas = Deltas::default();
         for (_, event) in self.undecided() {
@@ -189,12 +189,12 @@ impl<'batch> Fold<'batch> {
         }
     }
 
-    /// When the event counts.
+    /// The time at which the event counts.
     fn time(&self, event: &EngagementEvent) -> Timestamp {
         window::clamped(event.time, self.now)
     }
 
-    /// The version of a like: when it was accepted, then its id.
+    /// The version of a like: the time of its acceptance, then its id.
     fn version(&self, event: &EngagementEvent) -> (i64, Uuid) {
         (self.time(event).as_microsecond(), event.id)
     }
@@ -204,7 +204,7 @@ impl<'batch> Fold<'batch> {
         Like { blog_id, account_id, liked: is_like(event), version_us, version_id }
     }
 
-    /// Undecided likes and unlikes by blog and account, each chain in the order of versions.
+    /// Undecided likes and unlikes by blog and account, each chain sorted by version.
     fn like_chains(&self) -> BTreeMap<(i64, i64), Vec<(usize, &'batch EngagementEvent)>> {
         let mut chains: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (index, event) in self.undecided() {
@@ -235,7 +235,7 @@ impl Deltas {
     }
 }
 
-/// The account in whose name an event was sent, for those that are counted by account.
+/// The account of a like or unlike. Views and shares are not counted by account.
 pub(crate) fn account(event: &EngagementEvent) -> Option<i64> {
     match event.action {
         Action::Liked { account_id } | Action::Unliked { account_id } => Some(account_id),

@@ -1,28 +1,27 @@
-//! Redriving: what was set aside is counted after all, or says again why it cannot be.
+//! Redrives parked events: counts each of them, or records again why it cannot be counted.
 //!
-//! A parked event is a batch of one that comes from its own row instead of a queue: it is folded, written and accounted
-//! for as in any batch, and the same transaction marks the row. The row is read without a lock and marked at the place
-//! of `parked` in the order of tables, by a statement that looks whether it still waits as it was read; if not,
-//! everything is rolled back. To lock it first would turn that order around: a batch that holds counters may wait for a
-//! parked row, so who holds a parked row must not wait for counters.
+//! A parked event is a batch of one whose input is its own row instead of a queue. It is folded, written and recorded like
+//! any batch, and the same transaction marks the row. The row is read without a lock. It is marked when the transaction
+//! reaches `parked` in the order of tables, by a statement that checks that the row still waits unchanged; otherwise the
+//! transaction is rolled back. Locking the row first would reverse that order and could deadlock: a batch that holds
+//! counter locks may wait for a parked row, so a transaction that holds a parked row must not wait for counters.
 //!
-//! Whether an event counts once depends on what the ledger knows of its envelope:
+//! How the event is kept from counting twice depends on the ledger:
 //!
-//! - The ledger holds it, and accounts for the event as parked. That entry is taken back, where it was made (the hour of
-//!   the envelope, the kind of the row), and what became of the event takes its place.
-//! - The ledger knows nothing of it: the envelope was late, or the whole message could not be read. If its day is there, or
-//!   can be made, the envelope is put into the ledger, so that a copy that is still on its way counts nothing more. Of a
-//!   late envelope that comes first, in a transaction of its own: all of its events are then accounted for as
-//!   parked, and each is redriven like any other. If the ledger turns out to know the envelope, a copy has been counted
-//!   and the parked rows add nothing.
-//! - Its day is outside what the ledger holds. It may have been counted before that day was dropped, and nothing can tell.
-//!   Unless the caller says that it may count twice, nothing happens. If so, the events go into the ledger under a new
-//!   envelope id of this moment: they are then accounted for like all others, in the hour in which it was decided, and
-//!   the equation of the ledger needs no exception. The row in `parked` says which envelope they came from.
+//! - The ledger holds the envelope, and the event is recorded as parked. The transaction removes that record (under the
+//!   envelope's hour and the row's kind) and records the new outcome instead.
+//! - The ledger does not hold the envelope, because it was late or the whole message could not be read. If its day exists or
+//!   can be created, the envelope is put into the ledger, so a copy that arrives later adds nothing. For a late envelope
+//!   this is a separate transaction: it records all of the envelope's events as parked, and each is then redriven like any
+//!   other. If the ledger already holds the envelope, a copy has been counted and the parked rows add nothing.
+//! - The ledger cannot hold the envelope's day. The event may have been counted before that day was dropped, and nothing can
+//!   tell. Nothing happens unless the caller accepts that the event may count twice. In that case the events go into the
+//!   ledger under a new envelope id with the current time. They are then recorded like all others, in the hour of the
+//!   decision, and the ledger's equation needs no exception. The row in `parked` keeps the original envelope id.
 //!
-//! Whether a keyed event counts once depends on its key: while a parked event waits, the key in its row is not forgotten.
-//! Where the row does not hold it (a whole message; a row that is older than the column), a retry may have been counted
-//! and forgotten since, so an old event is in doubt like one whose day is gone.
+//! A keyed event counts once because its key is not forgotten while the parked event waits. If the row does not hold the key
+//! (a whole message, or a row older than the column), a retry may have been counted and its key forgotten. An old
+//! event of this kind is in doubt, like an event whose day is gone.
 
 use std::collections::BTreeMap;
 
@@ -37,32 +36,32 @@ use crate::rows::{self, Waiting};
 use crate::transaction::{Bad, End, Selection, UNREADABLE};
 use crate::{Engagement, Error, Incoming, OnBadEvent, Outcome, window};
 
-/// How old a keyed event may be for its key to be remembered without the help of its row: a retry comes within a day, and
-/// a key is remembered for two days from when it is taken.
+/// The maximum age of a keyed event whose key is certainly still remembered even if its row does not hold it. Retries come
+/// within a day, and a key is remembered for two days after it is taken.
 const KEY_REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
-/// Most times a parked row is read again because somebody else changed it.
+/// How often a parked row is read again after another session changed it.
 const READS_MAX: usize = 16;
 
-/// What to do with what may have been counted already, because the ledger cannot tell.
+/// What to do with an event that may have been counted already, if the ledger cannot tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InDoubt {
-    /// Nothing.
+    /// Leave it parked.
     Leave,
-    /// Count it, for the second time if need be.
+    /// Count it, even if it counts twice.
     Count,
 }
 
-/// What became of a parked event, or of a whole parked message.
+/// The result of redriving a parked event or a whole parked message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redriven {
-    /// It is parked no longer. What became of its events, in order: one, unless it was a whole message. Events of a
-    /// message that the database refuses are parked by themselves.
+    /// It is no longer parked. Contains the outcome of each event in order; there is one event unless it was a whole
+    /// message. Events of a message that the database rejects are parked individually.
     Applied(Vec<Outcome>),
-    /// It stays parked: it cannot be read, or the database refuses it.
+    /// It stays parked: it cannot be read, or the database rejects it.
     Parked {
-        /// Why, as its row now says.
+        /// The reason, which its row now holds.
         reason: String,
-        /// The SQLSTATE, where Postgres gave one.
+        /// The SQLSTATE, if Postgres returned one.
         sqlstate: Option<String>,
     },
     /// It stays parked, because it may have been counted already ([`InDoubt::Leave`]).
@@ -70,29 +69,29 @@ pub enum Redriven {
         /// Why the ledger cannot tell.
         reason: String,
     },
-    /// Nothing of this id and index waits: it was never parked, or has been redriven or given up.
+    /// No event with this id and index waits. It was never parked, or it was already redriven or dropped.
     NotWaiting,
 }
 
-/// What the ledger knows of a parked row.
+/// What the ledger knows about a parked row.
 enum Standing {
-    /// It accounts for its event as parked.
+    /// The ledger holds the envelope, and the event is recorded as parked.
     Accounted(EnvelopeId),
-    /// It will tell when the envelope is put into it.
+    /// Inserting the envelope into the ledger will show whether it was counted.
     WillTell(EnvelopeId),
-    /// It cannot tell.
+    /// The ledger cannot tell whether the event was counted, for this reason.
     CannotTell(String),
-    /// Something has changed: the row is to be read again.
+    /// The row has changed and must be read again.
     Changed,
 }
 
 impl Engagement {
-    /// Counts a parked event after all, or with an index of -1 a whole parked message. An event whose blog is not live,
-    /// or whose account may not act, is discarded, as it would be on any other way.
+    /// Counts a parked event, or a whole parked message if the index is -1. As on every path, an event is discarded if its
+    /// blog is not live or its account may not act.
     ///
     /// # Errors
-    /// What the database said; nothing has happened then, or the outcome of the COMMIT is unknown. Either way it may be
-    /// asked again.
+    /// The database's error. Either nothing has changed, or the outcome of the COMMIT is unknown. Both times it is safe to
+    /// call this again.
     pub async fn redrive(&self, envelope_id: Uuid, index: i32, in_doubt: InDoubt) -> Result<Redriven, Error> {
         for _ in 0..READS_MAX {
             let Some(row) = self.waiting(envelope_id, index).await? else {
@@ -105,14 +104,14 @@ impl Engagement {
         Err(Error::Changed)
     }
 
-    /// None when the row has changed since it was read.
+    /// Returns None if the row has changed since it was read.
     async fn redrive_row(&self, row: &Waiting, in_doubt: InDoubt) -> Result<Option<Redriven>, Error> {
         let events = match row.events() {
             Ok(events) => events,
             Err(reason) => return self.refused_again(row, Bad { reason, sqlstate: None, unfit: true }).await,
         };
         if in_doubt == InDoubt::Leave && row.may_have_lost_its_key(&events, Timestamp::now()) {
-            let reason = "its key may have been forgotten since a retry was counted under it; it may have been counted already";
+            let reason = "a retry may have been counted under its key, and the key forgotten; it may have been counted already";
             return Ok(Some(Redriven::Doubtful { reason: reason.to_owned() }));
         }
         let (id, parked_as) = match self.standing(row).await? {
@@ -127,7 +126,7 @@ impl Engagement {
         self.take_out(row, id, events, parked_as).await
     }
 
-    /// Applies what a row holds under this envelope id, and marks the row.
+    /// Applies the events of a row under this envelope id, and marks the row.
     async fn take_out(
         &self,
         row: &Waiting,
@@ -159,7 +158,7 @@ impl Engagement {
                 Fault::Unavailable | Fault::Broken => return Err(error),
             }
             if !selection.outside.is_empty() {
-                // Its day was there a moment ago.
+                // The day existed a moment ago, so read the row again.
                 return Ok(None);
             }
             if !row.is_message()
@@ -171,11 +170,11 @@ impl Engagement {
         Err(Error::Changed)
     }
 
-    /// What the ledger knows of a row. A late envelope whose day is there is put into it on the way.
+    /// Determines what the ledger knows about a row. If the day of a late envelope exists, puts the envelope into the ledger.
     async fn standing(&self, row: &Waiting) -> Result<Standing, Error> {
         let Ok(id) = EnvelopeId::try_from(row.envelope_id) else {
             let reason =
-                "its id says no day, so that the ledger cannot hold it; it may have been counted already";
+                "its id contains no date, so the ledger cannot hold it; it may have been counted already";
             return Ok(Standing::CannotTell(reason.to_owned()));
         };
         if row.in_ledger {
@@ -186,7 +185,7 @@ impl Engagement {
         drop(client);
         if !is_there {
             let reason = format!(
-                "its day {} is outside what the ledger holds; it may have been counted already",
+                "its day {} is outside the range that the ledger holds; it may have been counted already",
                 id.day()
             );
             return Ok(Standing::CannotTell(reason));
@@ -197,15 +196,15 @@ impl Engagement {
         if self.adopt(id).await? {
             return Ok(Standing::Changed);
         }
-        // Known by a copy that was counted, or because somebody else has just put this one there.
+        // The ledger holds it: a copy was counted, or another session has just inserted this envelope.
         Ok(match self.waiting(row.envelope_id, row.index).await? {
             Some(row) if !row.in_ledger => Standing::WillTell(id),
             _ => Standing::Changed,
         })
     }
 
-    /// Puts a late envelope into the ledger with its events that are parked, and accounts for each of them as parked.
-    /// False when the ledger knows it already.
+    /// Puts a late envelope into the ledger and records each of its parked events as parked. Returns false if the ledger
+    /// already holds the envelope.
     async fn adopt(&self, id: EnvelopeId) -> Result<bool, Error> {
         let mut client = self.pool.get().await?;
         let transaction =
@@ -217,7 +216,7 @@ impl Engagement {
         }
         let adopted = rows::adopt(&transaction, id).await?;
         if usize::try_from(late) != Ok(adopted.len()) {
-            // One of them was counted in doubt meanwhile. Rolled back; the next look finds out.
+            // Another session has just counted one of them. Roll back; the caller reads the row again.
             return Ok(true);
         }
         let mut outcomes = BTreeMap::new();
@@ -230,7 +229,7 @@ impl Engagement {
         Ok(true)
     }
 
-    /// Says in the row why it stays. None when it no longer waits.
+    /// Records in the row why it stays parked. Returns None if the row no longer waits.
     async fn refused_again(&self, row: &Waiting, bad: Bad) -> Result<Option<Redriven>, Error> {
         let Bad { reason, sqlstate, .. } = bad;
         let client = self.pool.get().await?;
@@ -245,13 +244,13 @@ impl Engagement {
 }
 
 impl Waiting {
-    /// A whole message, whose events could not be told apart.
+    /// Whether this is a whole message that could not be split into events.
     fn is_message(&self) -> bool {
         self.index < 0
     }
 
-    /// Whether a retry of one of its events may have been counted under a key that is forgotten by now. Likes are left out:
-    /// the same like counts once whatever its key.
+    /// Whether a retry of one of its events may have been counted under a key that has since been forgotten. Likes do not
+    /// matter here: a repeated like counts once even without a key.
     fn may_have_lost_its_key(&self, events: &[Result<EngagementEvent, Malformed>], now: Timestamp) -> bool {
         self.key.is_none()
             && events.iter().flatten().any(|event| {
@@ -260,7 +259,7 @@ impl Waiting {
             })
     }
 
-    /// Its event, or the events of the message; or why there are none to be read.
+    /// The event, or the events of the message. The error says why they cannot be read.
     fn events(&self) -> Result<Vec<Result<EngagementEvent, Malformed>>, String> {
         if self.is_message() {
             let because = |unreadable: codec::Unreadable| match std::error::Error::source(&unreadable) {
@@ -269,18 +268,19 @@ impl Waiting {
             };
             return codec::decode_engagement(&self.body).map_err(because);
         }
-        let text = std::str::from_utf8(&self.body).map_err(|error| format!("it is no text: {error}"))?;
+        let text = std::str::from_utf8(&self.body)
+            .map_err(|error| format!("the body is not UTF-8 text: {error}"))?;
         let event = codec::decode_one(text).map_err(|malformed| malformed.reason)?;
         Ok(vec![Ok(event)])
     }
 }
 
-/// The hour in which an event is accounted for as parked: that of its envelope, by a clock that did not run ahead.
+/// The hour under which an event is recorded as parked: the hour of its envelope, clamped if that clock ran ahead.
 fn accounted_at(id: EnvelopeId, parked_at: Timestamp) -> Timestamp {
     window::hour(window::clamped(id.made_at(), parked_at))
 }
 
-/// The kind under which a parked row is accounted for.
+/// The kind under which a parked row is recorded.
 fn kind(of: Option<&str>) -> &'static str {
     let names = EngagementKind::ALL.map(EngagementKind::name);
     names.into_iter().find(|name| Some(*name) == of).unwrap_or(UNREADABLE)

@@ -1,5 +1,5 @@
-//! The statements of a batch, each with its type. They are prepared before the transaction begins, so that inside
-//! it every query leaves at once and in the order in which it is written here.
+//! The statements of a batch as typed functions. They are prepared before the transaction begins, so that inside the
+//! transaction every query is sent at once and in program order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -38,7 +38,7 @@ const ENVELOPES_AHEAD: Statement = statement!("envelopes_ahead.sql");
 const PLACE_AHEAD: Statement = statement!("place_ahead.sql");
 const NOW: Statement = statement!("now.sql");
 
-/// Prepares on this connection what is not prepared yet; costs nothing afterwards.
+/// Prepares the statements on this connection. Statements that are already prepared cost no round trip.
 pub(crate) async fn prepare(client: &Object) -> Result<(), Error> {
     let statements = [
         LEDGER_INSERT,
@@ -65,11 +65,11 @@ async fn prepare_all(client: &Object, statements: &[Statement]) -> Result<(), Er
     Ok(())
 }
 
-/// Envelopes that are new to the ledger.
+/// The envelopes that are new to the ledger.
 #[derive(Debug)]
 pub(crate) struct Fresh {
     pub(crate) ids: HashSet<Uuid>,
-    /// The time of the transaction by the database's clock; unknown when no envelope is new.
+    /// The time of the transaction by the database's clock; None if no envelope is new.
     pub(crate) now: Option<Timestamp>,
 }
 
@@ -86,7 +86,7 @@ pub(crate) async fn ledger_insert(
     Ok(Fresh { ids, now: rows.first().map(|row| row.get("now")) })
 }
 
-/// Which of the blogs are live.
+/// Returns those blogs that are live.
 pub(crate) async fn live_blogs(
     transaction: &Transaction<'_>,
     blogs: &BTreeSet<i64>,
@@ -96,7 +96,7 @@ pub(crate) async fn live_blogs(
     Ok(rows.iter().map(|row| row.get("id")).collect())
 }
 
-/// Which of the accounts may act.
+/// Returns those accounts that may act.
 pub(crate) async fn active_accounts(
     transaction: &Transaction<'_>,
     accounts: &BTreeSet<i64>,
@@ -109,7 +109,7 @@ pub(crate) async fn active_accounts(
     Ok(rows.iter().map(|row| row.get("id")).collect())
 }
 
-/// Takes keys and returns those that were free.
+/// Inserts keys and returns those that were free.
 pub(crate) async fn keys_insert(
     transaction: &Transaction<'_>,
     keys: &BTreeMap<Uuid, Option<Timestamp>>,
@@ -130,7 +130,7 @@ pub(crate) async fn views_insert(
     insert_views(transaction, BLOG_VIEW_INSERT, views).await
 }
 
-/// Inserts views of an imported past and returns the new ones.
+/// Inserts imported views and returns the new ones.
 pub(crate) async fn view_history_insert(
     transaction: &Transaction<'_>,
     views: &BTreeSet<View>,
@@ -153,7 +153,7 @@ async fn insert_views(
     Ok(rows.iter().map(|row| (row.get("window_start"), row.get("blog_id"), row.get("visitor"))).collect())
 }
 
-/// Sets likes to their newest versions and returns, for those that took it, the state before.
+/// Sets likes to their newest versions. Returns the previous state of each row that changed.
 pub(crate) async fn likes_upsert(
     transaction: &Transaction<'_>,
     likes: &[Like],
@@ -196,7 +196,7 @@ pub(crate) async fn hours_add(transaction: &Transaction<'_>, deltas: &Deltas) ->
     Ok(())
 }
 
-/// Locks the counters in key order, where there are several. One row needs no order.
+/// Locks the counters in key order. A single row needs no order and is not locked here.
 pub(crate) async fn counters_lock(transaction: &Transaction<'_>, deltas: &Deltas) -> Result<(), Error> {
     if deltas.counters.len() > 1 {
         let blogs: Vec<_> = deltas.counters.keys().copied().collect();
@@ -205,7 +205,7 @@ pub(crate) async fn counters_lock(transaction: &Transaction<'_>, deltas: &Deltas
     Ok(())
 }
 
-/// Adds to the totals and returns how many rows were there to add to.
+/// Adds to the totals and returns the number of rows updated.
 pub(crate) async fn counters_add(transaction: &Transaction<'_>, deltas: &Deltas) -> Result<u64, Error> {
     if deltas.counters.is_empty() {
         return Ok(0);
@@ -234,7 +234,7 @@ pub(crate) async fn totals(
     Ok(rows.iter().map(|row| (row.get("blog_id"), totals(row))).collect())
 }
 
-/// Accounts for events by hour, kind and outcome.
+/// Records events by hour, kind and outcome.
 pub(crate) async fn outcomes_add(
     transaction: &Transaction<'_>,
     outcomes: &BTreeMap<(Timestamp, &'static str, Outcome), i64>,
@@ -250,7 +250,7 @@ pub(crate) async fn outcomes_add(
     Ok(())
 }
 
-/// Notes what a worker took in, for the rule that stops it.
+/// Records what a worker took in. The rule that stops workers reads it.
 pub(crate) async fn intake_add<C: GenericClient + Sync>(
     client: &C,
     events: usize,
@@ -264,7 +264,7 @@ pub(crate) async fn intake_add<C: GenericClient + Sync>(
     Ok(())
 }
 
-/// What asking for a day's partition came to.
+/// The result of asking for a day's partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Day {
     There,
@@ -272,7 +272,7 @@ pub(crate) enum Day {
     Busy,
 }
 
-/// Makes a day's partition of a table, in a transaction of its own.
+/// Creates a day's partition of a table in a separate transaction.
 pub(crate) async fn create_day(client: &Object, table: &str, day: jiff::civil::Date) -> Result<Day, Error> {
     let row = CREATE_DAY.query_one(client, &[&table, &day]).await?;
     Ok(match row.get(0) {
@@ -287,7 +287,7 @@ pub(crate) async fn now(client: &Object) -> Result<Timestamp, Error> {
     Ok(NOW.query_one(client, &[]).await?.get("now"))
 }
 
-/// The days under which the ledger holds those of these envelopes whose ids come from far ahead.
+/// The ledger day of each envelope whose id is far in the future.
 pub(crate) async fn envelopes_ahead(
     client: &Object,
     envelopes: impl Iterator<Item = EnvelopeId>,
@@ -297,8 +297,8 @@ pub(crate) async fn envelopes_ahead(
     Ok(rows.iter().map(|row| (row.get("id"), row.get("day"))).collect())
 }
 
-/// Decides under which day the ledger holds an envelope from far ahead, in a transaction of its own. None if its id is
-/// not from far ahead.
+/// Decides under which day the ledger holds an envelope whose id is far in the future, in a separate transaction. Returns
+/// None if the id is not far in the future.
 pub(crate) async fn place_ahead(client: &Object, id: EnvelopeId) -> Result<Option<jiff::civil::Date>, Error> {
     Ok(PLACE_AHEAD.query_one(client, &[&id.as_uuid()]).await?.get("day"))
 }

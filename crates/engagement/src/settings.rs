@@ -1,19 +1,19 @@
-//! The settings of counting. They must be the same for every process that counts.
+//! The settings of counting. Every process that counts must use the same values.
 
 use configuration::{Bound, bound};
 use serde::Deserialize;
 
 const DAY_S: u32 = 24 * 60 * 60;
 
-/// Bounds of the `[engagement]` section, as far as it says what counts.
+/// Bounds of those keys of the `[engagement]` section that define what counts.
 pub const BOUNDS: &[Bound] = &[bound("engagement.view_window_s", 0..=86_400)];
 
-/// The `[engagement]` section, as far as it says what counts.
+/// Those keys of the `[engagement]` section that define what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// A visitor's views of a blog count once within a window of this many seconds. Windows start at UTC midnight,
-    /// so the length must divide a day. 0: every view counts, and no row is kept of it.
+    /// A visitor's views of a blog count once per window of this many seconds. Windows start at UTC midnight, so the length
+    /// must divide a day. With 0 every view counts and no row is stored for it.
     pub view_window_s: u32,
 }
 
@@ -29,7 +29,7 @@ impl Settings {
     /// Checks that the window divides a day.
     ///
     /// # Errors
-    /// [`SettingsError`] when it does not.
+    /// [`SettingsError`] if it does not.
     pub fn validate(&self) -> Result<(), SettingsError> {
         if self.view_window_s == 0 || DAY_S.is_multiple_of(self.view_window_s) {
             Ok(())

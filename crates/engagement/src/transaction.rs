@@ -1,9 +1,9 @@
-//! One batch, one transaction: what the database is asked and told, in table order.
+//! Applies one batch in one transaction, table by table.
 //!
-//! Statements that do not need each other's answers leave together; a batch is five round trips whatever its
-//! size, and one more where an event has a key. When a statement fails, those behind it are only told that the
-//! transaction is aborted, and may be heard first: so all answers are awaited, and the first in order is the error.
-//! Everything that is locked on the way (new ledger rows first, shared outcome rows last) is locked in key order.
+//! Statements that do not depend on each other's results are pipelined. A batch of any size takes five round trips, and
+//! one more if an event has a key. When a statement fails, the statements behind it fail only because the transaction is
+//! aborted, and their errors may arrive first. The code therefore awaits every result and reports the first error in
+//! statement order. All locks, from new ledger rows to the shared outcome rows at the end, are taken in key order.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
@@ -21,26 +21,26 @@ use crate::fold::{self, Deltas, Fold};
 use crate::rows::{self, Parked};
 use crate::{Applied, Incoming, OnBadEvent, Outcome, window};
 
-/// The kind under which an event is accounted for that could not be read.
+/// The kind recorded for an event that could not be read.
 pub(crate) const UNREADABLE: &str = "unreadable";
 
-/// What of a batch an attempt takes in. Events are counted through the whole batch, from 0.
+/// The part of a batch that an attempt applies. Events are numbered through the whole batch, from 0.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
-    /// For a trial: only these events; the others are as if they were not there.
+    /// For a trial: apply only these events and ignore the others.
     pub(crate) only: Option<Range<usize>>,
-    /// Events that the database will not take.
+    /// Events that the database rejects.
     pub(crate) bad: BTreeMap<usize, Bad>,
-    /// Envelopes whose day the ledger has forgotten, or does not know yet: parked whole.
+    /// Envelopes whose day the ledger no longer holds or cannot hold yet. They are parked whole.
     pub(crate) outside: BTreeSet<usize>,
 }
 
-/// Why an event is set aside.
+/// Why an event is parked or refused.
 #[derive(Debug, Clone)]
 pub(crate) struct Bad {
     pub(crate) reason: String,
     pub(crate) sqlstate: Option<String>,
-    /// The event itself is the reason, not what the database makes of it.
+    /// The event itself is at fault, not the worker or the database.
     pub(crate) unfit: bool,
 }
 
@@ -48,11 +48,11 @@ pub(crate) struct Bad {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Commit,
-    /// A trial, to see whether the database takes it.
+    /// A trial that only shows whether the database accepts the events.
     RollBack,
 }
 
-/// An event's place: in the whole batch, its envelope, and its index there.
+/// An event's position in the batch, its envelope, and its index in that envelope.
 type Place = (usize, usize, usize);
 
 /// One attempt at a batch.
@@ -75,7 +75,7 @@ impl<'batch> Attempt<'batch> {
         let applied = self.write(&transaction).await?;
         match end {
             End::Commit => {
-                // Polled after COMMIT is sent: lets a chaos run kill the process before the answer.
+                // Polled after COMMIT is sent: lets a chaos run kill the process before the reply arrives.
                 let (committed, ()) = join!(database::commit(transaction), async {
                     #[cfg(feature = "fail-points")]
                     fail::fail_point!("worker-in-commit");
@@ -96,7 +96,7 @@ impl<'batch> Attempt<'batch> {
 
     async fn write(&self, transaction: &Transaction<'_>) -> Result<Applied, Error> {
         let (envelopes, blogs, accounts) = (self.envelopes(), self.blogs(), self.accounts_that_like());
-        // The ledger first: with its row the transaction has an id, and only then looks at accounts.
+        // Insert into the ledger first: this gives the transaction its id before it reads accounts.
         let (fresh, live, active) = join!(
             self.fresh(transaction, &envelopes),
             rows::live_blogs(transaction, &blogs),
@@ -105,7 +105,7 @@ impl<'batch> Attempt<'batch> {
         let (fresh, live, active) = (fresh?, live?, active?);
 
         let rows::Fresh { ids: fresh, now } = fresh;
-        // Nothing is counted where no envelope is new.
+        // Without a new envelope nothing is counted, and the time does not matter.
         let now = now.unwrap_or(Timestamp::MAX);
         let (places, events) = self.fresh_events(fresh.clone());
         let mut fold = Fold::new(self.view_window_s, now, events);
@@ -137,7 +137,7 @@ impl<'batch> Attempt<'batch> {
         Ok(Applied { outcomes, totals })
     }
 
-    /// Everything that follows from the fold, sent as one flight.
+    /// Writes the fold's deltas; all statements are pipelined.
     async fn write_deltas(
         &self,
         transaction: &Transaction<'_>,
@@ -173,8 +173,8 @@ impl<'batch> Attempt<'batch> {
         Ok(totals?)
     }
 
-    /// The envelopes that are new to the ledger. One whose parked event is redriven stands there already, and that
-    /// event has still to be counted: it is taken for new.
+    /// The envelopes that are new to the ledger. The envelope of a redriven event is already in the ledger although that
+    /// event is not counted yet, so it is treated as new.
     async fn fresh(
         &self,
         transaction: &Transaction<'_>,
@@ -187,7 +187,7 @@ impl<'batch> Attempt<'batch> {
         Ok(rows::Fresh { ids: envelopes.keys().map(|id| id.as_uuid()).collect(), now: Some(now) })
     }
 
-    /// The envelopes for the ledger, each id once, with the number of events it accounts for.
+    /// The envelopes for the ledger, each id once, with the number of events that the ledger records for it.
     fn envelopes(&self) -> BTreeMap<events::EnvelopeId, i32> {
         let mut first = 0;
         let mut envelopes = BTreeMap::new();
@@ -207,17 +207,17 @@ impl<'batch> Attempt<'batch> {
         envelopes
     }
 
-    /// The blogs of everything that might count.
+    /// The blogs of all events that might count.
     fn blogs(&self) -> BTreeSet<i64> {
         self.events().map(|(_, event)| event.blog_id).collect()
     }
 
-    /// The accounts of everything that might count by account.
+    /// The accounts of all likes and unlikes that might count.
     fn accounts_that_like(&self) -> BTreeSet<i64> {
         self.events().filter_map(|(_, event)| fold::account(event)).collect()
     }
 
-    /// Readable events that are taken in, with their places.
+    /// The readable events of the selection, with their places.
     fn events(&self) -> impl Iterator<Item = (Place, &'batch EngagementEvent)> {
         self.places().filter_map(|(place, event)| {
             let (position, envelope, _) = place;
@@ -237,14 +237,14 @@ impl<'batch> Attempt<'batch> {
             .map(|(position, (envelope, index, event))| ((position, envelope, index), event))
     }
 
-    /// The events of new envelopes. Of an envelope that stands in the batch twice, the first copy is new.
+    /// The events of new envelopes. If the batch contains an envelope twice, only the first copy is new.
     fn fresh_events(&self, mut fresh: HashSet<Uuid>) -> (Vec<Place>, Vec<&'batch EngagementEvent>) {
         let new: Vec<bool> = self.batch.iter().map(|envelope| fresh.remove(&envelope.id.as_uuid())).collect();
         self.events().filter(|((_, envelope, _), _)| new.get(*envelope).copied().unwrap_or(false)).unzip()
     }
 
-    /// What is known of each event before the fold has spoken: parked, refused, or applied before. An event that was
-    /// refused stays so, whatever the ledger knows of those that it came with.
+    /// The outcome of each event before the fold decides: parked, refused, or replayed. A refused event stays refused even
+    /// if the ledger already holds its envelope.
     fn undecided_outcomes(&self, mut fresh: HashSet<Uuid>) -> Vec<Vec<Outcome>> {
         let set_aside = match self.on_bad {
             OnBadEvent::Park => Outcome::Parked,
@@ -264,7 +264,7 @@ impl<'batch> Attempt<'batch> {
         outcomes
     }
 
-    /// The rows of `parked`: what was set aside of new envelopes.
+    /// The rows for `parked`: the events of new envelopes that are set aside.
     fn parked(&self, outcomes: &[Vec<Outcome>], now: Timestamp) -> Vec<Parked<'batch>> {
         let is_parked = |envelope: usize, index: usize| {
             outcomes.get(envelope).and_then(|of| of.get(index)) == Some(&Outcome::Parked)
@@ -306,8 +306,8 @@ impl<'batch> Attempt<'batch> {
             .collect()
     }
 
-    /// How many events a worker takes in that were not applied before, and whether any of them is not parked. Where
-    /// a caller waits, and where an operator redrives, nothing is noted.
+    /// How many new events a worker takes in, and whether at least one of them is not parked. Direct writes and redrives
+    /// record nothing here.
     fn taken_in(&self, outcomes: &[Vec<Outcome>]) -> (usize, bool) {
         if self.on_bad == OnBadEvent::Refuse || self.redriving.is_some() {
             return (0, false);
@@ -316,7 +316,7 @@ impl<'batch> Attempt<'batch> {
         (new().count(), new().any(|outcome| *outcome != Outcome::Parked))
     }
 
-    /// Outcomes by the hour of the envelope, for everything that the ledger accounts for.
+    /// Outcomes by the envelope's hour, for all events that the ledger records.
     fn accounts(
         &self,
         outcomes: &[Vec<Outcome>],

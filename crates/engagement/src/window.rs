@@ -1,27 +1,27 @@
-//! Times clamped to the database's clock, and cut to windows and hours, aligned to UTC midnight. A day of the POSIX scale has 86,400 seconds, so cutting
-//! seconds since 1970 by a divisor of that is cutting each day.
+//! Clamps times to the database's clock, and rounds them down to windows and hours that are aligned to UTC midnight. A POSIX
+//! day has 86,400 seconds, so a window whose length divides that number is aligned to midnight on every day.
 
 use database::CLOCK_SKEW_MAX;
 use jiff::Timestamp;
 
 const HOUR_S: u32 = 3600;
 
-/// The time at which an event or an envelope counts. One that is stamped further ahead of the database's clock than
-/// processes may be comes from a clock that ran ahead; it counts as of the transaction that applies it.
+/// The time at which an event or an envelope counts. If its timestamp is ahead of the database's clock by more than the
+/// allowed skew, the sender's clock was wrong, and the time of the applying transaction counts instead.
 pub(crate) fn clamped(time: Timestamp, now: Timestamp) -> Timestamp {
     let ahead = time.duration_since(now);
     if ahead.is_positive() && ahead.unsigned_abs() > CLOCK_SKEW_MAX { now } else { time }
 }
 
-/// The start of the window that a time falls into.
+/// The start of the window that contains a time.
 pub(crate) fn start(time: Timestamp, window_s: u32) -> Timestamp {
     let seconds = time.as_microsecond().div_euclid(1_000_000);
     let start = seconds - seconds.rem_euclid(i64::from(window_s));
-    // Only a time within a window of the very first representable second has no start; it is its own.
+    // Only a time in the window of the first representable second has no start; it is used as it is.
     Timestamp::from_second(start).unwrap_or(time)
 }
 
-/// The start of the hour.
+/// The start of the hour that contains a time.
 pub(crate) fn hour(time: Timestamp) -> Timestamp {
     start(time, HOUR_S)
 }

@@ -1,4 +1,4 @@
-//! The fold against a model that takes events one at a time, and against itself under other cuts into batches.
+//! Compares the fold with a model that applies events one at a time, and with itself for other batch boundaries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Deltas, Fold, Hour, View};
 use crate::Outcome;
 
-/// What the database answers, in memory.
+/// Answers like the database, from memory.
 #[derive(Default)]
 struct Tables {
     keys: HashSet<Uuid>,
@@ -79,7 +79,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// Events in the order of their acceptance, few enough of each thing that they meet each other.
+/// Events in the order of their acceptance. Few blogs, accounts and visitors, so that events collide.
 fn history() -> impl Strategy<Value = Vec<EngagementEvent>> {
     let one = (0_i64..4, action(), proptest::option::of(0_u128..6), any::<bool>(), 1_i64..400_000_000);
     proptest::collection::vec(one, 0..60).prop_map(|rows| {
@@ -125,7 +125,7 @@ proptest! {
 
     #[test]
     fn totals_are_the_facts(events in history(), seed: u64) {
-        // Whatever the order of arrival: totals equal what the natural keys say, and the series sums to them.
+        // In any order of arrival the totals match the natural keys, and the hourly series adds up to the totals.
         let mut order: Vec<usize> = (0..events.len()).collect();
         order.sort_by_key(|index| (*index as u64).wrapping_mul(seed | 1).rotate_left(17));
         let mut tables = Tables::default();

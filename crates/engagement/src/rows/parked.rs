@@ -1,4 +1,4 @@
-//! The rows of `analytics.parked`: set aside, read again, and marked when their events are counted after all.
+//! The rows of `analytics.parked`: inserts them, reads them, and marks them when their events are counted.
 
 use database::{Error, Statement, statement};
 use deadpool_postgres::{GenericClient, Object, Transaction};
@@ -30,13 +30,13 @@ pub(crate) struct Parked<'batch> {
     pub(crate) traceparent: Option<&'batch str>,
     pub(crate) in_ledger: bool,
     pub(crate) attempts: i32,
-    /// The event's key, which is not forgotten while the row waits.
+    /// The event's key. The database does not forget it while the row waits.
     pub(crate) key: Option<Uuid>,
-    /// The message itself is the reason.
+    /// The message itself is at fault.
     pub(crate) unfit: bool,
 }
 
-/// Sets events aside, and returns how many were not there before.
+/// Parks events and returns the number of new rows.
 pub(crate) async fn park<C: GenericClient + Sync>(client: &C, parked: &[Parked<'_>]) -> Result<u64, Error> {
     if parked.is_empty() {
         return Ok(0);
@@ -60,7 +60,7 @@ pub(crate) async fn park<C: GenericClient + Sync>(client: &C, parked: &[Parked<'
     PARKED_INSERT.execute(client, &parameters).await
 }
 
-/// A parked event, or with a negative index a whole message, that still waits.
+/// A parked event that still waits, or a whole message if the index is negative.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) envelope_id: Uuid,
@@ -73,7 +73,7 @@ pub(crate) struct Waiting {
     pub(crate) key: Option<Uuid>,
 }
 
-/// Reads a parked event, if it waits.
+/// Reads a parked event if it still waits.
 pub(crate) async fn waiting(
     client: &Object,
     envelope_id: Uuid,
@@ -92,17 +92,17 @@ pub(crate) async fn waiting(
     }))
 }
 
-/// Prepares what a redrive says beside the statements of a batch.
+/// Prepares the statements that a redrive needs in addition to those of a batch.
 pub(crate) async fn prepare_redrive(client: &Object) -> Result<(), Error> {
     prepare_all(client, &[TRANSACTION_ID, PARKED_REDRIVEN]).await
 }
 
-/// Gives the transaction its id, and returns its time by the database's clock.
+/// Assigns the transaction its id and returns its time by the database's clock.
 pub(crate) async fn take_transaction_id(transaction: &Transaction<'_>) -> Result<Timestamp, Error> {
     Ok(TRANSACTION_ID.query_one(transaction, &[]).await?.get("now"))
 }
 
-/// Marks the row that is redriven, if one is. False when it no longer waits as it was read.
+/// Marks the redriven row, if there is one. Returns false if the row no longer waits unchanged.
 pub(crate) async fn mark_redriven(
     transaction: &Transaction<'_>,
     redriving: Option<&Redriving>,
@@ -112,7 +112,7 @@ pub(crate) async fn mark_redriven(
     Ok(PARKED_REDRIVEN.execute(transaction, &[&row.envelope_id, &row.index, &in_ledger]).await? == 1)
 }
 
-/// Says why a parked event was refused again. False when it no longer waits.
+/// Records why a parked event was refused again. Returns false if it no longer waits.
 pub(crate) async fn mark_refused(
     client: &Object,
     row: &Waiting,
@@ -123,13 +123,12 @@ pub(crate) async fn mark_refused(
     Ok(PARKED_REFUSED.execute(client, &[&envelope_id, &index, &reason, &sqlstate]).await? == 1)
 }
 
-/// How many events of an envelope are parked of which the ledger knows nothing.
+/// The number of an envelope's parked events that the ledger does not hold.
 pub(crate) async fn late_count(transaction: &Transaction<'_>, id: EnvelopeId) -> Result<i32, Error> {
     Ok(PARKED_LATE_COUNT.query_one(transaction, &[&id.as_uuid()]).await?.get("late"))
 }
 
-/// Says of the late events of an envelope that the ledger holds them now. Returns the kind of each, and when it was
-/// parked.
+/// Marks the late events of an envelope as held by the ledger. Returns the kind of each and the time it was parked.
 pub(crate) async fn adopt(
     transaction: &Transaction<'_>,
     id: EnvelopeId,
@@ -138,7 +137,7 @@ pub(crate) async fn adopt(
     Ok(rows.iter().map(|row| (row.get("kind"), row.get("first_seen_at"))).collect())
 }
 
-/// A text column holds everything but NUL, and a reason may quote what was sent.
+/// Replaces NUL, which a text column cannot store. A reason may quote what a client sent.
 fn storable(reason: &str) -> String {
     reason.replace('\0', "\u{fffd}")
 }
