@@ -159,7 +159,7 @@ fn a_retyped_column_names_the_services_that_use_it() {
             ("blogs-api (direct path)", "blog_counter_add.sql"),
             ("operators' commands", "blog_counter_add.sql"),
         ],
-        "is integer now, it was bigint",
+        "is now integer, was bigint",
     );
 }
 

@@ -67,11 +67,11 @@ fn private_check_names_services_whose_roles_lose_access() {
     );
     assert!(!passed, "{said}");
     for (service, role, reason) in [
-        ("notification-worker", "role notification_worker", "may not log in any more"),
-        ("recommendation-api", "role recommendation_api", "has a password that is not valid any more"),
-        ("operators' commands", "role operator", "may not hold a connection any more"),
-        ("analytics-worker", "role analytics_worker", "has the setting default_transaction_read_only=on now"),
-        ("blogs-api (direct path)", "role blogs_api", "is not a member of engagement_writer any more"),
+        ("notification-worker", "role notification_worker", "may no longer log in"),
+        ("recommendation-api", "role recommendation_api", "has an expired password"),
+        ("operators' commands", "role operator", "may no longer hold a connection"),
+        ("analytics-worker", "role analytics_worker", "now has the setting default_transaction_read_only=on"),
+        ("blogs-api (direct path)", "role blogs_api", "is no longer a member of engagement_writer"),
         ("console", "role console", "does not exist"),
     ] {
         assert_named(&said, service, role, reason);
@@ -88,7 +88,7 @@ fn private_check_names_services_that_may_not_connect_any_more() {
         "revoke connect on database postgres from public; grant connect on database postgres to blogs_api",
     );
     assert!(!passed, "{said}");
-    assert_named(&said, "console", "role console", "may not connect to the database any more");
+    assert_named(&said, "console", "role console", "may no longer connect to the database");
     assert!(!said.contains("role engagement_writer"), "a group never logs in:\n{said}");
     assert!(
         !said.lines().any(|line| line.trim_start().starts_with("blogs-api")),

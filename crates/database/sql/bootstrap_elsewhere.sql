@@ -1,4 +1,4 @@
--- The text that closes the databases of an empty server, other than this one, to roles that were not granted them. Locks nothing.
+-- The text that revokes CONNECT from PUBLIC on the other databases of an empty server. Locks nothing.
 select coalesce(pg_catalog.string_agg(
          pg_catalog.format('revoke connect, temporary on database %I from public', d.datname), '; '), '')
 from pg_catalog.pg_database d

@@ -1,4 +1,4 @@
--- Gives the roles their passwords and connection limits. An error names no verifier. Locks the roles' rows in the catalog.
+-- Sets the roles' passwords and connection limits. Errors never contain a verifier. Locks the roles' rows in the catalog.
 do $$
 declare
   login record;

@@ -1,5 +1,5 @@
--- The text that lets the login roles $1 inherit from their groups where $2 says so, and makes them members of their groups
--- ($3) where $4 says so. A membership takes over whether its role inherits, so that comes first. Locks nothing.
+-- The text that sets whether each login role in $1 inherits ($2) and then makes it a member of its group ($3) if $4 is true.
+-- A new membership copies the role's inherit attribute, so the attribute must be set first. Locks nothing.
 with wanted as (
   select w.name, w.inherits, w.member_of, w.is_member
   from unnest($1::text[], $2::boolean[], $3::text[], $4::boolean[]) as w (name, inherits, member_of, is_member)),

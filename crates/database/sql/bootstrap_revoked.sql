@@ -1,5 +1,5 @@
--- The text that takes the catalog's functions named $1 from everybody in this database, where the administrator may, and
--- leaves the owners' functions and the database's owner the two kinds of lock that they take. Locks nothing.
+-- The text that revokes the catalog functions named $1 from PUBLIC in this database, where the administrator may. The
+-- owners and the database's owner keep the two kinds of lock that they need. Locks nothing.
 with mine as (
   select p.oid, p.oid::pg_catalog.regprocedure::text as signature
   from pg_catalog.pg_proc p

@@ -1,4 +1,4 @@
--- The owners and groups of the system, and that the database is no place for others. Locks their rows in the catalogs.
+-- Creates the system's owners and groups, and closes the database to other roles' objects. Locks their catalog rows.
 do $$
 declare
   role text;
@@ -10,17 +10,17 @@ begin
       execute format('create role %I nologin', role);
     end if;
   end loop;
-  -- Which roles are busy is told by a function of this owner, without what they run: the statistics themselves show every
-  -- statement of every role. Where the administrator may not grant this, the console does without the counts.
+  -- A function of this owner shows which roles are busy without showing their statements; the statistics views would show
+  -- every statement of every role. If the administrator may not grant this, the console works without the counts.
   begin
     revoke pg_read_all_stats from console;
     grant pg_read_all_stats to analytics_owner;
   exception when insufficient_privilege then
     raise notice 'the console will not see which roles are busy: pg_read_all_stats cannot be granted to analytics_owner';
   end;
-  -- No role makes tables of its own here. The first migration says so, too; a dump that is restored does not.
+  -- No role may create its own tables here. The first migration does the same, but a restored dump does not.
   execute format('revoke temporary, create on database %I from public', current_database());
-  -- Migrations run as the administrator, in the owners' names.
+  -- The administrator runs the migrations with the owners' roles.
   if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
     execute format('grant blogs_owner, analytics_owner, notify_owner, recommend_owner to %I', current_user);
   end if;

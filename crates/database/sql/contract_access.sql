@@ -1,4 +1,4 @@
--- What role $1 needs to reach this database and to write in it as it should; no row without the role. Locks nothing.
+-- What role $1 needs to connect to this database and to write to it correctly; no row if it does not exist. Locks nothing.
 select r.rolcanlogin as logs_in,
        coalesce(r.rolvaliduntil <= pg_catalog.now(), false) as expired,
        r.rolconnlimit = 0 as no_connections,
@@ -7,7 +7,7 @@ select r.rolcanlogin as logs_in,
              from pg_catalog.pg_roles g
              where g.oid <> r.oid and pg_catalog.pg_has_role(r.oid, g.oid, 'member')
              order by 1) as groups,
-       -- Of these a change lets statements fail or commits be lost; the narrowest setting counts.
+       -- Changing one of these can make statements fail or lose commits. The most specific setting applies.
        array(select distinct on (pg_catalog.split_part(c, '=', 1)) c
              from pg_catalog.pg_db_role_setting s
              cross join lateral pg_catalog.unnest(s.setconfig) c

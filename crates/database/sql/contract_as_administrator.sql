@@ -1,2 +1,2 @@
--- Back from the service's role to the administrator's, within the transaction. Locks nothing.
+-- Switches back from the service's role to the administrator within the transaction. Locks nothing.
 reset role

@@ -1,2 +1,2 @@
--- Keeps what a migration did to the scratch database. Locks nothing.
+-- Commits a migration in the scratch database. Locks nothing.
 commit

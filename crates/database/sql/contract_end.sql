@@ -1,2 +1,2 @@
--- Ends a transaction of the check, and leaves nothing of it. Locks nothing.
+-- Rolls back a transaction of the check. Locks nothing.
 rollback

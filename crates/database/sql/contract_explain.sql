@@ -1,5 +1,5 @@
--- The text that prepares statement $1 with parameter types $2 under the name $3 and plans it with nulls. A prepared
--- statement outlives a rollback, so each gets a name of its own. Locks nothing.
+-- The text that prepares statement $1 with parameter types $2 under the name $3 and plans it with null parameters. A
+-- prepared statement survives a rollback, so each needs its own name. Locks nothing.
 select pg_catalog.format(
   E'prepare %1$I%2$s as %3$s;\nexplain execute %1$I%4$s;\ndeallocate %1$I',
   $3::text,

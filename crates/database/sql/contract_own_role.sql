@@ -1,2 +1,2 @@
--- Until the end of the transaction, back to the role that connected, whatever a migration has set. Locks nothing.
+-- Returns to the role that connected until the end of the transaction, in case a migration changed it. Locks nothing.
 set local session authorization default

@@ -1,4 +1,4 @@
--- What belongs to the whole server, scratch databases of a check apart: a line and its value each. Locks nothing.
+-- All objects and settings of the whole server except scratch databases, one line and value each. Locks nothing.
 select 'role ' || r.rolname || ': ' || f.key as line, coalesce(f.value, 'null') as value
 from pg_catalog.pg_roles r
 cross join lateral pg_catalog.jsonb_each_text(
@@ -33,7 +33,7 @@ union all
 select 'privileges on parameter ' || p.parname, coalesce(p.paracl::text, 'null')
 from pg_catalog.pg_parameter_acl p
 union all
--- Those of the server, and not of extensions, which appear when a session loads one.
+-- Only the server's own settings: those of extensions appear when a session loads one.
 select 'server setting ' || s.name,
        coalesce(case when s.name ~ 'conninfo|command|passphrase' then pg_catalog.left(pg_catalog.md5(s.reset_val), 8)
                      else s.reset_val end, 'null')

@@ -1,2 +1,2 @@
--- Runs what is deferred to the end of the transaction. Locks what that locks.
+-- Runs deferred constraints now. Takes the locks that they take.
 set constraints all immediate

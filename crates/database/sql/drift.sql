@@ -1,7 +1,7 @@
--- How login roles and this database differ from what they are to be, a sentence a row; passwords cannot be compared.
--- $1 the roles, $2 whether each inherits, $3 the connections of each (null: not asked); $4 role, $5 name and $6 value of each
--- default; $7 the group of each role, $8 whether the role is a member (null: either is right); $9 functions
--- of the catalog that no login role may call; $10 whether the databases of an empty server are closed. Locks nothing.
+-- How login roles and this database differ from their definition, one sentence per row. Passwords cannot be compared.
+-- $1 roles, $2 whether each inherits, $3 connection limit of each (null: do not compare); $4 role, $5 name and $6 value of each
+-- default; $7 the group of each role, $8 whether the role must be a member (null: either is right); $9 catalog
+-- functions that no login role may call; $10 whether the other databases must be closed. Locks nothing.
 with wanted as (
   select w.name, w.inherits, w.connections, w.member_of, w.is_member
   from unnest($1::text[], $2::boolean[], $3::integer[], $7::text[], $8::boolean[])

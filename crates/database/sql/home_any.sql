@@ -1,2 +1,2 @@
--- Whether this database can hold a mark of its home: databases of older releases cannot. Locks nothing.
+-- Whether this database has the table for the home mark; databases of older releases do not. Locks nothing.
 select pg_catalog.to_regclass('public.home') is not null as has_mark

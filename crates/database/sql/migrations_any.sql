@@ -1,2 +1,2 @@
--- Whether any migration was ever applied to this database. Locks no rows.
+-- Whether this database has a migration history. Locks no rows.
 select to_regclass('public.refinery_schema_history') is not null as any_applied

@@ -1,2 +1,2 @@
--- Deletes the history of the migrations, in the transaction that writes another. Locks its rows.
+-- Deletes the migration history, in the transaction that writes the new one. Locks its rows.
 delete from public.refinery_schema_history

@@ -1,4 +1,4 @@
--- Notes migrations as applied: their versions $1, names $2, times $3 and checksums $4. Locks the new rows.
+-- Records migrations as applied, by their versions $1, names $2, times $3 and checksums $4. Locks the new rows.
 insert into public.refinery_schema_history (version, name, applied_on, checksum)
 select h.version, h.name, h.applied_on, h.checksum
 from rows from (

@@ -1,2 +1,2 @@
--- How long a migration may wait for a table. Locks nothing.
+-- Limits how long a migration may wait for a table lock. Locks nothing.
 set lock_timeout = '3s'

@@ -1,4 +1,4 @@
--- The texts that put this database's comments on schemas, tables, views and their columns. Locks nothing.
+-- The texts that recreate this database's comments on schemas, tables, views and columns. Locks nothing.
 select pg_catalog.format('comment on schema %I is %L', n.nspname, d.description) as text
 from pg_catalog.pg_description d
 join pg_catalog.pg_namespace n on d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and n.oid = d.objoid

@@ -1,5 +1,5 @@
--- The schema of this database as text, an object or a part of one a row: what the migrations made, without days (partitions)
--- and without rights of login roles and groups, which `grants.sql` gives. Long definitions as hashes. Locks nothing.
+-- The schema that the migrations created, as text: one row per object or part of an object. Leaves out the partitions of
+-- days, and the rights of login roles and groups, which `grants.sql` gives. Hashes long definitions. Locks nothing.
 with schema as (
   select n.oid, n.nspname as name, n.nspowner, n.nspacl
   from pg_catalog.pg_namespace n
@@ -65,7 +65,7 @@ line as (
   from relation r
   join pg_catalog.pg_sequence s on s.seqrelid = r.oid
   union all
-  -- Since PostgreSQL 18 NOT NULL has constraints of its own ('n'); the columns above say it.
+  -- PostgreSQL 18 stores NOT NULL as a constraint ('n'); the columns above already show it.
   select pg_catalog.format('constraint %I on %s: %s', c.conname, r.name, pg_catalog.pg_get_constraintdef(c.oid))
   from relation r
   join pg_catalog.pg_constraint c on c.conrelid = r.oid and c.contype <> 'n'

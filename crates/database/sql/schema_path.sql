@@ -1,2 +1,2 @@
--- Makes definitions name every object with its schema, until the end of the transaction. Locks nothing.
+-- Makes definitions schema-qualify every object until the end of the transaction. Locks nothing.
 set local search_path = pg_catalog

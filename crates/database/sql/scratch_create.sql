@@ -1,2 +1,2 @@
--- The text that makes a scratch database named $1. Locks nothing.
+-- The text that creates a scratch database named $1. Locks nothing.
 select pg_catalog.format('create database %I template template0', $1::text)

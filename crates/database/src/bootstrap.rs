@@ -1,9 +1,8 @@
-//! The roles of a cluster. They belong to the whole cluster, not to a database, so they are made here and not
-//! by a migration. Running it again is harmless: it sets everything to what the settings say,
-//! including defaults that a role changed by itself.
+//! Creates the roles of a cluster. Roles belong to the whole cluster and not to one database, so this is not a migration.
+//! Running it again is harmless: it sets each role to its settings, and undoes defaults that a role changed for itself.
 //!
-//! Owners and groups cannot log in; each service logs in as itself. Limits that a role could lift by itself
-//! (statement, lock and idle timeouts) are defaults set on the role; the connection limit is one it cannot lift.
+//! Owners and groups cannot log in; each service logs in under its own role. Statement, lock and idle timeouts are defaults
+//! of the role, which the role can override. It cannot override its connection limit.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -40,39 +39,38 @@ const REVOKED_FUNCTIONS: Statement = crate::statement!("bootstrap_revoked.sql");
 const ELSEWHERE: Statement = crate::statement!("bootstrap_elsewhere.sql");
 const SETTING: Statement = crate::statement!("role_setting.sql");
 
-/// The most connections that Postgres can be told to take.
+/// The highest value of `max_connections` that Postgres accepts.
 const CONNECTIONS_MAX: u64 = 262_143;
 
 /// Bounds of the `[roles]` section.
 pub const BOUNDS: &[Bound] = &[bound("roles.*_connections", 1..=CONNECTIONS_MAX)];
 
-/// The `[roles]` section: what each login role may do and with which password.
+/// The `[roles]` section: the passwords and connection limits of the login roles.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Section")]
 pub struct RoleSettings {
-    /// By role: its password and its share of the connections. In the settings these are the keys `ROLE_password` and
-    /// `ROLE_connections`.
+    /// The password and share of connections of each role, from the keys `ROLE_password` and `ROLE_connections`.
     pub logins: BTreeMap<String, LoginSettings>,
-    /// Connections of the server that no service may have: for the administrator and for maintenance.
+    /// Connections that no service may use. They are reserved for the administrator and maintenance.
     pub reserve_connections: i32,
     /// Whether the Blogs API may write engagement itself.
     pub direct_path: bool,
-    /// Whether the server has no other purpose.
+    /// Whether the server serves only this system.
     pub owns_server: bool,
 }
 
-/// What a login role is given.
+/// The settings of one login role.
 #[derive(Debug, Clone, Default)]
 pub struct LoginSettings {
     /// Its password.
     pub password: SecretString,
-    /// Most connections of all its processes together.
+    /// Maximum connections of all its processes together.
     pub connections: i32,
 }
 
 static NO_PASSWORD: LazyLock<SecretString> = LazyLock::new(SecretString::default);
 
-/// The section as it is written.
+/// The section as it appears in the file.
 #[derive(Deserialize)]
 struct Section {
     reserve_connections: i32,
@@ -99,7 +97,9 @@ impl TryFrom<Section> for RoleSettings {
                 OfRole::Connections(_) => key.strip_suffix("_connections"),
                 OfRole::Password(_) => key.strip_suffix("_password"),
             };
-            let login = logins.entry(role.ok_or_else(|| format!("{key} is no key of a role"))?.to_owned());
+            let login = logins.entry(
+                role.ok_or_else(|| format!("{key} is not ROLE_password or ROLE_connections"))?.to_owned(),
+            );
             match value {
                 OfRole::Connections(connections) => login.or_default().connections = connections,
                 OfRole::Password(password) => login.or_default().password = password,
@@ -110,25 +110,25 @@ impl TryFrom<Section> for RoleSettings {
     }
 }
 
-/// The login roles: that of each service, and the operator's.
+/// The login roles: one for each service, and the operator's.
 pub fn login_roles() -> impl Iterator<Item = &'static str> {
     logins().unwrap_or_default().iter().map(|login| login.name.as_str())
 }
 
 impl RoleSettings {
-    /// The same password and share for every role.
+    /// Gives every role the same password and share.
     #[must_use]
     pub fn alike(login: &LoginSettings) -> BTreeMap<String, LoginSettings> {
         login_roles().map(|role| (role.to_owned(), login.clone())).collect()
     }
 
-    /// The password of a role; empty where it has none.
+    /// The password of a role; empty if it has none.
     #[must_use]
     pub fn password(&self, role: &str) -> &SecretString {
         self.logins.get(role).map_or(&NO_PASSWORD, |login| &login.password)
     }
 
-    /// The first role that has this password.
+    /// The first role with this password.
     #[must_use]
     pub fn with_password(&self, password: &str) -> Option<&str> {
         let mut logins = self.logins.iter();
@@ -140,16 +140,16 @@ impl RoleSettings {
         self.logins.get(role).map(|login| login.connections)
     }
 
-    /// Refuses settings that do not give every login role a password and a share, or name another role.
+    /// Requires a password and a share for every login role, and rejects keys of unknown roles.
     fn validate(&self) -> Result<(), Error> {
         for role in logins()?.iter().map(|login| &login.name) {
             let refused = match self.logins.get(role) {
                 Some(LoginSettings { password, .. }) if password.expose_secret().is_empty() => {
-                    format!("roles.{role}_password is empty: give the role a password")
+                    format!("roles.{role}_password is empty: set a password for the role")
                 }
                 Some(LoginSettings { connections: 1.., .. }) => continue,
                 _ => format!(
-                    "the role {role} has no password or no share of the connections: add roles.{role}_password and \
+                    "the role {role} has no password or no connection limit: add roles.{role}_password and \
                      roles.{role}_connections to config/migrate.toml"
                 ),
             };
@@ -157,18 +157,18 @@ impl RoleSettings {
         }
         match self.logins.keys().find(|role| login_roles().all(|known| known != role.as_str())) {
             Some(role) => Err(Error::Settings(format!(
-                "config/migrate.toml has roles.{role}_password, and crates/database/src/roles.toml no role {role}"
+                "config/migrate.toml has roles.{role}_password, but crates/database/src/roles.toml has no role {role}"
             ))),
             None => Ok(()),
         }
     }
 }
 
-/// Makes the roles, or brings them to what the settings say. Needs a superuser, or a role that may create roles
-/// and grant the owners to itself.
+/// Creates the roles, or updates them to match the settings. Needs a superuser, or a role that may create roles and grant
+/// the owners to itself.
 ///
 /// # Errors
-/// [`Error::Settings`] when the shares do not fit into the server's `max_connections`, else what Postgres said.
+/// [`Error::Settings`] if the shares exceed the server's `max_connections`, otherwise the error from Postgres.
 pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Error> {
     roles.validate()?;
     let mut session = Session::open(administrator).await?;
@@ -202,7 +202,7 @@ pub async fn run(administrator: &Config, roles: &RoleSettings) -> Result<(), Err
     transaction::commit_own(transaction).await
 }
 
-/// Makes the login roles, the owners and the groups, and the login roles members of these.
+/// Creates the login roles, the owners and the groups, and sets the memberships.
 async fn make_roles(transaction: &Transaction<'_>) -> Result<(), Error> {
     let Columns { names, inherit, member_of, is_member, .. } = Columns::of(|_| true, None)?;
     let row = transaction.query_one(LOGIN_ROLES.sql, &[&names]).await;
@@ -218,15 +218,15 @@ async fn run_text(transaction: &Transaction<'_>, file: &'static str, text: &str)
     transaction.batch_execute(text).await.map_err(Error::statement(file))
 }
 
-/// Gives the roles their passwords. The verifiers travel as the data of a COPY, the one way into a statement that neither the
-/// log nor the statistics of the server show.
+/// Sets the roles' passwords. The verifiers are sent as COPY data, the only input that appears in neither the server's log
+/// nor its statistics.
 async fn set_passwords(transaction: &Transaction<'_>, roles: &RoleSettings) -> Result<(), Error> {
     run_text(transaction, UNTRACKED.file, UNTRACKED.sql).await?;
     run_text(transaction, LOGINS_TABLE.file, LOGINS_TABLE.sql).await?;
     let mut lines = String::new();
     for (role, LoginSettings { password, connections }) in &roles.logins {
         let verifier = scram_sha_256(password.expose_secret().as_bytes());
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _infallible = writeln!(lines, "{role}\t{verifier}\t{connections}");
     }
     let failed = Error::statement(LOGINS_FILL.file);
@@ -237,8 +237,8 @@ async fn set_passwords(transaction: &Transaction<'_>, roles: &RoleSettings) -> R
     run_text(transaction, LOGIN.file, LOGIN.sql).await
 }
 
-/// Takes every default from a role, also those that it gave itself, and gives it those of `roles.toml`. A default that this
-/// administrator may not set is left out; [`drift`](crate::drift) reports it.
+/// Resets all defaults of a role, including those it set for itself, and applies those of `roles.toml`. Skips a default that
+/// this administrator may not set; [`drift`](crate::drift) reports it.
 async fn set_defaults(transaction: &mut Transaction<'_>, login: &'static Login) -> Result<(), Error> {
     let texts = transaction.query(RESET.sql, &[&login.name]).await.map_err(Error::statement(RESET.file))?;
     for text in texts {
@@ -253,11 +253,11 @@ async fn set_defaults(transaction: &mut Transaction<'_>, login: &'static Login) 
     Ok(())
 }
 
-/// Whether the Blogs API may write engagement itself on this server; nothing where its role is not made yet. Read in
-/// a transaction that may not write.
+/// Whether the Blogs API may write engagement itself on this server; None if its role does not exist yet. Reads in a
+/// read-only transaction.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error from Postgres.
 pub async fn has_direct_path(database: &Config) -> Result<Option<bool>, Error> {
     let mut session = Session::open(database).await?;
     let transaction = session.read_only().await?;
@@ -265,10 +265,10 @@ pub async fn has_direct_path(database: &Config) -> Result<Option<bool>, Error> {
     Ok(row.map_err(Error::statement(HAS_DIRECT_PATH.file))?.map(|row| row.get("direct_path")))
 }
 
-/// The roles that are connected to the database, each with the number of its sessions.
+/// The roles that are connected to the database, with the number of sessions of each.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error from Postgres.
 pub async fn connected(session: &Session) -> Result<Vec<(String, i64)>, Error> {
     let names: Vec<_> = login_roles().collect();
     let rows = session.client.query(SESSIONS.sql, &[&names]).await;
@@ -284,9 +284,9 @@ async fn check_shares(session: &Session, roles: &RoleSettings) -> Result<(), Err
     let room = max - superuser - roles.reserve_connections;
     if shares > room {
         return Err(Error::Settings(format!(
-            "the roles may hold {shares} connections together, but the server has room for {room} (max_connections \
-             {max}, less {superuser} for superusers, less roles.reserve_connections {}): lower roles.*_connections \
-             or raise max_connections",
+            "the roles may use {shares} connections in total, but the server has only {room} for them (max_connections \
+             {max} minus {superuser} for superusers minus roles.reserve_connections {}): lower roles.*_connections or \
+             raise max_connections",
             roles.reserve_connections
         )));
     }

@@ -1,17 +1,15 @@
-//! The statements of the services against a schema that is about to change.
+//! Checks the statements of the services against a pending schema change.
 //!
-//! A service's `sql/` folder is its contract with the owners of the tables. The check builds the schema twice: as it
-//! is, then with the pending migrations. Before and after, each statement is prepared and explained under the
-//! service's own role. Preparing finds what is gone and what no longer fits; only explaining finds a missing
-//! privilege (`PREPARE` does not look at privileges). A retyped column passes both when a cast can bridge it, so the
-//! columns that a statement depends on are read from Postgres itself: the statement is stored as the body of a
-//! function that is never called, and `pg_depend` then names its columns. What each role needs to log in at all is
-//! compared as well.
+//! A service's `sql/` folder is its contract with the owners of the tables. The check builds the deployed schema, then
+//! applies the pending migrations. Before and after, it prepares and explains each statement under the service's own role.
+//! PREPARE detects missing objects and types that do not match; only EXPLAIN detects a missing privilege. A column of a new
+//! type passes both if an implicit cast exists, so the check also reads from Postgres which columns a statement uses: it
+//! stores the statement as the body of a function that is never called, and `pg_depend` lists the columns. It also compares
+//! what each role needs to log in.
 //!
-//! Migrations may contain commands on roles and settings, which belong to the whole server and would stay. So
-//! [`check`] works in a cluster that was made for it and is thrown away. [`check_on_server`] works in a scratch
-//! database of a server that others use: it refuses such commands before it runs anything, and compares what belongs
-//! to the server before and after.
+//! Migrations may contain commands on roles and settings, which belong to the whole server and would stay. [`check`]
+//! therefore works in a temporary cluster. [`check_on_server`] works in a scratch database of a shared server: it refuses
+//! such commands before it runs anything, and compares the state of the whole server before and after.
 
 mod access;
 mod change;
@@ -44,14 +42,14 @@ pub struct Contract {
     pub role: &'static str,
     /// Its files.
     pub sql: &'static Dir<'static>,
-    /// The statements are only sent where the role is a member of this one.
+    /// The service sends the statements only if its role is a member of this one.
     pub where_member_of: Option<&'static str>,
 }
 
-/// What of a service breaks.
+/// The part of a service that breaks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// The role that it connects as.
+    /// The role it connects as.
     Role(&'static str),
     /// A statement, by its file.
     Statement(String),
@@ -69,28 +67,28 @@ impl std::fmt::Display for Part {
 /// One statement or role that the pending migrations break.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Breakage {
-    /// Whose it is.
+    /// The service it belongs to.
     pub service: &'static str,
-    /// Which one.
+    /// The statement or role.
     pub part: Part,
-    /// Why the statement can no longer be sent, or no longer means the same; or what the role lost.
+    /// Why the statement fails or changes its meaning, or what the role loses.
     pub reason: String,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// Migrations that were pending.
+    /// The pending migrations.
     pub pending: Vec<String>,
-    /// Statements that were checked, as service and file.
+    /// The statements checked, as service and file.
     pub checked: Vec<(&'static str, String)>,
-    /// Services whose statements were left out, and why.
+    /// Services whose statements were skipped, and why.
     pub left_out: Vec<(&'static str, String)>,
-    /// What would break.
+    /// Everything that would break.
     pub broken: Vec<Breakage>,
 }
 
-/// Where the migrations run, which says how they are applied.
+/// Where the migrations run, which determines how they are applied.
 #[derive(Debug, Clone, Copy)]
 enum Ground {
     Private,
@@ -111,12 +109,12 @@ impl Ground {
     }
 }
 
-/// Checks contracts against migrations, of which those up to version `deployed` are in force and the others
-/// pending. Needs an empty database of a cluster that nothing else uses, with the roles made
-/// ([`crate::bootstrap`]): the migrations may do there what they like.
+/// Checks contracts against migrations. Those up to version `deployed` are in force, the others pending. Needs an empty
+/// database in a cluster that nothing else uses and that has the roles ([`crate::bootstrap`]), because the migrations run
+/// without restrictions.
 ///
 /// # Errors
-/// That a migration does not run at all.
+/// A migration fails.
 pub async fn check(
     database: &Config,
     contracts: &[Contract],
@@ -126,12 +124,12 @@ pub async fn check(
     judge(database, Ground::Private, contracts, schema, deployed).await
 }
 
-/// The same in a scratch database on a server that others use, with the roles made.
+/// Like [`check`], but in a scratch database on a shared server that has the roles.
 ///
 /// # Errors
-/// [`Error::Refused`] before anything runs, where a migration contains commands that act on the whole server or
-/// control its transaction. [`Error::ChangesServer`] and [`Error::ServerChanged`] where a change of the server shows.
-/// Else that the scratch database could not be made, or that a migration does not run at all.
+/// [`Error::Refused`], before anything runs, if a migration contains commands that act on the whole server or control its
+/// transaction. [`Error::ChangesServer`] or [`Error::ServerChanged`] if the server's state changed. Otherwise: the scratch
+/// database could not be created, or a migration failed.
 pub async fn check_on_server(
     administrator: &Config,
     contracts: &[Contract],
@@ -150,18 +148,18 @@ pub async fn check_on_server(
     let checked = judge(&database, Ground::Server, contracts, schema, deployed).await;
     let dropped = scratch::drop(&outer.client, &name).await;
     let changes = before.changes(&server::State::read(&outer.client).await?);
-    // Worse than whatever else the check has found.
+    // This matters more than the check's other findings.
     if !changes.is_empty() {
         return Err(Error::ServerChanged(changes));
     }
     dropped.and(checked)
 }
 
-/// What a contract was before the pending migrations.
+/// A contract before the pending migrations.
 struct Before<'a> {
     contract: &'a Contract,
     access: Option<Access>,
-    /// File, text, and what the text needs or why it is refused.
+    /// File, text, and what the text needs or why Postgres rejects it.
     statements: Vec<(String, &'static str, Result<Facts, String>)>,
 }
 
@@ -173,8 +171,8 @@ async fn judge(
     deployed: i32,
 ) -> Result<Report, Error> {
     ground.apply(database, schema, Some(deployed)).await?;
-    // A grant names an object that a pending migration makes, or one that the deployed schema has. The latter are in force: what
-    // the pending ones take away of them is missing until `migrate` gives it again, and services fail meanwhile.
+    // Grants on objects of the deployed schema are in force before the pending migrations. If a pending migration revokes one,
+    // services fail until `migrate` grants it again, so it counts as lost. Grants on new objects follow the migrations.
     let new_grants = grant(database, schema.grants.statements()).await?;
     let mut report = Report::default();
     let mut before = Vec::new();
@@ -197,12 +195,12 @@ async fn judge(
     Ok(report)
 }
 
-/// Gives what can be given now, and returns the other grants.
+/// Applies the grants whose objects exist, and returns the others.
 async fn grant(database: &Config, grants: Vec<String>) -> Result<Vec<String>, Error> {
     Grants::apply_existing(&mut Session::open(database).await?.client, grants).await
 }
 
-/// What a contract is now; nothing where its statements are left out, which the report then says.
+/// Reads a contract's present state. Returns None, with an entry in the report, if its statements are skipped.
 async fn read<'a>(
     client: &Client,
     contract: &'a Contract,
@@ -229,7 +227,7 @@ async fn read<'a>(
     Ok(Some(Before { contract, access, statements }))
 }
 
-/// What of the contract breaks now, and why.
+/// The parts of the contract that break now, and why.
 async fn broken(
     client: &Client,
     before: Before<'_>,

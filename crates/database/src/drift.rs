@@ -1,6 +1,6 @@
-//! What is different from what bootstrap and migrations make: attributes, memberships, limits and defaults of the login
-//! roles, and what this database grants. `migrate --check` looks at every role and each service at its own, by the same
-//! statement, which needs no right that a service's role lacks. Passwords cannot be compared without a superuser.
+//! Detects differences from what bootstrap and migrations create: attributes, memberships, limits and defaults of the login
+//! roles, and the database's grants. `migrate --check` checks all roles, and each service checks its own, with the same
+//! statement. It needs no right that a service's role lacks. Only a superuser could compare passwords.
 
 use std::time::Duration;
 
@@ -15,18 +15,17 @@ use crate::{Error, Pool, Statement, within};
 const DRIFT: Statement = crate::statement!("drift.sql");
 const OWN_ROLE: Statement = crate::statement!("role_limit.sql");
 
-/// From one look of a service at its own role to the next.
+/// The interval at which a service checks its own role.
 const EVERY: Duration = Duration::from_secs(10);
-/// Longest wait for the answer.
+/// Maximum wait for the answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 const REVOKED_NAMES: &[&str] = &REVOKED;
 
-/// How every role and this database differ from what the settings say, a sentence each. Read in a transaction that may not
-/// write.
+/// The differences of all roles and this database from the settings, one sentence each. Reads in a read-only transaction.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error from Postgres.
 pub async fn of_all(database: &Config, roles: &RoleSettings) -> Result<Vec<String>, Error> {
     let columns = Columns::of(|_| true, Some(roles.direct_path))?;
     let connections: Vec<_> = columns.names.iter().map(|name| roles.connections(name)).collect();
@@ -36,11 +35,11 @@ pub async fn of_all(database: &Config, roles: &RoleSettings) -> Result<Vec<Strin
     Ok(rows.map_err(Error::statement(DRIFT.file))?.iter().map(|row| row.get("what")).collect())
 }
 
-/// How the pool's own role differs; its share of connections and the direct path are not known here, so they are not
+/// The differences of the pool's own role. Its share of connections and the direct path are not known here and are not
 /// compared.
 ///
 /// # Errors
-/// That of asking; [`Error::NoAnswer`] after three seconds.
+/// The error of the query; [`Error::NoAnswer`] after three seconds.
 pub async fn of_own_role(pool: &Pool) -> Result<Vec<String>, Error> {
     within(ANSWER_MAX, async {
         let client = pool.get().await?;
@@ -72,7 +71,7 @@ fn parameters<'a>(
     ]
 }
 
-/// Looks at the pool's own role every ten seconds until `stopped`. While the database does not answer nothing is reported.
+/// Checks the pool's own role every ten seconds until `stopped`. Reports nothing while the database does not answer.
 pub async fn watch_own_role(
     pool: Pool,
     report: impl Fn(Result<(), String>),
@@ -86,7 +85,10 @@ pub async fn watch_own_role(
                 report(Err(format!("{}: run `commonplace migrate`", differences.join("; "))));
             }
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "the role was not compared");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "could not check this service's role"
+                );
             }
         }
         tokio::select! {

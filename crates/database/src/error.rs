@@ -1,4 +1,4 @@
-//! Errors of the database, and the one table that says what each SQLSTATE calls for.
+//! Errors of the database, and the one table that maps each SQLSTATE to a reaction.
 
 use std::time::Duration;
 
@@ -6,104 +6,106 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::contract::{Change, Refusal};
 
-/// What went wrong, and in which statement. The message never holds a parameter's value.
+/// What failed, and in which statement. The message never contains a parameter's value.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A bound or an address in the settings is wrong; the sentence says what to change.
+    /// A bound or an address in the settings is wrong. The message says what to change.
     #[error("{0}")]
     Settings(String),
-    /// No connection could be had in time.
-    #[error("getting a database connection")]
+    /// The pool could not provide a connection in time.
+    #[error("cannot get a database connection")]
     Pool(#[source] deadpool_postgres::PoolError),
-    /// What was asked of the database was not done in time. Whether it will be, or was, is not known.
+    /// The database did not answer in time. The request may or may not have been carried out.
     #[error("no answer from the database within {} s", .0.as_secs())]
     NoAnswer(Duration),
-    /// A connection could not be made.
-    #[error("connecting to the database")]
+    /// The connection failed.
+    #[error("cannot connect to the database")]
     Connect(#[source] Cause),
     /// A statement failed.
-    #[error("running {file}")]
+    #[error("the statement {file} failed")]
     Statement {
         /// The statement's file.
         file: &'static str,
-        /// What Postgres said.
+        /// The error from Postgres.
         #[source]
         source: Cause,
     },
-    /// A step of a transaction failed, other than a statement or COMMIT. Nothing of the transaction is committed.
+    /// A step of a transaction other than a statement or COMMIT failed. None of the transaction is committed.
     #[error("{step}")]
     Transaction {
         /// The step.
         step: TransactionStep,
-        /// What Postgres said.
+        /// The error from Postgres.
         #[source]
         source: Cause,
     },
     /// A COMMIT failed.
     #[error("{outcome}")]
     Commit {
-        /// What is known of the transaction.
+        /// What is known about the transaction.
         outcome: CommitOutcome,
-        /// What Postgres or the driver said.
+        /// The error from Postgres or the driver.
         #[source]
         source: Cause,
     },
     /// A migration failed.
-    #[error("migrating the database")]
+    #[error("cannot migrate the database")]
     Migration(#[source] Box<refinery::Error>),
-    /// The history of the migrations has numbers from before they were squashed, and does not reach the last of them.
+    /// The migration history is from before the migrations were squashed, and does not include the last old one.
     #[error(
-        "the newest migration of this database is {newest}, one from before the migrations were squashed; only a database at \
-         V43__exports can be taken over. Bring it there with the last release that has these files, and then migrate it with \
-         this one:\n  git switch --detach \"$(git log -1 --format=%H -- migrations/V43__exports.sql)~1\" && cargo run --release -- migrate"
+        "the newest migration of this database is {newest}, from before the migrations were squashed; only a database at \
+         V43__exports can be taken over. Migrate it to V43__exports with the last release that contains these files, then \
+         migrate it with this release:\n  git switch --detach \"$(git log -1 --format=%H -- migrations/V43__exports.sql)~1\" && cargo run --release -- migrate"
     )]
     OldHistory {
-        /// As `V42__deleted_accounts`.
+        /// For example `V42__deleted_accounts`.
         newest: String,
     },
-    /// The history is the last from before the migrations were squashed, and the schema is not the one they made.
+    /// The migration history is complete up to the last old one, but the schema is not what the migrations created.
     #[error(
-        "this database is at V43__exports, but its schema is not the one that the migrations made, so nothing was changed. Undo \
-         what was changed by hand, then migrate again:{}",
+        "this database is at V43__exports, but its schema differs from what the migrations created, so nothing was changed. \
+         Undo the manual changes, then migrate again:{}",
         Lines(.0)
     )]
     SchemaDiffers(Vec<String>),
-    /// Migrations contain commands that are not run on a server that others use. Nothing ran.
+    /// Migrations contain commands that must not run on a shared server. Nothing ran.
     #[error("refused before anything ran:{}", Lines(.0))]
     Refused(Vec<Refusal>),
-    /// A migration does not run in the rehearsal.
-    #[error("rehearsing {migration}")]
+    /// A migration failed in the rehearsal.
+    #[error("the migration {migration} failed in the rehearsal")]
     Rehearsal {
-        /// As `V1__owners`.
+        /// For example `V1__owners`.
         migration: String,
-        /// What Postgres said.
+        /// The error from Postgres.
         #[source]
         source: Cause,
     },
     /// A migration ended the transaction that it ran in.
-    #[error("{migration} ends the transaction that it runs in; the check has stopped there")]
+    #[error(
+        "{migration} ends its own transaction, so the check stopped there; remove the command that ends it"
+    )]
     EndedTransaction {
-        /// As `V1__owners`.
+        /// For example `V1__owners`.
         migration: String,
     },
-    /// A migration changed what belongs to the whole server. Its transaction was rolled back.
-    #[error("{migration} changes the whole server; that was rolled back, and nothing of it is left:{}", Lines(.changes))]
+    /// A migration changed the state of the whole server. Its transaction was rolled back.
+    #[error("{migration} changes the whole server; its transaction was rolled back completely:{}", Lines(.changes))]
     ChangesServer {
-        /// As `V1__owners`.
+        /// For example `V1__owners`.
         migration: String,
         /// What it changed.
         changes: Vec<Change>,
     },
-    /// What belongs to the whole server is not what it was before the check.
+    /// The state of the whole server changed during the check.
     #[error(
-        "the server is not what it was before the check. If no other session changed it, put the old values back with \
-         `alter role`, `grant`, `revoke`, `alter database` or `alter system`:{}",
+        "the server's roles or settings changed during the check. If no other session changed them, restore the old values \
+         with `alter role`, `grant`, `revoke`, `alter database` or `alter system`:{}",
         Lines(.0)
     )]
     ServerChanged(Vec<Change>),
-    /// Another session held a lock of the application for longer than this step waits.
+    /// Another session held one of the application's locks for longer than this step waits.
     #[error(
-        "the lock {name} is held by {holder}: wait until it ends, or end it with \
+        "{holder} holds the lock {name}: wait until that session ends, or end it with \
          `select pg_terminate_backend(<process>)`"
     )]
     Held {
@@ -112,10 +114,10 @@ pub enum Error {
         /// The session.
         holder: String,
     },
-    /// The role's connection limit is below what the settings allow its processes together.
+    /// The settings allow the role's processes more connections in total than its limit.
     #[error(
-        "role {role} may hold {limit} connections, but database.pool_max {pool_max} times \
-         database.instances_max {instances_max} is more: lower one of them or raise the role's limit"
+        "role {role} may hold {limit} connections, but database.pool_max ({pool_max}) times database.instances_max \
+         ({instances_max}) is more: lower one of them or raise the role's limit"
     )]
     ConnectionLimit {
         /// The role of the pool.
@@ -147,27 +149,28 @@ pub enum TransactionStep {
 impl std::fmt::Display for TransactionStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Begin => "beginning a transaction",
-            Self::RollBack => "rolling a transaction back",
-            Self::Save => "setting a savepoint",
-            Self::Release => "releasing a savepoint",
-            Self::RollBackTo => "rolling back to a savepoint",
+            Self::Begin => "cannot begin a transaction",
+            Self::RollBack => "cannot roll back a transaction",
+            Self::Save => "cannot set a savepoint",
+            Self::Release => "cannot release a savepoint",
+            Self::RollBackTo => "cannot roll back to a savepoint",
         })
     }
 }
 
-/// What is known of a transaction whose COMMIT failed.
+/// What is known about a transaction whose COMMIT failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// Postgres refused it: nothing is committed.
+    /// Postgres refused it. Nothing is committed.
     Refused,
-    /// No answer, or none that says: it may be committed.
+    /// Postgres did not answer, or its answer does not decide it. The transaction may have committed.
     Unknown,
 }
 
 impl CommitOutcome {
-    /// An error that Postgres raised in COMMIT is its answer. A lost connection is none. Neither is an error that ends the
-    /// session (a shutdown, or a pooler that lost its server), an internal one, or one that says itself that it does not know.
+    /// An error that Postgres raised in COMMIT means that it refused. A lost connection decides nothing. Neither does an
+    /// error that ends the session (a shutdown, or a pooler that lost its server), an internal error, or an error that itself
+    /// says that the outcome is unknown.
     fn of(failure: &tokio_postgres::Error) -> Self {
         let Some(said) = failure.as_db_error() else { return Self::Unknown };
         let code = said.code();
@@ -183,12 +186,12 @@ impl std::fmt::Display for CommitOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Refused => "Postgres refused to commit a transaction",
-            Self::Unknown => "it is not known whether a transaction was committed",
+            Self::Unknown => "COMMIT failed, and the transaction may or may not have been committed",
         })
     }
 }
 
-/// Each on a line of its own, indented.
+/// Prints each item on a separate, indented line.
 struct Lines<'a, T>(&'a [T]);
 
 impl<T: std::fmt::Display> std::fmt::Display for Lines<'_, T> {
@@ -197,23 +200,22 @@ impl<T: std::fmt::Display> std::fmt::Display for Lines<'_, T> {
     }
 }
 
-/// What an error calls for. The classes are SQLSTATE classes; see the appendix "`PostgreSQL` Error Codes" of the
-/// manual.
+/// How to react to an error. The classes are SQLSTATE classes; see the appendix "`PostgreSQL` Error Codes" of the manual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The database cannot take it now (connection lost, shutting down, out of connections, deadlock,
-    /// serialization, lock or statement timeout, read only): the same again later may succeed.
+    /// The database cannot do it now: connection lost, shutting down, out of connections, deadlock, serialization failure,
+    /// lock or statement timeout, or read-only. A retry may succeed.
     Unavailable,
-    /// No partition for a row: 23514 without a constraint's name. Never the row's fault.
+    /// There is no partition for a row: 23514 without a constraint's name. The row is not at fault.
     MissingPartition,
-    /// A value that the database will never take: classes 22 and 23.
+    /// The database will never accept the value: classes 22 and 23.
     BadValue,
-    /// Anything else, such as a missing table or a refused permission: somebody must change something.
+    /// Any other error, such as a missing table or permission. An operator or developer must fix it.
     Broken,
 }
 
-/// What the driver said. Where that is an answer of Postgres only its code and message are shown: the detail quotes
-/// rows, and rows hold what belongs to people.
+/// An error of the driver. If Postgres raised it, only its code and message are shown: the detail quotes rows, which may
+/// contain personal data.
 #[derive(Debug)]
 pub struct Cause(tokio_postgres::Error);
 
@@ -239,12 +241,12 @@ impl From<tokio_postgres::Error> for Cause {
 }
 
 impl Error {
-    /// For `map_err` behind a statement of this file.
+    /// For `map_err` after a statement of this file.
     pub fn statement(file: &'static str) -> impl Fn(tokio_postgres::Error) -> Self {
         move |source| Self::Statement { file, source: source.into() }
     }
 
-    /// For `map_err` behind a step of a transaction. The step COMMIT is [`commit`](crate::commit).
+    /// For `map_err` after a step of a transaction. For COMMIT use [`commit`](crate::commit).
     pub fn transaction(step: TransactionStep) -> impl Fn(tokio_postgres::Error) -> Self {
         move |source| Self::Transaction { step, source: source.into() }
     }
@@ -254,7 +256,7 @@ impl Error {
         Self::Commit { outcome: CommitOutcome::of(&source), source: source.into() }
     }
 
-    /// What Postgres or the driver said, where it came to that.
+    /// The error from Postgres or the driver, if there is one.
     fn cause(&self) -> Option<&tokio_postgres::Error> {
         match self {
             Self::Pool(deadpool_postgres::PoolError::Backend(source)) => Some(source),
@@ -278,7 +280,7 @@ impl Error {
         }
     }
 
-    /// What the error calls for.
+    /// How to react to the error.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match (self, self.cause()) {
@@ -289,19 +291,19 @@ impl Error {
         }
     }
 
-    /// True when the same again later may succeed.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         self.fault() == Fault::Unavailable
     }
 
-    /// The SQLSTATE, where Postgres gave one.
+    /// The SQLSTATE, if Postgres returned one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
         self.cause()?.code().map(SqlState::code)
     }
 
-    /// The constraint that refused a row, where one did.
+    /// The constraint that rejected a row, if one did.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
         self.cause()?.as_db_error()?.constraint()
@@ -310,7 +312,7 @@ impl Error {
 
 fn fault(error: &tokio_postgres::Error) -> Fault {
     let Some(error) = error.as_db_error() else {
-        // No answer from the server: the connection broke, or could not be made.
+        // The server did not answer: the connection broke or failed.
         return Fault::Unavailable;
     };
     let code = error.code().code();
@@ -319,15 +321,15 @@ fn fault(error: &tokio_postgres::Error) -> Fault {
             Fault::MissingPartition
         }
         "22" | "23" => Fault::BadValue,
-        // 25: a transaction that was idle too long, or a server that is read only while it recovers or is demoted.
+        // 25: the transaction was idle too long, or the server is read-only while it recovers or is demoted.
         "08" | "25" | "40" | "53" | "55" | "57" => Fault::Unavailable,
-        // Of "insufficient resources at start" and the like; a wrong password (28) is for somebody to mend.
+        // Insufficient resources at start and similar errors. A wrong password (28) must be fixed by an operator.
         _ => Fault::Broken,
     }
 }
 
-/// Whether the driver could not write a parameter of a statement, or read a column. It keeps its kinds to itself, but of what a
-/// statement can fail with, these two alone have a cause that is neither the server's answer nor the connection's.
+/// Whether the driver could not encode a parameter or decode a column. The driver hides its error kinds, but among the
+/// errors of a statement only these two have a cause that comes from neither the server nor the connection.
 fn is_of_a_value(error: &tokio_postgres::Error) -> bool {
     let cause = std::error::Error::source(error);
     cause.is_some_and(|cause| !cause.is::<DbError>() && !cause.is::<std::io::Error>())

@@ -1,6 +1,6 @@
-//! Where data are at home: on which server, in which database. The mark is a row of the database itself, and so a dump
-//! carries it along. In a restored or copied database the mark names another place, which is how a copy is recognized
-//! before services use it.
+//! The home of the data: the server and database they belong to. The mark is a row in the database itself, so a dump
+//! contains it. In a restored or copied database the mark names another place, so the copy is recognized before services
+//! use it.
 
 use crate::session::Session;
 use crate::{Error, Statement};
@@ -10,21 +10,21 @@ const IS_HERE: Statement = crate::statement!("home_is_here.sql");
 const MARK: Statement = crate::statement!("home_mark.sql");
 const LEAVE: Statement = crate::statement!("home_leave.sql");
 
-/// Where the data of a database are at home.
+/// The home of a database's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
-    /// Nothing is marked: the database is new, or of a release that did not mark it.
+    /// There is no mark: the database is new, or a release without marks created it.
     Unmarked,
     /// In this database.
     Here,
-    /// In another one, of which this is a copy; or a restore is not finished.
+    /// In another database, of which this is a copy; or a restore is unfinished.
     Elsewhere,
 }
 
-/// Where the data of the connected database are at home.
+/// Reads the home of the connected database's data.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error from Postgres.
 pub async fn of(session: &Session) -> Result<Home, Error> {
     let client = &session.client;
     if !client.query_one(ANY.sql, &[]).await.map_err(Error::statement(ANY.file))?.get::<_, bool>(0) {
@@ -38,18 +38,18 @@ pub async fn of(session: &Session) -> Result<Home, Error> {
     })
 }
 
-/// Makes the connected database the home of its data. The schema has to be up to date.
+/// Makes the connected database the home of its data. The schema must be up to date.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error from Postgres.
 pub async fn mark(session: &Session) -> Result<(), Error> {
     session.run(MARK.file, MARK.sql).await
 }
 
-/// Leaves the data without a home, so that a restore that is broken off is noticed.
+/// Removes the home of the data, so that an interrupted restore is noticed.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error from Postgres.
 pub async fn leave(session: &Session) -> Result<(), Error> {
     session.run(LEAVE.file, LEAVE.sql).await
 }

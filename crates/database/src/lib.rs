@@ -1,11 +1,10 @@
-//! The shared Postgres, seen from one service: its pool under its own role, its statements by name, its errors
-//! by what can be done about them.
+//! A service's access to the shared Postgres: a pool under the service's own role, statements by file name, and errors
+//! classified by how to react to them.
 //!
-//! Every statement that a service may send is a file ([`Statement`]); the folder of them is the service's
-//! contract with the owners of the tables ([`Contract`]), and [`contract`] checks such contracts against a
-//! schema that is about to change. [`bootstrap`] makes the roles of a cluster, [`migrations`] the schema of a
-//! database, [`drift`] says how they differ from that, and [`home`] tells a database from a copy of it. This crate knows
-//! neither events nor RabbitMQ.
+//! Every statement that a service may send is a file ([`Statement`]). The folder of these files is the service's contract
+//! with the owners of the tables ([`Contract`]); [`contract`] checks contracts against a pending schema change.
+//! [`bootstrap`] creates the roles of a cluster and [`migrations`] the schema of a database. [`drift`] reports how they have
+//! changed since, and [`home`] tells a database from its copies. This crate knows neither events nor RabbitMQ.
 
 pub mod bootstrap;
 pub mod contract;

@@ -1,5 +1,6 @@
-//! The advisory locks of the application, each under the name that `hashtextextended` makes a key of. In its database only
-//! the owners' functions and the administrator may take one, where the administrator may revoke that from the rest.
+//! The application's advisory locks. Each has a name that `hashtextextended` turns into a key. In the application's database
+//! only the owners' functions and the administrator may take one, if the administrator may revoke that right from the
+//! others.
 
 use std::time::Duration;
 
@@ -11,20 +12,20 @@ use crate::{Error, Statement};
 const HOLDER: Statement = crate::statement!("advisory_holder.sql");
 const WAIT: Statement = crate::statement!("advisory_wait.sql");
 
-/// How long a step of `migrate` waits for another one.
+/// How long a step of `migrate` waits for another run.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The session that holds a lock, as a sentence can name it; nothing when it is free.
+/// Describes the session that holds a lock; None if the lock is free.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error from Postgres.
 pub async fn holder(client: &Client, name: &str) -> Result<Option<String>, Error> {
     let row = client.query_opt(HOLDER.sql, &[&name]).await.map_err(Error::statement(HOLDER.file))?;
     Ok(row.map(|row| row.get("holder")))
 }
 
-/// Takes a lock by this statement and gives up after `wait`. The limit also holds for what follows: in the transaction, or
-/// in the session if it is in none.
+/// Takes a lock with this statement and gives up after `wait`. The limit stays in force for the rest of the transaction, or
+/// of the session if there is no transaction.
 pub(crate) async fn take<C: GenericClient + Sync>(
     client: &C,
     lock: Statement,
@@ -36,7 +37,7 @@ pub(crate) async fn take<C: GenericClient + Sync>(
     client.batch_execute(lock.sql).await.map_err(Error::statement(lock.file))
 }
 
-/// An error that says who holds the lock, where the wait for it took too long. The client must not be in a transaction.
+/// If the wait for the lock timed out, returns an error that names its holder. The client must not be in a transaction.
 pub(crate) async fn explain(client: &Client, name: &'static str, error: Error) -> Error {
     if error.sqlstate() != Some(SqlState::LOCK_NOT_AVAILABLE.code()) {
         return error;

@@ -1,6 +1,6 @@
-//! The schema of a database, from the files in `migrations/`. One migration is one transaction; landed files are
-//! never edited (their checksums are recorded and compared). The rights of services are in `grants.sql`, which may be edited: it
-//! is applied after the migrations, every time.
+//! Creates the schema of a database from the files in `migrations/`. Each migration is one transaction. A file that has
+//! landed is never edited: its checksum is recorded and compared. The rights of services are in `grants.sql`, which may be
+//! edited, because every run applies it after the migrations.
 
 mod grants;
 mod takeover;
@@ -23,15 +23,15 @@ mod embedded {
 const ANY: Statement = crate::statement!("migrations_any.sql");
 const LOCK: Statement = crate::statement!("migrations_lock.sql");
 const LOCK_NAME: &str = "commonplace.migrations";
-const REWRITE: &str = "the history of old migrations is rewritten for the squashed ones";
+const REWRITE: &str = "rewrite the history of the old migrations for the squashed ones";
 pub(crate) const LOCK_TIMEOUT: Statement = crate::statement!("migrations_lock_timeout.sql");
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The history had the numbers from before the migrations were squashed and was rewritten.
+    /// Whether the history was from before the migrations were squashed and has been rewritten.
     pub taken_over: bool,
-    /// The migrations that this run applied, in order, as `V1__owners`.
+    /// The migrations that this run applied, in order, such as `V1__owners`.
     pub applied: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct Report {
 pub struct Schema {
     /// In order.
     pub migrations: Vec<Migration>,
-    /// The rights of services, which are given after the migrations.
+    /// The rights of services, applied after the migrations.
     pub grants: Grants,
 }
 
@@ -54,7 +54,7 @@ impl Schema {
     /// The schema in a folder such as `migrations/`.
     ///
     /// # Errors
-    /// When a file cannot be read or is not named like a migration, or there is no `grants.sql`.
+    /// A file cannot be read or is not named like a migration, or there is no `grants.sql`.
     pub fn in_folder(folder: &Path) -> Result<Self, Error> {
         Ok(Self { migrations: in_folder(folder)?, grants: Grants::in_folder(folder)? })
     }
@@ -67,7 +67,7 @@ impl Schema {
     }
 }
 
-/// The migrations that this build carries, in order.
+/// The migrations compiled into this build, in order.
 #[must_use]
 pub fn embedded() -> Vec<Migration> {
     embedded::migrations::runner().get_migrations().clone()
@@ -76,7 +76,7 @@ pub fn embedded() -> Vec<Migration> {
 /// The migrations in a folder, in order.
 ///
 /// # Errors
-/// [`Error::Migration`] when a file cannot be read or is not named like one.
+/// [`Error::Migration`] if a file cannot be read or is not named like a migration.
 pub fn in_folder(folder: &Path) -> Result<Vec<Migration>, Error> {
     let mut migrations =
         refinery::load_sql_migrations(folder).map_err(|error| Error::Migration(Box::new(error)))?;
@@ -84,10 +84,10 @@ pub fn in_folder(folder: &Path) -> Result<Vec<Migration>, Error> {
     Ok(migrations)
 }
 
-/// The version of a database's schema; 0 when nothing was ever applied to it. Read in a transaction that may not write.
+/// The version of a database's schema; 0 if no migration was applied. Reads in a read-only transaction.
 ///
 /// # Errors
-/// [`Error::OldHistory`], else what Postgres said.
+/// [`Error::OldHistory`], otherwise the error from Postgres.
 pub async fn deployed(database: &Config) -> Result<i32, Error> {
     match numbering(database).await? {
         Numbering::Squashed(version) => Ok(version),
@@ -96,10 +96,10 @@ pub async fn deployed(database: &Config) -> Result<i32, Error> {
     }
 }
 
-/// What [`run`] would do to a database, a line each.
+/// What [`run`] would do to a database, one line per step.
 ///
 /// # Errors
-/// [`Error::OldHistory`], else what Postgres said.
+/// [`Error::OldHistory`], otherwise the error from Postgres.
 pub async fn pending(database: &Config) -> Result<Vec<String>, Error> {
     let (rewrite, deployed) = match numbering(database).await? {
         Numbering::Squashed(version) => (None, version),
@@ -116,18 +116,18 @@ async fn numbering(database: &Config) -> Result<Numbering, Error> {
     takeover::numbering(&transaction).await
 }
 
-/// Brings the database to the newest schema of this build. Several at once wait for each other, for a minute at most.
+/// Migrates the database to the newest schema of this build. Concurrent runs wait for each other, for at most a minute.
 ///
 /// # Errors
-/// What Postgres said, that an applied file was edited, or that an old history cannot be taken over.
+/// The error from Postgres; an applied file was edited; or an old history cannot be taken over.
 pub async fn run(administrator: &Config) -> Result<Report, Error> {
     run_waiting(administrator, lock::WAIT_MAX).await
 }
 
-/// [`run`], and how long to wait for another run.
+/// Like [`run`], with a limit for the wait for another run.
 ///
 /// # Errors
-/// As [`run`]; [`Error::Held`] names the session that was waited for in vain.
+/// As [`run`]; [`Error::Held`] names the session that still holds the lock after the wait.
 pub async fn run_waiting(administrator: &Config, wait: Duration) -> Result<Report, Error> {
     let Schema { migrations, grants } = Schema::embedded();
     let mut session = locked(administrator, wait).await?;
@@ -137,10 +137,10 @@ pub async fn run_waiting(administrator: &Config, wait: Duration) -> Result<Repor
     Ok(Report { taken_over, applied })
 }
 
-/// Applies those of the migrations that the database does not have yet, up to a version, and no grants. Returns which.
+/// Applies the migrations that the database does not have yet, up to a version, without grants. Returns those it applied.
 ///
 /// # Errors
-/// What Postgres said, or that an applied file was edited.
+/// The error from Postgres, or an applied file was edited.
 pub async fn apply(
     administrator: &Config,
     migrations: &[Migration],
@@ -150,13 +150,13 @@ pub async fn apply(
     apply_to(&mut session, migrations, up_to).await
 }
 
-/// A session that no other run of migrations works beside.
+/// Opens a session that holds the lock for migration runs.
 async fn locked(administrator: &Config, wait: Duration) -> Result<Session, Error> {
     let session = Session::open(administrator).await?;
     if let Err(error) = lock::take(&session.client, LOCK, wait, false).await {
         return Err(lock::explain(&session.client, LOCK_NAME, error).await);
     }
-    // A migration that waits for a lock makes everybody behind it wait: rather give up and be run again.
+    // A migration that waits for a table lock blocks all sessions behind it. It gives up early and can be run again.
     session.run(LOCK_TIMEOUT.file, LOCK_TIMEOUT.sql).await?;
     Ok(session)
 }

@@ -1,5 +1,5 @@
-//! Connections under the service's own role. A pool makes no connection before the first is asked for, so that
-//! a service starts while the database is away.
+//! A pool of connections under the service's own role. It opens no connection until one is requested, so a service can start
+//! while the database is down.
 
 use std::time::{Duration, Instant};
 
@@ -15,21 +15,20 @@ use crate::{Error, Settings, Statement};
 const ROLE_LIMIT: Statement = crate::statement!("role_limit.sql");
 const SERVER_CLOCK: Statement = crate::statement!("server_clock.sql");
 
-/// How long a connection may be silent, or have data unacknowledged, before it is looked into.
+/// How long a connection may be silent or have unacknowledged data before TCP probes it.
 const SILENCE: Duration = Duration::from_secs(30);
-/// A connection that was handed out longer ago is asked whether it answers before it is handed out again: since then it
-/// was idle, and may have died unnoticed, or somebody waited in vain and left it in the middle of something. In a busy
-/// pool this asks nothing.
+/// A connection that was last handed out longer ago than this is tested before it is handed out again. It was idle and may
+/// have died unnoticed, or a caller timed out and left it in the middle of a statement. In a busy pool this tests nothing.
 const UNASKED_MAX: Duration = Duration::from_secs(1);
-/// One that takes longer to answer is dropped: a new connection takes no longer.
+/// A connection that takes longer to answer the test is dropped; opening a new one is as fast.
 const ASKED_MAX: Duration = Duration::from_secs(2);
-/// Longest wait for what the database answers at once when it is well.
+/// Maximum wait for an answer that a healthy database gives at once.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
-/// Longest look at the database while starting.
+/// Maximum time for the check of the database at start.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
-/// By how much the clock of a process may differ from the database's while it issues tokens and takes events. The Blogs API
-/// is not ready beyond it, and whoever compares a time of the one with a time of the other allows for it.
+/// How much a process's clock may differ from the database's while the process issues tokens and accepts events. Beyond
+/// this the Blogs API is not ready, and code that compares times of both clocks allows for this difference.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// A bounded set of connections to the shared database.
@@ -39,16 +38,16 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Makes the pool. It does not connect yet.
+    /// Creates the pool without connecting.
     ///
     /// # Errors
-    /// [`Error::Settings`] when the bounds or the address are wrong.
+    /// [`Error::Settings`] if a bound or the address is wrong.
     pub fn new(settings: &Settings, application_name: &str) -> Result<Self, Error> {
         Self::build(settings, application_name, None)
     }
 
-    /// Makes a pool whose connections act as another role from the start, as by `set role`: for a login that is a
-    /// member of it but inherits nothing.
+    /// Creates a pool whose connections start under another role, as after `set role`. It is for a login role that is a
+    /// member of that role but inherits nothing.
     ///
     /// # Errors
     /// As [`Pool::new`].
@@ -58,7 +57,7 @@ impl Pool {
 
     fn build(settings: &Settings, application_name: &str, role: Option<&str>) -> Result<Self, Error> {
         let mut config: tokio_postgres::Config = settings.url.expose_secret().parse().map_err(|_| {
-            // The cause is left out: it may quote the address, and the address holds a password.
+            // The cause is left out: it may quote the address, which contains a password.
             Error::Settings("database.url is not a postgres:// address".to_owned())
         })?;
         if let Some(role) = role {
@@ -67,8 +66,8 @@ impl Pool {
         }
         config.application_name(application_name);
         config.connect_timeout(settings.connect_timeout());
-        // A peer that is silent on a live connection is asked after half a minute, and one that acknowledges
-        // nothing is given up: a network that swallows packets must not hold a connection for hours.
+        // TCP probes a silent peer after half a minute and drops a peer that acknowledges nothing. Otherwise a network that
+        // loses packets could block a connection for hours.
         config.keepalives_idle(SILENCE);
         config.tcp_user_timeout(SILENCE);
         let manager =
@@ -82,14 +81,14 @@ impl Pool {
                 Box::pin(still_answers(client, metrics.last_used()))
             }))
             .build()
-            .map_err(|error| Error::Settings(format!("the database pool cannot be built: {error}")))?;
+            .map_err(|error| Error::Settings(format!("cannot create the database pool: {error}")))?;
         Ok(Self { pool })
     }
 
-    /// A connection, waiting for a free one if need be.
+    /// Returns a connection, waiting for a free one if necessary.
     ///
     /// # Errors
-    /// [`Error::Pool`] when none could be had in time.
+    /// [`Error::Pool`] if none becomes available in time.
     pub async fn get(&self) -> Result<Object, Error> {
         self.pool.get().await.map_err(Error::Pool)
     }
@@ -106,7 +105,7 @@ async fn still_answers(client: &ClientWrapper, handed_out_ago: Duration) -> Resu
     match tokio::time::timeout(ASKED_MAX, client.simple_query("")).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(HookError::Backend(error)),
-        Err(_) => Err(HookError::message("a connection does not answer")),
+        Err(_) => Err(HookError::message("the connection does not answer")),
     }
 }
 
@@ -116,7 +115,7 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// Fails also when the role cannot be asked for. Roles without a limit pass.
+/// Also fails if the role's limit cannot be read. A role without a limit passes.
 async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<(), Error> {
     let client = pool.get().await?;
     let row = ROLE_LIMIT.query_one(&client, &[]).await?;
@@ -129,9 +128,8 @@ async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<(), 
     Ok(())
 }
 
-/// Refuses settings under which the processes of a service could together ask for more connections than their role may hold.
-/// A contradiction of bounds stops a service that starts; a database that is away, or does not answer within two seconds,
-/// does not.
+/// Rejects settings under which a service's processes could open more connections in total than their role may hold. Such
+/// settings stop a starting service. A database that is down, or does not answer within two seconds, does not.
 ///
 /// # Errors
 /// [`Error::ConnectionLimit`].
@@ -139,18 +137,23 @@ pub async fn check_connections_at_start(pool: &Pool, settings: &Settings) -> Res
     match tokio::time::timeout(LOOK_MAX, check_connection_limit(pool, settings)).await {
         Ok(Err(error @ Error::ConnectionLimit { .. })) => return Err(error),
         Ok(Err(error)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be looked at yet");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot check the role's connection limit yet"
+            );
         }
-        Err(_) => tracing::warn!("the database does not answer yet"),
+        Err(_) => {
+            tracing::warn!("the database does not answer; skipping the check of the role's connection limit")
+        }
         Ok(Ok(())) => {}
     }
     Ok(())
 }
 
-/// One comparison of a clock with the database's.
+/// The result of comparing a clock with the database's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockSkew {
-    /// How far the clock is ahead of the database's, give or take half the round trip.
+    /// How far the clock is ahead of the database's, accurate to half the round trip.
     pub ahead: SignedDuration,
     /// How long the database took to answer.
     pub round_trip: Duration,
@@ -159,11 +162,11 @@ pub struct ClockSkew {
 /// Compares a clock with the database's.
 ///
 /// # Errors
-/// That of asking; [`Error::NoAnswer`] after three seconds.
+/// The error of the query; [`Error::NoAnswer`] after three seconds.
 pub async fn clock_skew(pool: &Pool, time_of_day: impl Fn() -> Timestamp) -> Result<ClockSkew, Error> {
     within(ANSWER_MAX, async {
         let client = pool.get().await?;
-        // Prepared first, so that the round trip is one.
+        // Prepare first, so that the measured query takes one round trip.
         SERVER_CLOCK.prepare(&client).await?;
         let (asked, began) = (time_of_day(), Instant::now());
         let server: Timestamp = SERVER_CLOCK.query_one(&client, &[]).await?.get("now");
@@ -174,29 +177,29 @@ pub async fn clock_skew(pool: &Pool, time_of_day: impl Fn() -> Timestamp) -> Res
     .await
 }
 
-/// Whether a skew of clocks may be borne: days, windows and versions come from both.
+/// Checks that the clocks agree closely enough, because days, windows and versions come from both.
 ///
 /// # Errors
-/// A sentence that says by how much they differ.
+/// A message with the difference.
 pub fn in_step(skew: SignedDuration, max: Duration) -> Result<(), String> {
     let skew = skew.unsigned_abs();
     if skew > max {
         return Err(format!(
-            "this clock and the database's differ by {} ms: mend the clocks",
+            "this machine's clock and the database's differ by {} ms: synchronize them",
             skew.as_millis()
         ));
     }
     Ok(())
 }
 
-/// What the work comes to, if that takes no longer. A server that hangs keeps its connections open, so nothing but a limit
-/// on this side ends the wait for it.
+/// Runs the work with a time limit. A server that hangs keeps its connections open, so only a limit on this side ends the
+/// wait.
 ///
-/// Work that is cut short may have been committed, or may still be. Only what may be done twice should be cut. Its
-/// connection is not trusted again before it has answered.
+/// Work that is cut off may have committed, or may still commit. Use this only for work that may be done twice. The pool
+/// tests its connection before using it again.
 ///
 /// # Errors
-/// That of the work, or [`Error::NoAnswer`].
+/// The error of the work, or [`Error::NoAnswer`].
 pub async fn within<T, E: From<Error>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,

@@ -1,5 +1,5 @@
-//! How full the pools of a process are, read when somebody asks for the metrics: nothing is counted on the way to a
-//! connection. One home for every service, so that one alert watches all of them.
+//! Metrics of a process's pools, read at each scrape. Taking a connection counts nothing. All services share this code, so
+//! one alert covers all of them.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 use crate::Pool;
 
-/// Registers the pools of a process, each under a name that says what its connections are for. Call it once for a registry.
+/// Registers the pools of a process, each under a name that says what it is used for. Call it once per registry.
 pub fn register_pools<'a>(
     registry: &mut Registry,
     pools: impl IntoIterator<Item = (&'static str, &'a Pool)>,
@@ -23,7 +23,7 @@ pub fn register_pools<'a>(
 #[derive(Debug)]
 struct Pools(Vec<(&'static str, Pool)>);
 
-/// One gauge of every pool.
+/// One gauge, reported for every pool.
 struct Measure {
     name: &'static str,
     meaning: &'static str,
@@ -31,24 +31,20 @@ struct Measure {
 }
 
 const MEASURES: [Measure; 4] = [
-    Measure {
-        name: "database_pool_connections",
-        meaning: "Connections that are open",
-        of: |status| status.size,
-    },
+    Measure { name: "database_pool_connections", meaning: "Open connections", of: |status| status.size },
     Measure {
         name: "database_pool_connections_available",
-        meaning: "Connections that are open and that nobody holds",
+        meaning: "Open connections that are idle in the pool",
         of: |status| status.available,
     },
     Measure {
         name: "database_pool_connections_max",
-        meaning: "Connections that the pool may hold: database.pool_max, or this pool's part of it",
+        meaning: "Maximum connections of the pool: database.pool_max, or this pool's share of it",
         of: |status| status.max_size,
     },
     Measure {
         name: "database_pool_waiting",
-        meaning: "Those who wait for a connection",
+        meaning: "Callers waiting for a connection",
         of: |status| status.waiting,
     },
 ];

@@ -1,8 +1,8 @@
-//! What the login roles of a cluster are to be, as data: [`bootstrap`](crate::bootstrap) makes them so, and
-//! [`drift`](crate::drift) says what is different.
+//! The definition of a cluster's login roles, as data. [`bootstrap`](crate::bootstrap) applies it, and
+//! [`drift`](crate::drift) reports differences.
 //!
-//! A role may change its own password and its own defaults for good, in the cluster and in one database, and no
-//! server setting forbids that. So bootstrap first resets both levels, and every process compares its own role.
+//! A role may permanently change its own password and its own defaults, in the cluster and in one database, and no server
+//! setting prevents that. So bootstrap first resets both levels, and every process checks its own role.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::Error;
 
-/// What a login role is to be: a block of `roles.toml`.
+/// The definition of a login role: a block of `roles.toml`.
 #[derive(Debug)]
 pub(crate) struct Login {
     pub(crate) name: String,
@@ -21,12 +21,12 @@ pub(crate) struct Login {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Block {
-    /// Whether it has the rights of its groups without `set role`.
+    /// Whether it uses the rights of its groups without `set role`.
     #[serde(default = "yes")]
     inherits: bool,
     #[serde(default)]
     counts: Counts,
-    /// Its defaults, beyond [`EVERY_LOGIN`].
+    /// Its defaults, in addition to [`EVERY_LOGIN`].
     defaults: BTreeMap<String, String>,
 }
 
@@ -45,13 +45,13 @@ enum Counts {
 /// The group whose members count engagement.
 const COUNTS: &str = "engagement_writer";
 
-/// Defaults of every login role.
+/// Defaults of all login roles.
 const EVERY_LOGIN: [(&str, &str); 3] = [
-    // Each statement names its schema; nothing is found by a path that a caller could put a name into.
+    // Statements schema-qualify all names, so a caller cannot plant an object in a search path.
     ("search_path", ""),
     ("idle_in_transaction_session_timeout", "10s"),
-    // The disk that one session may spill to. The role cannot lift it; only an administrator with the right to set it
-    // can set it.
+    // Limits the disk space of one session's temporary files. The role cannot raise it; only an administrator with the right
+    // to set it can.
     ("temp_file_limit", "1GB"),
 ];
 
@@ -61,21 +61,19 @@ static LOGINS: LazyLock<Result<Vec<Login>, String>> = LazyLock::new(|| {
     Ok(blocks.into_iter().map(|(name, block)| Login { name, block }).collect())
 });
 
-/// The login roles, sorted by their names.
+/// The login roles, sorted by name.
 ///
 /// # Errors
-/// `roles.toml`, which is part of the build, cannot be read.
+/// `roles.toml`, which is compiled in, cannot be parsed.
 pub(crate) fn logins() -> Result<&'static [Login], Error> {
     match &*LOGINS {
         Ok(logins) => Ok(logins),
-        Err(reason) => {
-            Err(Error::Settings(format!("crates/database/src/roles.toml cannot be read: {reason}")))
-        }
+        Err(reason) => Err(Error::Settings(format!("cannot parse crates/database/src/roles.toml: {reason}"))),
     }
 }
 
-/// Functions of the catalog that no login role needs, and that take what all databases of a server share: the lock table
-/// (16,000 advisory locks or so fill it) and disk.
+/// Catalog functions that no login role needs and that consume resources shared by all databases of a server: the lock table
+/// (about 16,000 advisory locks fill it) and disk space.
 pub(crate) const REVOKED: [&str; 21] = [
     "pg_advisory_lock",
     "pg_advisory_lock_shared",
@@ -85,7 +83,7 @@ pub(crate) const REVOKED: [&str; 21] = [
     "pg_try_advisory_lock_shared",
     "pg_try_advisory_xact_lock",
     "pg_try_advisory_xact_lock_shared",
-    // Large objects: no table bounds them, and each one that a transaction makes holds a lock until its end.
+    // Large objects: no table bounds them, and a transaction holds a lock for each one it creates.
     "lo_create",
     "lo_creat",
     "lo_from_bytea",
@@ -97,20 +95,20 @@ pub(crate) const REVOKED: [&str; 21] = [
     "lo_unlink",
     "lo_export",
     "lowrite",
-    // WAL without a table.
+    // Writes WAL without a table.
     "pg_logical_emit_message",
-    // A file of each call, until the transaction ends.
+    // Each call creates a file that lasts until the transaction ends.
     "pg_export_snapshot",
 ];
 
 impl Login {
-    /// Its defaults, as name and value.
+    /// Its defaults as name and value.
     pub(crate) fn settings(&'static self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let own = self.block.defaults.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         EVERY_LOGIN.into_iter().chain(own)
     }
 
-    /// Whether it is to be a member of [`COUNTS`]; nothing where either is right.
+    /// Whether it must be a member of [`COUNTS`]; None if both are allowed.
     fn counts(&self, direct_path: Option<bool>) -> Option<bool> {
         match self.block.counts {
             Counts::Always => Some(true),
@@ -120,7 +118,7 @@ impl Login {
     }
 }
 
-/// The login roles or one of them, in the columns that a statement takes.
+/// The login roles, or one of them, as columns for a statement.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
     pub(crate) names: Vec<&'static str>,
@@ -133,7 +131,7 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Those of the roles that are asked about.
+    /// The columns of the requested roles.
     ///
     /// # Errors
     /// As [`logins`].

@@ -1,4 +1,4 @@
-//! One connection outside any pool, for the steps that set up a cluster or a database.
+//! A connection outside any pool, for setting up a cluster or a database.
 
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Config, NoTls, Transaction};
@@ -23,13 +23,16 @@ impl Session {
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a database session broke");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a database session ended with an error"
+                );
             }
         });
         Ok(Self { client, _driver: driver })
     }
 
-    /// Runs text that takes no parameters, named for the error.
+    /// Runs SQL text without parameters. `file` names it in an error.
     ///
     /// # Errors
     /// [`Error::Statement`].
@@ -37,7 +40,7 @@ impl Session {
         self.client.batch_execute(text).await.map_err(Error::statement(file))
     }
 
-    /// Begins a transaction that may not write.
+    /// Begins a read-only transaction.
     ///
     /// # Errors
     /// [`Error::Transaction`].

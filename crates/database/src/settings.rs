@@ -1,4 +1,4 @@
-//! How a service reaches the database, with the bounds that keep it within its share.
+//! The settings of a service's database connections, and the bounds that keep it within its share.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ pub const BOUNDS: &[Bound] = &[
 pub struct Settings {
     /// `postgres://role:password@host:port/database`, with the role of this service.
     pub url: SecretString,
-    /// Most connections of this process.
+    /// Maximum connections of this process.
     pub pool_max: usize,
     /// How many processes of this service may run at once. `pool_max` times this must fit into the role's
     /// connection limit.
     pub instances_max: usize,
-    /// Longest wait for a new connection, in milliseconds.
+    /// Maximum wait for a new connection, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// Longest wait for a free connection of the pool, in milliseconds.
+    /// Maximum wait for a free connection from the pool, in milliseconds.
     pub wait_timeout_ms: u64,
 }
 

@@ -1,5 +1,4 @@
-//! A statement and the file it stands in. The file's name travels with every error, so that a log line leads
-//! to the one place where the SQL is.
+//! A statement and its file. Every error names the file, so a log line leads to the SQL.
 
 use deadpool_postgres::GenericClient;
 use futures_util::{Stream, TryStreamExt};
@@ -17,7 +16,7 @@ pub struct Statement {
     pub sql: &'static str,
 }
 
-/// The [`Statement`] in a file of the calling crate's `sql/` folder.
+/// A [`Statement`] from a file in the calling crate's `sql/` folder.
 #[macro_export]
 macro_rules! statement {
     ($file:literal) => {
@@ -42,10 +41,10 @@ impl Statement {
         client.query(&prepared, parameters).await.map_err(Error::statement(self.file))
     }
 
-    /// Runs it and returns its rows one by one as they come, for what may be too much to hold at once.
+    /// Runs it and streams its rows, for results that may not fit into memory.
     ///
     /// # Errors
-    /// [`Error::Statement`], here or instead of a row.
+    /// [`Error::Statement`], from this call or in place of a row.
     pub async fn stream<C: GenericClient + Sync>(
         &self,
         client: &C,
@@ -60,7 +59,7 @@ impl Statement {
     /// Runs it and returns its only row.
     ///
     /// # Errors
-    /// [`Error::Statement`], also when there is none or more than one.
+    /// [`Error::Statement`], also if there is no row or more than one.
     pub async fn query_one<C: GenericClient + Sync>(
         &self,
         client: &C,
@@ -73,7 +72,7 @@ impl Statement {
     /// Runs it and returns its row, if there is one.
     ///
     /// # Errors
-    /// [`Error::Statement`], also when there are several.
+    /// [`Error::Statement`], also if there are several rows.
     pub async fn query_opt<C: GenericClient + Sync>(
         &self,
         client: &C,
@@ -83,7 +82,7 @@ impl Statement {
         client.query_opt(&prepared, parameters).await.map_err(Error::statement(self.file))
     }
 
-    /// Runs it and returns how many rows it touched.
+    /// Runs it and returns the number of affected rows.
     ///
     /// # Errors
     /// [`Error::Statement`].
@@ -96,7 +95,7 @@ impl Statement {
         client.execute(&prepared, parameters).await.map_err(Error::statement(self.file))
     }
 
-    /// Prepares it on this connection, if that has not been done, so that running it later leaves at once.
+    /// Prepares it on this connection if necessary, so that running it later needs no extra round trip.
     ///
     /// # Errors
     /// [`Error::Statement`].

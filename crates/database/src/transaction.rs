@@ -1,5 +1,5 @@
-//! The end of transactions. Every COMMIT is sent here, so that each that fails becomes [`Error::Commit`], which says whether
-//! the transaction may be committed all the same.
+//! Commits transactions. Every COMMIT goes through this file, so that each failure becomes an [`Error::Commit`], which says
+//! whether the transaction may have committed anyway.
 
 #![expect(clippy::disallowed_methods, reason = "this is where transactions are committed")]
 
@@ -21,7 +21,7 @@ pub(crate) async fn commit_own(transaction: Transaction<'_>) -> Result<(), Error
     transaction.commit().await.map_err(Error::commit)
 }
 
-/// Runs text behind a savepoint. If Postgres refuses it with one of these codes the transaction is as before, and the answer is
+/// Runs SQL text after a savepoint. If Postgres rejects it with one of these codes, rolls back to the savepoint and returns
 /// false.
 pub(crate) async fn run_unless(
     transaction: &mut Transaction<'_>,
@@ -31,7 +31,7 @@ pub(crate) async fn run_unless(
 ) -> Result<bool, Error> {
     let savepoint = transaction.transaction().await.map_err(Error::transaction(TransactionStep::Save))?;
     match savepoint.batch_execute(text).await {
-        // The driver's word for releasing a savepoint.
+        // The driver calls releasing a savepoint a commit.
         Ok(()) => {
             savepoint.commit().await.map_err(Error::transaction(TransactionStep::Release))?;
             Ok(true)
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::{CommitOutcome, Fault, within};
 
-    /// What the server does when it gets one statement; it takes all others.
+    /// What the server does when it receives one particular statement; it accepts all others.
     #[derive(Debug, Clone, Copy)]
     enum Reply {
         Error(&'static str, &'static str),
@@ -98,7 +98,7 @@ mod tests {
         }
     }
 
-    /// A connection to such a server. It lives as long as the tasks.
+    /// A connection to such a server. It ends with the tasks.
     async fn connected(statement: &'static str, reply: Reply) -> (Client, JoinSet<()>) {
         let (ours, theirs) = duplex(4096);
         let mut tasks = JoinSet::new();
@@ -142,7 +142,7 @@ mod tests {
     async fn commit_without_an_answer_has_an_unknown_outcome() {
         for reply in [
             LOST,
-            // The session ended: by a shutdown, or in a pooler between Postgres and us.
+            // The session ended because of a shutdown, or in a pooler between Postgres and this process.
             Reply::Error("FATAL", "57P01"),
             Reply::Error("ERROR", "08P01"),
             Reply::Error("ERROR", "08006"),
@@ -160,7 +160,7 @@ mod tests {
         let (mut client, _tasks) = connected("COMMIT", Reply::Nothing).await;
         let transaction = client.transaction().await.unwrap();
         let cut = within(Duration::from_millis(20), commit_own(transaction)).await;
-        // Its documentation: what was asked for may have been done.
+        // According to its documentation, the request may have been carried out.
         assert!(matches!(cut, Err(Error::NoAnswer(_))), "{cut:?}");
     }
 

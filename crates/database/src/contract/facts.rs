@@ -1,4 +1,4 @@
-//! What one statement needs of a schema: it is prepared, explained and pinned under its service's role.
+//! Determines what one statement needs from a schema by preparing, explaining and pinning it under its service's role.
 
 use tokio_postgres::Client;
 
@@ -12,7 +12,7 @@ const PIN: Statement = crate::statement!("contract_pin.sql");
 const COLUMNS: Statement = crate::statement!("contract_columns.sql");
 const COLUMN_TYPE: Statement = crate::statement!("contract_column_type.sql");
 
-/// A column, its type, and whose it is.
+/// A column, its type, and its relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Column {
     relation: String,
@@ -20,7 +20,7 @@ struct Column {
     type_name: String,
 }
 
-/// What a statement needs of the schema.
+/// What a statement needs from the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Facts {
     parameters: Vec<String>,
@@ -28,7 +28,7 @@ pub(super) struct Facts {
     columns: Vec<Column>,
 }
 
-/// Why a statement is broken, if it is. What was broken before is broken still, and said.
+/// Why a statement is broken, if it is. Also reports statements that were already broken before.
 pub(super) async fn reasons(
     client: &Client,
     before: Result<Facts, String>,
@@ -47,24 +47,24 @@ pub(super) async fn reasons(
             .await
             .map_err(Error::statement(COLUMN_TYPE.file))?;
         match row.map(|row| row.get::<_, String>(0)) {
-            None => reasons.push(format!("column {relation}.{name} is gone")),
+            None => reasons.push(format!("column {relation}.{name} no longer exists")),
             Some(now) if now != *type_name => {
-                reasons.push(format!("column {relation}.{name} is {now} now, it was {type_name}"));
+                reasons.push(format!("column {relation}.{name} is now {now}, was {type_name}"));
             }
             Some(_) => {}
         }
     }
     if before.parameters != after.parameters {
-        reasons.push(format!("takes {:?} now, it took {:?}", after.parameters, before.parameters));
+        reasons.push(format!("now takes {:?}, took {:?}", after.parameters, before.parameters));
     }
     if before.results != after.results {
-        reasons.push(format!("returns {:?} now, it returned {:?}", after.results, before.results));
+        reasons.push(format!("now returns {:?}, returned {:?}", after.results, before.results));
     }
     Ok(reasons)
 }
 
-/// Prepares, explains and pins a statement in a transaction that is rolled back. The inner error is Postgres's
-/// refusal of the statement.
+/// Prepares, explains and pins a statement in a transaction that is rolled back. The inner error says why Postgres rejects
+/// the statement.
 pub(super) async fn facts(client: &Client, role: &str, text: &str) -> Result<Result<Facts, String>, Error> {
     let begin: String =
         client.query_one(BEGIN_AS.sql, &[&role]).await.map_err(Error::statement(BEGIN_AS.file))?.get(0);
@@ -89,12 +89,12 @@ async fn refusable_facts(client: &Client, text: &str) -> Result<Facts, tokio_pos
         .map(|column| (column.name().to_owned(), type_name(column.type_())))
         .collect();
 
-    // Under the role: privileges are looked at when a plan is made.
+    // Under the role: Postgres checks privileges when it plans a statement.
     let name = format!("contract_statement_{:016x}", rand::random::<u64>());
     let explain: String = client.query_one(EXPLAIN.sql, &[&text, &parameters, &name]).await?.get(0);
     client.batch_execute(&explain).await?;
 
-    // As the administrator: what the statement depends on.
+    // As the administrator: read what the statement depends on.
     client.batch_execute(AS_ADMINISTRATOR.sql).await?;
     let pin: String = client.query_one(PIN.sql, &[&text, &parameters]).await?.get(0);
     client.batch_execute(&pin).await?;
@@ -107,7 +107,7 @@ async fn refusable_facts(client: &Client, text: &str) -> Result<Facts, tokio_pos
     Ok(Facts { parameters, results, columns })
 }
 
-/// The type's name as SQL understands it: an array's own name starts with an underscore.
+/// The type's name in SQL. The catalog's name of an array type starts with an underscore.
 fn type_name(of: &tokio_postgres::types::Type) -> String {
     match of.name().strip_prefix('_') {
         Some(element) => format!("{element}[]"),

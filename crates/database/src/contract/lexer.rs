@@ -1,8 +1,8 @@
-//! SQL text to tokens, by the rules of Postgres's own scanner (`scan.l`), as far as they say where a word is a
-//! keyword and where it is part of a comment, a string or a quoted name.
+//! Splits SQL text into tokens. It follows Postgres's scanner (`scan.l`) as far as needed to tell a keyword from a part of a
+//! comment, a string or a quoted name.
 //!
-//! Comments nest, dollar quotes have tags, `''` is a quote inside a string, and a backslash escapes only in `E'…'`.
-//! Text that ends inside a string or a comment is a syntax error for Postgres, which then runs none of it.
+//! Comments nest, dollar quotes have tags, `''` is a quote inside a string, and a backslash escapes only in `E'…'`. If the
+//! text ends inside a string or a comment, Postgres reports a syntax error and runs none of it.
 
 /// A token and the line on which it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,14 +17,14 @@ pub(super) enum Kind {
     Word(String),
     /// A quoted name, which is never a keyword.
     Name,
-    /// What is inside a string or a dollar quote.
+    /// The contents of a string or a dollar quote.
     Text(String),
     /// Any other character.
     Mark(char),
 }
 
 impl Token {
-    /// The word that this token is, or nothing.
+    /// The token's word, or an empty string if it is not a word.
     pub(super) fn word(&self) -> &str {
         if let Kind::Word(word) = &self.kind { word } else { "" }
     }
@@ -109,7 +109,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// What is between this quote and the one that closes it.
+    /// The text between this quote and the closing one.
     fn quoted(&mut self, quote: char, escapes: bool) -> String {
         self.advance(quote.len_utf8());
         let mut text = String::new();
@@ -121,7 +121,7 @@ impl<'a> Lexer<'a> {
                 }
                 self.advance(quote.len_utf8());
             } else if escapes && letter == '\\' {
-                // Unread, as the escaped letter is: only where the string ends matters.
+                // The escaped letter itself does not matter, only where the string ends.
                 let escaped = self.rest.chars().next().map_or(0, char::len_utf8);
                 text.push_str(self.advance(escaped));
                 continue;
@@ -131,7 +131,7 @@ impl<'a> Lexer<'a> {
         text
     }
 
-    /// What is between `$tag$` and the next `$tag$`; nothing where no dollar quote begins.
+    /// The text between `$tag$` and the next `$tag$`; None if no dollar quote begins here.
     fn dollar_quoted(&mut self) -> Option<String> {
         let inside = self.rest.strip_prefix('$')?;
         let (tag, _) = inside.split_once('$')?;
@@ -162,7 +162,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Whether a word can begin with this letter. To Postgres every letter beyond ASCII is one.
+/// Whether a word can begin with this character. Postgres treats every non-ASCII character as a letter.
 fn starts_word(letter: char) -> bool {
     letter.is_ascii_alphabetic() || letter == '_' || !letter.is_ascii()
 }

@@ -1,34 +1,34 @@
-//! What a migration may not contain if it is to be rehearsed on a server that others use.
+//! Finds commands that a migration may not contain if it is rehearsed on a shared server.
 //!
-//! Roles, memberships and settings belong to the whole server, not to the scratch database, and a COMMIT keeps what
-//! the rehearsal would have taken back. So these commands are found in the text before any of it runs. Code (the body
-//! of a `do` block or a function, and what a query is given as text) is searched for them too, and refused where in
-//! doubt. What hides even from that is found by its effect: see [`super::server`].
+//! Roles, memberships and settings belong to the whole server, not to the scratch database, and a COMMIT would keep changes
+//! that the rehearsal has to roll back. The commands are therefore found in the text before any of it runs. Code is searched
+//! too: the body of a `do` block or a function, and text that a query passes on for execution. In doubt it is refused. A
+//! command that evades this search is detected by its effect: see [`super::server`].
 
 use super::lexer::{self, Kind, Token};
 
 #[cfg(test)]
 mod tests;
 
-/// A command of a migration that is not run on a server.
+/// A command of a migration that must not run on a shared server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The migration, as `V1__owners`, or `grants`.
+    /// The migration, such as `V1__owners`, or `grants`.
     pub migration: String,
-    /// The line of its file.
+    /// The line in its file.
     pub line: usize,
     /// The command's first words.
     pub command: String,
-    /// What it would do.
+    /// Its effect.
     pub effect: Effect,
 }
 
 /// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It changes what belongs to the whole server.
+    /// It changes something that belongs to the whole server.
     WholeServer,
-    /// It ends or divides the transaction of the migration.
+    /// It ends or splits the transaction of the migration.
     Transaction,
 }
 
@@ -37,13 +37,13 @@ impl std::fmt::Display for Refusal {
         let Self { migration, line, command, effect } = self;
         let effect = match effect {
             Effect::WholeServer => "acts on the whole server",
-            Effect::Transaction => "controls the transaction that the migration runs in",
+            Effect::Transaction => "controls the migration's transaction",
         };
         write!(f, "{migration}, line {line}: `{command}` {effect}")
     }
 }
 
-/// Every command in these files, each with its name, that must not run on a server that others use.
+/// All commands in these named files that must not run on a shared server.
 pub(super) fn refusals<'a>(files: impl Iterator<Item = (String, &'a str)>) -> Vec<Refusal> {
     let of = |(migration, text): (String, &str)| {
         let found = search(text);
@@ -78,7 +78,7 @@ fn search(sql: &str) -> Vec<Found> {
     found
 }
 
-/// The statements between semicolons. Those inside `begin atomic … end`, the body of a function, part none.
+/// Splits at semicolons, except those inside `begin atomic … end`, the body of a function.
 fn statements(tokens: &[Token]) -> Vec<&[Token]> {
     let mut found = Vec::new();
     let (mut start, mut parentheses, mut blocks) = (0, 0_i32, 0_i32);
@@ -122,7 +122,7 @@ fn makes_routine(statement: &[Token]) -> bool {
     })
 }
 
-/// Whether the statement runs text: as the body of a block or routine, or by handing it to a function.
+/// Whether the statement contains text that Postgres runs as code: the body of a block or routine, or a function argument.
 fn runs_text(statement: &[Token]) -> bool {
     let first = statement.iter().find(|token| !token.is_mark('(')).map_or("", Token::word);
     let runs = ["do", "select", "with", "values", "call", "execute", "prepare", "explain"];
@@ -134,7 +134,7 @@ fn on_whole_server(tokens: &[Token]) -> Option<String> {
     const SHARED: [&str; 6] = ["role", "user", "group", "database", "tablespace", "subscription"];
     let [first, second, third, _] = words(tokens);
     match (first, second) {
-        // Of one database.
+        // Belongs to one database.
         (_, "user") if third == "mapping" => None,
         ("create" | "alter" | "drop", shared) if SHARED.contains(&shared) => {
             Some(format!("{first} {second}"))
@@ -153,7 +153,7 @@ fn shared_label(tokens: &[Token]) -> Option<String> {
     ["role", "database", "tablespace"].contains(&kind).then(|| format!("security label on {kind}"))
 }
 
-/// A membership, which is granted `to` or revoked `from` without `on`; or a privilege on what is shared.
+/// A membership (granted `to` or revoked `from` a role without `on`), or a privilege on a shared object.
 fn shared_grant(tokens: &[Token]) -> Option<String> {
     let first = tokens.first()?.word();
     let end = tokens.iter().position(|token| token.is_mark(';')).unwrap_or(tokens.len());
@@ -164,7 +164,7 @@ fn shared_grant(tokens: &[Token]) -> Option<String> {
     if on != "on" {
         return Some(format!("{first} of a membership"));
     }
-    // A placeholder is filled with the database that the migration runs in. With another one the effect would show.
+    // A placeholder stands for the database of the migration. If it is another one, the effect is detected later.
     let placeholder = object.get(2).is_some_and(|token| token.is_mark('%'));
     let shared = ["database", "tablespace", "parameter"].contains(&kind) && !placeholder;
     shared.then(|| format!("{first} on {kind}"))
@@ -181,7 +181,7 @@ fn transaction_control(tokens: &[Token]) -> Option<String> {
     }
 }
 
-/// Searches the texts in a statement as code, and the texts in those.
+/// Searches the strings in a statement as code, and the strings inside them.
 fn search_code(statement: &[Token], in_do: bool, found: &mut Vec<Found>) {
     for (line, text) in texts(statement) {
         let tokens = lexer::tokens(&text, line);
@@ -189,7 +189,7 @@ fn search_code(statement: &[Token], in_do: bool, found: &mut Vec<Found>) {
             let here = slice(&tokens, at, tokens.len());
             let Some(line) = here.first().map(|token| token.line) else { continue };
             let begins = begins_statement(at.checked_sub(1).and_then(|before| tokens.get(before)));
-            // "grant" is an ordinary word in a sentence; the pairs of the other commands hardly are.
+            // "grant" occurs in ordinary sentences; the word pairs of the other commands hardly do.
             let is_grant = ["grant", "revoke"].contains(&words(here)[0]);
             if let Some(command) = on_whole_server(here).filter(|_| begins || !is_grant) {
                 found.push((line, command, Effect::WholeServer));
@@ -202,14 +202,14 @@ fn search_code(statement: &[Token], in_do: bool, found: &mut Vec<Found>) {
     }
 }
 
-/// Whether a statement of PL/pgSQL or SQL can begin behind this token.
+/// Whether a statement of PL/pgSQL or SQL can begin after this token.
 fn begins_statement(before: Option<&Token>) -> bool {
     before.is_none_or(|before| {
         before.is_mark(';') || ["begin", "then", "else", "loop"].contains(&before.word())
     })
 }
 
-/// The strings in these tokens. Strings that follow each other or are joined by `||` count as one.
+/// The strings in these tokens. Adjacent strings and strings joined by `||` count as one.
 fn texts(tokens: &[Token]) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut joins = false;

@@ -1,5 +1,5 @@
-//! Migrations applied to a scratch database of a server that others use. Each runs in a transaction that commits only
-//! if nothing changed that belongs to the whole server.
+//! Applies migrations to a scratch database on a shared server. Each migration runs in a transaction that commits only if
+//! the state of the whole server is unchanged.
 
 use refinery::{Migration, Runner, Target};
 use tokio_postgres::{Client, Config};
@@ -16,8 +16,7 @@ const END: Statement = crate::statement!("contract_end.sql");
 const BEGIN: Statement = crate::statement!("contract_begin.sql");
 const COMMIT: Statement = crate::statement!("contract_commit.sql");
 
-/// Applies those of the migrations that the database does not have yet, up to a version, as
-/// [`migrations::apply`] would.
+/// Applies the migrations that the database does not have yet, up to a version, like [`migrations::apply`].
 pub(super) async fn apply(
     scratch: &Config,
     all: &[Migration],
@@ -45,7 +44,7 @@ pub(super) async fn apply(
     Ok(applied)
 }
 
-/// Runs one migration in the transaction that has begun.
+/// Runs one migration in the current transaction.
 async fn apply_one(client: &Client, migration: &Migration, name: &str, before: &State) -> Result<(), Error> {
     let began = transaction(client).await?;
     client
@@ -71,7 +70,7 @@ async fn transaction(client: &Client) -> Result<String, Error> {
     Ok(row.get(0))
 }
 
-/// Notes, where [`migrations`] keep it, that the migrations up to this version are applied.
+/// Records the migrations up to this version as applied, in the history that [`migrations`] uses.
 async fn record(client: &mut Client, all: &[Migration], version: i32) -> Result<(), Error> {
     let runner = Runner::new(all).set_target(Target::FakeVersion(version));
     runner.run_async(client).await.map_err(|error| Error::Migration(Box::new(error)))?;

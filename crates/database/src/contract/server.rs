@@ -1,5 +1,5 @@
-//! What belongs to a whole server, read before and after something runs on it: roles, memberships, settings, databases
-//! and tablespaces.
+//! The state of a whole server, read before and after a migration runs: roles, memberships, settings, databases and
+//! tablespaces.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ const STATE: Statement = crate::statement!("contract_server_state.sql");
 const FILES: Statement = crate::statement!("contract_server_files.sql");
 const PASSWORDS: Statement = crate::statement!("contract_server_passwords.sql");
 
-/// What a server is like, line by line.
+/// The state of a server, line by line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State(BTreeMap<String, String>);
 
 impl State {
-    /// Reads it, as far as the connected role may.
+    /// Reads everything that the connected role may read.
     pub(super) async fn read(client: &Client) -> Result<Self, Error> {
         let may_see = client.query_one(MAY_SEE.sql, &[]).await.map_err(Error::statement(MAY_SEE.file))?;
         let mut statements = vec![STATE];
@@ -32,7 +32,7 @@ impl State {
         Ok(Self(lines))
     }
 
-    /// What is different now.
+    /// The differences between this state and a later one.
     pub(super) fn changes(&self, now: &Self) -> Vec<Change> {
         let added = now.0.keys().filter(|line| !self.0.contains_key(*line));
         let differs = |line: &&String| self.0.get(*line) != now.0.get(*line);

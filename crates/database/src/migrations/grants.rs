@@ -10,17 +10,17 @@ use crate::{Error, TransactionStep, transaction};
 const EMBEDDED: &str = include_str!("../../../../migrations/grants.sql");
 const FILE: &str = "grants.sql";
 
-/// The text of a `grants.sql`. It contains GRANT statements and comments on lines of their own, and no quoted text.
+/// The text of a `grants.sql`: GRANT statements, and comments on separate lines. It contains no quoted text.
 #[derive(Debug, Clone)]
 pub struct Grants(String);
 
 impl Grants {
-    /// Those of this build.
+    /// The grants of this build.
     pub(crate) fn embedded() -> Self {
         Self(EMBEDDED.to_owned())
     }
 
-    /// Those in a folder of migrations.
+    /// The grants in a folder of migrations.
     pub(crate) fn in_folder(folder: &Path) -> Result<Self, Error> {
         let file = folder.join(FILE);
         let text = std::fs::read_to_string(&file);
@@ -31,14 +31,14 @@ impl Grants {
         &self.0
     }
 
-    /// Gives all of them in one transaction.
+    /// Applies all grants in one transaction.
     pub(crate) async fn apply(&self, client: &mut Client) -> Result<(), Error> {
         let transaction = client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
         transaction.batch_execute(&self.0).await.map_err(Error::statement(FILE))?;
         transaction::commit_own(transaction).await
     }
 
-    /// Runs those of these statements whose objects exist, and returns the others.
+    /// Runs the statements whose objects exist, and returns the others.
     pub(crate) async fn apply_existing(
         client: &mut Client,
         statements: Vec<String>,
@@ -55,7 +55,7 @@ impl Grants {
         Ok(left)
     }
 
-    /// Each GRANT by itself.
+    /// Each GRANT as a separate statement.
     pub(crate) fn statements(&self) -> Vec<String> {
         let lines = self.0.lines().filter(|line| !line.trim_start().starts_with("--"));
         let code = lines.collect::<Vec<_>>().join("\n");

@@ -1,6 +1,6 @@
-//! Databases whose history has the numbers from before the migrations were squashed. One at the last of the old migrations has
-//! the schema that the squashed ones make; where a comparison proves that, its history is rewritten and nothing else changes
-//! but comments.
+//! Takes over databases that were migrated before the migrations were squashed. A database at the last old migration has the
+//! schema that the squashed migrations create. If a comparison confirms that, its history is rewritten and its comments are
+//! replaced; nothing else changes.
 
 use refinery::Migration;
 use tokio_postgres::{Client, Config, GenericClient, Transaction};
@@ -19,24 +19,24 @@ const COMMENTS: Statement = crate::statement!("schema_comments.sql");
 
 /// The last version of the squashed migrations.
 pub(super) const SQUASHED: i32 = 12;
-/// The name of the first of the old migrations; that of the first squashed one is another.
+/// The name of the first old migration. The first squashed migration has a different name.
 const FIRST_OLD: &str = "schemas";
-/// The last of the old migrations.
+/// The last old migration.
 const LAST_OLD: (i32, &str) = (43, "exports");
 const SCRATCH: &str = "commonplace_squashed";
 
-/// Which migrations a history counts.
+/// Which migrations a history consists of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Numbering {
-    /// Those of this build, up to a version; 0 where nothing was applied.
+    /// Migrations of this build up to a version; 0 if none was applied.
     Squashed(i32),
-    /// The old ones, all of them.
+    /// All of the old migrations.
     LastOld,
-    /// The old ones, up to this one.
+    /// The old migrations up to this one.
     Older(String),
 }
 
-/// A row of the history, as refinery writes it.
+/// A row of the history that refinery writes.
 #[derive(Debug, Clone)]
 struct Applied {
     version: i32,
@@ -45,14 +45,14 @@ struct Applied {
     checksum: Option<String>,
 }
 
-/// What a database that the squashed migrations made says of itself.
+/// The schema, comments and history of a database that the squashed migrations created.
 struct Squashed {
     lines: Vec<String>,
     comments: Vec<String>,
     history: Vec<Applied>,
 }
 
-/// Which migrations the history of a database counts.
+/// Determines which migrations the history of a database consists of.
 pub(super) async fn numbering<C: GenericClient + Sync>(client: &C) -> Result<Numbering, Error> {
     let any = client.query_one(ANY.sql, &[]).await.map_err(Error::statement(ANY.file))?;
     let history = if any.get::<_, bool>(0) { history(client).await? } else { Vec::new() };
@@ -70,11 +70,11 @@ fn numbering_of(history: &[(i32, String)]) -> Numbering {
     }
 }
 
-/// Rewrites the history if it is the old one and complete; says whether it was.
+/// Rewrites the history if it is a complete old one. Returns whether it did.
 ///
 /// # Errors
-/// [`Error::OldHistory`] where it is not complete, [`Error::SchemaDiffers`] where the schema is not the one that the
-/// migrations made. In both cases nothing was changed.
+/// [`Error::OldHistory`] if the old history is incomplete; [`Error::SchemaDiffers`] if the schema is not the one that the
+/// migrations created. Neither changes anything.
 pub(super) async fn run(
     session: &mut Session,
     administrator: &Config,
@@ -113,7 +113,7 @@ async fn rewrite(transaction: &Transaction<'_>, squashed: &Squashed) -> Result<(
     Ok(())
 }
 
-/// Lets the squashed migrations make a database on the same server and reads it.
+/// Applies the squashed migrations to a scratch database on the same server and reads it.
 async fn squashed(
     client: &Client,
     administrator: &Config,
@@ -153,7 +153,7 @@ async fn lines(transaction: &Transaction<'_>) -> Result<Vec<String>, Error> {
     Ok(rows.iter().map(|row| row.get("line")).collect())
 }
 
-/// What is missing and what is there besides, a sentence each.
+/// The missing and the unexpected lines, one sentence each.
 fn differences(wanted: &[String], found: &[String]) -> Vec<String> {
     let missing = wanted.iter().filter(|line| !found.contains(line)).map(|line| format!("missing: {line}"));
     let unexpected =
@@ -180,7 +180,7 @@ mod tests {
             of(&[(1, "schemas"), (2, "accounts_and_blogs")]),
             Numbering::Older("V2__accounts_and_blogs".to_owned())
         );
-        // The numbers of this build will reach the old ones.
+        // Future migrations of this build will have the same numbers as old ones.
         assert_eq!(of(&[(1, "owners"), (43, "exports")]), Numbering::Squashed(43));
     }
 

@@ -24,7 +24,7 @@ fn commands_on_the_whole_server_are_found() {
         ("grant set on parameter log_statement to console", "grant on parameter"),
         ("comment on role console is 'x'", "comment on role"),
         ("security label for x on role console is 'y'", "security label on role"),
-        // A backslash ends no string of the standard kind, and does in an escape string.
+        // A backslash escapes a quote only in an escape string.
         (r"select 'a\'; drop role console; select '", "drop role"),
         (r"select E'a\''; drop role console", "drop role"),
         ("select $a$ $b$ '; $a$; drop role console", "drop role"),
@@ -39,12 +39,12 @@ fn commands_that_control_the_transaction_are_found() {
         assert_eq!(commands(&format!("select 1; {sql} ; select 2")), [sql]);
     }
     assert_eq!(commands("prepare transaction 'x'"), ["prepare transaction"]);
-    // What ends a function's body ends no transaction; what follows it does.
+    // The `end` of a function's body ends no transaction; the `end` after it does.
     let body =
         "create or replace function f() returns int begin atomic select case when true then 1 end; end;";
     assert_eq!(commands(body), [""; 0]);
     assert_eq!(commands(&format!("{body} commit;")), ["commit"]);
-    // A column and an argument may be called so.
+    // A column or an argument may have these names.
     assert_eq!(commands("create table a (begin atomic); commit"), ["commit"]);
     assert_eq!(
         commands("create function a(begin atomic) returns int language sql as ''; commit"),
