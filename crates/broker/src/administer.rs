@@ -1,8 +1,8 @@
-//! The administrator's step on RabbitMQ: the topology, and a user for each service that uses RabbitMQ.
+//! The administrator's step on RabbitMQ: creates the topology, and a user for each service that uses RabbitMQ.
 //!
-//! It may be repeated. It makes what is missing and sets passwords and rights; it deletes nothing, and what has another
-//! shape than this release expects it reports and leaves alone. Everything goes through the management API, because only
-//! that one can make users, and says what an existing queue was declared with.
+//! It can be repeated. It creates missing objects and sets passwords and permissions. It deletes nothing. It reports objects
+//! that differ from what this release expects, without changing them. It uses the management API, because only that API can
+//! create users and show how an existing queue was declared.
 
 mod management;
 mod users;
@@ -26,17 +26,17 @@ pub const ADMINISTRATION_BOUNDS: &[Bound] = &[bound("rabbitmq.connections_max", 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Section")]
 pub struct Administration {
-    /// `http://user:password@host:15672` of an administrator of RabbitMQ. Empty: there is nothing to do.
+    /// `http://user:password@host:15672` of an administrator of RabbitMQ. If empty, the step is skipped.
     pub management_url: SecretString,
-    /// Where exchanges and queues are made. It has to exist.
+    /// The vhost for exchanges and queues. It must exist.
     pub vhost: String,
-    /// The passwords of the users. In the settings these are the keys `USER_password`.
+    /// The users' passwords, from the keys `USER_password`.
     pub passwords: BTreeMap<String, SecretString>,
-    /// Most connections of one user, and most channels.
+    /// Maximum connections of one user, and maximum channels.
     pub connections_max: u32,
 }
 
-/// The section as it is written.
+/// The section as it appears in the file.
 #[derive(Deserialize)]
 struct Section {
     management_url: SecretString,
@@ -54,7 +54,7 @@ impl TryFrom<Section> for Administration {
         let passwords = passwords.into_iter().map(|(key, password)| {
             let user = key.strip_suffix("_password").filter(|user| users().any(|known| known == *user));
             let user =
-                user.ok_or_else(|| format!("{key} is the password of no user of RabbitMQ (users.toml)"))?;
+                user.ok_or_else(|| format!("{key} does not belong to any RabbitMQ user in users.toml"))?;
             Ok::<_, String>((user.to_owned(), password))
         });
         let passwords = passwords.collect::<Result<_, _>>()?;
@@ -62,38 +62,38 @@ impl TryFrom<Section> for Administration {
     }
 }
 
-/// What the step did and found.
+/// The result of the step.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Administered {
-    /// Exchanges, queues and bindings that were missing and are made.
+    /// Exchanges, queues and bindings that it created.
     pub made: Vec<String>,
-    /// What has another shape than this release expects, and was left as it is. Services may not work with it.
+    /// Objects that differ from what this release expects and were left unchanged. Services may not work with them.
     pub differences: Vec<String>,
-    /// Bindings that this release does not know, such as those of an earlier one.
+    /// Bindings that this release does not use, such as those of an earlier release.
     pub leftovers: Vec<String>,
 }
 
 /// The administrator's step failed; it can be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum AdministerError {
-    /// The address makes no sense. It holds a password, so it is not repeated.
+    /// The address is invalid. It contains a password, so the message does not quote it.
     #[error(
-        "rabbitmq.management_url is not an address such as http://administrator:password@host:15672. Percent-encode what is \
-         neither letter nor digit in the password, as in %2F for a slash"
+        "rabbitmq.management_url is not an address such as http://administrator:password@host:15672. Percent-encode all \
+         characters of the password except letters and digits, for example %2F for a slash"
     )]
     Address,
     /// The address asks for TLS.
     #[error("rabbitmq.management_url begins with https://, which is not supported yet: use http://")]
     Tls,
     /// A user would have no password.
-    #[error("rabbitmq.{0}_password is empty: give RabbitMQ's user {0} a password")]
+    #[error("rabbitmq.{0}_password is empty: set a password for the RabbitMQ user {0}")]
     Password(&'static str),
-    /// The list of users, which is part of the build, cannot be read.
-    #[error("crates/broker/src/administer/users.toml cannot be read: {0}")]
+    /// The list of users, which is compiled in, cannot be parsed.
+    #[error("cannot parse crates/broker/src/administer/users.toml: {0}")]
     Users(String),
-    /// The management API is not reached.
+    /// The management API cannot be reached.
     #[error(
-        "RabbitMQ's management API does not answer (to {doing}). Is it running, with the management plugin?"
+        "cannot {doing}: RabbitMQ's management API does not answer. Is RabbitMQ running with the management plugin enabled?"
     )]
     Away {
         /// The request.
@@ -101,26 +101,26 @@ pub enum AdministerError {
         /// The HTTP client's error.
         source: Box<ureq::Error>,
     },
-    /// The management API refuses.
-    #[error("RabbitMQ's management API refuses to {doing}: {status}, {reason}")]
+    /// The management API refused the request.
+    #[error("RabbitMQ's management API refused to {doing}: {status}, {reason}")]
     Refused {
         /// The request.
         doing: String,
         /// The HTTP status.
         status: u16,
-        /// What RabbitMQ says.
+        /// RabbitMQ's reason.
         reason: String,
     },
 }
 
 impl Administration {
-    /// Whether RabbitMQ is to be administered: an address is set.
+    /// Whether the settings contain an address, so that the step must run.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         !self.management_url.expose_secret().is_empty()
     }
 
-    /// The first user that has the administrator's password.
+    /// The first user with the administrator's password.
     #[must_use]
     pub fn with_administrators_password(&self) -> Option<&'static str> {
         let Address { password, .. } = Address::of(&self.management_url).ok()?;
@@ -132,7 +132,7 @@ impl Administration {
     }
 }
 
-/// The address of the same vhost under another login. `None` when `url` is not an AMQP address with a login in it.
+/// The address of the same vhost with another login. `None` if `url` is not an AMQP address with a login.
 #[must_use]
 pub fn url_of(url: &str, user: &str, password: &SecretString) -> Option<String> {
     url.parse::<AMQPUri>().ok()?;
@@ -141,16 +141,16 @@ pub fn url_of(url: &str, user: &str, password: &SecretString) -> Option<String> 
     Some(format!("{scheme}://{user}:{}@{place}", segment(password.expose_secret())))
 }
 
-/// The vhost that an AMQP address leads to. `None` when it is no such address.
+/// The vhost of an AMQP address. `None` if it is not an AMQP address.
 #[must_use]
 pub fn vhost_of(url: &str) -> Option<String> {
     Some(url.parse::<AMQPUri>().ok()?.vhost)
 }
 
-/// Makes exchanges, queues, bindings and users. It blocks: in asynchronous code call it where that is allowed.
+/// Creates exchanges, queues, bindings and users. It blocks: in asynchronous code call it where blocking is allowed.
 ///
 /// # Errors
-/// The management API does not answer or refuses, or a setting makes no sense. What was made until then stays.
+/// The management API does not answer or refuses a request, or a setting is invalid. Objects created before that stay.
 pub fn administer(administration: &Administration) -> Result<Administered, AdministerError> {
     let users = users::all(administration)?;
     if let Some(user) = users.iter().find(|user| user.password.expose_secret().is_empty()) {
@@ -174,7 +174,7 @@ pub fn administer(administration: &Administration) -> Result<Administered, Admin
 
 struct Step<'a> {
     management: Management<'a>,
-    /// As a segment of a path.
+    /// The vhost as a path segment.
     vhost: String,
 }
 
@@ -200,7 +200,7 @@ impl Step<'_> {
         )
     }
 
-    /// Makes what is missing, and reports in which properties something that exists differs.
+    /// Creates the object if it is missing; otherwise reports the properties that differ.
     fn make(
         &self,
         path: &str,
@@ -216,7 +216,7 @@ impl Step<'_> {
         for (property, value) in wanted.as_object().into_iter().flatten() {
             let is = found.get(property).unwrap_or(&Value::Null);
             if is != value {
-                report.differences.push(format!("{what}: {property} is {is} and should be {value}"));
+                report.differences.push(format!("{what}: {property} is {is} but should be {value}"));
             }
         }
         Ok(())
@@ -232,7 +232,7 @@ impl Step<'_> {
             .into_iter()
             .flatten()
             .map(|binding| (text(binding, "source"), text(binding, "routing_key")))
-            // Every queue is bound to the default exchange.
+            // RabbitMQ binds every queue to the default exchange.
             .filter(|(source, _)| !source.is_empty())
             .collect();
         let (exchange, keys) = queue.bindings();
@@ -255,8 +255,8 @@ impl Step<'_> {
         let login = json!({ "password": user.password.expose_secret(), "tags": user.tags });
         let path = format!("users/{name}");
         if let Err(error) = self.management.put(&path, &login) {
-            // RabbitMQ creates or changes a user by what it found just before. Where another administrator's step created the
-            // user in between, it refuses to create it; now that the user is there, the same request changes it.
+            // RabbitMQ checks whether the user exists and then creates or updates it. If another administrator's step creates the
+            // user in between, RabbitMQ refuses the creation. Now the user exists, so the same request updates it.
             if !matches!(error, AdministerError::Refused { status: 400, .. })
                 || self.management.get(&path)?.is_none()
             {
@@ -264,7 +264,7 @@ impl Step<'_> {
             }
             self.management.put(&path, &login)?;
         }
-        // What it may publish under comes first: without it every key is allowed.
+        // Set the allowed routing keys first: without them every key is allowed.
         let keys = json!({ "exchange": EVENTS, "write": user.keys, "read": "^$" });
         self.management.put(&format!("topic-permissions/{vhost}/{name}"), &keys)?;
         let rights = json!({ "configure": "^$", "write": user.write, "read": user.read });

@@ -1,11 +1,11 @@
-//! Pauses between tries of what failed.
+//! Pauses between retries.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// Pauses that double from try to try, up to the longest. Each is drawn from the upper half, so that many processes do not
-/// come back at once.
+/// Pauses that double with each retry, up to a maximum. Each is drawn at random from the upper half, so that many processes
+/// do not retry at the same moment.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     min: Duration,
@@ -20,12 +20,12 @@ impl Backoff {
         Self { min, max, current: min }
     }
 
-    /// The longest pause.
+    /// The maximum pause.
     pub(crate) fn max(&self) -> Duration {
         self.max
     }
 
-    /// Starts afresh after a success.
+    /// Starts again with the shortest pause, after a success.
     pub fn reset(&mut self) {
         self.current = self.min;
     }

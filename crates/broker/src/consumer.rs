@@ -1,7 +1,7 @@
-//! Deliveries of one queue, for one epoch.
+//! Receives the deliveries of one queue for one epoch.
 //!
-//! A consumer never reconnects. When its stream ends or fails, or an ack is not taken, whoever reads it drops
-//! it with everything that it delivered and opens the next one: what was not acked is delivered again.
+//! A consumer never reconnects. If its stream ends or fails, or an ack fails, its reader drops the consumer with all of its
+//! deliveries and opens a new one. RabbitMQ delivers unacked messages again.
 
 use std::time::Duration;
 
@@ -26,16 +26,17 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Connects and subscribes. At most `prefetch` deliveries are unacked at a time; it
-    /// has to be at least two batches, so that one can gather while the other commits. `app_id` names the
-    /// connection for the broker's operator.
+    /// Connects and subscribes. At most `prefetch` deliveries are unacked at a time. Choose at least two batches, so that
+    /// one can gather while the other commits. `app_id` is the connection's name in the broker's management tools.
     ///
     /// # Errors
-    /// The broker is away, refuses, or does not answer in time; the queue is missing; or a setting makes no sense.
+    /// The broker is down, refuses, or does not answer in time; the queue is missing; or a setting is invalid.
     pub async fn open(settings: &Settings, queue: Queue, prefetch: u16, app_id: &str) -> Result<Self, Error> {
         settings.validate()?;
         if prefetch == 0 {
-            return Err(SettingsError("the prefetch is 0, which means no limit: name one".to_owned()).into());
+            return Err(
+                SettingsError("the prefetch is 0, which means no limit: set a limit".to_owned()).into()
+            );
         }
         let link = Link::open(settings, &format!("{app_id} consumer")).await?;
         let answer_timeout = settings.answer_timeout();
@@ -52,11 +53,11 @@ impl Consumer {
         Ok(Self { stream, ended: false, failed: None, answer_timeout, link })
     }
 
-    /// Waits for the next delivery. `None`: the stream has ended, because it was cancelled here or by the
-    /// broker. Nothing is lost when this is dropped while it waits.
+    /// Waits for the next delivery. `None` means that the stream has ended because this side or the broker cancelled it.
+    /// Dropping the future while it waits loses nothing.
     ///
     /// # Errors
-    /// The connection or channel failed: the epoch is over, and `None` follows.
+    /// The connection or channel failed. The epoch is over, and `None` follows.
     pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
         if let Some(error) = self.failed.take() {
             return Some(Err(error));
@@ -68,7 +69,7 @@ impl Consumer {
         self.arrived(arrived)
     }
 
-    /// What has already arrived, without waiting. Whatever else there is to say (an error, the end) is left for
+    /// Returns a delivery that has already arrived, without waiting. Leaves an error or the end of the stream to
     /// [`Consumer::next`].
     pub fn try_next(&mut self) -> Option<Delivery> {
         if self.ended {
@@ -84,7 +85,7 @@ impl Consumer {
         }
     }
 
-    /// Deliveries that wait in the queue, without those that some consumer holds.
+    /// The number of messages in the queue that are ready for delivery, without those that a consumer holds.
     ///
     /// # Errors
     /// As for [`Consumer::open`].
@@ -92,10 +93,10 @@ impl Consumer {
         depth(&self.link.channel, queue, self.answer_timeout).await
     }
 
-    /// Asks for no more. The stream ends after what has arrived; that can still be acked.
+    /// Cancels the subscription. The stream ends after the deliveries that have arrived; these can still be acked.
     ///
     /// # Errors
-    /// The channel is gone: the epoch is over.
+    /// The channel is closed: the epoch is over.
     pub async fn cancel(&self) -> Result<(), Error> {
         let tag = self.stream.tag();
         let cancelled = async {
@@ -108,11 +109,11 @@ impl Consumer {
         bounded("cancel the subscription", self.answer_timeout, cancelled).await
     }
 
-    /// Gives the channel up: what is not acked goes back into the queue at once. Dropping does the same, less
-    /// politely.
+    /// Closes the connection. Unacked deliveries return to the queue at once. Dropping the consumer has the same effect
+    /// without the AMQP close handshake.
     ///
     /// # Errors
-    /// The broker did not say goodbye, or not in time; the connection is gone all the same.
+    /// The broker did not answer the close in time. The connection is closed anyway.
     pub async fn close(self) -> Result<(), Error> {
         self.link.close().await
     }

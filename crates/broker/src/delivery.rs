@@ -1,4 +1,4 @@
-//! One envelope as it arrived, with the means to answer for it.
+//! A delivered envelope, which can be acked or rejected.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use uuid::Uuid;
 use crate::error::{Doing, Error, bounded};
 use crate::properties;
 
-/// An envelope that is not yet acked. It owns what it needs to be answered for, so that a batch can be acked
-/// while the [`crate::Consumer`] is being read for the next one.
+/// An envelope that is not acked yet. It owns what an ack needs, so a batch can be acked while the next one is read from the
+/// [`crate::Consumer`].
 pub struct Delivery {
-    /// The envelope's id, when there is one and it is a UUID.
+    /// The envelope's id, if it has one that is a UUID.
     pub message_id: Option<Uuid>,
-    /// The routing key; of a dead-lettered message, the name of the queue it came from.
+    /// The routing key. For a dead-lettered message, the name of the queue it came from.
     pub routing_key: String,
-    /// The AMQP `type`: the routing key that it was first published with.
+    /// The AMQP `type`: the routing key of the first publish.
     pub message_type: Option<String>,
-    /// The version of the wire that its publisher speaks.
+    /// The version of the wire format that its publisher uses.
     pub wire_version: Option<i32>,
-    /// The body, as it was published.
+    /// The body as it was published.
     pub body: Vec<u8>,
-    /// How often it has been delivered before and come back.
+    /// How often it was delivered before and returned to the queue.
     pub delivery_count: u32,
-    /// It may have been delivered before. This is no means to recognise duplicates.
+    /// Whether it may have been delivered before. This does not identify duplicates reliably.
     pub redelivered: bool,
     /// The W3C trace context.
     pub traceparent: Option<String>,
-    /// Why the broker gave it up (`rejected`, `delivery_limit`, …), if it did.
+    /// Why the broker dead-lettered it (`rejected`, `delivery_limit`, …), if it did.
     pub death_reason: Option<String>,
     tag: u64,
     acker: Acker,
@@ -57,22 +57,22 @@ impl Delivery {
         }
     }
 
-    /// The version of the wire that its publisher speaks, if that is newer than ours: then its body may not mean what it seems.
+    /// The version of its publisher's wire format, if it is newer than ours. Its body may then mean something else.
     #[must_use]
     pub fn newer_wire(&self) -> Option<i32> {
         self.wire_version.filter(|version| *version > WIRE_VERSION)
     }
 
-    /// Acks this delivery and every one that arrived before it on the same channel and is not yet answered for.
+    /// Acks this delivery and all earlier unacked deliveries of the same channel.
     ///
     /// # Errors
-    /// The channel is gone: the epoch is over, and all of them are delivered again, to whomever.
+    /// The channel is closed: the epoch is over, and all of them are delivered again to some consumer.
     pub async fn ack_through(&self) -> Result<(), Error> {
         let answer = self.acker.ack(BasicAckOptions { multiple: true });
         self.answer("ack deliveries", answer).await
     }
 
-    /// Says "this message failed" and puts it back into the queue, which counts the delivery.
+    /// Rejects the message and returns it to the queue, which counts the delivery.
     ///
     /// # Errors
     /// The channel is gone: the epoch is over, and the message is delivered again.
@@ -81,13 +81,13 @@ impl Delivery {
         self.answer("reject a delivery", answer).await
     }
 
-    /// Gives it up: it goes to the queue of the dead, where it stays until somebody looks at it.
+    /// Dead-letters the message. It stays in the dead-letter queue until a consumer takes it.
     ///
     /// # Errors
     /// The channel is gone: the epoch is over, and the message is delivered again.
     pub async fn give_up(&self) -> Result<(), Error> {
         let answer = self.acker.reject(BasicRejectOptions { requeue: false });
-        self.answer("give a delivery up", answer).await
+        self.answer("dead-letter a delivery", answer).await
     }
 
     async fn answer(

@@ -1,8 +1,8 @@
-//! Consuming, epoch after epoch: the loop of every worker.
+//! The consume loop that all workers share.
 //!
-//! An epoch is one connection. It ends when its stream ends, an ack is not taken, or the worker gives a batch up; then the
-//! next begins, after a pause. At shutdown the subscription is cancelled. Its stream then ends after what has arrived; the same
-//! loop has the worker settle that, closes the connection and returns.
+//! An epoch is one connection. It ends when its stream ends, an ack fails, or the worker gives up a batch. After a pause the
+//! next epoch begins. At shutdown the loop cancels the subscription, and the stream ends after the deliveries that have
+//! arrived. The same loop lets the worker settle them, closes the connection and returns.
 
 use std::time::Duration;
 
@@ -13,49 +13,49 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::{Backoff, rest};
 use crate::{Consumer, Delivery, Error, Queue, Settings};
 
-/// What a worker consumes, and how.
+/// Which queue a worker consumes, and how.
 #[derive(Debug, Clone)]
 pub struct Subscription {
-    /// The broker.
+    /// The broker's settings.
     pub settings: Settings,
     /// The queue.
     pub queue: Queue,
-    /// Most deliveries that the broker hands out before the first of them is acked.
+    /// Maximum number of unacked deliveries.
     pub prefetch: u16,
-    /// Names the connection for the broker's operator.
+    /// The connection's name in the broker's management tools.
     pub app_id: &'static str,
     /// Pauses before the next epoch.
     pub backoff: Backoff,
 }
 
-/// What a worker does with what it consumes.
+/// How a worker processes deliveries.
 pub trait Worker: Sync {
-    /// How it cuts the deliveries of an epoch into batches.
+    /// How it groups the deliveries of an epoch into batches.
     type Batches: Batches;
-    /// Why it gives a batch up, and with it the epoch.
+    /// Why it gives up a batch, which ends the epoch.
     type Failure: std::error::Error + Send + 'static;
 
     /// Begins an epoch.
     fn batches(&self, consumer: Consumer) -> Self::Batches;
 
-    /// Works on a batch until that is committed, and acks it afterwards.
+    /// Processes a batch until it is committed, then acks it.
     fn settle(
         &self,
         batches: &mut Self::Batches,
         batch: <Self::Batches as Batches>::Batch,
     ) -> impl Future<Output = Result<(), EpochEnd<Self::Failure>>> + Send;
 
-    /// How often [`Worker::verdict`] is asked for while the worker consumes; never, if this is none.
+    /// How often [`Worker::verdict`] is called while the worker consumes; `None` means never.
     fn verdict_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// Why nothing should be consumed, if nothing should.
+    /// The reason to stop consuming, if there is one.
     fn verdict(&self) -> impl Future<Output = Option<String>> + Send {
         async { None }
     }
 
-    /// Takes note of the connection's state, for health and metrics.
+    /// Receives the connection's state, for health and metrics.
     fn report(&self, state: ConsumerState);
 }
 
@@ -64,30 +64,30 @@ pub trait Worker: Sync {
 pub enum ConsumerState {
     /// An epoch has begun.
     Consuming,
-    /// None can begin, for this reason.
+    /// No epoch can begin, for this reason.
     Away(String),
     /// An epoch ended without a shutdown, for this reason.
     Ended(String),
-    /// A message speaks a newer version of the wire. Nothing is consumed until the worker is upgraded.
+    /// A message uses a newer version of the wire format. The worker consumes nothing until it is upgraded.
     NewerWire(String),
 }
 
-/// The deliveries of one consumer, cut into batches.
+/// The deliveries of one consumer, grouped into batches.
 pub trait Batches: Send {
-    /// Deliveries that are settled together.
+    /// A group of deliveries that are settled together.
     type Batch: Send;
 
-    /// The next batch. Nothing is lost when this is dropped while it waits.
+    /// Waits for the next batch. Dropping the future while it waits loses nothing.
     fn next(&mut self) -> impl Future<Output = Result<Self::Batch, StreamEnd>> + Send;
 
     /// The consumer.
     fn consumer(&self) -> &Consumer;
 
-    /// Gives the consumer back. What has arrived and is in no batch comes again.
+    /// Returns the consumer. Deliveries that have arrived but are in no batch are delivered again.
     fn into_consumer(self) -> Consumer;
 }
 
-/// Without a bound of its own: a batch is whatever has arrived.
+/// Without a size limit: a batch contains all deliveries that have arrived.
 impl Batches for Consumer {
     type Batch = Vec<Delivery>;
 
@@ -113,15 +113,15 @@ impl Batches for Consumer {
 /// Why there are no more batches from a consumer.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamEnd {
-    /// The stream ended: cancelled by us at shutdown, or by the broker.
+    /// The stream ended: this side cancelled it at shutdown, or the broker did.
     #[error("the stream of deliveries ended")]
     Ended,
     /// The connection or its channel failed.
-    #[error("consuming")]
+    #[error("cannot consume")]
     Broken(#[from] Error),
-    /// A publisher speaks a newer wire than this worker.
+    /// A publisher uses a newer wire format than this worker.
     #[error(
-        "a message speaks version {0} of the wire and this worker {WIRE_VERSION}: upgrade the workers first"
+        "a message uses version {0} of the wire format, but this worker knows only {WIRE_VERSION}: upgrade the workers first"
     )]
     NewerWire(i32),
 }
@@ -132,10 +132,10 @@ pub enum EpochEnd<F: std::error::Error + 'static> {
     /// There are no more batches.
     #[error(transparent)]
     Stream(#[from] StreamEnd),
-    /// The worker's verdict is that nothing should be consumed.
+    /// The worker's verdict was to stop consuming.
     #[error("{0}")]
     Halted(String),
-    /// The worker gave a batch up.
+    /// The worker gave up a batch.
     #[error(transparent)]
     Worker(F),
 }
@@ -146,7 +146,7 @@ impl<F: std::error::Error + 'static> From<Error> for EpochEnd<F> {
     }
 }
 
-/// Consumes until shutdown, and settles what has arrived by then.
+/// Consumes until shutdown, then settles the deliveries that have arrived.
 pub async fn consume<W: Worker>(subscription: &Subscription, worker: &W, shutdown: &CancellationToken) {
     let Subscription { settings, queue, prefetch, app_id, backoff } = subscription;
     let mut backoff = backoff.clone();
@@ -162,19 +162,23 @@ pub async fn consume<W: Worker>(subscription: &Subscription, worker: &W, shutdow
                 backoff.reset();
                 let end = epoch(worker, consumer, shutdown).await;
                 if let EpochEnd::Stream(StreamEnd::NewerWire(_)) = end {
-                    // The process stays up and consumes nothing, so that its readiness tells operators what to do.
+                    // Stay up without consuming, so that `/readyz` tells operators what to do.
                     tracing::error!(?queue, "{end}");
                     worker.report(ConsumerState::NewerWire(end.to_string()));
                     return shutdown.cancelled().await;
                 }
                 if !shutdown.is_cancelled() {
                     let error = &end as &dyn std::error::Error;
-                    tracing::warn!(error, ?queue, "an epoch of consuming ended");
+                    tracing::warn!(error, ?queue, "consuming was interrupted; reconnecting after a pause");
                     worker.report(ConsumerState::Ended(end.to_string()));
                 }
             }
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, ?queue, "cannot consume yet");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    ?queue,
+                    "cannot start consuming yet"
+                );
                 worker.report(ConsumerState::Away(error.to_string()));
             }
         }
@@ -201,7 +205,7 @@ async fn epoch<W: Worker>(
                     return end.into();
                 }
             },
-            // Ends the stream; what has arrived still comes out of `next`, and then `StreamEnd::Ended`.
+            // Ends the stream: `next` still returns the deliveries that have arrived, then `StreamEnd::Ended`.
             () = shutdown.cancelled(), if !cancelled => {
                 cancelled = true;
                 if let Err(error) = batches.consumer().cancel().await {
@@ -226,7 +230,7 @@ fn looks(interval: Duration) -> Interval {
     looks
 }
 
-/// Waits until it is time for a look, or for ever if there is none.
+/// Waits until the next verdict is due; forever if there is no interval.
 async fn look(looks: &mut Option<Interval>) {
     match looks {
         Some(looks) => drop(looks.tick().await),
@@ -234,9 +238,9 @@ async fn look(looks: &mut Option<Interval>) {
     }
 }
 
-/// Ends the connection in order, so that the last ack arrives before its end.
+/// Closes the connection in order, so that the last ack arrives first.
 async fn close(consumer: Consumer) {
     if let Err(error) = consumer.close().await {
-        tracing::info!(%error, "the connection ended without a goodbye; what was acked last may come again");
+        tracing::info!(%error, "the connection was not closed cleanly; the last acked messages may be delivered again");
     }
 }

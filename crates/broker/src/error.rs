@@ -1,4 +1,4 @@
-//! What can go wrong with a connection, said without the client library's types.
+//! Errors of a connection, without types of the client library.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ pub struct Error(#[from] Kind);
 pub(crate) enum Kind {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("{doing}: {source}")]
+    #[error("cannot {doing}: {source}")]
     Broker { doing: &'static str, source: lapin::Error },
     #[error(
         "RabbitMQ has no {what} {name} in this vhost: run `commonplace migrate` with its [rabbitmq] settings, as an administrator of RabbitMQ"
     )]
     Missing { what: &'static str, name: &'static str },
-    #[error("{doing}: no answer within {limit:?}")]
+    #[error("cannot {doing}: no answer within {limit:?}")]
     Silent { doing: &'static str, limit: Duration },
-    #[error("{doing}: the channel is gone, and what it delivered comes again")]
+    #[error("cannot {doing}: the channel is closed, and its unacked messages will be delivered again")]
     ChannelGone { doing: &'static str },
 }
 
@@ -40,11 +40,11 @@ impl From<SettingsError> for Error {
     }
 }
 
-/// Names what was being done when the client library failed.
+/// Adds the failed operation to an error of the client library.
 pub(crate) trait Doing<T> {
     fn doing(self, doing: &'static str) -> Result<T, Error>;
 
-    /// The same for a look at an exchange or a queue, which the administrator's step should have made.
+    /// The same for checking an exchange or a queue that the administrator's step should have created.
     fn finding(self, what: &'static str, name: &'static str) -> Result<T, Error>;
 }
 
@@ -60,12 +60,12 @@ impl<T> Doing<T> for lapin::Result<T> {
             {
                 Error(Kind::Missing { what, name })
             }
-            _ => Error(Kind::Broker { doing: "look for the topology", source }),
+            _ => Error(Kind::Broker { doing: "check the topology", source }),
         })
     }
 }
 
-/// Waits for `answer`, but not longer than `limit`.
+/// Waits for `answer`, at most for `limit`.
 pub(crate) async fn bounded<T>(
     doing: &'static str,
     limit: Duration,

@@ -1,16 +1,16 @@
-//! RabbitMQ, and nothing above it: the topology and its users, a publisher of envelopes, a consumer of them.
+//! Access to RabbitMQ: the topology and its users, a publisher and a consumer of envelopes.
 //!
-//! This is the only crate that knows `lapin`; none of its types is part of the interface. `lapin` is never
-//! asked to recover anything. A connection with its one channel is an *epoch*: when anything on it fails, it is
-//! over, and the next one is made from nothing. Publishing and consuming never share a
-//! connection, because RabbitMQ stops reading from publishers when it runs short of memory or disk.
+//! Only this crate uses `lapin`, and its interface exposes no `lapin` types. It does not use `lapin`'s recovery. A
+//! connection with its single channel is an *epoch*: any failure ends the epoch, and the next one starts with a new
+//! connection. Publishing and consuming use separate connections, because RabbitMQ stops reading from publishers when it
+//! runs low on memory or disk.
 //!
-//! - [`Publisher`]: many tasks publish, one task owns the channel. `Ok` means confirmed and routed; or kept by
-//!   whoever takes what is [`Overdue`].
+//! - [`Publisher`]: many tasks publish, one task owns the channel. `Ok` means that the broker confirmed and routed the
+//!   envelope, or that the receiver of [`Overdue`] envelopes stored it.
 //! - [`Consumer`]: one epoch of deliveries with manual, multiple acks.
-//! - [`consume`]: epoch after epoch for a [`Worker`], which settles the deliveries and acks them.
-//! - [`Settings`]: the bounds of both.
-//! - [`administer`]: the administrator's step, which makes the exchanges, the queues and the services' users. Services
+//! - [`consume`]: runs epochs for a [`Worker`], which settles and acks the deliveries.
+//! - [`Settings`]: the limits of both.
+//! - [`administer`]: the administrator's step, which creates the exchanges, the queues and the services' users. Services
 //!   declare nothing.
 
 mod administer;

@@ -1,4 +1,4 @@
-//! Looking at queues without taking anything out of them.
+//! Reads the depth of queues without consuming from them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::link::Link;
 use crate::topology::Queue;
 use crate::{Settings, topology};
 
-/// A connection that asks how deep queues are. It ends with the first failure: open another one then.
+/// A connection for reading the depth of queues. After the first failure it is unusable: open another one.
 #[derive(Debug)]
 pub struct Probe {
     link: Link,
@@ -20,31 +20,31 @@ impl Probe {
     /// Connects.
     ///
     /// # Errors
-    /// The broker is away, refuses, or does not answer in time; or a setting makes no sense.
+    /// The broker is down, refuses, or does not answer in time; or a setting is invalid.
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
         settings.validate()?;
         let link = Link::open(settings, "queue depth").await?;
         Ok(Self { link, answer_timeout: settings.answer_timeout() })
     }
 
-    /// Deliveries that wait in a queue, without those that some consumer holds.
+    /// The number of messages in a queue that are ready for delivery, without those that a consumer holds.
     ///
     /// # Errors
-    /// The connection is gone, the queue is missing, or the broker does not answer in time.
+    /// The connection is closed, the queue is missing, or the broker does not answer in time.
     pub async fn depth(&self, queue: Queue) -> Result<u32, Error> {
         depth(&self.link.channel, queue, self.answer_timeout).await
     }
 
-    /// Says goodbye.
+    /// Closes the connection.
     ///
     /// # Errors
-    /// The broker did not answer, or not in time; the connection is gone all the same.
+    /// The broker did not answer the close in time. The connection is closed anyway.
     pub async fn close(self) -> Result<(), Error> {
         self.link.close().await
     }
 }
 
-/// Deliveries that wait in a queue, without those that some consumer holds; over a connection of its own.
+/// Like [`Probe::depth`], over a new connection.
 ///
 /// # Errors
 /// As for [`Probe::open`].
@@ -55,7 +55,7 @@ pub async fn queue_depth(settings: &Settings, queue: Queue) -> Result<u32, Error
     Ok(count)
 }
 
-/// Asks on a channel of somebody's.
+/// Reads the depth on the caller's channel.
 pub(crate) async fn depth(channel: &Channel, queue: Queue, limit: Duration) -> Result<u32, Error> {
-    bounded("ask for the depth", limit, topology::depth(channel, queue)).await
+    bounded("read a queue's depth", limit, topology::depth(channel, queue)).await
 }

@@ -1,4 +1,4 @@
-//! The AMQP properties of an envelope, written and read.
+//! Writes and reads the AMQP properties of an envelope.
 
 use events::Envelope;
 use lapin::BasicProperties;
@@ -8,7 +8,7 @@ const TRACEPARENT: &str = "traceparent";
 const WIRE_VERSION: &str = "wire-version";
 const PERSISTENT: u8 = 2;
 
-/// The properties of an envelope; the same each time it goes out.
+/// The properties of an envelope. They are the same each time it is published.
 pub(crate) fn write(envelope: &Envelope, app_id: &'static str) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert(WIRE_VERSION.into(), AMQPValue::LongInt(events::WIRE_VERSION));
@@ -35,14 +35,14 @@ pub(crate) struct Headers {
     pub(crate) death_reason: Option<String>,
 }
 
-/// Reads the headers. One of an unexpected type is as if it were not there.
+/// Reads the headers. Ignores a header of an unexpected type.
 pub(crate) fn read(headers: Option<&FieldTable>) -> Headers {
     let Some(headers) = headers else { return Headers::default() };
     let find = |name: &str| headers.inner().get(name);
     Headers {
         traceparent: find(TRACEPARENT).and_then(string),
         wire_version: find(WIRE_VERSION).and_then(integer).and_then(|version| version.try_into().ok()),
-        // Absent at the first delivery. Too many to count is many, not none.
+        // Absent at the first delivery. A count that does not fit is the maximum, not zero.
         delivery_count: find("x-delivery-count")
             .and_then(integer)
             .map_or(0, |count| u32::try_from(count.max(0)).unwrap_or(u32::MAX)),
@@ -58,7 +58,7 @@ fn string(value: &AMQPValue) -> Option<String> {
     }
 }
 
-/// Servers and clients choose the width of an integer as they like.
+/// Servers and clients encode integers with different widths.
 fn integer(value: &AMQPValue) -> Option<i64> {
     match value {
         AMQPValue::ShortShortInt(value) => Some(i64::from(*value)),

@@ -1,4 +1,4 @@
-//! Many tasks publish; one task owns the channel.
+//! Publishes envelopes: many tasks publish, one task owns the channel.
 //!
 //! ```text
 //! publish() ──bounded queue──► gather ──► envelope ──► channel ──► confirm ──► every publish() in it
@@ -6,22 +6,22 @@
 //!                                └── fewer than unconfirmed_max ──────┘
 //! ```
 //!
-//! Whenever fewer than `unconfirmed_max` envelopes are unconfirmed, the task takes everything that is waiting
-//! into one envelope. There is no timer: at low load an event leaves alone and at once, under load envelopes
-//! fill by themselves while the ones before them are being confirmed.
+//! Whenever fewer than `unconfirmed_max` envelopes are unconfirmed, the task puts all waiting items into one envelope. There
+//! is no timer: at low load an event is sent alone and at once; under load an envelope fills while earlier ones wait for
+//! their confirms.
 //!
-//! One task per channel is not a matter of taste: `lapin` attributes confirms wrongly when several tasks publish
-//! on a channel, and attributes returned messages wrongly even with one. So only a plain ack is success, and
-//! anything else (a nack, a return, an error, silence) ends the *epoch*: connection and channel are dropped, and
-//! every envelope of theirs that is unresolved goes out again, with the same bytes and the same id, on the next
-//! ones, as long as somebody still waits for it. A consumer recognises the second copy by its id.
+//! A single task must own the channel: `lapin` attributes confirms wrongly if several tasks publish on a channel, and
+//! attributes returned messages wrongly even with one. So only a plain ack counts as success. Anything else (a nack, a
+//! return, an error, a timeout) ends the *epoch*: connection and channel are dropped. Every unresolved envelope that still
+//! has a waiting caller is published again on the next connection, with the same bytes and the same id. A consumer
+//! recognizes the second copy by its id.
 //!
-//! A publish waits by holding the receiver of a oneshot channel, and stops waiting by dropping it: at its
-//! deadline, or because its own caller went away. That is all that the task has to look at.
+//! A publish waits by holding the receiver of a oneshot channel. It stops waiting by dropping the receiver, at its deadline
+//! or because its own caller has gone. The task needs to check nothing else.
 //!
-//! Where somebody can keep envelopes in another way, those that are overdue are handed over to them ([`HandOver`]):
-//! with half the time to its deadline gone, or at once when the broker is known to be away. The task then knows
-//! no more about it than that a publish may have been answered by somebody else.
+//! If the service can store envelopes in another way, the publisher hands overdue envelopes over ([`HandOver`]): when half
+//! of the time to the deadline has passed, or at once if the broker is known to be down. All the task knows afterwards is that a
+//! publish may have been answered elsewhere.
 
 mod backlog;
 mod epoch;
@@ -57,37 +57,37 @@ use crate::{Settings, SettingsError};
 #[derive(Debug, Clone)]
 pub struct Publisher {
     items: mpsc::Sender<Item>,
-    /// Bytes that may still be put into the queue.
+    /// The remaining bytes that the queue accepts.
     room: Arc<Semaphore>,
     state: watch::Receiver<State>,
     waiting: Gauge,
 }
 
-/// Why a publish was not confirmed. Nothing is promised in any of these cases.
+/// Why a publish was not confirmed. None of these cases promises anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// Too much is waiting already. Nothing was sent.
-    #[error("too much is waiting to be published")]
+    /// The queue is full. Nothing was sent.
+    #[error("the publisher's queue is full; try again later")]
     Full,
-    /// There was no clean confirm by the deadline. It may have been sent.
-    #[error("the broker did not confirm in time")]
+    /// There was no clean confirm by the deadline. The events may have been sent.
+    #[error("RabbitMQ did not confirm in time")]
     TimedOut,
     /// The publisher is shutting down. Nothing was sent.
     #[error("the publisher is shutting down")]
     Closed,
-    /// No envelope can hold it. Nothing was sent.
-    #[error("more than fits into one envelope")]
+    /// The events do not fit into one envelope. Nothing was sent.
+    #[error("the events do not fit into one envelope; send fewer at a time")]
     TooLarge,
 }
 
 impl Publisher {
-    /// Starts the publishing task on `tasks`. It needs no broker yet: it connects, and connects again after any
-    /// failure, until `shutdown` fires. Then new publishes are [`PublishError::Closed`], what waits is sent
-    /// until it is confirmed or its deadline has passed, the connection is closed and the task ends. It ends in
-    /// the same way when every handle is dropped.
+    /// Starts the publishing task on `tasks`. The broker need not be running yet: the task connects, and reconnects after
+    /// each failure, until `shutdown` fires. From then on new publishes are [`PublishError::Closed`]. The task sends the
+    /// waiting items until they are confirmed or their deadlines have passed, closes the connection and ends. It ends in the
+    /// same way if all handles are dropped.
     ///
     /// # Errors
-    /// A setting makes no sense.
+    /// A setting is invalid.
     pub fn start(
         settings: &Settings,
         app_id: &'static str,
@@ -98,16 +98,16 @@ impl Publisher {
         Self::start_with(settings, app_id, (None, Clock::system()), metrics, tasks, shutdown)
     }
 
-    /// Returns when the publishing task has ended: after a shutdown, or because it is lost.
+    /// Returns when the publishing task has ended, after a shutdown or a failure.
     pub async fn ended(&self) {
         self.items.closed().await;
     }
 
-    /// Like [`Publisher::start`], and hands over what is overdue. The task drops its end of the hand-over when it
+    /// Like [`Publisher::start`], but also hands over overdue envelopes. The task drops its end of the hand-over when it
     /// ends. The ids of envelopes come from `clock`.
     ///
     /// # Errors
-    /// A setting makes no sense.
+    /// A setting is invalid.
     pub fn start_handing_over(
         settings: &Settings,
         app_id: &'static str,
@@ -139,12 +139,12 @@ impl Publisher {
         Ok(Self { items, room: Arc::new(Semaphore::new(settings.waiting_bytes_max)), state, waiting })
     }
 
-    /// Publishes events that travel together in one envelope, perhaps with others, and waits for its confirm, or
-    /// for somebody to keep it. Returns the id of that envelope. It is overdue when half of the time to `deadline`
-    /// has passed.
+    /// Publishes events together in one envelope, possibly with other events, and waits until RabbitMQ confirms it or the
+    /// receiver of overdue envelopes stores it. Returns the id of that envelope. The envelope is overdue when half of the
+    /// time to `deadline` has passed.
     ///
     /// # Errors
-    /// [`PublishError`]; at `deadline` at the latest.
+    /// [`PublishError`], at `deadline` at the latest.
     pub async fn publish(
         &self,
         events: EncodedEvents,
@@ -154,11 +154,11 @@ impl Publisher {
         self.submit(Load::Events(events), bytes, deadline).await
     }
 
-    /// Publishes a ready envelope as it is, under its own id and alone, and waits for its confirm. It is never
-    /// handed over: whoever made it has it.
+    /// Publishes a complete envelope unchanged and alone, under its own id, and waits for its confirm. It is never handed
+    /// over, because the caller has already stored it.
     ///
     /// # Errors
-    /// [`PublishError`]; at `deadline` at the latest.
+    /// [`PublishError`], at `deadline` at the latest.
     pub async fn publish_envelope(&self, envelope: Envelope, deadline: Instant) -> Result<(), PublishError> {
         let bytes = envelope.body.len();
         if bytes > ENVELOPE_BYTES_MAX || envelope.events > ENVELOPE_EVENTS_MAX {
@@ -167,7 +167,7 @@ impl Publisher {
         self.submit(Load::Envelope(envelope), bytes, deadline).await.map(drop)
     }
 
-    /// What the connection is doing, now and whenever it changes.
+    /// Watches the state of the connection.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
@@ -196,13 +196,13 @@ impl Publisher {
         #[cfg(feature = "fail-points")]
         fail::fail_point!("api-after-enqueue");
         let _waiting = Waiting::new(&self.waiting);
-        // An answer that never comes means that the task was torn down with its runtime.
+        // The sender is gone without an answer: the task ended with its runtime.
         let answer = tokio::time::timeout_at(deadline, answered).await;
         answer.ok().and_then(Result::ok).ok_or(PublishError::TimedOut)
     }
 }
 
-/// Counts a publish for as long as it waits, however it ends.
+/// Counts a publish as waiting until it ends, however it ends.
 struct Waiting<'gauge>(&'gauge Gauge);
 
 impl<'gauge> Waiting<'gauge> {

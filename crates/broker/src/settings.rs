@@ -1,5 +1,4 @@
-//! Where RabbitMQ is and how much of anything may be under way. There are no defaults here: each stands with
-//! its reason in `config/`.
+//! The address of RabbitMQ and the limits of publishing. The defaults are in `config/`, each with its reason.
 
 use std::time::Duration;
 
@@ -30,39 +29,39 @@ pub const BOUNDS: &[Bound] = &[
 pub struct Settings {
     /// `amqp://user:password@host:port/vhost`; `%2f` is the vhost `/`.
     pub url: SecretString,
-    /// Longest time to make a connection and open its channel, in milliseconds.
+    /// Maximum time to connect and open the channel, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// Longest wait for the answer to anything else but a publish (an ack written, a close), in milliseconds.
+    /// Maximum wait for the answer to any operation other than a publish, such as writing an ack or a close, in
+    /// milliseconds.
     pub answer_timeout_ms: u64,
-    /// Heartbeat, in seconds. A peer that is silent for two of these is gone.
+    /// Heartbeat interval, in seconds. A peer that is silent for two intervals is considered dead.
     pub heartbeat_s: u16,
-    /// Shortest pause before the next attempt to connect, in milliseconds.
+    /// Minimum pause before the next attempt to connect, in milliseconds.
     pub backoff_min_ms: u64,
-    /// Longest pause before the next attempt to connect, in milliseconds.
+    /// Maximum pause before the next attempt to connect, in milliseconds.
     pub backoff_max_ms: u64,
-    /// Most items that wait to be put into an envelope; one more is refused at once.
+    /// Maximum number of items waiting for an envelope. Further items are refused at once.
     pub waiting_max: usize,
-    /// Most bytes of all items that are not answered yet, in envelopes or not; what would be more is refused at
-    /// once.
+    /// Maximum total bytes of all unanswered items, in envelopes or not. An item that would exceed it is refused at once.
     pub waiting_bytes_max: usize,
-    /// Most envelopes that are published and not yet confirmed.
+    /// Maximum number of published envelopes that are not confirmed yet.
     pub unconfirmed_max: usize,
-    /// A publish that is not confirmed for so long, on a connection that is not blocked, ends the connection, in
+    /// If a publish is not confirmed within this time while the connection is not blocked, the connection is closed, in
     /// milliseconds.
     pub confirm_timeout_ms: u64,
 }
 
-/// A setting that makes no sense; the sentence says what to change.
+/// A setting is invalid. The message says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SettingsError(pub(crate) String);
 
 impl Settings {
-    /// Checks the address and the pauses. [`crate::Publisher::start`] and [`crate::Consumer::open`] do it too; a service
-    /// calls it first, so that a wrong setting stops the start.
+    /// Checks the address and the pauses. [`crate::Publisher::start`] and [`crate::Consumer::open`] check them too, but a
+    /// service calls this first, so that an invalid setting stops its start.
     ///
     /// # Errors
-    /// A sentence that says what to change.
+    /// A message that says what to change.
     pub fn validate(&self) -> Result<(), SettingsError> {
         self.uri()?;
         if self.backoff_min_ms > self.backoff_max_ms {
@@ -74,8 +73,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The address, with the heartbeat of these settings. Its text never becomes part of an error: it holds the
-    /// password.
+    /// The address with the configured heartbeat. Errors never quote its text, which contains the password.
     pub(crate) fn uri(&self) -> Result<AMQPUri, SettingsError> {
         let mut uri: AMQPUri = self.url.expose_secret().parse().map_err(|_| {
             SettingsError(
@@ -84,14 +82,14 @@ impl Settings {
         })?;
         if uri.scheme == AMQPScheme::AMQPS {
             return Err(SettingsError(
-                "broker.url asks for TLS, which is not built in: write amqp:// and put TLS in front of it"
+                "broker.url asks for TLS, which is not supported: use amqp:// and a TLS proxy in front of it"
                     .to_owned(),
             ));
         }
         if self.url.expose_secret().contains('[') {
-            // The client library would take it for localhost.
+            // The client library would connect to localhost instead.
             return Err(SettingsError(
-                "broker.url holds an IPv6 address: write a host name instead".to_owned(),
+                "broker.url contains an IPv6 address: use a host name instead".to_owned(),
             ));
         }
         uri.query.heartbeat = Some(self.heartbeat_s);
@@ -142,7 +140,7 @@ mod tests {
         let changes: [(Change, &str); 4] = [
             (|s| s.backoff_min_ms = 3000, "lower the first or raise the second"),
             (|s| s.url = "127.0.0.1:hidden".into(), "broker.url is not an address"),
-            (|s| s.url = "amqp://guest:hidden@[::1]:5672".into(), "broker.url holds an IPv6 address"),
+            (|s| s.url = "amqp://guest:hidden@[::1]:5672".into(), "broker.url contains an IPv6 address"),
             (|s| s.url = "amqps://guest:hidden@localhost".into(), "broker.url asks for TLS"),
         ];
         for (change, expected) in changes {

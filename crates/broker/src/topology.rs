@@ -1,7 +1,7 @@
-//! The exchanges and queues: what the administrator's step makes ([`crate::administer`]) and the services expect.
+//! The exchanges and queues that the administrator's step creates ([`crate::administer`]) and the services use.
 //!
-//! Names are versioned, because the arguments of a queue cannot be changed. Every argument is written out, so
-//! that RabbitMQ 3.10 and 4 behave alike.
+//! Names are versioned, because the arguments of a queue cannot be changed. Every argument is given explicitly, so that
+//! RabbitMQ 3.10 and 4 behave alike.
 //!
 //! ```text
 //! commonplace.events (topic) ──engagement──► analytics.engagement.v1
@@ -9,10 +9,10 @@
 //! commonplace.dead (direct) ──analytics.engagement.v1──► analytics.engagement.v1.dead
 //! ```
 //!
-//! `notification.blogs.v1`, for what authors do with blogs, is made alike.
+//! `notification.blogs.v1`, for the authors' changes to blogs, has the same structure.
 //!
-//! Services declare nothing: their users may not. Each looks, when it connects, for the exchange or the queue that it
-//! uses; a passive declaration needs no right and changes nothing.
+//! Services declare nothing, because their users may not. On connecting, each service checks that its exchange or queue
+//! exists; a passive declaration needs no permission and changes nothing.
 
 use events::{BlogEventKind, FollowEventKind};
 use lapin::Channel;
@@ -22,15 +22,15 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Doing, Error};
 
-/// Where envelopes are published; the routing key says what they carry.
+/// The exchange for all envelopes. The routing key tells what an envelope contains.
 pub const EVENTS: &str = "commonplace.events";
-/// Where the broker sends what it cannot deliver.
+/// The exchange for messages that the broker could not deliver.
 pub(crate) const DEAD: &str = "commonplace.dead";
 /// Every exchange and its type.
 pub(crate) const EXCHANGES: [(&str, &str); 2] = [(DEAD, "direct"), (EVENTS, "topic")];
 
-/// Deliveries of one message before the broker gives it up. RabbitMQ 4 would do so after 20, which a worker
-/// that keeps being killed reaches with good messages; "no limit" is spelled differently in every version.
+/// Maximum deliveries of one message before the broker dead-letters it. RabbitMQ 4's default is 20, which valid messages can
+/// reach if a worker is killed repeatedly. "No limit" is written differently in each version.
 const DELIVERY_LIMIT: i32 = 1_000_000;
 
 /// A queue that can be consumed.
@@ -38,11 +38,11 @@ const DELIVERY_LIMIT: i32 = 1_000_000;
 pub enum Queue {
     /// The engagement envelopes for Analytics.
     Engagement,
-    /// Those of them that the broker has given up.
+    /// Engagement envelopes that the broker has dead-lettered.
     EngagementDead,
-    /// What authors do with blogs, for Notification.
+    /// The authors' changes to blogs, for Notification.
     Blogs,
-    /// What of that the broker has given up, or could not be read.
+    /// Changes to blogs that were dead-lettered or could not be read.
     BlogsDead,
 }
 
@@ -61,7 +61,7 @@ impl Queue {
         }
     }
 
-    /// What it is declared with.
+    /// The arguments of its declaration.
     pub(crate) fn arguments(self) -> Map<String, Value> {
         let mut arguments = Map::new();
         arguments.insert("x-queue-type".to_owned(), json!("quorum"));
@@ -70,13 +70,13 @@ impl Queue {
             arguments.insert("x-dead-letter-exchange".to_owned(), json!(DEAD));
             arguments.insert("x-dead-letter-routing-key".to_owned(), json!(self.name()));
             arguments.insert("x-dead-letter-strategy".to_owned(), json!("at-least-once"));
-            // Without it the strategy falls back to at-most-once, silently.
+            // Without this argument the strategy silently falls back to at-most-once.
             arguments.insert("x-overflow".to_owned(), json!("reject-publish"));
         }
         arguments
     }
 
-    /// The exchange that it is bound to, and the routing keys.
+    /// The exchange it is bound to, and the routing keys.
     pub(crate) fn bindings(self) -> (&'static str, Vec<&'static str>) {
         match self {
             Self::Engagement => (EVENTS, vec![events::ENGAGEMENT]),
@@ -95,7 +95,7 @@ pub(crate) fn published_keys() -> Vec<&'static str> {
     keys
 }
 
-/// Fails with a sentence that says what to do when the exchange of events is missing.
+/// Checks that the exchange of events exists. The error says what to do if it is missing.
 pub(crate) async fn exchange_is_there(channel: &Channel) -> Result<(), Error> {
     let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
     let kind = lapin::ExchangeKind::Topic;
@@ -103,7 +103,7 @@ pub(crate) async fn exchange_is_there(channel: &Channel) -> Result<(), Error> {
     looked.finding("exchange", EVENTS)
 }
 
-/// Deliveries that wait in a queue. Fails with a sentence that says what to do when it is missing.
+/// The number of messages in a queue that are ready for delivery. The error says what to do if the queue is missing.
 pub(crate) async fn depth(channel: &Channel, queue: Queue) -> Result<u32, Error> {
     let options = QueueDeclareOptions { passive: true, ..Default::default() };
     let looked = channel.queue_declare(queue.name().into(), options, FieldTable::default()).await;

@@ -1,4 +1,4 @@
-//! Requests to RabbitMQ's management API. They block.
+//! Blocking requests to RabbitMQ's management API.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use ureq::http::{HeaderValue, Uri};
 use super::AdministerError;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// More than any answer about one of our exchanges, queues or users takes.
+/// Larger than any answer about one of our exchanges, queues or users.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
-/// What is repeated of RabbitMQ's reason for a refusal.
+/// The maximum length of RabbitMQ's reason in an error.
 const REASON_CHARS_MAX: usize = 300;
 
-/// An address with a login, taken apart: the HTTP client would send the login without decoding it, and repeat it in errors.
+/// An address split into host and login. The HTTP client would send the login without decoding it, and quote it in errors.
 pub(super) struct Address<'a> {
-    /// As in `host:15672`.
+    /// For example `host:15672`.
     place: &'a str,
     user: String,
     pub(super) password: SecretString,
@@ -58,11 +58,11 @@ impl<'a> Management<'a> {
             .map_err(|_it_is_base64| AdministerError::Address)?;
         authorization.set_sensitive(true);
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None);
-        // RabbitMQ says in the body why it refuses.
+        // The body contains RabbitMQ's reason.
         Ok(Self { agent: config.http_status_as_error(false).build().into(), place, authorization })
     }
 
-    /// What is at a path, or `None`.
+    /// Reads the object at a path; `None` if there is none.
     pub(super) fn get(&self, path: &str) -> Result<Option<Value>, AdministerError> {
         self.answer(&format!("read {path}"), self.with_login(self.agent.get(self.at(path))).call())
     }
@@ -84,12 +84,12 @@ impl<'a> Management<'a> {
     }
 
     fn sent(&self, doing: &str, response: Response) -> Result<(), AdministerError> {
-        let reason = || "there is no such thing: does the vhost exist?".to_owned();
+        let reason = || "not found: does the vhost exist?".to_owned();
         let refused = |reason| AdministerError::Refused { doing: doing.to_owned(), status: 404, reason };
         self.answer(doing, response)?.map(drop).ok_or_else(|| refused(reason()))
     }
 
-    /// The body; nothing for a 404.
+    /// The body; None for a 404.
     fn answer(&self, doing: &str, response: Response) -> Result<Option<Value>, AdministerError> {
         let away = |source| AdministerError::Away { doing: doing.to_owned(), source: Box::new(source) };
         let mut response = response.map_err(away)?;
@@ -111,10 +111,10 @@ impl<'a> Management<'a> {
 
 type Response = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
 
-/// What a URL may hold as it is anywhere.
+/// Characters that need no encoding anywhere in a URL.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A name as one segment of a path, or a password as part of an address.
+/// Encodes a name as one path segment, or a password as part of an address.
 pub(super) fn segment(name: &str) -> String {
     utf8_percent_encode(name, RESERVED).to_string()
 }

@@ -1,8 +1,7 @@
-//! The user of each service, and what RabbitMQ lets it do.
+//! The RabbitMQ user of each service, and its permissions.
 //!
-//! No user may configure anything, which includes to delete it; none may write to the default exchange, through which
-//! any queue could be reached. RabbitMQ has no narrower right to a queue than "read": a user that may consume one may
-//! also purge it.
+//! No user may configure anything, so none may delete anything. No user may write to the default exchange, which reaches
+//! every queue. The narrowest permission on a queue is "read": a user that may consume a queue may also purge it.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -20,13 +19,13 @@ const NOTHING: &str = "^$";
 pub(super) struct User<'a> {
     pub(super) name: &'static str,
     pub(super) password: &'a SecretString,
-    /// What it may do in the management API.
+    /// Its tag in the management API.
     pub(super) tags: &'static str,
-    /// The exchanges that it may publish to.
+    /// The exchanges it may publish to.
     pub(super) write: String,
-    /// The queues that it may consume.
+    /// The queues it may consume.
     pub(super) read: String,
-    /// The routing keys under which it may publish to the exchange of events.
+    /// The routing keys it may use on the exchange of events.
     pub(super) keys: String,
 }
 
@@ -45,10 +44,10 @@ struct Block {
 static BLOCKS: LazyLock<Result<BTreeMap<String, Block>, String>> =
     LazyLock::new(|| toml::from_str(include_str!("users.toml")).map_err(|error| error.to_string()));
 
-/// Every user by its name. A service that does not use RabbitMQ has none.
+/// All users by name. A service that does not use RabbitMQ has no user.
 ///
 /// # Errors
-/// `users.toml`, which is part of the build, cannot be read; or a user has no password.
+/// `users.toml`, which is compiled in, cannot be parsed; or a user has no password.
 pub(super) fn all(administration: &Administration) -> Result<Vec<User<'_>>, AdministerError> {
     let blocks = BLOCKS.as_ref().map_err(|reason| AdministerError::Users(reason.clone()))?;
     let user = |(name, block): (&'static String, &'static Block)| {
@@ -70,7 +69,7 @@ pub fn users() -> impl Iterator<Item = &'static str> {
     BLOCKS.iter().flat_map(BTreeMap::keys).map(String::as_str)
 }
 
-/// A pattern that matches these names and no others.
+/// A pattern that matches exactly these names.
 fn any_of<N: AsRef<str>>(names: &[N]) -> String {
     if names.is_empty() {
         return NOTHING.to_owned();

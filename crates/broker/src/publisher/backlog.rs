@@ -1,11 +1,11 @@
-//! What is to be sent: envelopes of an earlier epoch first, then the items that wait.
+//! The envelopes and items to be sent: first the envelopes of an earlier epoch, then the waiting items.
 //!
-//! Nobody is served who no longer waits. While nothing can be sent, the oldest item is let go as soon as its
-//! publish gives up, so that after an hour without a broker the queue holds the last seconds and not the first.
+//! Items whose caller has given up are dropped. While nothing can be sent, the oldest item is dropped as soon as its publish
+//! gives up, so after an hour without a broker the queue holds the last seconds and not the first.
 //!
-//! What is overdue is handed over, where there is somebody to take it. It needs an id for that, so the items that
-//! wait are put into envelopes first; all of them, since those behind the oldest would follow in a moment. As with
-//! the broker itself there is no timer: while what was handed over has not been taken, the next envelope fills.
+//! Overdue items are handed over if the service can store them. That needs an envelope id, so all waiting items are put into
+//! envelopes first; the items behind the oldest would become overdue moments later anyway. As with the broker there is no
+//! timer: the next envelope fills until the one handed over has been taken.
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
@@ -29,13 +29,13 @@ pub(super) struct Backlog {
     lender: Option<Lender>,
     clock: Clock,
     unresolved: VecDeque<Outgoing>,
-    /// Taken out of the queue, but not yet part of an envelope.
+    /// Items taken out of the queue that are not in an envelope yet.
     head: Option<Item>,
-    /// Since when nothing can be sent.
+    /// The time since which nothing can be sent.
     shut_since: Option<Instant>,
-    /// The queue takes nothing more.
+    /// The queue accepts no more items.
     closed: bool,
-    /// It is closed and empty.
+    /// The queue is closed and empty.
     ended: bool,
 }
 
@@ -59,7 +59,7 @@ impl Backlog {
         }
     }
 
-    /// The next envelope, if anything waits.
+    /// The next envelope, if any item waits.
     pub(super) fn next(&mut self) -> Option<Outgoing> {
         while let Some(outgoing) = self.unresolved.pop_front() {
             if outgoing.waiters.any() {
@@ -69,19 +69,19 @@ impl Backlog {
         fill(&mut self.queue, &mut self.head, &self.clock)
     }
 
-    /// Puts back what an epoch left unresolved; in its order, and before everything else.
+    /// Puts the unresolved envelopes of an epoch back, in their order and before everything else.
     pub(super) fn put_back(&mut self, unresolved: impl DoubleEndedIterator<Item = Outgoing>) {
         for outgoing in unresolved.rev() {
             self.unresolved.push_front(outgoing);
         }
     }
 
-    /// Envelopes can be sent from now on, or cannot.
+    /// Records whether envelopes can be sent from now on.
     pub(super) fn set_open(&mut self, open: bool) {
         self.shut_since = if open { None } else { self.shut_since.or_else(|| Some(Instant::now())) };
     }
 
-    /// Hands over what is overdue here and of what is in flight, as far as there is room.
+    /// Hands over overdue envelopes from the backlog and in flight, as far as there is room.
     pub(super) fn hand_over<'a>(&mut self, in_flight: impl Iterator<Item = &'a mut Outgoing>) {
         let Some(lender) = self.lender.as_ref().filter(|lender| lender.is_idle()) else { return };
         let now = Instant::now();
@@ -107,16 +107,16 @@ impl Backlog {
         }
     }
 
-    /// The input has ended and nothing of it is left here.
+    /// Whether the input has ended and the backlog is empty.
     pub(super) fn is_drained(&self) -> bool {
         self.ended && self.head.is_none() && self.unresolved.is_empty()
     }
 
-    /// Waits until something is different: an item arrived, somebody gave up or was answered elsewhere, something
-    /// is overdue and can be handed over, the input ended. What is in flight is overdue at `in_flight_overdue_at`.
-    /// May be dropped while it waits.
+    /// Waits for a change: an item arrived, a caller gave up or was answered elsewhere, an envelope is overdue and can be
+    /// handed over, or the input ended. Envelopes in flight are overdue at `in_flight_overdue_at`. The future may be dropped
+    /// while it waits.
     pub(super) async fn changed(&mut self, in_flight_overdue_at: Option<Instant>) {
-        // A ready envelope waits for nothing here, and must not hide what is behind it.
+        // A complete envelope needs no event here, and must not hide the items behind it.
         if let Some(ready) = self.head.take_if(|head| matches!(head.load, Load::Envelope(_))) {
             self.unresolved.push_back(assemble(vec![ready], &self.clock));
         }
@@ -137,7 +137,7 @@ impl Backlog {
         }
     }
 
-    /// Ends when the input has ended and nobody waits any more.
+    /// Drains the input: ends when the input has ended and no caller waits.
     pub(super) async fn drained(&mut self) {
         while !self.is_drained() {
             self.hand_over(std::iter::empty());
@@ -145,7 +145,7 @@ impl Backlog {
         }
     }
 
-    /// When the first of what waits here is overdue.
+    /// When the first waiting envelope or item is overdue.
     fn overdue_at(&self) -> Option<Instant> {
         let lender = self.lender.as_ref()?;
         let envelopes = self.unresolved.iter().filter_map(|outgoing| outgoing.overdue_at);
@@ -159,7 +159,7 @@ async fn when<T>(condition: bool, future: impl Future<Output = T>) -> T {
     if condition { future.await } else { pending().await }
 }
 
-/// Lets go of those that nobody waits for any more, once there are any.
+/// Waits until an item has no waiting caller, then drops all such items.
 async fn abandoned(unresolved: &mut VecDeque<Outgoing>) {
     poll_fn(|context| {
         let before = unresolved.len();
@@ -180,7 +180,7 @@ async fn idle_after(lender: Option<&Lender>, moment: Option<Instant>) {
     lender.idle().await;
 }
 
-/// Makes an envelope of the items that wait, if there are any.
+/// Puts the waiting items into an envelope, if there are any.
 fn fill(queue: &mut mpsc::Receiver<Item>, head: &mut Option<Item>, clock: &Clock) -> Option<Outgoing> {
     let mut waited_for = || loop {
         let item = queue.try_recv().ok()?;
@@ -194,7 +194,7 @@ fn fill(queue: &mut mpsc::Receiver<Item>, head: &mut Option<Item>, clock: &Clock
     Some(assemble(items, clock))
 }
 
-/// Makes the envelope: its bytes are copied once, into a body of the right size.
+/// Builds the envelope. Its bytes are copied once, into a body of the right size.
 fn assemble(items: Vec<Item>, clock: &Clock) -> Outgoing {
     let overdue_at = items.iter().filter_map(|item| item.overdue_at).min();
     let mut waiters = Vec::with_capacity(items.len());

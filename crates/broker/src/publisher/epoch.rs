@@ -1,4 +1,4 @@
-//! One epoch of publishing: from a fresh channel to the first thing that goes wrong.
+//! One epoch of publishing, from a new channel to the first failure.
 
 use std::future::pending;
 
@@ -19,9 +19,9 @@ use crate::{Settings, topology};
 
 /// How an epoch ended.
 pub(super) enum End {
-    /// The input has ended and everything of it is resolved.
+    /// The input has ended, and all envelopes are resolved.
     Drained,
-    /// Something failed; the reason is for people.
+    /// Something failed. The reason is for humans.
     Failed(String),
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Epoch<'task> {
     app_id: &'static str,
     metrics: &'task Metrics,
     state: &'task watch::Sender<State>,
-    /// Some envelope was confirmed.
+    /// Whether any envelope was confirmed.
     pub(super) confirmed: bool,
 }
 
@@ -45,15 +45,17 @@ impl<'task> Epoch<'task> {
         let link = Link::open(settings, &format!("{app_id} publisher")).await?;
         let select = async {
             topology::exchange_is_there(&link.channel).await?;
-            link.channel.confirm_select(ConfirmSelectOptions::default()).await.doing("turn confirms on")
+            link.channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await
+                .doing("enable publisher confirms")
         };
-        bounded("turn confirms on", settings.answer_timeout(), select).await?;
+        bounded("enable publisher confirms", settings.answer_timeout(), select).await?;
         metrics.epochs.inc();
         Ok(Self { link, settings, app_id, metrics, state, confirmed: false })
     }
 
-    /// Publishes what the backlog has until that is drained or something fails. What is unresolved then is back
-    /// in the backlog.
+    /// Publishes the backlog until it is drained or something fails. Unresolved envelopes then return to the backlog.
     pub(super) async fn run(&mut self, backlog: &mut Backlog) -> End {
         let mut unconfirmed = Unconfirmed::default();
         let end = self.publish(backlog, &mut unconfirmed).await;
@@ -66,14 +68,14 @@ impl<'task> Epoch<'task> {
     /// Closes the connection in order.
     pub(super) async fn close(self) {
         if let Err(error) = self.link.close().await {
-            info!(%error, "the publisher's connection ended without a goodbye");
+            info!(%error, "the publisher's connection was not closed cleanly");
         }
     }
 
     async fn publish(&mut self, backlog: &mut Backlog, unconfirmed: &mut Unconfirmed) -> End {
         let mut events = Box::pin(self.link.connection.events_listener());
         announce(self.state, self.first_state());
-        // While the connection is blocked nothing can be confirmed, so that silence counts from its end.
+        // Nothing can be confirmed while the connection is blocked, so the confirm timeout starts when the block ends.
         let mut open_since = Instant::now();
         loop {
             let blocked = self.link.connection.status().blocked();
@@ -123,16 +125,16 @@ impl<'task> Epoch<'task> {
         }
     }
 
-    /// The state before the first event: whatever happened during the opening was told to nobody.
+    /// The state before the first event: events during the opening were not reported.
     fn first_state(&self) -> State {
         if self.link.connection.status().blocked() {
-            State::Blocked("blocked since it was opened".to_owned())
+            State::Blocked("blocked when the connection was opened".to_owned())
         } else {
             State::Connected
         }
     }
 
-    /// Publishes whatever waits, as far as the bound on unconfirmed envelopes allows.
+    /// Publishes waiting envelopes up to the limit of unconfirmed ones.
     fn fill(&self, backlog: &mut Backlog, unconfirmed: &mut Unconfirmed) {
         while unconfirmed.len() < self.settings.unconfirmed_max {
             let Some(mut outgoing) = backlog.next() else { return };
@@ -151,11 +153,11 @@ impl<'task> Epoch<'task> {
         match failure {
             Failure::Returned(reason) => {
                 self.metrics.returned.inc();
-                format!("an envelope came back: {reason}")
+                format!("RabbitMQ returned an envelope: {reason}")
             }
             Failure::Nacked => {
                 self.metrics.nacked.inc();
-                "an envelope was refused".to_owned()
+                "RabbitMQ rejected an envelope (nack)".to_owned()
             }
             Failure::Lost(error) => error.to_string(),
         }

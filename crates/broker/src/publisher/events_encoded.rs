@@ -1,4 +1,4 @@
-//! What a caller hands over: encoded events that must not be separated.
+//! The input of a publish: encoded events that must stay together.
 
 use events::{ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX};
 
@@ -7,8 +7,8 @@ use super::PublishError;
 /// The two brackets around an envelope's events.
 pub(super) const BRACKETS: usize = 2;
 
-/// One or more encoded events that travel in one envelope. There is always at least one, and there is always
-/// an envelope that can hold them.
+/// One or more encoded events for the same envelope. There is always at least one, and together they always fit into an
+/// envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedEvents {
     count: usize,
@@ -20,7 +20,7 @@ impl EncodedEvents {
     /// One event, as [`events::codec`] encodes it.
     ///
     /// # Errors
-    /// [`PublishError::TooLarge`]: it is longer than an envelope.
+    /// [`PublishError::TooLarge`] if it does not fit into an envelope.
     pub fn one(event: Vec<u8>) -> Result<Self, PublishError> {
         if event.len() + BRACKETS > ENVELOPE_BYTES_MAX {
             return Err(PublishError::TooLarge);
@@ -28,8 +28,8 @@ impl EncodedEvents {
         Ok(Self { count: 1, bytes: event, traceparent: None })
     }
 
-    /// Adds an event. `false`, and nothing changes, when it does not fit into the same envelope any more: the
-    /// caller starts another item with it.
+    /// Adds an event. Returns `false` without a change if it does not fit into the same envelope; the caller then starts
+    /// another item.
     #[must_use]
     pub fn try_push(&mut self, event: &[u8]) -> bool {
         let bytes = self.bytes.len() + 1 + event.len();
@@ -43,21 +43,21 @@ impl EncodedEvents {
         true
     }
 
-    /// Adds the W3C trace context of whoever caused them. An envelope has room for one: it carries the first that is
-    /// sampled, or else the first. Whoever traces a request whose events travel in another's envelope finds that by its id.
+    /// Adds the W3C trace context of the request that caused the events. An envelope has room for one: it carries the first
+    /// sampled context, otherwise the first. The trace of another request in the same envelope names the envelope's id.
     #[must_use]
     pub fn with_traceparent(mut self, traceparent: Option<String>) -> Self {
         self.traceparent = traceparent;
         self
     }
 
-    /// How many events there are.
+    /// The number of events.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The events, with commas between them.
+    /// The events, separated by commas.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,20 +1,20 @@
-//! Which of the waiting items go into the next envelope. Pure.
+//! Chooses the waiting items for the next envelope. Pure functions.
 
 use events::{ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX};
 
 use super::events_encoded::BRACKETS;
 
-/// How much of an envelope an item takes.
+/// How much of an envelope an item fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Size {
-    /// It is an envelope by itself.
+    /// It is a complete envelope.
     Whole,
-    /// Events that may travel with others.
+    /// Events that can share an envelope with others.
     Events { count: usize, bytes: usize },
 }
 
-/// Takes items, in order, as long as they fit into one envelope with `first`, which always does. Returns them
-/// with the item that was taken and did not fit, if there was one: it has to be the first of the next envelope.
+/// Takes items in order while they fit into one envelope with `first`, which always fits. Also returns the first item that
+/// did not fit, if there was one: it must be the first item of the next envelope.
 pub(super) fn gather<T>(
     first: T,
     mut next: impl FnMut() -> Option<T>,

@@ -1,4 +1,4 @@
-//! The envelopes that are published and not yet confirmed.
+//! The envelopes that are published but not confirmed yet.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,8 +14,8 @@ use crate::{properties, topology};
 
 type Answer = lapin::Result<Confirmation>;
 
-/// One of them. Its future first writes the envelope and then waits for the confirm. It is never dropped as
-/// long as the channel is used: a returned message could otherwise be attributed to it and be forgotten.
+/// One unconfirmed envelope. Its future first writes the envelope and then waits for the confirm. It must not be dropped
+/// while the channel is in use: a returned message could be attributed to it and be lost.
 struct InFlight {
     outgoing: Outgoing,
     published_at: Instant,
@@ -36,27 +36,27 @@ impl InFlight {
     }
 }
 
-/// What became of them.
+/// The result of waiting for confirms.
 pub(super) enum Settled {
-    /// These are confirmed, with the moment each of them was published.
+    /// These envelopes are confirmed, with the time each was published.
     Confirmed(Vec<(Outgoing, Instant)>),
-    /// One failed, and so nothing is known of any.
+    /// One failed, so the outcome of all is unknown.
     Failed(Failure),
-    /// None is answered, and nobody waits for any.
+    /// None is answered, and no caller waits for any of them.
     Abandoned,
 }
 
 /// How a publish failed.
 pub(super) enum Failure {
-    /// No queue took it.
+    /// It was not routed to any queue.
     Returned(String),
-    /// The broker refused it.
+    /// The broker rejected it.
     Nacked,
-    /// Channel or connection are gone.
+    /// The channel or connection is closed.
     Lost(lapin::Error),
 }
 
-/// Those of one channel, in the order they were published.
+/// The unconfirmed envelopes of one channel, in the order they were published.
 #[derive(Default)]
 pub(super) struct Unconfirmed(Vec<InFlight>);
 
@@ -69,27 +69,27 @@ impl Unconfirmed {
         self.0.is_empty()
     }
 
-    /// The envelopes, to be handed over.
+    /// The envelopes, for a hand-over.
     pub(super) fn outgoing(&mut self) -> impl Iterator<Item = &mut Outgoing> {
         self.0.iter_mut().map(|one| &mut one.outgoing)
     }
 
-    /// When the first of them is overdue.
+    /// When the first envelope is overdue.
     pub(super) fn overdue_at(&self) -> Option<Instant> {
         self.0.iter().filter_map(|one| one.outgoing.overdue_at).min()
     }
 
-    /// When the oldest was published.
+    /// When the oldest envelope was published.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.0.first().map(|oldest| oldest.published_at)
     }
 
-    /// Publishes. `lapin` puts the frames into its queue when the future is first polled, which
-    /// [`Unconfirmed::settled`] does in the order of these calls.
+    /// Publishes an envelope. `lapin` queues the frames when the future is first polled. [`Unconfirmed::settled`] polls in
+    /// the order of these calls.
     pub(super) fn publish(&mut self, channel: &Channel, outgoing: Outgoing, app_id: &'static str) {
         let (channel, envelope) = (channel.clone(), Arc::clone(&outgoing.envelope));
         let answer = Box::pin(async move {
-            // Nobody may be listening for a blog event, but engagement has to be counted.
+            // An event of a blog may have no consumer, but engagement must reach a queue to be counted.
             let mandatory = envelope.routing_key == events::ENGAGEMENT;
             let options = BasicPublishOptions { mandatory, ..Default::default() };
             let (exchange, key) = (topology::EVENTS.into(), envelope.routing_key.into());
@@ -102,12 +102,12 @@ impl Unconfirmed {
         self.0.push(InFlight { outgoing, published_at: Instant::now(), answer, answered: None });
     }
 
-    /// Waits until at least one is answered; or, if `watch_waiters`, until nobody waits for any. Waits for ever
-    /// when there are none. May be dropped while it waits.
+    /// Waits until at least one envelope is answered or, if `watch_waiters`, until no caller waits. Waits forever if there
+    /// are no envelopes. The future may be dropped while it waits.
     ///
-    /// `lapin` hands a returned message to whichever publish is answered next, so that the one that was returned
-    /// may seem fine. But the one that got hold of the message was answered before it. So an answer counts only
-    /// after a whole round over all of them that brought no further one, and one failure fails all.
+    /// `lapin` attributes a returned message to the publish that is answered next, so the returned publish itself may look
+    /// confirmed. But the publish that got the message was answered before it. So answers count only after a full round over
+    /// all envelopes that yields no further answer, and one failure fails all of them.
     pub(super) async fn settled(&mut self, watch_waiters: bool) -> Settled {
         poll_fn(|context| {
             let mut any = false;
@@ -127,7 +127,7 @@ impl Unconfirmed {
         self.take_answered()
     }
 
-    /// Gives everything back, answered or not.
+    /// Returns all envelopes, answered or not.
     pub(super) fn into_outgoing(self) -> impl DoubleEndedIterator<Item = Outgoing> {
         self.0.into_iter().map(|one| one.outgoing)
     }

@@ -1,4 +1,4 @@
-//! What the publisher counts.
+//! The publisher's metrics.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -34,42 +34,38 @@ impl Metrics {
         };
         let registry = registry.sub_registry_with_prefix("broker");
         for (name, meaning, counter) in [
-            ("envelopes_published", "Envelopes handed to a channel for the first time", &metrics.published),
-            (
-                "envelopes_resent",
-                "Envelopes handed to a channel again, after their epoch ended",
-                &metrics.resent,
-            ),
-            ("envelopes_confirmed", "Envelopes that the broker has taken and routed", &metrics.confirmed),
+            ("envelopes_published", "Envelopes published for the first time", &metrics.published),
+            ("envelopes_resent", "Envelopes published again after their connection ended", &metrics.resent),
+            ("envelopes_confirmed", "Envelopes that RabbitMQ confirmed and routed", &metrics.confirmed),
             (
                 "envelopes_returned",
-                "Times that an epoch ended with an envelope that no queue took",
+                "Connections that ended because an envelope was not routed to any queue",
                 &metrics.returned,
             ),
             (
                 "envelopes_nacked",
-                "Times that an epoch ended with an envelope that was refused",
+                "Connections that ended because RabbitMQ rejected an envelope",
                 &metrics.nacked,
             ),
             (
                 "envelopes_handed_over",
-                "Envelopes that were overdue and handed over, to be kept in another way",
+                "Overdue envelopes handed over to be stored in the outbox",
                 &metrics.handed_over,
             ),
-            ("publisher_epochs", "Connections of the publisher that were ready to publish", &metrics.epochs),
+            ("publisher_epochs", "Publisher connections that became ready to publish", &metrics.epochs),
         ] {
             registry.register(name, meaning, counter.clone());
         }
-        registry.register("envelope_events", "Events per envelope published", metrics.events.clone());
+        registry.register("envelope_events", "Events per published envelope", metrics.events.clone());
         registry.register_with_unit(
             "confirm",
-            "Time from handing an envelope to the channel to its confirm",
+            "Time from publishing an envelope to its confirm",
             Unit::Seconds,
             metrics.confirm_seconds.clone(),
         );
         registry.register(
             "publishes_waiting",
-            "Publishes that wait for their confirm",
+            "Publishes waiting for their confirm",
             metrics.waiting.clone(),
         );
         metrics

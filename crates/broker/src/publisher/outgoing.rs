@@ -1,4 +1,4 @@
-//! What is published: items that wait, envelopes on their way, and everybody who waits for one of them.
+//! Items that wait, envelopes being published, and the callers waiting for them.
 
 use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use super::events_encoded::EncodedEvents;
 use super::gather::Size;
 
-/// One publish that waits.
+/// One waiting publish.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) load: Load,
     pub(super) waiter: Waiter,
-    /// As for [`Outgoing::overdue_at`].
+    /// See [`Outgoing::overdue_at`].
     pub(super) overdue_at: Option<Instant>,
 }
 
@@ -39,28 +39,28 @@ impl Item {
     }
 }
 
-/// An envelope with everybody who waits for it.
+/// An envelope with all callers waiting for it.
 pub(super) struct Outgoing {
     pub(super) envelope: Arc<Envelope>,
     pub(super) waiters: Arc<Waiters>,
-    /// It has been handed to a channel before.
+    /// Whether it was published before.
     pub(super) sent: bool,
-    /// When it is to be handed over. `None` when it has been, or is somebody's envelope and not made here.
+    /// When to hand it over. `None` if it was handed over already, or if the caller provided it as a complete envelope.
     pub(super) overdue_at: Option<Instant>,
 }
 
 impl Outgoing {
-    /// Answers everybody.
+    /// Answers all callers.
     pub(super) fn confirm(self) {
         self.waiters.answer(self.envelope.id);
     }
 }
 
-/// One publish that waits for its answer.
+/// One publish waiting for its answer.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) answer: oneshot::Sender<EnvelopeId>,
-    /// Its share of the bytes that may wait; given back with the answer.
+    /// Its share of the byte limit, released with the answer.
     _room: OwnedSemaphorePermit,
 }
 
@@ -70,14 +70,14 @@ impl Waiter {
     }
 }
 
-/// Everybody who waits for one envelope. The publisher shares them with whoever it was handed over to.
+/// All callers waiting for one envelope. The publisher shares them with the receiver of a hand-over.
 #[derive(Debug)]
 pub(super) struct Waiters(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     waiters: Vec<Waiter>,
-    /// To be woken when somebody else has answered.
+    /// Woken when the other side has answered.
     publisher: Option<Waker>,
 }
 
@@ -86,11 +86,11 @@ impl Waiters {
         Arc::new(Self(Mutex::new(Waiting { waiters, publisher: None })))
     }
 
-    /// Answers everybody. The second time there is nobody.
+    /// Answers all callers. A second call finds none.
     pub(super) fn answer(&self, id: EnvelopeId) {
         let Waiting { waiters, publisher } = take(&mut *self.lock());
         for waiter in waiters {
-            // Whoever gave up in the last moment has been told so already.
+            // A caller that gave up in the last moment needs no answer.
             let _ = waiter.answer.send(id);
         }
         if let Some(publisher) = publisher {
@@ -102,7 +102,7 @@ impl Waiters {
         self.lock().waiters.iter().any(|waiter| !waiter.answer.is_closed())
     }
 
-    /// Ready when nobody waits any more. Only one task may wait for that.
+    /// Ready when no caller waits. Only one task may wait for this.
     pub(super) fn poll_abandoned(&self, context: &mut Context<'_>) -> Poll<()> {
         let Waiting { waiters, publisher } = &mut *self.lock();
         while let Some(waiter) = waiters.last_mut() {

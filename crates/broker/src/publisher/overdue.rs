@@ -1,9 +1,9 @@
-//! What the broker does not confirm in time, for whoever can keep the promise in its place.
+//! Hands over envelopes that the broker does not confirm in time to a receiver that can store them instead.
 //!
-//! An envelope that is handed over is not given away. The publisher goes on as before, and of the two whoever can
-//! promise first answers everybody who waits; to the other it is then an envelope that nobody waits for, and is
-//! forgotten. So nothing has to be given back when the other way fails, and a confirm that comes late is still
-//! good. When both succeed there are two copies under one id, which a consumer recognises.
+//! The publisher keeps an envelope that it hands over and continues as before. The first of the two to succeed answers all
+//! waiting callers. For the other it is then an envelope without waiting callers and is dropped. So the receiver need not
+//! return anything when it fails, and a late confirm still counts. If both succeed, there are two copies with the same id,
+//! which a consumer recognizes.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,19 +16,18 @@ use tokio::time::Instant;
 
 use super::outgoing::{Outgoing, Waiters};
 
-/// Where a publisher hands over what is overdue.
+/// The target of a publisher's overdue envelopes.
 #[derive(Debug)]
 pub struct HandOver {
-    /// Where to. What was handed over has to be taken out before more is, so that envelopes fill meanwhile; and
-    /// no more at a time than there is room for. The rest stays with the publisher alone.
+    /// The channel to the receiver. The publisher hands over more only after the receiver has taken everything, so that
+    /// envelopes fill in the meantime, and never more than the channel's capacity. The rest stays with the publisher.
     pub to: mpsc::Sender<Overdue>,
-    /// When nothing could be sent for so long, because there is no connection or it is blocked, whatever waits
-    /// is overdue at once.
+    /// If nothing could be sent for this time, because there is no connection or it is blocked, everything that waits is
+    /// overdue at once.
     pub away_after: Duration,
 }
 
-/// An envelope that is overdue, with everybody who waits for it. Dropping it changes nothing: the publisher still
-/// has it.
+/// An overdue envelope with all callers waiting for it. Dropping it changes nothing: the publisher still has it.
 #[derive(Debug)]
 pub struct Overdue {
     envelope: Arc<Envelope>,
@@ -36,25 +35,25 @@ pub struct Overdue {
 }
 
 impl Overdue {
-    /// What has to be kept: these bytes under this id. It may have been sent, and it may still be sent.
+    /// The envelope to store, with its id and bytes. It may have been sent already, or may still be sent.
     #[must_use]
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// Does anybody still wait for it? Once nobody does, nothing is to be promised any more.
+    /// Whether a caller still waits for it. If none does, there is nothing left to promise.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         self.waiters.any()
     }
 
-    /// It is kept, and will be published: everybody who waits is answered as if it were confirmed.
+    /// Reports that the envelope is stored and will be published. All callers are answered as if it were confirmed.
     pub fn kept(self) {
         self.waiters.answer(self.envelope.id);
     }
 }
 
-/// The publisher's end of it.
+/// The publisher's end of the hand-over.
 pub(super) struct Lender {
     hand_over: HandOver,
     handed_over: Counter,
@@ -65,7 +64,7 @@ impl Lender {
         Self { hand_over, handed_over }
     }
 
-    /// Hands an envelope over, unless it never is or has been. `false` when there is no room.
+    /// Hands an envelope over, unless it already was or must not be. Returns `false` if there is no room.
     pub(super) fn lend(&self, outgoing: &mut Outgoing) -> bool {
         if outgoing.overdue_at.is_none() {
             return true;
@@ -79,7 +78,7 @@ impl Lender {
         true
     }
 
-    /// All that was handed over has been taken, and more would be.
+    /// Whether the receiver has taken everything and accepts more.
     pub(super) fn is_idle(&self) -> bool {
         let to = &self.hand_over.to;
         !to.is_closed() && to.capacity() == to.max_capacity()
@@ -89,7 +88,7 @@ impl Lender {
         self.hand_over.to.capacity() > 0
     }
 
-    /// Waits until all that was handed over has been taken; for ever when nobody takes anything any more.
+    /// Waits until the receiver has taken everything; forever if the receiver is gone.
     pub(super) async fn idle(&self) {
         let to = &self.hand_over.to;
         if to.reserve_many(to.max_capacity()).await.is_err() {
@@ -97,7 +96,7 @@ impl Lender {
         }
     }
 
-    /// When everything is overdue that waits since `shut`, the moment from which nothing could be sent.
+    /// When all waiting items become overdue, if nothing could be sent since `shut`.
     pub(super) fn away_at(&self, shut: Instant) -> Instant {
         shut + self.hand_over.away_after
     }

@@ -1,20 +1,20 @@
-//! What the publisher's connection is doing, as its owner and the log are told.
+//! The state of the publisher's connection, reported to its owner and the log.
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// What the publisher's connection is doing.
+/// The state of the publisher's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Envelopes can go out.
+    /// Envelopes can be published.
     Connected,
-    /// The broker has stopped reading what is published, for this reason: it is short of memory or disk.
+    /// The broker has stopped reading from publishers, for this reason: it is low on memory or disk.
     Blocked(String),
-    /// There is no connection, for this reason; the next attempt follows by itself.
+    /// There is no connection, for this reason. The publisher retries automatically.
     Disconnected(String),
 }
 
-/// Publishes the state and logs it, both only when it is another one.
+/// Publishes and logs the state if it has changed.
 pub(super) fn announce(state: &watch::Sender<State>, new: State) {
     let changed = state.send_if_modified(|current| {
         let changed = *current != new;
@@ -25,8 +25,8 @@ pub(super) fn announce(state: &watch::Sender<State>, new: State) {
         return;
     }
     match new {
-        State::Connected => info!("publishing: connected"),
-        State::Blocked(reason) => warn!(reason, "publishing: blocked by the broker"),
-        State::Disconnected(reason) => warn!(reason, "publishing: not connected"),
+        State::Connected => info!("the publisher is connected to RabbitMQ"),
+        State::Blocked(reason) => warn!(reason, "RabbitMQ has blocked the publisher"),
+        State::Disconnected(reason) => warn!(reason, "the publisher is not connected to RabbitMQ; retrying"),
     }
 }

@@ -1,4 +1,4 @@
-//! The task that owns the channel: epoch after epoch, until nothing is left to do.
+//! The task that owns the channel. It runs epochs until there is nothing left to do.
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -42,8 +42,8 @@ impl Task {
                 Ok(mut epoch) => {
                     let since = Instant::now();
                     let end = Box::pin(epoch.run(&mut self.backlog)).await;
-                    // Only an epoch that was good for something starts the backoff afresh: an envelope that no
-                    // queue takes must not make it spin.
+                    // Only an epoch that confirmed an envelope resets the backoff: an envelope that no queue accepts must not
+                    // cause a busy loop.
                     if epoch.confirmed || since.elapsed() > backoff.max() {
                         backoff.reset();
                     }
@@ -63,7 +63,7 @@ impl Task {
                 () = self.backlog.drained() => break,
             }
         }
-        info!("publishing: shut down");
+        info!("the publisher has shut down");
         self.state.send_replace(State::Disconnected("shut down".to_owned()));
     }
 }

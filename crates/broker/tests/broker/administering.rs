@@ -1,4 +1,4 @@
-//! The administrator's step, and services on a vhost where it has not been taken.
+//! The administrator's step, and services on a vhost where it has not run.
 
 use std::sync::Arc;
 
@@ -49,11 +49,11 @@ async fn what_has_another_shape_is_reported_and_left_alone() {
     assert_eq!(report.differences.len(), 1, "{report:?}");
     let difference = &report.differences[0];
     assert!(
-        difference.starts_with("queue analytics.engagement.v1: arguments is {} and should be {"),
+        difference.starts_with("queue analytics.engagement.v1: arguments is {} but should be {"),
         "{difference}"
     );
     assert!(!report.made.iter().any(|made| made == "queue analytics.engagement.v1"), "{report:?}");
-    // A binding that this release does not know.
+    // A binding that this release does not use.
     let (queue, exchange) = (Queue::Blogs.name().into(), "commonplace.events".into());
     let options = QueueBindOptions::default();
     raw.channel.queue_bind(queue, exchange, "blog.other".into(), options, Default::default()).await.unwrap();
