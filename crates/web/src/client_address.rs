@@ -1,9 +1,9 @@
-//! Whose request it is, by network address.
+//! Determines the client's network address.
 //!
-//! Behind a proxy every connection comes from the proxy, and the reader's address stands in `X-Forwarded-For`,
-//! where each proxy appends the address it was called from. Anybody can send that header, so it is believed
-//! from the right, and only as far as the hops are ours: the peer, then the last entry, and so on, until the
-//! first address that is not in `requests.trusted_proxies`. That one is the client.
+//! Behind a proxy, every connection comes from the proxy and the client's address is in `X-Forwarded-For`: each proxy
+//! appends the address that called it. Any client can send that header, so it is read from the right and trusted only as
+//! far as our own proxies wrote it. The first address, starting with the peer, that is not in `requests.trusted_proxies` is
+//! the client's.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use ipnet::IpNet;
 
 use crate::problem::{Problem, Result};
 
-/// Most entries of `X-Forwarded-For` that are read, from the right. No chain of our own proxies is longer.
+/// Maximum number of `X-Forwarded-For` entries to read, from the right. No chain of our own proxies is longer.
 const HOPS_MAX: usize = 32;
 
-/// The client's address. IPv4 addresses in IPv6 form are IPv4 here.
+/// The client's address. IPv4-mapped IPv6 addresses are converted to IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
@@ -34,16 +34,16 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() else {
-            // Only a listener that does not pass the peer on could lead here.
-            return Err(Problem::unavailable("the address of the connection is not known", 1));
+            // This happens only if a listener does not provide the peer's address.
+            return Err(Problem::unavailable("the client's address is unknown", 1));
         };
         let TrustedProxies(trusted) = TrustedProxies::from_ref(state);
         Ok(Self(client(peer.ip(), &parts.headers, &trusted)))
     }
 }
 
-/// The first address from the right that is not one of our proxies. An entry that is not an address ends the
-/// chain: the proxy that passed it on is then all that is known.
+/// The first address from the right that is not one of our proxies. An invalid entry ends the chain: the client is then the
+/// proxy that forwarded it.
 pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();

@@ -1,6 +1,5 @@
-//! What a handler reads of a request. Like axum's own extractors, but every rejection is a [`Problem`] that
-//! names the field or the position, and a body may hold no field that is not known: a misspelt one is refused
-//! instead of ignored.
+//! Extractors for handlers. They work like axum's, but every rejection is a [`Problem`] that names the field or the
+//! position, and a body must not contain unknown fields: a misspelt field is rejected, not ignored.
 
 use std::error::Error;
 
@@ -17,21 +16,21 @@ use serde_json::error::Category;
 use crate::held::BodyError;
 use crate::problem::{Problem, Result};
 
-/// A JSON body. 415 when it says that it is something else, 413 when it is too long, 400 when it is not JSON,
-/// 422 when a field is missing, unknown or of the wrong type.
+/// A JSON body. 415 if its Content-Type is not JSON, 413 if it is too long, 400 if it is not valid JSON, 422 if a field is
+/// missing, unknown or of the wrong type.
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
 
-/// A body of any type, whole. 413 when it is too long, 408 when it arrives too slowly, 429 or 503 when there is no memory
-/// for it.
+/// A complete body of any type. 413 if it is too long, 408 if it arrives too slowly, 429 or 503 if there is no memory for
+/// it.
 #[derive(Debug, Clone)]
 pub struct Content(pub Bytes);
 
-/// The parameters of the path; 400 when one cannot be read.
+/// The parameters of the path; 400 if one cannot be parsed.
 #[derive(Debug, Clone)]
 pub struct Path<T>(pub T);
 
-/// The parameters of the query; 400 when one cannot be read.
+/// The parameters of the query; 400 if one cannot be parsed.
 #[derive(Debug, Clone)]
 pub struct Query<T>(pub T);
 
@@ -71,9 +70,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
                 }
                 ErrorKind::InvalidUtf8InPathParam { key } => Problem::bad_parameter(key, "must be UTF-8"),
                 ErrorKind::DeserializeError { key, message, .. } => Problem::bad_parameter(key, message),
-                _ => Problem::bad_request("the path cannot be read"),
+                _ => Problem::bad_request("the path cannot be parsed"),
             }),
-            Err(_) => Err(Problem::bad_request("the path cannot be read")),
+            Err(_) => Err(Problem::bad_request("the path cannot be parsed")),
         }
     }
 }
@@ -89,17 +88,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             let reason = error.into_inner().to_string();
             match field_at_fault(&path, &reason) {
                 Some(parameter) => Problem::bad_parameter(parameter, reason),
-                None => Problem::bad_request(format!("the query: {reason}")),
+                None => Problem::bad_request(format!("the query cannot be parsed: {reason}")),
             }
         })
     }
 }
 
-/// Reads one JSON value that takes up all of `body`. A struct is read from an object alone, not from a list of its
-/// fields' values.
+/// Parses `body` as one JSON value. A struct must be a JSON object, not a list of field values.
 ///
 /// # Errors
-/// A [`Problem`]: 400 with line and column where it is not JSON, 422 with the field where it is not a `T`.
+/// A [`Problem`]: 400 with line and column if it is not JSON, 422 with the field if it is not a `T`.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(Body(&mut json)).map_err(|error| {
@@ -117,8 +115,8 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     Ok(value)
 }
 
-/// The field that an error is about, with its place, or `None` when it is about the whole. Of a field that is
-/// missing or there twice, serde gives the place of the object, and the name in words.
+/// The field that an error refers to, with its path, or `None` if it refers to the whole body. For a missing or duplicate
+/// field, serde gives the path of the object, and the field's name only in the message.
 fn field_at_fault(place: &serde_path_to_error::Path, reason: &str) -> Option<String> {
     let name = ["missing field `", "duplicate field `"]
         .iter()
@@ -131,9 +129,9 @@ fn field_at_fault(place: &serde_path_to_error::Path, reason: &str) -> Option<Str
     }
 }
 
-/// The outermost value of a body. Serde's derived structs take a list of their fields' values as well, in the
-/// order of declaration, which nobody has promised to keep; a map is an object and nothing else. For structs, lists
-/// and maps; options, newtypes and enums want more than is forwarded.
+/// The outermost value of a body. Serde's derived structs also accept a list of field values in the order of declaration,
+/// which is not part of this API; a map accepts only an object. Works for structs, lists and maps, but not for options,
+/// newtypes and enums.
 struct Body<'a, R>(&'a mut serde_json::Deserializer<R>);
 
 impl<'de, R: serde_json::de::Read<'de>> Deserializer<'de> for Body<'_, R> {
@@ -171,8 +169,8 @@ fn unread(rejection: &BytesRejection) -> Problem {
         cause = error.source();
     }
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is longer than this API reads"),
-        _ => Problem::bad_request("the body could not be read to its end"),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is too long"),
+        _ => Problem::bad_request("the body could not be read completely"),
     }
 }
 

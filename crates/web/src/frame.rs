@@ -1,11 +1,10 @@
-//! What surrounds every request: an id, the log and the metrics, the limits, and an answer whatever happens.
+//! The layer around every request: request id, log, metrics, limits, headers, and a response in every case.
 //!
-//! But for cross-origin rules and the bound of a body, which are layers of their own, it is one layer and one function,
-//! `surround`, because of what a layer costs: the router puts each into a box of its own, with the request and the
-//! answer to come, and while a thousand requests wait for a confirm those boxes are what the processor's caches no
-//! longer hold. From the outside in: cross-origin rules, which answer a browser that asks for leave by themselves; what
-//! is observed; headers; panics; and, but for the endpoints of operations, the number of requests at a time and their
-//! time.
+//! Except for cross-origin rules and the limit of body sizes, it is a single layer with one function, `surround`, because
+//! layers are expensive: the router boxes each one together with the request and the pending response, and with a thousand
+//! requests waiting for a confirm those boxes no longer fit into the processor's caches. From the outside in, it consists of
+//! cross-origin rules, which answer preflight requests themselves; observation; headers; panic handling; and, except for the
+//! endpoints of operations, the limits of concurrent requests and of their duration.
 
 mod observe;
 
@@ -42,39 +41,39 @@ use crate::problem::Problem;
 use crate::server::Routers;
 use crate::settings::{DocsSettings, RequestSettings};
 
-/// What a listener of operations takes from the public one.
+/// What the operations listener takes from the public one.
 const NOT_PUBLIC: [&str; 2] = ["/readyz", "/metrics"];
 
-/// What the frame is made of.
+/// The parts of the frame.
 pub struct Frame {
-    /// What `/readyz` answers from.
+    /// The state behind `/readyz`.
     pub health: Health,
-    /// What `/metrics` answers from.
+    /// The registry behind `/metrics`.
     pub registry: Registry,
-    /// Registered in it.
+    /// The HTTP metrics in that registry.
     pub metrics: HttpMetrics,
-    /// Cross-origin rules; none, and no such header is ever sent.
+    /// Cross-origin rules. With `None` no such header is sent.
     pub cors: Option<CorsLayer>,
-    /// How often a client may ask, also for what is not there.
+    /// Rate limits, which also apply to unknown paths.
     pub limits: Limits,
-    /// Where clients are behind proxies.
+    /// Our own proxies, for finding the client's address.
     pub trusted_proxies: TrustedProxies,
-    /// How problems are shown to people, if the service has pages.
+    /// How a problem is shown as a page, if the service has pages.
     pub pages: Option<AsPage>,
-    /// Whether operations have a listener of their own: then the public one has `/healthz` alone of them.
+    /// Whether there is a separate operations listener. Then the public listener serves only `/healthz` of these endpoints.
     pub has_operations_listener: bool,
-    /// Whether the public listener has the documentation.
+    /// Whether the public listener serves the documentation.
     pub docs: DocsSettings,
 }
 
-/// Looks at a request before it is worked on. What it gives back, if anything, is done to the answer, last of all.
+/// Inspects a request before it is handled. It may return a function that changes the response at the very end.
 pub type AsPage = fn(&Request) -> Option<ShowPage>;
-/// Makes a page of a problem.
+/// Renders a problem as a page.
 pub type ShowPage = Box<dyn FnOnce(Response) -> Response + Send>;
 
 impl Frame {
-    /// Puts everything around the product's own routes: their bounds, the documentation, the endpoints of operations, and
-    /// what every answer has.
+    /// Wraps the product's routes: adds their limits, the documentation, the endpoints of operations, and the layer around
+    /// every request.
     pub fn around(self, product: Router, mut document: OpenApi, requests: &RequestSettings) -> Routers {
         let (limits, proxies) = (self.limits, self.trusted_proxies);
         let surroundings = Arc::new(Surroundings {
@@ -95,10 +94,10 @@ impl Frame {
         }
         let mut nothing = "there is nothing at this path";
         if self.docs.enabled {
-            // Otherwise the page would have the document judged by a service on the internet.
+            // Otherwise the page would send the document to a validator on the internet.
             let page = utoipa_swagger_ui::Config::default().validator_url("none");
             public = public.merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(page));
-            nothing = "there is nothing at this path; /docs shows what there is";
+            nothing = "there is nothing at this path; see /docs for the API";
         }
         let public = public
             .method_not_allowed_fallback(limited(&limits, &proxies, Problem::method_not_allowed))
@@ -117,7 +116,7 @@ impl Frame {
     }
 }
 
-/// Answers what no route does. It counts as a read of the address.
+/// Answers requests that match no route. They count as reads of the client's address.
 fn limited(
     limits: &Limits,
     proxies: &TrustedProxies,
@@ -139,9 +138,9 @@ struct Surroundings {
     pages: Option<AsPage>,
 }
 
-/// As middleware: once around every route, and around what has none.
+/// Middleware: runs once around every request, whether or not it matches a route.
 async fn surround(State(surroundings): State<Arc<Surroundings>>, request: Request, next: Next) -> Response {
-    // Of what does not say by itself what it needs, the documentation alone has scripts and styles.
+    // Among the responses without their own policy, only the documentation needs scripts and styles.
     let policy = if request.uri().path().starts_with("/docs") { DOCS_POLICY } else { POLICY };
     let show = surroundings.pages.and_then(|as_page| as_page(&request));
     let observed = Observed::start(&surroundings.metrics, &request);
@@ -156,16 +155,16 @@ async fn surround(State(surroundings): State<Arc<Surroundings>>, request: Reques
     }
 }
 
-/// The answer, if there is a place for the request and it comes in time.
+/// Handles the request if the limit of concurrent requests allows it, within the time limit.
 async fn within(bounds: Option<&Surroundings>, answer: impl Future<Output = Response>) -> Response {
     let Some(bounds) = bounds else { return answer.await };
     let Ok(_place) = bounds.places.try_acquire() else {
-        return Problem::unavailable("too many requests are under way; nothing was promised", 1)
+        return Problem::unavailable("too many concurrent requests; nothing was done, try again", 1)
             .into_response();
     };
     match tokio::time::timeout(bounds.timeout, answer).await {
         Ok(response) => response,
-        Err(_) => Problem::unavailable("the request took too long; whether it was done is not known", 1)
+        Err(_) => Problem::unavailable("the request timed out; it may or may not have taken effect", 1)
             .into_response(),
     }
 }
@@ -177,7 +176,7 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::panicked().into_response()
 }
 
-/// Headers that keep a browser from making more of an answer than it is.
+/// Headers that keep a browser from interpreting a response as anything else.
 fn add_headers(headers: &mut HeaderMap, policy: &'static str) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));

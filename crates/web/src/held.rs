@@ -1,13 +1,13 @@
-//! What requests hold in memory: their bodies, counted as they arrive, and large answers until they are sent.
+//! Limits the memory that requests hold: bodies, counted as they arrive, and large responses until they are sent.
 //!
-//! Bodies and answers have a budget each, so that slow readers of answers do not keep bodies out. In each budget a client
-//! network may take a share, and the networks of one IPv6 /56 together [`DELEGATION_FACTOR`] shares. Networks are counted in
-//! a fixed number of slots, chosen by a keyed hash, as rate limits are: nothing here grows, and no client can aim at the slot
-//! of another. A body is counted until its request is answered, because its bytes live on in whatever the handler read them
-//! into.
+//! Bodies and responses have separate budgets, so that slow readers of responses do not block bodies. In each budget a
+//! client network may use one share, and the networks of an IPv6 /56 together [`DELEGATION_FACTOR`] shares. Networks are
+//! counted in a fixed number of slots chosen by a keyed hash, as in the rate limits: memory use is constant, and no client
+//! can target another client's slot. A body is counted until its request is answered, because the handler keeps its bytes in
+//! the parsed value.
 //!
-//! Short bodies are always read: the first bytes of each body, as many as an ordinary route reads, are not counted. The
-//! number of requests bounds them, and the budget is smaller by as much.
+//! Short bodies are always accepted: the first bytes of each body, up to the limit of an ordinary route, are not counted.
+//! The limit of concurrent requests bounds them, and the budget is reduced by that amount.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -27,21 +27,21 @@ use runtime::http::{DELEGATION_FACTOR, Pace, delegation, household};
 use crate::problem::Problem;
 use crate::settings::{LARGE_ANSWER, RequestSettings};
 
-/// Slots that networks are counted in: 32 KiB for each of the four tables.
+/// Number of slots for counting networks: 32 KiB for each of the four tables.
 const SLOTS: usize = 4096;
-/// What a piece of a body costs besides its bytes.
+/// The memory overhead of a chunk of a body.
 const PIECE_BYTES: usize = 64;
-/// Of a body that was refused, so much is still read and thrown away, for so long: a client that is sending cannot read
-/// the answer when its connection is reset.
+/// How much of a refused body is still read and discarded, and for how long. A client that is still sending could not read
+/// the response if its connection were reset.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
 const DISCARDING_MAX: Duration = Duration::from_secs(1);
 
-/// Why a body is not read.
+/// Why a body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("requests hold as much memory as they may")]
+    #[error("requests have reached their memory limit")]
     Full,
-    #[error("the client's requests hold as much memory as one address may")]
+    #[error("the client's address has reached its memory limit")]
     Share,
     #[error("the body arrives too slowly")]
     Slow,
@@ -51,20 +51,20 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Full => {
-                Self::unavailable("too many bytes of requests are under way; nothing was promised", 1)
+                Self::unavailable("the memory for request bodies is used up; nothing was done, try again", 1)
             }
             Refusal::Share => Self::too_many(Duration::from_secs(1)),
-            Refusal::Slow => Self::request_timeout("the body arrives more slowly than this API waits for"),
+            Refusal::Slow => Self::request_timeout("the body arrived too slowly"),
         }
     }
 }
 
-/// The bytes that requests hold; clones share them.
+/// The bytes that requests hold. Clones share the counts.
 #[derive(Clone)]
 pub(crate) struct Held {
     bodies: Arc<Budget>,
     answers: Arc<Budget>,
-    /// What each body may have without being counted.
+    /// The bytes of each body that are not counted.
     short_body: usize,
 }
 
@@ -75,7 +75,7 @@ impl Held {
         Self { bodies: Arc::new(bodies), answers: Arc::new(answers), short_body: settings.body_bytes_max }
     }
 
-    /// Wraps the body of a request, which must not be over yet.
+    /// Wraps the body of a request. The body must not have ended yet.
     pub(crate) fn body(&self, client: IpAddr, body_rate_min: u32, incoming: Incoming) -> (Body, Reading) {
         let hold = Hold::new(&self.bodies, client, self.short_body);
         let reading = Arc::new(Shared { hold, rest: Mutex::new(None) });
@@ -88,8 +88,8 @@ impl Held {
         (Body::new(counted), Reading(reading))
     }
 
-    /// Counts a large answer until it is sent. An answer that does not fit is replaced by a refusal if nothing has
-    /// happened that it tells of.
+    /// Counts a large response until it is sent. A response that does not fit is replaced by an error, unless it reports a
+    /// change that has already happened.
     pub(crate) fn answer(
         &self,
         client: IpAddr,
@@ -101,7 +101,7 @@ impl Held {
             return Ok(response);
         }
         let hold = Hold::new(&self.answers, client, 0);
-        // One that is longer than a share counts as a share; otherwise no client could have it.
+        // A response larger than a share counts as one share; otherwise no client could receive it.
         match hold.take(size.min(self.answers.share_max)) {
             Err(refusal) if may_refuse => Err(refusal),
             _ => Ok(response.map(|body| Body::new(Answer { body, _hold: hold }))),
@@ -109,7 +109,7 @@ impl Held {
     }
 }
 
-/// Bytes that may be held, by all clients and by each network.
+/// The byte limits for all clients and for each network.
 struct Budget {
     bytes_max: usize,
     share_max: usize,
@@ -137,11 +137,11 @@ impl Budget {
     }
 }
 
-/// Bytes of one request, until it is dropped.
+/// The counted bytes of one request, released on drop.
 struct Hold {
     budget: Arc<Budget>,
     client: IpAddr,
-    /// What is not counted of the bytes to come.
+    /// The number of further bytes that are not counted.
     allowance: AtomicUsize,
     bytes: AtomicUsize,
 }
@@ -157,7 +157,7 @@ impl Hold {
     }
 
     fn take(&self, bytes: usize) -> Result<(), Refusal> {
-        // One task reads a body, so nothing comes between the two.
+        // Only one task reads a body, so nothing can happen between the two.
         let allowance = self.allowance.load(Ordering::Relaxed);
         self.allowance.store(allowance.saturating_sub(bytes), Ordering::Relaxed);
         let bytes = bytes.saturating_sub(allowance);
@@ -183,7 +183,7 @@ impl Hold {
         Err(refusal)
     }
 
-    /// The counts of the client's household and, if it has one, of its delegation.
+    /// The counts of the client's network and, for IPv6, of its delegation.
     fn shares(&self) -> impl Iterator<Item = &AtomicUsize> {
         let budget = &*self.budget;
         let household = budget.households.get(budget.slot(household(self.client)));
@@ -200,7 +200,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // Most requests hold nothing that counts.
+        // Most requests have no counted bytes.
         let bytes = self.bytes.load(Ordering::Relaxed);
         if bytes > 0 {
             self.give_back(bytes);
@@ -208,20 +208,20 @@ impl Drop for Hold {
     }
 }
 
-/// A body that is being read, from the outside: its bytes are counted until this is dropped.
+/// The outer handle to a body that is being read. Its bytes are counted until this is dropped.
 pub(crate) struct Reading(Arc<Shared>);
 
 struct Shared {
     hold: Hold,
-    /// What the handler has left unread.
+    /// The part that the handler has not read.
     rest: Mutex<Option<Incoming>>,
 }
 
 impl Reading {
-    /// Reads what the handler has left of the body, within bounds, so that the client can read its answer.
+    /// Reads the rest of the body up to a limit, so that the client can read the response.
     pub(crate) async fn discard_rest(self, expects: Option<&HeaderValue>) {
         let rest = self.0.rest.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A client that waits to be asked for its body has not sent it.
+        // A client that waits for 100 Continue has not sent its body.
         let Some(mut rest) = rest.filter(|_| expects.is_none()) else { return };
         if rest.size_hint().lower() > DISCARDED_BYTES_MAX as u64 {
             return;
@@ -236,7 +236,7 @@ impl Reading {
                 left = less;
             }
         };
-        // Too slow, and the connection is reset.
+        // If this times out, the connection is reset.
         let _ = tokio::time::timeout(DISCARDING_MAX, discard).await;
     }
 }
@@ -246,14 +246,14 @@ impl Reading {
 pub(crate) enum BodyError {
     #[error(transparent)]
     Refused(Refusal),
-    #[error("the connection broke")]
+    #[error("the connection was lost")]
     Broken(#[from] hyper::Error),
 }
 
-/// A body whose bytes are counted as they arrive, and which must arrive in time. Time in which the handler does not ask
-/// for it does not count.
+/// A body whose bytes are counted as they arrive and that must arrive fast enough. Time during which the handler does not
+/// read does not count.
 struct Counted {
-    /// Until it is refused.
+    /// `None` after the body was refused.
     incoming: Option<Incoming>,
     shared: Arc<Shared>,
     pace: Pace,
@@ -261,8 +261,8 @@ struct Counted {
 }
 
 impl Counted {
-    /// A piece shares the connection's read buffer, many times its size when pieces are small. One is the head's buffer,
-    /// which is there anyway; of the others the bytes alone are kept.
+    /// A chunk shares the connection's read buffer, which is much larger than a small chunk. The first chunk shares the
+    /// head's buffer, which exists anyway; of the others only the bytes are copied and kept.
     fn piece(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
         self.pace.moved(data.len());
         self.shared.hold.take(data.len().saturating_add(PIECE_BYTES))?;
@@ -290,7 +290,7 @@ impl HttpBody for Counted {
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
             ready!(this.pace.poll_too_slow(context));
-            // A body that does not come is not waited for again.
+            // Do not wait again for a body that has not arrived.
             this.incoming = None;
             return Poll::Ready(Some(Err(BodyError::Refused(Refusal::Slow))));
         };
@@ -324,7 +324,7 @@ impl Drop for Counted {
     }
 }
 
-/// The body of a large answer.
+/// The body of a large response.
 struct Answer {
     body: Body,
     _hold: Hold,
@@ -369,7 +369,7 @@ mod tests {
         let (first, second) = (hold(&budget, "2001:db8::1", 0), hold(&budget, "2001:db8::2", 0));
         assert_eq!(first.take(60), Ok(()));
         assert_eq!(second.take(1), Err(Refusal::Share));
-        // Which of them shares the first one's by chance is not known.
+        // Some of them may share the first network's slot by chance.
         let others = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|client| hold(&budget, client, 0));
         let full = others.iter().map(|other| other.take(41)).collect::<Vec<_>>();
         assert!(full.contains(&Err(Refusal::Full)) && !full.contains(&Ok(())), "{full:?}");
@@ -385,7 +385,7 @@ mod tests {
         let of = |network: u8| hold(&budget, &format!("2001:db8:0:{network:x}::1"), 0);
         let networks: Vec<_> = (0..8).map(of).collect();
         let taken = networks.iter().filter(|network| network.take(10).is_ok()).count();
-        // Two of them may be in the same slot.
+        // Two of them may share a slot.
         assert!((1..=4).contains(&taken), "{taken}");
         assert_eq!(networks[7].take(10), Err(Refusal::Share));
         drop(networks);

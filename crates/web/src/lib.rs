@@ -1,8 +1,8 @@
-//! What the HTTP services share, so that they answer alike: how a request is read ([`extract`], [`page`]), who asks
-//! ([`tokens`], [`client_address`]) and how often he may ([`limits`]), what surrounds every request ([`frame`],
-//! [`server`]), and what goes wrong, as the client reads it ([`problem`], [`openapi`]).
+//! The code that all HTTP services share, so that they behave alike: reading requests ([`extract`], [`page`]), identifying
+//! clients ([`tokens`], [`client_address`]), rate limits ([`limits`]), the layer around every request ([`frame`],
+//! [`server`]), and error responses ([`problem`], [`openapi`]).
 //!
-//! Nothing here knows what a service is about. What a part needs of a service's state it takes by `FromRef`.
+//! This crate knows nothing about a service's domain. Each part gets what it needs from a service's state through `FromRef`.
 
 pub mod client_address;
 pub mod extract;
@@ -17,5 +17,5 @@ pub mod server;
 pub mod settings;
 pub mod tokens;
 
-/// The statements of this crate; every service that verifies tokens sends them.
+/// The statements of this crate. Every service that verifies tokens sends them.
 pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

@@ -1,10 +1,9 @@
-//! Rate limits: so many requests a minute for each client, with a burst of as many.
+//! Rate limits per client: a number of requests a minute, with a burst of the same size.
 //!
-//! A client is the account that signed, or else the network address: single for IPv4, the /64 for IPv6, since
-//! one household has as many addresses as it likes. Providers give a household up to a /56, which is 256 such networks;
-//! all of them together have four times the limit. Clients are counted in a fixed number of buckets, chosen by
-//! a keyed hash, so that nobody can make this grow or aim at somebody else's bucket; a bucket that has refilled
-//! is dropped.
+//! A client is the account that signed the request, or otherwise the network address: the single address for IPv4, the /64
+//! for IPv6, because a household can use any address in it. Providers assign up to a /56, which contains 256 such networks;
+//! together they get four times the limit. Clients are counted in a fixed number of buckets chosen by a keyed hash, so no
+//! client can make the table grow or target another client's bucket. Refilled buckets are dropped.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -36,17 +35,17 @@ const SWEEP: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateSettings {
-    /// Off: nothing is limited.
+    /// Whether limits apply.
     pub enabled: bool,
-    /// Sign-ups, sign-ins, changes of password, deletions and requests for an export a minute, by network address.
+    /// Sign-ups, sign-ins, password changes, deletions and export requests a minute, by network address.
     pub sign_in_per_minute: u32,
     /// Requests a minute that change accounts and blogs.
     pub write_per_minute: u32,
-    /// Requests a minute that only read.
+    /// Read requests a minute.
     pub read_per_minute: u32,
-    /// Views, likes and shares a minute; each event of a batch is one.
+    /// Views, likes and shares a minute. Each event of a batch counts as one.
     pub engagement_per_minute: u32,
-    /// Buckets that clients are counted in, for each of the above.
+    /// Number of buckets for each of the above.
     pub buckets_max: u32,
 }
 
@@ -60,10 +59,10 @@ pub const BOUNDS: &[Bound] = &[
 ];
 const U32_MAX: u64 = 0xffff_ffff;
 
-/// What is limited apart from the rest.
+/// The kinds of requests with separate limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Sign-ups, sign-ins, changes of password, deletions and requests for an export.
+    /// Sign-ups, sign-ins, password changes, deletions and export requests.
     SignIn,
     /// Changes of accounts and blogs.
     Write,
@@ -73,16 +72,16 @@ pub enum Class {
     Engagement,
 }
 
-/// Who is limited.
+/// The client that a limit applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Client {
-    /// Somebody who signed.
+    /// A signed-in account.
     Account(i64),
-    /// Somebody who did not.
+    /// The network address of a client that did not sign in.
     Address(IpAddr),
 }
 
-/// The limits; cheap to clone. Off, they let everything through.
+/// The limits. Cheap to clone. If disabled, they allow everything.
 #[derive(Clone)]
 pub struct Limits {
     on: Option<Arc<On>>,
@@ -110,7 +109,7 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// Buckets that hold a minute's worth each. Zeros count as one.
+    /// Creates buckets that each hold one minute's requests. A zero counts as one.
     #[must_use]
     pub fn new(per_minute: u32, count: u32) -> Self {
         let most = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
@@ -122,10 +121,10 @@ impl Buckets {
         }
     }
 
-    /// Takes `n` out of the bucket of a key, all or none.
+    /// Takes all of `n` or nothing from the bucket of a key.
     ///
     /// # Errors
-    /// 429 with the time to wait. More than the bucket ever holds is 429 too, with a minute.
+    /// 429 with the time to wait; 429 with one minute if `n` is larger than the bucket.
     pub fn take(&self, key: impl Hash, n: NonZeroU32) -> Result<()> {
         match self.limiter.check_key_n(&(self.hash.hash_one(key) % self.count), n) {
             Ok(Ok(())) => Ok(()),
@@ -149,7 +148,7 @@ impl Buckets {
 }
 
 impl Limits {
-    /// Limits as they are set.
+    /// Creates the limits from the settings.
     #[must_use]
     pub fn new(settings: &RateSettings) -> Self {
         if !settings.enabled {
@@ -169,16 +168,16 @@ impl Limits {
         }
     }
 
-    /// Takes `n` out of the client's bucket, all or none.
+    /// Takes all of `n` or nothing from the client's bucket.
     ///
     /// # Errors
-    /// 429 with the time to wait. More than the bucket ever holds is 429 too, with a minute.
+    /// 429 with the time to wait; 429 with one minute if `n` is larger than the bucket.
     pub fn take(&self, class: Class, client: Client, n: u32) -> Result<()> {
         let (Some(on), Some(n)) = (&self.on, NonZeroU32::new(n)) else { return Ok(()) };
         on.shares(class).take(client, n)
     }
 
-    /// Drops refilled buckets now and then, until `shutdown`.
+    /// Drops refilled buckets periodically, until `shutdown`.
     pub async fn sweep(self, shutdown: CancellationToken) {
         let Some(on) = self.on else { return shutdown.cancelled().await };
         let shares = [&on.sign_in, &on.write, &on.read, &on.engagement];
@@ -199,7 +198,7 @@ impl On {
 }
 
 impl Shares {
-    /// The client's own bucket comes first, so that a client that has used it up takes nothing from its neighbours.
+    /// Checks the client's own bucket first, so that a client that has used it up takes nothing from its neighbours.
     fn take(&self, client: Client, n: NonZeroU32) -> Result<()> {
         self.of_client.take(client.of_one_household(), n)?;
         client.delegation().map_or(Ok(()), |network| self.of_delegation.take(network, n))
@@ -223,10 +222,10 @@ impl Client {
     }
 }
 
-/// As middleware: one from the bucket for every request of these routes. Reads count apart from the rest.
+/// Middleware: takes one from the bucket for each request to these routes. Reads are counted separately.
 ///
 /// # Errors
-/// 429, and 401 for a token that does not count.
+/// 429, or 401 for an invalid token.
 pub async fn requests<S>(State(state): State<S>, request: Request, next: Next) -> Result<Response>
 where
     S: Clone + Send + Sync + 'static,
@@ -244,11 +243,11 @@ where
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
-/// Takes one for the request of a client: of the account that signed, or else of the network address. A token that does
-/// not count is one of the address too, so that tokens are not tried without limit.
+/// Counts one request of a client: of the account that signed it, or otherwise of the network address. A request with an
+/// invalid token counts for the address, so that clients cannot try tokens without limit.
 ///
 /// # Errors
-/// 429, and the refusal of a token that does not count.
+/// 429, or the rejection of an invalid token.
 pub async fn requester<S>(limits: &Limits, class: Class, parts: &mut Parts, state: &S) -> Result<Requester>
 where
     S: Send + Sync + 'static,
@@ -268,15 +267,15 @@ where
 /// Who sent a request.
 #[derive(Debug)]
 pub struct Requester {
-    /// Whose rate was counted.
+    /// The client that was counted.
     pub client: Client,
     /// The client's network address.
     pub address: IpAddr,
-    /// The account that signed.
+    /// The account that signed the request.
     pub signed: Option<Signed>,
 }
 
-/// As middleware for [`Class::SignIn`]: by address alone, since the account is what is being tried.
+/// Middleware for [`Class::SignIn`]. It counts by address only, because the account is what an attacker tries.
 ///
 /// # Errors
 /// 429.
@@ -348,7 +347,7 @@ mod tests {
         }
         assert!(limits.take(Class::SignIn, address("2001:db8:0:ff::1"), 1).is_err());
         limits.take(Class::SignIn, address("2001:db8:0:100::1"), 2).unwrap();
-        // A network that has used up its own limit takes nothing from the others.
+        // A network that has used up its limit takes nothing from the others.
         for _ in 0..20 {
             assert!(limits.take(Class::SignIn, address("2001:db8:0:100::1"), 1).is_err());
         }

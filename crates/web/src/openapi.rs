@@ -1,5 +1,5 @@
-//! What the OpenAPI documents of all services share. They are made from the code that answers: each handler declares its
-//! path, its bodies and its statuses beside itself.
+//! The common parts of all services' OpenAPI documents. The documents are generated from the code: each handler declares
+//! its path, bodies and statuses.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 use crate::problem::{FieldError, ProblemBody};
 
-/// What can go wrong with a body: 400, 408, 413, 415, 422.
+/// Errors of a JSON body: 400, 408, 413, 415, 422.
 pub struct BodyProblems;
-/// What can go wrong with a body whose declared type is not asked for: 400, 408, 413, 422.
+/// Errors of a body whose Content-Type is not checked: 400, 408, 413, 422.
 pub struct UntypedBodyProblems;
-/// What can go wrong with parameters of the path, the query or the headers: 400.
+/// Errors of parameters in the path, the query or the headers: 400.
 pub struct ParameterProblems;
-/// What can go wrong with a token: 401.
+/// Errors of a token: 401.
 pub struct AuthProblems;
-/// What can go wrong anywhere: 429, 500, 503.
+/// Errors that every endpoint can return: 429, 500, 503.
 pub struct CommonProblems;
 
 impl IntoResponses for BodyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let mut responses = UntypedBodyProblems::responses();
-        responses.extend(problems([("415", "The body does not say that it is JSON")]));
+        responses.extend(problems([("415", "The Content-Type of the body is not JSON")]));
         responses
     }
 }
@@ -35,37 +35,37 @@ impl IntoResponses for BodyProblems {
 impl IntoResponses for UntypedBodyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems([
-            ("400", "The body is not JSON, or a parameter cannot be read"),
-            ("408", "The body arrives too slowly"),
+            ("400", "The body is not valid JSON, or a parameter cannot be parsed"),
+            ("408", "The body arrived too slowly"),
             ("413", "The body is too long"),
-            ("422", "Fields are missing, unknown or not valid; `errors` names each"),
+            ("422", "Fields are missing, unknown or invalid; `errors` names each"),
         ])
     }
 }
 
 impl IntoResponses for ParameterProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([("400", "A parameter cannot be read; `errors` names it")])
+        problems([("400", "A parameter cannot be parsed; `errors` names it")])
     }
 }
 
 impl IntoResponses for AuthProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([("401", "The token is missing, expired, taken back or not ours")])
+        problems([("401", "The token is missing, expired, revoked or not issued by this system")])
     }
 }
 
 impl IntoResponses for CommonProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let mut responses = problems([("500", "Something failed on our side; it has been logged")]);
+        let mut responses = problems([("500", "Internal error; it has been logged")]);
         for (status, description) in [
             ("429", "Too many requests from this client"),
-            ("503", "Something that is needed is away or busy; nothing was promised"),
+            ("503", "A required component is unavailable or busy; nothing was promised"),
         ] {
             let mut response = problem(description);
             let seconds = HeaderBuilder::new()
                 .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
-                .description(Some("Seconds after which to come again"))
+                .description(Some("Seconds to wait before trying again"))
                 .build();
             response.headers.insert("Retry-After".to_owned(), RefOr::T(seconds));
             responses.insert(status.to_owned(), RefOr::T(response));
@@ -74,8 +74,7 @@ impl IntoResponses for CommonProblems {
     }
 }
 
-/// What the document begins with; the routers add their paths.
-/// `ready` says when `/readyz` answers 200.
+/// The base of the document; the routers add their paths. `ready` says when `/readyz` answers 200.
 #[must_use]
 pub fn base(title: &str, description: &str, ready: &str) -> OpenApi {
     let mut info = Info::new(title, env!("CARGO_PKG_VERSION"));
@@ -89,8 +88,8 @@ pub fn base(title: &str, description: &str, ready: &str) -> OpenApi {
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
         .description(Some(
-            "The token of a session. One with the scope `import` is for `POST /v1/engagement`, `POST /v1/blogs` and \
-             `POST /v1/source-paths` of the Blogs API alone; every other request with it is refused.",
+            "The token of a session. A token with the scope `import` works only for `POST /v1/engagement`, \
+             `POST /v1/blogs` and `POST /v1/source-paths` of the Blogs API; other requests with it are rejected.",
         ))
         .build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
@@ -102,7 +101,7 @@ pub fn base(title: &str, description: &str, ready: &str) -> OpenApi {
     document
 }
 
-/// What every process answers to those who run it; the `runtime` crate serves it.
+/// The operations endpoints of every process. The `runtime` crate serves them.
 fn operations(ready: &str) -> [(&'static str, Operation); 3] {
     let operation = |id: &str, summary: &str, ok: &str| {
         let ok = ResponseBuilder::new().description(ok);
@@ -112,20 +111,20 @@ fn operations(ready: &str) -> [(&'static str, Operation); 3] {
             .summary(Some(summary))
             .response("200", ok)
     };
-    let no = ResponseBuilder::new().description("No");
+    let no = ResponseBuilder::new().description("Not ready");
     [
-        ("/healthz", operation("healthz", "Does the process turn?", "It does").build()),
+        ("/healthz", operation("healthz", "Liveness probe", "Alive").build()),
         (
             "/readyz",
-            operation("readyz", "Should traffic come here? Names what is degraded", ready)
+            operation("readyz", "Readiness probe; names the degraded parts", ready)
                 .response("503", no)
                 .build(),
         ),
-        ("/metrics", operation("metrics", "Metrics, as OpenMetrics text", "The metrics").build()),
+        ("/metrics", operation("metrics", "Metrics in the OpenMetrics text format", "The metrics").build()),
     ]
 }
 
-/// Problem documents by status, each with what it means.
+/// Problem documents by status, each with its meaning.
 #[must_use]
 pub fn problems<const N: usize>(list: [(&str, &str); N]) -> BTreeMap<String, RefOr<Response>> {
     list.into_iter()

@@ -1,5 +1,5 @@
-//! Pages of a list by keyset: a cursor is the key of the last item that was shown, and the next page begins
-//! right after it, whatever has been inserted or deleted since. To clients a cursor is opaque.
+//! Keyset pagination: a cursor is the key of the last item shown, and the next page begins right after it, whatever was
+//! inserted or deleted since. A cursor is opaque to clients.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,22 +7,22 @@ use jiff::Timestamp;
 
 use crate::problem::{Problem, Result};
 
-/// Items in a page when the client does not say.
+/// Items per page if the client gives no limit.
 pub const LIMIT_DEFAULT: u8 = 20;
-/// Most items in a page.
+/// Maximum items per page.
 pub const LIMIT_MAX: u8 = 100;
 
-/// So that an older cursor, or one of another list, is refused instead of misread.
+/// Identifies the format, so that a cursor of an older version or another list is rejected instead of misread.
 const FORM: u8 = 1;
 const FORM_OF_IDS: u8 = 2;
 const FORM_OF_RANKS: u8 = 3;
 
-/// The place in a list, newest first, after which a page begins.
+/// The position in a list, newest first, after which a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// The time of the last item shown, to the microsecond.
     pub time: Timestamp,
-    /// Its id, which orders items of the same moment.
+    /// Its id, which orders items with the same time.
     pub id: i64,
 }
 
@@ -55,12 +55,12 @@ impl Cursor {
         let (time, id) = key.split_first_chunk::<8>()?;
         let time = Timestamp::from_microsecond(i64::from_be_bytes(*time)).ok()?;
         let id = i64::from_be_bytes(id.try_into().ok()?);
-        // Nothing here is older than 1970, and not every older time can be asked of the database.
+        // No item is older than 1970, and the database cannot represent every older time.
         (*form == FORM && time >= Timestamp::UNIX_EPOCH).then_some(Self { time, id })
     }
 }
 
-/// The place in a list in the order of ids, lowest first, after which a page begins.
+/// The position in a list ordered by id, lowest first, after which a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdCursor(
     /// The id of the last item shown.
@@ -95,12 +95,12 @@ impl IdCursor {
     }
 }
 
-/// The place in a list by a number, highest first, after which a page begins.
+/// The position in a list ordered by a number, highest first, after which a page begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RankCursor {
     /// The number of the last item shown; never NaN.
     pub rank: f64,
-    /// Its id, which orders items of the same number, highest first.
+    /// Its id, which orders items with the same number, highest first.
     pub id: i64,
 }
 
@@ -138,13 +138,13 @@ impl RankCursor {
 }
 
 fn not_ours() -> Problem {
-    Problem::bad_parameter("cursor", "is not one that this API gave out; begin again without it")
+    Problem::bad_parameter("cursor", "was not issued by this API; start again without a cursor")
 }
 
-/// How many items a page has, from what the client asked for.
+/// The number of items per page, from the client's `limit`.
 ///
 /// # Errors
-/// 400 outside of 1 to [`LIMIT_MAX`].
+/// 400 if it is not in the range 1 to [`LIMIT_MAX`].
 pub fn limit(asked: Option<&str>) -> Result<i64> {
     let Some(asked) = asked else { return Ok(LIMIT_DEFAULT.into()) };
     asked

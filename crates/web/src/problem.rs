@@ -1,7 +1,7 @@
-//! What goes wrong, as the client reads it: RFC 9457, `application/problem+json`.
+//! Error responses as problem documents: RFC 9457, `application/problem+json`.
 //!
-//! A problem has a status, a title that belongs to the status, and a sentence that says what to change. Bad
-//! input names every bad field. The cause of a failure on our side is logged here, once, and never leaves.
+//! A problem has a status, the status's title, and a sentence that says what to change. For invalid input it names every
+//! invalid field. The cause of an internal error is logged here once and never sent to the client.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What a handler answers with.
+/// The result of a handler.
 pub type Result<T> = std::result::Result<T, Problem>;
 
-/// SQLSTATE: somebody has removed what a row was to point to, such as an account that is erased.
+/// SQLSTATE of a foreign key violation: the referenced row has just been removed, for example an erased account.
 const FOREIGN_KEY_VIOLATION: &str = "23503";
-/// How long a client should wait when the database is away, in seconds.
+/// How long a client should wait if the database is unavailable, in seconds.
 const RETRY_DATABASE_S: u64 = 5;
 
 /// A failed request.
@@ -30,13 +30,13 @@ pub struct Problem {
     retry_after_s: Option<u64>,
 }
 
-/// One field of the request that is wrong, and why.
+/// An invalid field of the request, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Where in the request: the name of a body field, parameter or header.
+    /// The name of the body field, parameter or header.
     #[schema(value_type = String, example = "title")]
     pub field: Cow<'static, str>,
-    /// What is wrong with it, as a sentence.
+    /// What is wrong with it.
     #[schema(value_type = String, example = "must have 1 to 200 characters")]
     pub detail: Cow<'static, str>,
 }
@@ -55,7 +55,7 @@ pub struct ProblemBody {
     /// Always `about:blank`: the status says what kind of problem it is.
     #[schema(value_type = String)]
     r#type: &'static str,
-    /// The status in words.
+    /// The name of the status.
     #[schema(value_type = String)]
     title: &'static str,
     /// The HTTP status.
@@ -63,7 +63,7 @@ pub struct ProblemBody {
     /// What happened, and what to change.
     #[schema(value_type = String)]
     detail: Cow<'static, str>,
-    /// Every bad field, where fields are at fault.
+    /// All invalid fields, if fields are at fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
@@ -97,38 +97,41 @@ impl Problem {
     pub fn invalid_many(errors: Vec<FieldError>) -> Self {
         let detail: Cow<'static, str> = match errors.as_slice() {
             [one] => format!("{}: {}", one.field, one.detail).into(),
-            many => format!("{} fields are not valid; see errors", many.len()).into(),
+            many => format!("{} fields are invalid; see errors", many.len()).into(),
         };
         Self { errors, ..Self::of(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
-    /// 401: who asks is not known.
+    /// 401: the client is not authenticated.
     pub fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::UNAUTHORIZED, detail)
     }
 
-    /// 403: who asks is known and may not.
+    /// 403: the client is authenticated but not allowed to do this.
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::FORBIDDEN, detail)
     }
 
-    /// 404: there is no such thing, or not for this client.
+    /// 404: the resource does not exist, or not for this client.
     pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::NOT_FOUND, detail)
     }
 
-    /// 405: the path does not know the method. The router adds `Allow`.
+    /// 405: the path does not support the method. The router adds `Allow`.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::of(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method; see Allow")
+        Self::of(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this path does not support this method; see the Allow header",
+        )
     }
 
-    /// 408: the request does not arrive in time.
+    /// 408: the request did not arrive in time.
     pub fn request_timeout(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
-    /// 409: it contradicts what is there.
+    /// 409: the request conflicts with the current state.
     pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::CONFLICT, detail)
     }
@@ -138,22 +141,22 @@ impl Problem {
         Self { errors: vec![FieldError::new(field, detail)], ..Self::conflict(format!("{field}: {detail}")) }
     }
 
-    /// 412: the thing has changed since the client read it.
+    /// 412: the resource has changed since the client read it.
     pub fn precondition_failed(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::PRECONDITION_FAILED, detail)
     }
 
-    /// 413: the body is larger than is read.
+    /// 413: the body is too large.
     pub fn too_large(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
-    /// 415: the body is not of a type that is read.
+    /// 415: the type of the body is not supported.
     pub fn unsupported_media_type(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    /// 429, and after which time to come again.
+    /// 429, with the time to wait.
     #[must_use]
     pub fn too_many(retry_after: Duration) -> Self {
         let retry_after_s = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
@@ -161,24 +164,24 @@ impl Problem {
             retry_after_s: Some(retry_after_s.max(1)),
             ..Self::of(
                 StatusCode::TOO_MANY_REQUESTS,
-                "too many requests; come again after Retry-After seconds",
+                "too many requests; try again after Retry-After seconds",
             )
         }
     }
 
-    /// 500, and logs why. The client learns only that it happened.
+    /// 500. Logs the cause; the client learns only that an error occurred.
     pub fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %Chain(error), "a request failed");
         Self::of(StatusCode::INTERNAL_SERVER_ERROR, "something failed on our side; it has been logged")
     }
 
-    /// 500 after a panic, which has been logged where it was caught.
+    /// 500 after a panic, which was logged where it was caught.
     #[must_use]
     pub fn panicked() -> Self {
         Self::of(StatusCode::INTERNAL_SERVER_ERROR, "something failed on our side; it has been logged")
     }
 
-    /// 503: something we need is away or full; nothing was promised.
+    /// 503: a required component is unavailable or full; nothing was promised.
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after_s: u64) -> Self {
         Self { retry_after_s: Some(retry_after_s), ..Self::of(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
@@ -189,13 +192,13 @@ impl Problem {
         self.status
     }
 
-    /// What the client is told.
+    /// The message for the client.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The bad fields.
+    /// The invalid fields.
     #[must_use]
     pub fn errors(&self) -> &[FieldError] {
         &self.errors
@@ -225,7 +228,7 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // For whoever shows it to a person instead.
+        // For a layer that renders the problem as a page.
         response.extensions_mut().insert(problem);
         response
     }
@@ -234,15 +237,15 @@ impl IntoResponse for Problem {
 impl From<database::Error> for Problem {
     fn from(error: database::Error) -> Self {
         if error.sqlstate() == Some(FOREIGN_KEY_VIOLATION) {
-            return Self::conflict("something that this refers to has just gone; try again");
+            return Self::conflict("a resource that this request refers to has just been removed; try again");
         }
-        // Whatever kept a connection from being made, also a refused login, is no fault of the request.
+        // A failed connection or login is not the request's fault.
         let no_connection = matches!(error, database::Error::Pool(_));
         if !no_connection && !error.is_unavailable() {
             return Self::internal(&error);
         }
-        tracing::warn!(error = %Chain(&error), "the database did not take a request");
-        Self::unavailable("the database is not available just now", RETRY_DATABASE_S)
+        tracing::warn!(error = %Chain(&error), "the database is unavailable; a request was refused");
+        Self::unavailable("the database is currently unavailable; try again", RETRY_DATABASE_S)
     }
 }
 

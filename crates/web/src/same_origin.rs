@@ -1,12 +1,12 @@
-//! Does a request come from a page of the same site? Asked where a cookie alone would let other sites act in a reader's
-//! name. The browser itself says it; requests that do not say it are taken for foreign.
+//! Checks whether a request comes from a page of the same site. Routes need this check if a cookie alone would let other
+//! sites act on a reader's behalf. The browser states the origin; a request without that information counts as foreign.
 
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
 
-/// Was the request made by a page of ours? What a browser sends without TLS has no `Sec-Fetch-Site`; then `Origin` is
-/// compared with the host that was asked and the scheme by which browsers reach us. A page of the same host without TLS is
-/// another site: anyone on the network could have written it.
+/// Whether one of our own pages made the request. Browsers send no `Sec-Fetch-Site` without TLS; then `Origin` is compared
+/// with the requested host and the scheme under which browsers reach us. A page of the same host without TLS is another
+/// site, because anyone on the network could have written it.
 #[must_use]
 pub fn holds(headers: &HeaderMap, over_tls: bool) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {

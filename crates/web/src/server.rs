@@ -1,9 +1,9 @@
-//! Requests on their way in and out: the connection's bounds are [`runtime::http`]'s, and what a request holds in memory
-//! is counted here, around every route of every service.
+//! The listeners of an HTTP service. [`runtime::http`] limits connections; this module counts the memory that requests hold,
+//! around every route.
 //!
-//! A service has a public listener, which readers reach through a proxy, and a listener of operations, which they must not
-//! reach: metrics and readiness tell about load, faults and the rest of the system. Without an address of its own, operations
-//! are served on the public listener.
+//! A service has a public listener, which readers reach through a proxy, and an operations listener, which readers must not
+//! reach: metrics and readiness reveal load, faults and details of the system. Without a separate address, the public
+//! listener also serves operations.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ pub struct Listeners {
     operations: Option<TcpListener>,
 }
 
-/// A listener could not be made.
+/// A listener could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {key} = {address}")]
 pub struct ListenError {
@@ -46,7 +46,7 @@ pub struct ListenError {
 }
 
 impl Listeners {
-    /// Binds what the settings name.
+    /// Binds the addresses of the settings.
     ///
     /// # Errors
     /// [`ListenError`], with the setting.
@@ -59,15 +59,15 @@ impl Listeners {
         Ok(Self { public, operations })
     }
 
-    /// Where the service's own routes are served; the port that was given, if 0 was asked for.
+    /// The address of the service's own routes, with the actual port if 0 was requested.
     ///
     /// # Errors
-    /// What the system says; a bound listener has an address.
+    /// The system's error. A bound listener always has an address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.public.local_addr()
     }
 
-    /// Where `/metrics` and `/readyz` are served.
+    /// The address of `/metrics` and `/readyz`.
     ///
     /// # Errors
     /// As [`Listeners::address`].
@@ -80,7 +80,7 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Lis
     TcpListener::bind(address).await.map_err(|source| ListenError { key, address, source })
 }
 
-/// What is served where.
+/// The routes of each listener.
 #[derive(Debug, Clone)]
 pub struct Routers {
     /// On `http.address`.
@@ -89,8 +89,8 @@ pub struct Routers {
     pub operations: Router,
 }
 
-/// Serves until `shutdown`, then until the last request has ended or the drain time is over. Operations are served until then,
-/// so that a scraper and an orchestrator see the service drain.
+/// Serves until `shutdown`, then until the last request has ended or the drain time is over. Operations are served to the
+/// end, so that Prometheus and an orchestrator can watch the service drain.
 pub async fn serve(
     listeners: Listeners,
     routers: Routers,
@@ -139,7 +139,7 @@ async fn serve_public(
     runtime::http::serve(listener, bounds, answer, shutdown).await;
 }
 
-/// No request of operations has a body that is read, and answers are the process's own: only connections are bounded.
+/// Requests to operations have no body, and the process itself creates the responses, so only connections are limited.
 async fn serve_operations(
     listener: TcpListener,
     router: Router,

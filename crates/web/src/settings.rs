@@ -1,4 +1,4 @@
-//! What a request may cost. The defaults and their reasons stand in each service's own file in `config/`.
+//! The limits of requests. The defaults and their reasons are in each service's file in `config/`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use runtime::settings::{Bound, at_least, bound};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// `Strict-Transport-Security` of a site that is reached over TLS: for two years browsers come no other way.
+/// `Strict-Transport-Security` for a site with TLS: for two years browsers use only HTTPS.
 pub const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 
-/// The `[http]` section of a service that is reached by others than its operators.
+/// The `[http]` section of a service that serves clients other than its operators.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port. Port 0 means any free port.
     pub address: SocketAddr,
-    /// Where `/metrics` and `/readyz` are served. None: on `address`.
+    /// The address of `/metrics` and `/readyz`. `None` means `address`.
     #[serde(deserialize_with = "address_or_none")]
     pub operations_address: Option<SocketAddr>,
 }
 
 impl HttpSettings {
-    /// Where `/readyz` is served.
+    /// The address of `/readyz`.
     #[must_use]
     pub fn readiness(&self) -> SocketAddr {
         self.operations_address.unwrap_or(self.address)
@@ -40,18 +40,19 @@ pub struct DocsSettings {
     pub enabled: bool,
 }
 
-/// An address; none where the text is empty.
+/// An address, or `None` if the text is empty.
 fn address_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let address = (!text.is_empty()).then(|| text.parse()).transpose();
     address.map_err(|_| D::Error::custom("must be an address and a port, such as 127.0.0.1:9080, or empty"))
 }
 
-/// Answers from this size on are counted, in bytes.
+/// Responses of at least this size are counted, in bytes.
 pub const LARGE_ANSWER: usize = 32 * 1024;
-/// One client network has at most this part of connections, bodies and answers, so that a few of them cannot take all.
+/// A client network may use at most this fraction of connections, bodies and responses, so that a few networks cannot use
+/// everything.
 const SHARES_MIN: usize = 16;
-/// A body that is read is there up to four times: in pieces, in one, parsed, and in what is sent on.
+/// A body can be in memory up to four times: in chunks, joined, parsed, and in the outgoing message.
 const BODY_COPIES: usize = 4;
 
 /// Bounds of the `[requests]` section.
@@ -75,54 +76,55 @@ pub const BOUNDS: &[Bound] = &[
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestSettings {
-    /// Longest body that is read, in bytes, on routes that do not need a longer one.
+    /// Maximum length of a body in bytes, except on routes that need longer ones.
     pub body_bytes_max: usize,
-    /// Least rate at which a body arrives while it is waited for, in bytes a second.
+    /// Minimum rate at which a body must arrive, in bytes a second.
     pub body_rate_min: u32,
-    /// Most bytes of bodies that are held in memory.
+    /// Maximum bytes of bodies in memory.
     pub held_bytes_max: usize,
-    /// Of these, most bytes of one client address.
+    /// Of these, maximum bytes of one client address.
     pub held_bytes_per_address_max: usize,
-    /// Most bytes of large answers that are held in memory.
+    /// Maximum bytes of large responses in memory.
     pub answer_bytes_max: usize,
-    /// A request that takes longer is answered 503, in milliseconds.
+    /// Time limit of a request in milliseconds; then the response is 503.
     pub timeout_ms: u64,
-    /// Requests that are worked on at the same time; more are answered 503.
+    /// Maximum concurrent requests; further requests are answered with 503.
     pub concurrent_max: usize,
-    /// Connections that are open at the same time; one more closes the one that has been idle longest.
+    /// Maximum open connections. A further connection closes the one that has been idle longest.
     pub connections_max: usize,
-    /// Of these, most connections of one address; more are closed.
+    /// Of these, maximum connections of one address; further ones are closed.
     pub connections_per_address_max: usize,
-    /// The kernel's send buffer of a connection, in bytes.
+    /// The size of a connection's send buffer in the kernel, in bytes.
     pub send_buffer_bytes: usize,
-    /// Least rate at which an answer is read, in bytes a second.
+    /// Minimum rate at which a client must read a response, in bytes a second.
     pub answer_rate_min: u32,
-    /// Longest time for the head of a request to arrive, in milliseconds.
+    /// Maximum time for the head of a request to arrive, in milliseconds.
     pub head_timeout_ms: u64,
-    /// After the signal to end, requests under way have this long, in milliseconds.
+    /// Maximum time for requests to finish after the shutdown signal, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// Proxies whose `X-Forwarded-For` is believed, as networks such as `10.0.0.0/8`.
+    /// Proxies whose `X-Forwarded-For` is trusted, as networks such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<IpNet>,
-    /// Names that are answered besides those of this machine, without ports, in lower case.
+    /// Accepted host names in addition to those of this machine, in lower case and without ports.
     pub host_names: Vec<String>,
 }
 
 impl RequestSettings {
-    /// Longest time for one request.
+    /// Maximum time for one request.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// Checks the rules between several settings. `base_bytes` is the memory of this process besides requests and connections.
+    /// Checks the rules between several settings. `base_bytes` is the memory of this process without requests and
+    /// connections.
     ///
     /// # Errors
-    /// A sentence that says what to change.
+    /// A message that says what to change.
     pub fn validate(&self, base_bytes: usize) -> Result<(), String> {
         let of_address = wide(self.connections_per_address_max);
         let share_max = wide((self.connections_max / SHARES_MIN).max(1));
         at_most("connections_per_address_max", of_address, share_max)?;
-        // The kernel wakes a writer when a third of its buffer, of twice this size, is free again.
+        // The kernel's buffer has twice this size. It wakes a writer when a third of the buffer is free again.
         let window_bytes = u64::from(self.answer_rate_min) * WINDOW.as_secs();
         at_most("send_buffer_bytes", wide(self.send_buffer_bytes), window_bytes)?;
         self.check_host_names()?;
@@ -131,19 +133,19 @@ impl RequestSettings {
         runtime::open_files::check(wide(self.connections_max.saturating_add(CONNECTIONS_OF_OPERATIONS)))?;
         if self.drain_timeout_ms < self.timeout_ms {
             return Err(format!(
-                "requests.drain_timeout_ms must be at least requests.timeout_ms ({}), so that requests under way can end",
+                "requests.drain_timeout_ms must be at least requests.timeout_ms ({}), so that running requests can finish",
                 self.timeout_ms
             ));
         }
         Ok(())
     }
 
-    /// What one client address may hold of large answers.
+    /// Maximum bytes of large responses of one client address.
     pub(crate) fn answer_share(&self) -> usize {
         self.answer_bytes_max / SHARES_MIN
     }
 
-    /// What bodies may hold beyond their first `body_bytes_max` bytes, which every request may have.
+    /// Maximum bytes of bodies beyond the first `body_bytes_max` bytes, which every request may use.
     pub(crate) fn long_bodies_max(&self) -> usize {
         self.held_bytes_max.saturating_sub(self.short_bodies_max())
     }
@@ -152,23 +154,22 @@ impl RequestSettings {
         self.concurrent_max.min(self.connections_max).saturating_mul(self.body_bytes_max)
     }
 
-    /// Bodies of this length must fit into what one address may hold, twice: in one piece and in the pieces that it came
-    /// in.
+    /// Checks that a body of this length fits twice into the limit of one address: joined, and in the chunks it arrived in.
     ///
     /// # Errors
-    /// A sentence that says what to change.
+    /// A message that says what to change.
     pub fn check_body(&self, key: &str, bytes_max: usize) -> Result<(), String> {
         let share = self.held_bytes_per_address_max;
         if bytes_max.saturating_mul(2) <= share {
             return Ok(());
         }
         Err(format!(
-            "requests.held_bytes_per_address_max is {share} and must be at least twice {key} ({bytes_max}), so that a body \
-             of the greatest length fits"
+            "requests.held_bytes_per_address_max is {share} but must be at least twice {key} ({bytes_max}), so that a body \
+             of maximum length fits"
         ))
     }
 
-    /// A name that differs in case or has a port would never equal the name of a request.
+    /// A name in upper case or with a port would never match a request's host name.
     fn check_host_names(&self) -> Result<(), String> {
         let is_name = |name: &str| {
             let is_of_name =
@@ -177,7 +178,7 @@ impl RequestSettings {
         };
         match self.host_names.iter().find(|name| !is_name(name)) {
             Some(name) => Err(format!(
-                "requests.host_names: {name:?} must be a name in lower case without a port, such as example.org"
+                "requests.host_names: {name:?} must be a lower-case name without a port, such as example.org"
             )),
             None => Ok(()),
         }
@@ -190,7 +191,7 @@ impl RequestSettings {
         let short = self.short_bodies_max();
         if self.held_bytes_max / 2 < short {
             return Err(format!(
-                "requests.held_bytes_max is {} and must be at least {}, twice what short bodies take (body_bytes_max for each \
+                "requests.held_bytes_max is {} but must be at least {}, twice what short bodies take (body_bytes_max for each \
                  of concurrent_max requests)",
                 self.held_bytes_max,
                 short.saturating_mul(2)
@@ -199,7 +200,7 @@ impl RequestSettings {
         Ok(())
     }
 
-    /// Everything that clients can make this process and the kernel hold for it fits into its memory limit.
+    /// Checks that all memory that clients can make this process and the kernel use fits into the memory limit.
     fn check_memory(&self, base_bytes: usize, memory_limit: Option<u64>) -> Result<(), String> {
         let bodies = self.held_bytes_max.saturating_mul(BODY_COPIES);
         // The kernel doubles the sizes of its buffers.
@@ -212,9 +213,9 @@ impl RequestSettings {
             .fold(0, usize::saturating_add);
         match memory_limit {
             Some(limit) if wide(sum) > limit => Err(format!(
-                "this process may need {sum} bytes and its memory limit is {limit}: {BODY_COPIES} times \
+                "this process may need {sum} bytes, but its memory limit is {limit}: {BODY_COPIES} times \
                  requests.held_bytes_max ({bodies}), requests.answer_bytes_max ({}), {connection} for each of \
-                 requests.connections_max and {CONNECTIONS_OF_OPERATIONS} connections of operations ({connections}), and \
+                 requests.connections_max and {CONNECTIONS_OF_OPERATIONS} operations connections ({connections}), and \
                  {base_bytes} for the rest. Lower these settings, or raise the limit",
                 self.answer_bytes_max
             )),
@@ -259,7 +260,7 @@ mod tests {
     fn all_that_clients_can_make_a_process_hold_fits_into_its_memory_limit() {
         let settings = settings();
         settings.validate(0).unwrap();
-        // Bodies four times, answers, 32 + 128 connections of 112 KiB, and 1000 bytes more.
+        // Bodies four times, responses, 32 + 128 connections of 112 KiB, and 1000 bytes for the rest.
         let sum = (5 << 20) + 160 * (16 + 32 + 32 + 32) * 1024 + 1000;
         for fits in [None, Some(u64::MAX), Some(sum)] {
             settings.check_memory(1000, fits).unwrap();

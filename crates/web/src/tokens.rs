@@ -1,19 +1,19 @@
-//! Bearer tokens: who sends a request.
+//! Bearer tokens, which identify the sender of a request.
 //!
-//! A session is a JSON Web Token that is signed with Ed25519. The Blogs API alone has the private keys; every service that
-//! verifies has the public ones, which cannot make a token. The key's id stands in the token, so that keys rotate. The key
-//! decides the algorithm and the [`Purpose`]: a token for imports counts only when a key for imports has signed it, and such a
-//! key can sign nothing else.
+//! A session is a JSON Web Token signed with Ed25519. Only the Blogs API has the private keys; services that verify tokens
+//! have the public keys, which cannot create a token. The token contains the key's id, so that keys can be rotated. The key
+//! determines the algorithm and the [`Purpose`]: a token for imports is valid only if a key for imports signed it, and such
+//! a key can sign nothing else.
 //!
-//! A signature takes some 50 µs to verify. A verified token is therefore remembered by its hash until it expires
-//! (`verified`). Only what the token itself says is remembered: whether the account still takes it is asked every time.
+//! Verifying a signature takes about 50 µs. A verified token is therefore cached by its hash until it expires (`verified`).
+//! The cache holds only the token's own contents; whether the account still accepts it is checked on every request.
 //!
-//! The account's *epoch* stands in the token, so that tokens can be taken back. Verifying one needs no database, so that readers
-//! can like a blog while Postgres is away. Signing out, a new password and deletion raise the account's epoch; every process
-//! looks the epoch up again within a minute ([`Epochs`]), and refuses tokens of an older one.
+//! A token contains the account's *epoch*, so that tokens can be revoked. Verification needs no database, so readers can
+//! like a blog while Postgres is down. Signing out, changing the password and deleting the account raise the epoch. Every
+//! process reads the epoch again within a minute ([`Epochs`]) and rejects tokens of an older epoch.
 //!
-//! A database that was restored from a backup has forgotten accounts and epochs that tokens still name. A token is
-//! therefore also refused if its epoch is above that of the database, or if it was issued before its account was created.
+//! A database restored from a backup may lack accounts and epochs that tokens still name. A token is therefore also rejected
+//! if its epoch is higher than the database's, or if it was issued before its account was created.
 
 mod eddsa;
 mod epochs;
@@ -52,23 +52,23 @@ pub const BOUNDS: &[Bound] = &[
 pub struct TokenSettings {
     /// Public keys of sessions: `id:key,id:key`, each of 32 bytes in base64.
     pub verifying_keys: VerifyingKeys,
-    /// Who issues the tokens; a token of another issuer is refused.
+    /// The issuer of the tokens. Tokens of another issuer are rejected.
     pub issuer: String,
-    /// How long a token for imports is good for, in seconds.
+    /// The lifetime of a token for imports, in seconds.
     pub import_lifetime_s: u32,
-    /// How old a known epoch may be before the database is asked again, in seconds, at most 55: with the
-    /// pause after a failure, an older token is refused within 60 s.
+    /// The age at which a cached epoch is read again from the database, in seconds, at most 55. With the pause after a
+    /// failure, a revoked token is rejected within 60 s.
     pub epoch_age_max_s: u32,
-    /// Accounts whose epoch is kept in memory.
+    /// Maximum number of accounts whose epoch is cached.
     pub epochs_max: u64,
-    /// How long a request waits for an epoch before the last known one counts, in milliseconds.
+    /// How long a request waits for an epoch before it uses the last known one, in milliseconds.
     pub epoch_wait_max_ms: u64,
-    /// Verified tokens that are remembered.
+    /// Maximum number of verified tokens in the cache.
     pub verified_max: u64,
 }
 
 impl TokenSettings {
-    /// Checks the issuer; the keys are checked where they are read.
+    /// Checks the issuer. The keys are checked when they are parsed.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -80,17 +80,17 @@ impl TokenSettings {
     }
 }
 
-/// What a token is for. The key that signed it decides.
+/// The purpose of a token. The key that signed it determines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// What every account may do.
+    /// Everything that an account may do.
     Session,
-    /// Events of the past and blogs with a source path, and nothing else.
+    /// Only imports: events of the past and blogs with a source path.
     Import,
 }
 
 impl Purpose {
-    /// The `scope` that tokens of this purpose carry.
+    /// The `scope` of tokens with this purpose.
     #[must_use]
     pub fn scope(self) -> &'static str {
         match self {
@@ -123,7 +123,7 @@ pub struct Tokens {
     epochs: Epochs,
 }
 
-/// What a token says. Times are in seconds, as the standard has it.
+/// The claims of a token. Times are in seconds, as in the standard.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -136,10 +136,10 @@ struct Claims {
 }
 
 impl Tokens {
-    /// For a service that verifies sessions, with the epochs that say which tokens have been taken back.
+    /// For a service that verifies sessions. The epochs tell which tokens have been revoked.
     ///
     /// # Errors
-    /// A sentence that says what to change in the settings.
+    /// A message that says what to change in the settings.
     pub fn new(settings: &TokenSettings, epochs: Epochs) -> std::result::Result<Self, String> {
         let mut keyring = Keyring::default();
         keyring.trust(Purpose::Session, &settings.verifying_keys).map_err(|error| error.to_string())?;
@@ -149,10 +149,10 @@ impl Tokens {
         Self::with(keyring, settings, epochs)
     }
 
-    /// For the service that issues sessions with these keys, and takes imports that these others have signed.
+    /// For the service that issues sessions with these private keys and accepts imports signed with the other keys.
     ///
     /// # Errors
-    /// A sentence that says what to change in the settings.
+    /// A message that says what to change in the settings.
     pub fn of_issuer(
         settings: &TokenSettings,
         signing: &SigningKeys,
@@ -175,7 +175,7 @@ impl Tokens {
         validation.set_issuer(&[&settings.issuer]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         validation.validate_nbf = true;
-        // Our own clocks agree to the second, or readiness says so.
+        // Our own clocks agree to the second; otherwise the service is not ready.
         validation.leeway = 0;
         Ok(Self {
             keyring,
@@ -186,10 +186,11 @@ impl Tokens {
         })
     }
 
-    /// Whose token this is.
+    /// Verifies a token and returns its account.
     ///
     /// # Errors
-    /// 401 when it is not one of ours, has expired, is of another epoch than the account's, or is older than the account.
+    /// 401 if the token was not issued by this system, has expired, has another epoch than the account, or is older than the
+    /// account.
     pub async fn verify(&self, token: &str) -> Result<Signed> {
         let verified = self.verified.get_or_verify(token, || self.read(token))?;
         let Verified { account_id, purpose, .. } = verified;
@@ -197,19 +198,19 @@ impl Tokens {
             Known::Account { epoch, .. } if verified.epoch != epoch => Err(taken_back()),
             Known::Account { created_at, .. } if verified.is_before(created_at) => Err(refused()),
             Known::Gone => Err(taken_back()),
-            // Nobody to ask and nothing remembered: the token's own word counts, so that readers can go on
-            // while the database is away.
+            // The database does not answer and nothing is cached: trust the token, so that readers can continue while the
+            // database is down.
             Known::Account { .. } | Known::Nothing => Ok(Signed { account_id, purpose }),
         }
     }
 
-    /// The epochs behind [`Tokens::verify`]: tell them when an account's epoch was raised here.
+    /// The epochs behind [`Tokens::verify`]. Tell them when this process raises an account's epoch.
     #[must_use]
     pub fn epochs(&self) -> &Epochs {
         &self.epochs
     }
 
-    /// Checks the signature and what the token says of itself.
+    /// Checks the signature and the claims.
     fn read(&self, token: &str) -> Result<Verified> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
         let (purpose, key) =
@@ -225,13 +226,13 @@ impl Tokens {
         }
         if purpose == Purpose::Import && self.outlives_an_import(claims.exp) {
             return Err(Problem::unauthorized(
-                "the token for imports is good for longer than tokens.import_lifetime_s allows; make a new one",
+                "the lifetime of this import token exceeds tokens.import_lifetime_s; create a new token",
             ));
         }
         Ok(Verified { account_id, purpose, epoch: claims.epoch, iat: claims.iat, exp: claims.exp })
     }
 
-    /// True for an end that no token for imports can have by now, also if the issuer's clock is ahead.
+    /// Whether the expiry is later than any import token can have, even if the issuer's clock is ahead.
     fn outlives_an_import(&self, exp: i64) -> bool {
         let latest = Timestamp::now().as_second().saturating_add(self.import_lifetime_s);
         exp > latest.saturating_add(verified::skew_max_s())
@@ -239,7 +240,7 @@ impl Tokens {
 }
 
 fn refused() -> Problem {
-    Problem::unauthorized("the token is not one that this API issued; sign in again")
+    Problem::unauthorized("this API did not issue the token; sign in again")
 }
 
 fn expired() -> Problem {
@@ -247,7 +248,7 @@ fn expired() -> Problem {
 }
 
 fn taken_back() -> Problem {
-    Problem::unauthorized("the token has been taken back; sign in again")
+    Problem::unauthorized("the token has been revoked; sign in again")
 }
 
 #[cfg(test)]

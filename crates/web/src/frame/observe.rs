@@ -1,9 +1,9 @@
-//! What is known of each request: an id, a line in the log, and numbers by route.
+//! Observes each request: an id, a log line, and metrics by route.
 //!
-//! The id is ours, never the client's, so that it can be trusted in the log. Neither queries nor headers are
-//! logged. Metrics go by the route's template, so that their number is bounded. Where traces are exported a request that is
-//! the product's has a span for them, which goes on what the client's `traceparent` names; a span for the log is another.
-//! Where cross-origin rules are on, they answer `OPTIONS` before it comes here.
+//! The service creates the id and never takes it from the client, so the log can rely on it. Neither queries nor headers are
+//! logged. Metrics use the route's template, so their number is bounded. If traces are exported, a request to the product
+//! gets a span for them that continues the client's `traceparent`; the span for the log is a separate one. If cross-origin
+//! rules are enabled, they answer `OPTIONS` requests before this code runs.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-/// The id of a request, in its answer and in the log.
+/// The id of a request, in its response and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// Numbers of requests.
+/// Metrics of requests.
 #[derive(Clone)]
 pub struct HttpMetrics {
     requests: Family<Answered, Counter>,
@@ -44,7 +44,7 @@ struct Asked {
     route: Route,
 }
 
-/// The same with what came of it.
+/// A route, a method and a status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
@@ -73,25 +73,21 @@ impl HttpMetrics {
         };
         registry.register(
             "http_requests",
-            "Requests by what came of them; preflights of cross-origin rules are none",
+            "Requests by status, without the preflights that cross-origin rules answer",
             metrics.requests.clone(),
         );
         registry.register_with_unit(
             "http_request_duration",
-            "Time until the head of the answer",
+            "Time until the head of the response",
             Unit::Seconds,
             metrics.duration.clone(),
         );
-        registry.register(
-            "http_requests_under_way",
-            "Requests that are being worked on",
-            metrics.under_way.clone(),
-        );
+        registry.register("http_requests_under_way", "Requests in progress", metrics.under_way.clone());
         metrics
     }
 }
 
-/// One request, from its head to that of its answer.
+/// One request, from its head to the head of its response.
 pub(super) struct Observed<'a> {
     started: Instant,
     id: Uuid,
@@ -117,12 +113,12 @@ impl<'a> Observed<'a> {
         OPERATIONS_PATHS.contains(&&*self.route)
     }
 
-    /// The work on the request, in its spans.
+    /// Runs the request's work inside its spans.
     pub(super) fn spans<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         work.instrument(self.trace.clone()).instrument(self.log.clone())
     }
 
-    /// The head of the answer is known.
+    /// Records the head of the response.
     pub(super) fn end(self, response: &mut Response) {
         let status = response.status().as_u16();
         self.trace.record("http.response.status_code", status);
@@ -142,7 +138,7 @@ impl<'a> Observed<'a> {
     }
 }
 
-/// Counts a request that is under way, for as long as this lives: a client that goes away ends it too.
+/// Counts a request as in progress until this is dropped, which also happens when the client disconnects.
 struct UnderWay<'a>(&'a HttpMetrics);
 
 impl<'a> UnderWay<'a> {
@@ -158,7 +154,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// The span for whoever follows traces. What operators ask all the time is none of them.
+/// The span for exported traces. Requests to the operations endpoints are not traced.
 fn traced(request: &Request, id: Uuid, method: &str, route: &str) -> Span {
     if OPERATIONS_PATHS.contains(&route) {
         return Span::none();
@@ -189,7 +185,7 @@ fn route(request: &Request) -> Arc<str> {
         .map_or_else(|| Arc::from("none"), |path| Arc::from(path.as_str()))
 }
 
-/// Clients may send any word as a method; only these become labels.
+/// Clients may send any word as the method; only these become labels.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,5 +1,5 @@
-//! Ed25519 for `jsonwebtoken`, and no other algorithm: its own providers bring RSA and HMAC along. Here a key has one
-//! algorithm, so a token cannot choose another one for it.
+//! Ed25519 as the only algorithm for `jsonwebtoken`, whose own providers include RSA and HMAC. Every key has exactly one
+//! algorithm, so a token cannot choose another.
 
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
@@ -13,17 +13,17 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes this the provider of the process. Later calls change nothing.
+/// Installs this as the provider of the process. Later calls have no effect.
 pub(super) fn install() {
     let _again = PROVIDER.install_default();
 }
 
-/// A private key as `jsonwebtoken` has it: the seed.
+/// A private key in the form of `jsonwebtoken`: the seed.
 pub(super) fn encoding(key: &SigningKey) -> EncodingKey {
     EncodingKey::from_ed_der(key.as_bytes())
 }
 
-/// A public key as `jsonwebtoken` has it.
+/// A public key in the form of `jsonwebtoken`.
 pub(super) fn decoding(key: &VerifyingKey) -> DecodingKey {
     DecodingKey::from_ed_der(key.as_bytes())
 }

@@ -1,13 +1,12 @@
-//! The epoch of each account, as last seen. A token of an older epoch has been taken back.
+//! Caches the epoch of each account. A token of an older epoch has been revoked.
 //!
-//! Every process asks the database again when what it knows of an account is older than
-//! `tokens.epoch_age_max_s`; requests of one account that arrive together ask once. When the database does not
-//! answer in time, the last known epoch counts, and for a second nobody asks again: an outage costs one short
-//! wait a second, not one a request.
+//! A process reads an account's epoch again when the cached one is older than `tokens.epoch_age_max_s`. Simultaneous
+//! requests of one account share one query. If the database does not answer in time, the last known epoch is used, and the
+//! process sends no further query for a second: an outage costs one short wait a second, not one per request.
 //!
-//! A token of an epoch above the remembered one is either newer than the memory, because another process has raised the
-//! epoch, or it was issued under a database that has since been replaced by an older copy. Only the database can tell, so
-//! the process asks it again: once a second for an account and an epoch, however many requests carry such a token.
+//! If a token's epoch is higher than the cached one, either another process has raised the epoch, or the token was issued
+//! before the database was replaced by an older copy. Only the database can tell, so the process queries it again, at most
+//! once a second for an account and epoch, however many requests carry such a token.
 
 use std::time::Duration;
 
@@ -20,39 +19,39 @@ use prometheus_client::registry::Registry;
 use super::TokenSettings;
 
 const ACCOUNT_EPOCH: Statement = statement!("account_epoch.sql");
-/// How long nobody asks after the database did not answer.
+/// How long to send no query after the database did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the database's answer about a token with an epoch above the remembered one is good for.
+/// How long to cache the database's answer about a token whose epoch is higher than the cached one.
 const AHEAD: Duration = Duration::from_secs(1);
 
-/// What is known of an account.
+/// What is known about an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// Tokens of this epoch count.
+    /// Tokens of this epoch are valid.
     Account {
         /// The token epoch.
         epoch: i32,
-        /// When the account was created, by the database's clock: no token of it is older.
+        /// When the account was created, by the database's clock. None of its tokens is older.
         created_at: Timestamp,
     },
-    /// No token of this account counts: it was deleted or suspended, or was never there.
+    /// No token of this account is valid: it was deleted or suspended, or never existed.
     Gone,
-    /// The database does not answer, and nothing is remembered that could refuse the token.
+    /// The database does not answer, and the cache contains no reason to reject the token.
     Nothing,
 }
 
-/// The epochs of accounts, as last seen.
+/// The cached epochs of accounts.
 #[derive(Clone)]
 pub struct Epochs {
     pool: Option<Pool>,
     wait_max: Duration,
-    /// What may be relied upon: entries leave when they are too old.
+    /// Reliable entries; they leave when they are too old.
     fresh: Cache<i64, Known>,
-    /// What was known last, for when the database is away.
+    /// The last known epochs, for when the database is down.
     last: Cache<i64, Known>,
-    /// What the database said when a token had an epoch above the remembered one, by account and that epoch.
+    /// The database's answers about tokens whose epoch was higher than the cached one, by account and that epoch.
     ahead: Cache<(i64, i32), Known>,
-    /// Holds one entry, for as long as nobody should ask.
+    /// Contains an entry while no query should be sent.
     pause: Cache<(), ()>,
     unverified: Counter,
 }
@@ -64,14 +63,13 @@ impl Epochs {
         let epochs = Self { pool: Some(pool), ..Self::without_database(settings) };
         registry.register(
             "tokens_epoch_unverified",
-            "Tokens that were taken at the last known epoch or their own word, since the database did not answer",
+            "Tokens accepted without a current epoch because the database did not answer",
             epochs.unverified.clone(),
         );
         epochs
     }
 
-    /// Epochs that nobody can be asked for: what [`Epochs::raised`] was told counts, and else a token's own
-    /// word.
+    /// Epochs without a database: the values given to [`Epochs::raised`] count, otherwise the token itself.
     #[must_use]
     pub fn without_database(settings: &TokenSettings) -> Self {
         Self {
@@ -88,8 +86,8 @@ impl Epochs {
         }
     }
 
-    /// What is known of this account, for a token of this epoch. An epoch below the token's is always the database's own
-    /// word, at most a second old.
+    /// What is known about this account, for a token of this epoch. If the result is lower than the token's epoch, it comes
+    /// from the database and is at most a second old.
     pub async fn of(&self, account_id: i64, token_epoch: i32) -> Known {
         let asked = self.fresh.entry(account_id).or_try_insert_with(self.ask(account_id)).await;
         let Ok(entry) = asked else {
@@ -105,7 +103,7 @@ impl Epochs {
         self.ask_again(account_id, token_epoch).await
     }
 
-    /// The remembered epoch is below the token's: what the database says.
+    /// Asks the database, because the cached epoch is lower than the token's.
     async fn ask_again(&self, account_id: i64, token_epoch: i32) -> Known {
         let asked = self.ahead.try_get_with((account_id, token_epoch), self.ask(account_id)).await;
         let Ok(known) = asked else {
@@ -118,7 +116,7 @@ impl Epochs {
         known
     }
 
-    /// This process has itself raised the epoch of the account, or deleted it: it counts at once here.
+    /// Records that this process raised the account's epoch or deleted it. This takes effect here at once.
     pub async fn raised(&self, account_id: i64, known: Known) {
         self.fresh.insert(account_id, known).await;
         self.last.insert(account_id, known).await;
@@ -141,7 +139,7 @@ impl Epochs {
                     Ok(Err(error)) => error.to_string(),
                     _ => "no answer in time".to_owned(),
                 };
-                tracing::warn!(reason, "token epochs cannot be looked up; the last known count");
+                tracing::warn!(reason, "cannot read token epochs; using the last known ones");
                 Err(Away)
             }
         }
@@ -149,7 +147,7 @@ impl Epochs {
 }
 
 impl Known {
-    /// True for an epoch that is below that of a token.
+    /// Whether this epoch is lower than a token's.
     fn is_below(self, token_epoch: i32) -> bool {
         matches!(self, Self::Account { epoch, .. } if epoch < token_epoch)
     }

@@ -1,4 +1,4 @@
-//! Issues tokens: the Blogs API those of sessions, the operator's command those for imports.
+//! Issues tokens. The Blogs API issues session tokens, the operator's command issues import tokens.
 
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use super::{Claims, KeysError, Purpose, SigningKeys, eddsa};
 use crate::problem::{Problem, Result};
 
-/// Issues tokens of one purpose with the first of its private keys.
+/// Issues tokens of one purpose, with its first private key.
 pub struct Issuer {
     header: Header,
     key: EncodingKey,
@@ -15,20 +15,20 @@ pub struct Issuer {
     lifetime: SignedDuration,
 }
 
-/// A token that was just made.
+/// A newly issued token.
 #[derive(Debug, Clone)]
 pub struct Issued {
     /// What the client sends as `Authorization: Bearer`.
     pub token: String,
-    /// Until when it is good.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
 impl Issuer {
-    /// With the private keys of this purpose.
+    /// Creates an issuer from the private keys of this purpose.
     ///
     /// # Errors
-    /// [`KeysError`]; there must be a key.
+    /// [`KeysError`]. There must be at least one key.
     pub fn new(
         purpose: Purpose,
         keys: &SigningKeys,
@@ -48,10 +48,10 @@ impl Issuer {
         })
     }
 
-    /// A new token for an account at its present epoch.
+    /// Issues a token for an account with its current epoch.
     ///
     /// # Errors
-    /// 500; signing plain claims does not fail.
+    /// 500. Signing plain claims cannot fail in practice.
     pub fn issue(&self, account_id: i64, epoch: i32) -> Result<Issued> {
         self.issue_at(Timestamp::now(), account_id, epoch)
     }

@@ -30,7 +30,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// Trusts what these private keys have signed. There must be one.
+    /// Trusts tokens signed with these private keys. There must be at least one.
     ///
     /// # Errors
     /// As [`Keyring::trust`].
@@ -54,7 +54,7 @@ impl Keyring {
         public: VerifyingKey,
     ) -> Result<(), KeysError> {
         if let Some(known) = self.0.get(&id) {
-            // The Blogs API may list the public half of a private key that it has.
+            // The Blogs API may also list the public half of one of its private keys.
             let is_same = known.purpose == purpose && known.public == public;
             return if is_same { Ok(()) } else { Err(KeysError::Twice(setting, id)) };
         }
@@ -65,12 +65,12 @@ impl Keyring {
         Ok(())
     }
 
-    /// The key of this id, and what its tokens are for.
+    /// The key with this id, and the purpose of its tokens.
     pub(super) fn get(&self, id: &str) -> Option<(Purpose, &DecodingKey)> {
         self.0.get(id).map(|trusted| (trusted.purpose, &trusted.key))
     }
 
-    /// True if nothing is trusted.
+    /// Whether no key is trusted.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,5 +1,5 @@
-//! The Ed25519 keys of tokens. Keys come in lists, so that they rotate: put a new key in front, and take the old one out
-//! when the last token that it signed has expired. The private keys sign with the first of their list.
+//! The Ed25519 keys of tokens. Keys are listed, so that they can be rotated: put a new key first, and remove the old one
+//! when the last token that it signed has expired. The first private key signs.
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -15,18 +15,18 @@ const KEYS_MAX: usize = 16;
 const ANY_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
-/// Private keys as they are set: `id:seed,id:seed`, each seed of 32 bytes in base64 (either alphabet), so that the whole
-/// list is one secret and fits into one environment variable.
+/// Private keys as in the settings: `id:seed,id:seed`, each seed with 32 bytes in base64 (either alphabet). The whole list is
+/// one secret and fits into one environment variable.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
 pub struct SigningKeys(SecretString);
 
-/// Public keys as they are set: `id:key,id:key`, each of 32 bytes in base64 (either alphabet).
+/// Public keys as in the settings: `id:key,id:key`, each with 32 bytes in base64 (either alphabet).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct VerifyingKeys(String);
 
-/// The two halves of one key, as the settings have them.
+/// The two halves of one key, in the form of the settings.
 pub struct KeyPair {
     /// For a list of private keys.
     pub signing: String,
@@ -34,33 +34,33 @@ pub struct KeyPair {
     pub verifying: String,
 }
 
-/// What is wrong with the keys, and what to change. No message holds a key.
+/// What is wrong with the keys, and what to change. No message contains a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    /// None, or more than can be meant.
+    /// No key, or too many.
     #[error(
-        "{0} must hold 1 to {KEYS_MAX} keys as id:key,id:key with each key in base64; `commonplace keys` makes them"
+        "{0} must contain 1 to {KEYS_MAX} keys as id:key,id:key with each key in base64; `commonplace keys` creates them"
     )]
     Count(&'static str),
     /// Not `id:key`.
-    #[error("key {1} of {0} must be id:key, with an id of 1 to {ID_LENGTH_MAX} of [A-Za-z0-9._-]")]
+    #[error(
+        "key {1} of {0} must be id:key, with an id of 1 to {ID_LENGTH_MAX} characters from [A-Za-z0-9._-]"
+    )]
     Form(&'static str, usize),
     /// Not base64.
     #[error("key {1:?} of {0} must be base64")]
     Encoding(&'static str, String),
     /// Not the length of an Ed25519 key.
-    #[error("key {1:?} of {0} must have {SECRET_KEY_LENGTH} bytes; `commonplace keys` makes one")]
+    #[error("key {1:?} of {0} must have {SECRET_KEY_LENGTH} bytes; `commonplace keys` creates one")]
     Length(&'static str, String),
-    /// Not a point of the curve, or one of small order, for which signatures can be made without a private key.
-    #[error("key {1:?} of {0} is not a public key; `commonplace keys` makes one")]
+    /// Not a point of the curve, or a point of small order, for which signatures can be forged.
+    #[error("key {1:?} of {0} is not a public key; `commonplace keys` creates one")]
     Public(&'static str, String),
-    /// Two keys with one id.
-    #[error("{0} holds the id {1:?}, which another key has already; give each key an id of its own")]
+    /// Two keys with the same id.
+    #[error("{0} contains the id {1:?}, which another key already uses; give each key its own id")]
     Twice(&'static str, String),
     /// One key under two ids.
-    #[error(
-        "key {1:?} of {0} is listed under another id too; each id and each purpose needs a key of its own"
-    )]
+    #[error("key {1:?} of {0} is also listed under another id; each id and each purpose needs its own key")]
     Shared(&'static str, String),
 }
 
@@ -70,7 +70,7 @@ impl SigningKeys {
         Self(SecretString::from(text.into()))
     }
 
-    /// The keys with their ids; none if the setting is empty.
+    /// The keys with their ids; empty if the setting is empty.
     pub(super) fn read(&self, setting: &'static str) -> Result<Vec<(String, SigningKey)>, KeysError> {
         let key = |id: String, bytes: &[u8]| {
             SigningKey::try_from(bytes)
@@ -87,7 +87,7 @@ impl VerifyingKeys {
         Self(text.into())
     }
 
-    /// The keys with their ids; none if the setting is empty.
+    /// The keys with their ids; empty if the setting is empty.
     pub(super) fn read(&self, setting: &'static str) -> Result<Vec<(String, VerifyingKey)>, KeysError> {
         let key = |id: String, bytes: &[u8]| {
             let Ok(bytes) = <&[u8; SECRET_KEY_LENGTH]>::try_from(bytes) else {
@@ -103,7 +103,7 @@ impl VerifyingKeys {
 }
 
 impl KeyPair {
-    /// The key of these random bytes.
+    /// The key with these random bytes.
     #[must_use]
     pub fn from_seed(id: &str, seed: &[u8; SECRET_KEY_LENGTH]) -> Self {
         let public = SigningKey::from_bytes(seed).verifying_key();
@@ -147,7 +147,7 @@ fn decode(
     Ok((id.to_owned(), bytes.into()))
 }
 
-/// Whether a key can be called so.
+/// Whether this is a valid id of a key.
 #[must_use]
 pub fn is_key_id(id: &str) -> bool {
     let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);

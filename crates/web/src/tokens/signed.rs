@@ -1,4 +1,4 @@
-//! The account that signed a request, as extractors.
+//! Extractors for the account that signed a request.
 
 use std::sync::Arc;
 
@@ -9,36 +9,35 @@ use axum::http::request::Parts;
 use super::{Purpose, Tokens};
 use crate::problem::{Problem, Result};
 
-/// The account that signed the request, by its bearer token. As an extractor it answers 401 without a valid
-/// token, and 403 for a token that only imports; as `Option<Signed>` it is `None` without any token, and a bad token is
-/// still 401.
+/// The account that signed the request with its bearer token. As an extractor it answers 401 without a valid token, and 403
+/// for an import token. `Option<Signed>` is `None` without a token; an invalid token is still 401.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
     /// The account.
     pub account_id: i64,
-    /// What the token is for.
+    /// The purpose of the token.
     pub purpose: Purpose,
 }
 
-/// [`Signed`] by a token of any purpose: for what imports need, and for limits.
+/// [`Signed`] with a token of any purpose, for endpoints that imports use and for rate limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnyPurpose(pub Signed);
 
 impl Signed {
-    /// May it bring in events of the past?
+    /// Whether it may import events of the past.
     #[must_use]
     pub fn may_import(&self) -> bool {
         self.purpose == Purpose::Import
     }
 
-    /// Itself, where it is for more than imports.
+    /// Returns the account unless the token is only for imports.
     ///
     /// # Errors
     /// 403.
     pub fn not_for_imports(self) -> Result<Self> {
         if self.may_import() {
             return Err(Problem::forbidden(
-                "a token with the scope import is good for imports alone; sign in to get a token for this",
+                "a token with the scope import works only for imports; sign in to get a session token",
             ));
         }
         Ok(self)
@@ -86,7 +85,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>> {
-        // Asked more than once in a request (the rate limit, the handler); verified once.
+        // The rate limit and the handler both ask for it; verify it once per request.
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(Some(known.clone()));
         }
