@@ -1,6 +1,5 @@
-//! How a process is, as its parts report it. A part says that it works, or why it does not; a rule says whether
-//! the whole is ready. Parts that do not work but leave the process ready make it degraded, and readers of
-//! `/readyz` see both.
+//! The health of a process. Each part reports that it works, or why it does not, and a rule decides whether the process is
+//! ready. A process is degraded if a part does not work, even if it is still ready. `/readyz` shows both.
 
 mod probe;
 
@@ -14,21 +13,21 @@ pub use probe::{NotReady, ask};
 /// When a process is ready.
 #[derive(Debug, Clone, Copy)]
 pub enum ReadyRule {
-    /// While every part works: these, which do not before they have reported, and each other that has reported; parts
-    /// that only warn are left out.
+    /// While all parts work: these, which do not work until they have reported, and every other part that has reported. Parts
+    /// that only warn do not count.
     All(&'static [&'static str]),
-    /// While one of these parts works. The others, and the rest of these, only degrade.
+    /// While at least one of these parts works. All other parts only degrade the process.
     AnyOf(&'static [&'static str]),
 }
 
-/// Where the parts of one process report. Cheap to clone; all clones are the same.
+/// Collects the reports of a process's parts. Cheap to clone; all clones share the state.
 #[derive(Debug, Clone)]
 pub struct Health {
     rule: ReadyRule,
     parts: Arc<Mutex<BTreeMap<&'static str, Word>>>,
 }
 
-/// A part's last word.
+/// A part's latest report.
 #[derive(Debug, Clone)]
 struct Word {
     state: Result<(), String>,
@@ -37,19 +36,19 @@ struct Word {
 }
 
 impl Health {
-    /// No part has reported yet, so the process is not ready.
+    /// Creates it without reports, so the process is not ready.
     #[must_use]
     pub fn new(rule: ReadyRule) -> Self {
         Self { rule, parts: Arc::default() }
     }
 
-    /// A part's word on itself: it works, or why it does not. The last word counts. A change is logged; a part
-    /// that begins with "not yet" is no reason to warn anybody.
+    /// Returns a function with which a part reports that it works, or why it does not. The latest report counts. Changes are
+    /// logged. If the first report of a part is that it does not work yet, the log level is info.
     pub fn report(&self, part: &'static str, state: Result<(), String>) {
         self.put(part, Word { state, decides: true });
     }
 
-    /// Reports a part as [`Health::report`] does, but the part only degrades: the process does its work without it.
+    /// Like [`Health::report`], for a part that only degrades the process: the process can work without it.
     pub fn warner(&self, part: &'static str) -> impl Fn(Result<(), String>) + Send + 'static {
         let health = self.clone();
         move |state| health.put(part, Word { state, decides: false })
@@ -69,7 +68,7 @@ impl Health {
         }
     }
 
-    /// The whole, now.
+    /// The current status of the process.
     #[must_use]
     pub fn status(&self) -> Status {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -91,23 +90,23 @@ impl Health {
     }
 }
 
-/// The answer of `/readyz`.
+/// The response of `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// Whether traffic should come here.
+    /// Whether the process should receive traffic.
     pub ready: bool,
     /// The parts that do not work.
     pub degraded: Vec<&'static str>,
-    /// Every part that has reported, or should have.
+    /// All parts that have reported or should have reported.
     pub parts: BTreeMap<&'static str, PartStatus>,
 }
 
-/// One part's last word.
+/// One part's latest report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PartStatus {
     /// Whether it works.
     pub works: bool,
-    /// Why it does not.
+    /// Why it does not work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -1,9 +1,9 @@
-//! Names that a service answers if it listens on a loopback address or its settings list its names.
+//! The host names that a service accepts if it listens on a loopback address or if its settings list its names.
 //!
-//! A page of another site cannot read what such a service answers, unless the name of that site is made to lead to this
-//! machine while the page is open (DNS rebinding): to the browser, page and service are then of one origin. The request
-//! still says the name of the site. A service that listens elsewhere, as in a container, does not know its names unless its
-//! settings list them; without a list it answers every name.
+//! This prevents DNS rebinding. A page of another site cannot read a local service's responses unless the site's name is made
+//! to resolve to this machine while the page is open; the browser then treats page and service as one origin. The request
+//! still contains the site's name. A service that listens on another address, as in a container, does not know its names
+//! unless its settings list them. Without a list it accepts every name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,26 +12,27 @@ use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use tokio::net::TcpListener;
 
-const REFUSAL: &str = "ask for this by localhost or an address; other names must be in this service's host_names (HOST_NAMES \
-     with docker compose)";
+const REFUSAL: &str = "this host name is not accepted: use localhost or an IP address, or add the name to this service's \
+     host_names (HOST_NAMES with docker compose)";
 
-/// The names that are answered; cheap to clone.
+/// The accepted names. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Hosts {
-    /// Besides those of this machine. `None`: every name is.
+    /// Names in addition to this machine's. `None`: every name is accepted.
     named: Option<Arc<[String]>>,
 }
 
 impl Hosts {
-    /// What this listener answers to: this machine's names and `names`, or every name if it is on no loopback address and has
-    /// no `names`.
+    /// The names this listener accepts: this machine's names and `names`, or every name if it is not on a loopback address
+    /// and `names` is empty.
     #[must_use]
     pub fn of(listener: &TcpListener, names: &[String]) -> Self {
         let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         Self { named: (is_loopback || !names.is_empty()).then(|| names.into()) }
     }
 
-    /// Why a request for a name that is not of this machine is refused. A request without a name comes from no browser.
+    /// The reason if a request's host name is not accepted. A request without a host name does not come from a browser and
+    /// is accepted.
     #[must_use]
     pub fn refusal(&self, headers: &HeaderMap) -> Option<&'static str> {
         let named = self.named.as_ref()?;
@@ -44,14 +45,14 @@ impl Hosts {
     }
 }
 
-/// A host without its port, an IPv6 address without its brackets.
+/// The host without its port, and an IPv6 address without its brackets.
 fn name_of(host: &str) -> &str {
     let port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let name = port.map_or(host, |(name, _)| name);
     name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
 }
 
-/// A browser resolves `localhost` and the names below it by itself, and an address not at all.
+/// Browsers resolve `localhost` and its subdomains themselves, and do not resolve an address, so these cannot be rebound.
 fn is_of_this_machine(name: &str) -> bool {
     let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
     last.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()

@@ -1,10 +1,10 @@
-//! HTTP/1.1 on one listener, within bounds for each connection, each address and all connections together.
+//! Serves HTTP/1.1 on one listener, with limits per connection, per address and for all connections.
 //!
-//! The head of a request must arrive in time, and an answer must be read in time ([`Pace`]): a client that sends or reads a
-//! byte now and then holds a connection for seconds, not for ever. The kernel's send buffer is small, so that an answer
-//! that is not read stays with this process, which counts it. One network may hold a share of the connections, and where all
-//! are taken, the one that is idle longest makes room for a new one (`places`). At shutdown the listener closes, and
-//! requests under way may finish within the drain time.
+//! The head of a request must arrive in time, and the client must read the response fast enough ([`Pace`]). A client that
+//! sends or reads a byte now and then therefore holds a connection for seconds, not forever. The kernel's send buffer is
+//! small, so an unread response stays in this process, which counts it. One network may use a share of the connections. If
+//! all are taken, a new connection replaces the one that has been idle longest (`places`). At shutdown the listener closes,
+//! and running requests may finish within the drain time.
 
 mod connection;
 mod network;
@@ -35,40 +35,40 @@ pub use self::network::{DELEGATION_FACTOR, delegation, household};
 pub use self::pace::{Pace, WINDOW};
 use self::places::{Place, Places};
 
-/// Most bytes of a request's head.
+/// Maximum size of a request's head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// The kernel's receive buffer of a connection, which the kernel doubles. Otherwise it grows to megabytes for a client that
-/// sends faster than its requests are read.
+/// The kernel's receive buffer of a connection; the kernel doubles it. Without this limit it can grow to megabytes for a
+/// client that sends faster than its requests are read.
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
-/// Connections of a listener of operations.
+/// Maximum connections of an operations listener.
 pub const CONNECTIONS_OF_OPERATIONS: usize = 128;
-/// The pause after the system could not give us a connection, for want of file descriptors or the like.
+/// The pause after accepting a connection failed, for example because there is no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The kernel gives up a connection whose peer has acknowledged nothing for this time. It frees what is left to send to a
-/// client that went away or stopped reading after its last answer was handed to the kernel.
+/// The kernel closes a connection whose peer has acknowledged nothing for this time. This frees the unsent data of a client
+/// that disappeared or stopped reading after its last response was handed to the kernel.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
-/// What connections may cost.
+/// The limits of connections.
 pub struct Bounds {
-    /// Connections that are open at the same time.
+    /// Maximum open connections.
     pub connections_max: usize,
-    /// Of these, connections of one address (IPv6: of one /64; a /56 has [`DELEGATION_FACTOR`] times as many).
+    /// Of these, maximum connections of one address (for IPv6 of one /64; a /56 has [`DELEGATION_FACTOR`] times as many).
     pub connections_per_address_max: usize,
-    /// Whether many clients share an address, as they do behind a proxy of ours: it has no share of its own.
+    /// Whether many clients share this address, as behind one of our proxies. Then the limit per address does not apply.
     pub is_proxy: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    /// Longest time for the head of a request to arrive.
+    /// Maximum time for the head of a request to arrive.
     pub head_timeout: Duration,
-    /// Longest time for requests under way after the shutdown.
+    /// Maximum time for running requests to finish after the shutdown.
     pub drain_timeout: Duration,
-    /// The kernel's send buffer of a connection, in bytes. The kernel doubles it for its own bookkeeping.
+    /// The kernel's send buffer of a connection, in bytes. The kernel doubles it for its own overhead.
     pub send_buffer_bytes: usize,
-    /// Least rate at which answers are read, in bytes a second.
+    /// Minimum rate at which a client must read responses, in bytes a second.
     pub answer_rate_min: u32,
 }
 
 impl Bounds {
-    /// For a listener of operations alone: its clients are few (Prometheus, the console, health checks, and now and then an
-    /// operator), and their answers are small.
+    /// The limits of an operations listener. It has few clients (Prometheus, the console, health checks and sometimes an
+    /// operator), and its responses are small.
     #[must_use]
     pub fn of_operations() -> Self {
         Self {
@@ -83,8 +83,8 @@ impl Bounds {
     }
 }
 
-/// Serves until `shutdown`, then until the last request has ended or the drain time is over. `answer` gets the peer's
-/// address with each request.
+/// Serves until `shutdown`, then until the last request has ended or the drain time is over. `answer` receives each request
+/// with the peer's address.
 pub async fn serve<A, F>(listener: TcpListener, bounds: Bounds, answer: A, shutdown: CancellationToken)
 where
     A: Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + 'static,
@@ -98,7 +98,7 @@ where
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)),
     ] {
         if let Err(error) = set {
-            tracing::warn!(%error, "the listener does not bound what the kernel holds for slow clients");
+            tracing::warn!(%error, "cannot limit the kernel's buffers of this listener; slow clients can use more memory");
         }
     }
     let places = Places::new(&bounds);
@@ -128,7 +128,7 @@ where
         while connections.join_next().await.is_some() {}
     };
     if tokio::time::timeout(bounds.drain_timeout, drained).await.is_err() {
-        tracing::warn!("requests were still under way when the drain time was over");
+        tracing::warn!("the drain time is over and some requests have not finished");
     }
 }
 
@@ -153,8 +153,8 @@ where
     Ok(response)
 }
 
-/// Why a head is refused that hyper has let through: a proxy in front could take another of two hosts for the right one,
-/// and hyper reads more than its buffer when the head arrives in large pieces.
+/// Why a head that hyper accepts is refused. With two host names, a proxy in front could choose the other one. And hyper
+/// reads more than its buffer size if the head arrives in large pieces.
 fn fault<B>(request: &Request<B>) -> Option<StatusCode> {
     let headers = request.headers();
     match headers.get_all(HOST).iter().count() {
@@ -167,17 +167,17 @@ fn fault<B>(request: &Request<B>) -> Option<StatusCode> {
     (target + fields.sum::<usize>() > HEAD_BYTES_MAX).then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
 }
 
-/// The next connection and its place; what has none is closed. Accepting fails for a moment when the system is short of
-/// something.
+/// Accepts the next connection that gets a place; others are closed. If accepting fails because the system lacks a resource,
+/// tries again after a pause.
 async fn accept(listener: &TcpListener, places: &Places, bounds: &Bounds) -> (TcpStream, SocketAddr, Place) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Answers are small and whole: waiting to fill a packet only delays them.
+                // Responses are small and complete, so waiting to fill a packet only delays them.
                 let _ = stream.set_nodelay(true);
                 let address = peer.ip().to_canonical();
                 let Some(place) = places.take(address, (bounds.is_proxy)(address)) else {
-                    tracing::debug!(%peer, "there is no place for a connection");
+                    tracing::debug!(%peer, "closing a new connection: the limit is reached");
                     continue;
                 };
                 return (stream, peer, place);
@@ -185,7 +185,7 @@ async fn accept(listener: &TcpListener, places: &Places, bounds: &Bounds) -> (Tc
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "a connection could not be accepted"
+                    "cannot accept a connection; trying again after a pause"
                 );
                 tokio::time::sleep(PAUSE).await;
             }

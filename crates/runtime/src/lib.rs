@@ -1,8 +1,9 @@
-//! The process, not the product: where its settings come from, how it logs, when it ends, and how it tells
-//! others how it is. Every service and the command line start with this crate; it knows none of them.
+//! The common parts of every process: settings, logs, traces, signals, health and metrics. All services and the command line
+//! use this crate; it knows none of them.
 //!
-//! Nothing here is global but what listens to logs and traces: registries and health are passed in, since several services
-//! share one process under `commonplace up`. And the allocator, so that every binary runs with the one that is measured.
+//! Only the subscribers of logs and traces and the allocator are global. Registries and health are passed in, because
+//! several services share one process under `commonplace up`. The allocator is global so that every binary uses the one that
+//! was measured.
 
 pub mod health;
 pub mod hosts;

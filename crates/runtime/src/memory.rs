@@ -1,10 +1,10 @@
-//! The memory that the system lets this process have.
+//! The memory limit of this process.
 
 use std::fs::read_to_string;
 use std::path::Path;
 
-/// The least memory limit of the control groups that this process is in, in bytes; `None` where none can be read. A
-/// container sees its own limit at the top of its hierarchy.
+/// The lowest memory limit of this process's control groups, in bytes; `None` if none can be read. A container sees its own
+/// limit at the top of its hierarchy.
 #[must_use]
 pub fn limit() -> Option<u64> {
     limit_below(Path::new("/"))
@@ -18,7 +18,7 @@ fn limit_below(root: &Path) -> Option<u64> {
         .filter_map(|line| {
             let mut parts = line.splitn(3, ':');
             let (controllers, group) = (parts.nth(1)?, parts.next()?);
-            // One hierarchy for all controllers (version 2), or one for memory.
+            // Version 2 has one hierarchy for all controllers; version 1 has one for memory.
             let (hierarchy, file) = match controllers {
                 "" => (hierarchies.clone(), "memory.max"),
                 _ if controllers.split(',').any(|name| name == "memory") => {

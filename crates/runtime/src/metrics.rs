@@ -1,5 +1,5 @@
-//! The three endpoints that every process has for those who run it: `/healthz`, `/readyz` and `/metrics`.
-//! Workers serve them alone; the other services have a listener for them, or merge them into their own router.
+//! The three operations endpoints of every process: `/healthz`, `/readyz` and `/metrics`. Workers serve only these; the other
+//! services have a separate listener for them, or merge them into their own router.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use prometheus_client::registry::Registry;
 
 use crate::health::Health;
 
-/// Their paths, for what leaves them out.
+/// Their paths, for code that must skip them.
 pub const OPERATIONS_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Media type of `/metrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// `/healthz` answers 200 as long as the loop turns and asks nobody. `/readyz` answers 200 or 503 with the state
-/// of every part. `/metrics` is the registry in `OpenMetrics` text.
+/// `/healthz` answers 200 while the process is alive; it checks no dependency. `/readyz` answers 200 or 503 with the state
+/// of every part. `/metrics` returns the registry as `OpenMetrics` text.
 pub fn operations_router(health: Health, registry: Arc<Registry>) -> Router {
     let ready = Router::new().route("/readyz", get(readyz)).with_state(health);
     let metrics = Router::new().route("/metrics", get(metrics)).with_state(registry);
     liveness_router().merge(ready).merge(metrics)
 }
 
-/// `/healthz` alone, for a port that others than operators reach: it tells nothing but that the process is alive.
+/// Only `/healthz`, for a port that is not restricted to operators. It reveals only that the process is alive.
 pub fn liveness_router() -> Router {
     Router::new().route("/healthz", get(async || "ok\n"))
 }
@@ -42,7 +42,7 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
     match encode(&mut text, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics cannot be written");
+            tracing::error!(%error, "cannot encode the metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

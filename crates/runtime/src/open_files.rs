@@ -1,23 +1,23 @@
-//! The files that the system lets this process open; each connection is one.
+//! The limit of open files of this process. Each connection is an open file.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that a service opens besides the connections of its clients: connections to servers, listeners, logs, and
-/// connections that are being closed.
+/// Open files in addition to the clients' connections: connections to servers, listeners, logs, and connections that are
+/// being closed.
 const RESERVE: u64 = 256;
 
-/// Raises the limit to the most that this process may have. The usual one is 1024, for programs that use `select`.
+/// Raises the limit to the maximum that this process may have. The default is usually 1024, for programs that use `select`.
 pub(crate) fn raise() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 
-/// Checks that this process may open as many connections.
+/// Checks that this process may open this many connections.
 ///
 /// # Errors
-/// A sentence that says what to change.
+/// A message that says what to change.
 pub fn check(connections: u64) -> Result<(), String> {
     check_below(connections, getrlimit(Resource::Nofile).maximum)
 }
@@ -26,9 +26,9 @@ fn check_below(connections: u64, maximum: Option<u64>) -> Result<(), String> {
     let needed = connections.saturating_add(RESERVE);
     match maximum {
         Some(maximum) if needed > maximum => Err(format!(
-            "this process may need {needed} open files (for {connections} connections of clients, and {RESERVE} more), and \
+            "this process may need {needed} open files ({connections} for clients' connections and {RESERVE} others), but \
              its limit is {maximum}: lower requests.connections_max, or raise the hard limit of open files (ulimit -Hn; \
-             ulimits.nofile in a compose file, LimitNOFILE in a unit of systemd)"
+             ulimits.nofile in a compose file, LimitNOFILE in a systemd unit)"
         )),
         _ => Ok(()),
     }

@@ -1,5 +1,5 @@
-//! What every service's process does alike: the binary from its arguments to its end ([`main`]), the service in it ([`serve`]),
-//! and a worker's tasks with health and metrics ([`work`]).
+//! The common code of all services' processes: the binary's `main` ([`main`]), running a service ([`serve`]), and running a
+//! worker's tasks with health and metrics ([`work`]).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,26 +27,26 @@ use crate::shutdown::{self, Lost, together};
 use crate::telemetry::{self, TelemetryError};
 use crate::traces::TraceSettings;
 
-/// All packages of the workspace have one version.
+/// All packages of the workspace have the same version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// A settings file, laid over the built-in defaults and under the environment
+    /// A settings file; it overrides the built-in defaults, and the environment overrides it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Ask the service that runs with these settings whether it is ready, and end; for a container's health check
+    /// Check whether the service running with these settings is ready, then exit; for a container's health check
     #[arg(long)]
     healthcheck: bool,
 }
 
-/// The `main` of a service's binary: its arguments, then [`serve`].
+/// The `main` of a service's binary: parses the arguments, then calls [`serve`].
 ///
 /// # Errors
-/// A service that is not ready (for `--healthcheck`), or what [`serve`] says.
+/// With `--healthcheck`, the service is not ready; otherwise the error of [`serve`].
 pub async fn main<S: Service>() -> anyhow::Result<()> {
     let version = match option_env!("COMMONPLACE_COMMIT") {
-        // An image is built from a copy of the files, and its builder says of which commit.
+        // An image is built from a copy of the files, so the build passes the commit.
         Some(commit) if !commit.is_empty() => &*format!("{VERSION} ({commit})").leak(),
         _ => VERSION,
     };
@@ -60,10 +60,10 @@ pub async fn main<S: Service>() -> anyhow::Result<()> {
     serve::<S>(loader).await
 }
 
-/// Runs a service in this process: settings, logs, signals, then the service until its end.
+/// Runs a service in this process: loads its settings, sets up logs and signals, and runs it until it ends.
 ///
 /// # Errors
-/// Settings that make no sense, or what the service failed with.
+/// Invalid settings, or the error of the service.
 pub async fn serve<S: Service>(loader: Loader) -> anyhow::Result<()> {
     let (settings, notice): (S::Settings, _) = loader.load_noticing()?;
     let Process { log, traces, .. } = S::process(&settings);
@@ -77,12 +77,12 @@ pub async fn serve<S: Service>(loader: Loader) -> anyhow::Result<()> {
     .await
 }
 
-/// Logs and traces begin, signals are caught, and the limit of open files is raised; then `work` until its end, and with it that of the traces. Memory is had
-/// in small pages: in huge ones, which Debian's kernel gives to everybody, a worker before a backlog takes about a third
-/// more (`lab memory`).
+/// Sets up logs, traces and signals, raises the limit of open files, runs `work` until it ends, and exports the last traces.
+/// Disables transparent huge pages, which Debian's kernel enables by default: with them a worker that processes a backlog
+/// uses about a third more memory (`lab memory`).
 ///
 /// # Errors
-/// When logs or traces cannot begin, or what `work` failed with.
+/// Logs or traces cannot start, or the error of `work`.
 pub async fn run<E: From<TelemetryError>>(
     name: &'static str,
     log: &LogSettings,
@@ -92,27 +92,27 @@ pub async fn run<E: From<TelemetryError>>(
     let traces = telemetry::begin(name, log, traces)?;
     open_files::raise();
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        info!(%error, "the system may give huge pages");
+        info!(%error, "cannot disable transparent huge pages; the process may use more memory");
     }
     let ended = work(shutdown::on_signal()).await;
     traces.end().await;
     ended
 }
 
-/// Why a worker's process ended otherwise than asked to.
+/// Why a worker's process ended with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    /// A task was lost.
-    #[error("working")]
+    /// A task ended early.
+    #[error("the worker lost a task")]
     Working(#[source] Lost),
-    /// Tasks were still at it when their time to drain was over, and are no more.
-    #[error("what was under way did not end within {} s of the shutdown, and was left", .0.as_secs())]
+    /// Tasks had not finished when the drain time was over, and were aborted.
+    #[error("tasks did not finish within {} s of the shutdown and were aborted", .0.as_secs())]
     Late(Duration),
 }
 
-/// Waits for tasks that work until `shutdown`, as [`together`], and serves health and metrics meanwhile. They are served to
-/// the last: whoever asks while the tasks drain is told. A task that waits for a server that hangs would drain for ever, so
-/// all of them end `drain_max` after the shutdown. `host_names` are answered besides this machine's ([`Hosts`]).
+/// Runs tasks until `shutdown` like [`together`], and serves health and metrics until the last task has ended, also while the
+/// tasks drain. A task that waits for a hanging server would drain forever, so all tasks are aborted `drain_max` after the
+/// shutdown. The listener accepts `host_names` in addition to this machine's names ([`Hosts`]).
 ///
 /// # Errors
 /// [`WorkError`].

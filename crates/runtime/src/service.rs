@@ -1,8 +1,8 @@
-//! What a service is to the processes that run it: its own binary, `commonplace serve`, `commonplace up`, the lab and the
+//! Describes a service to the programs that run it: its own binary, `commonplace serve`, `commonplace up`, the lab and the
 //! tests.
 //!
-//! A service implements [`Service`] in its own crate, and `crates/services` has it in its list. All that others need to know
-//! of a service comes from here, so that a new one changes no Rust file outside its own crate and the list.
+//! A service implements [`Service`] in its own crate, and `crates/services` lists it. Everything that other code needs to
+//! know about a service comes from this trait, so a new service changes no other Rust file.
 
 use std::net::SocketAddr;
 
@@ -13,59 +13,59 @@ use tokio_util::sync::CancellationToken;
 use crate::settings::{Defaults, Loader, LogSettings};
 use crate::traces::TraceSettings;
 
-/// A service: what it is called, what it can be told, and how it runs.
+/// A service: its name, its settings, and how it runs.
 pub trait Service: Sized + Send + 'static {
-    /// Everything that it can be told.
+    /// Its settings.
     type Settings: DeserializeOwned + Clone + Send + 'static;
 
-    /// The name of its binary, of its container and of its traces.
+    /// The name of its binary, its container and its traces.
     const NAME: &'static str;
-    /// What it does, in a line.
+    /// What it does, in one line.
     const ABOUT: &'static str;
     /// Its role in Postgres, and its user on RabbitMQ.
     const ROLE: &'static str;
-    /// Whether it uses RabbitMQ, and so has a user there.
+    /// Whether it uses RabbitMQ and needs a user there.
     const USES_RABBITMQ: bool;
     /// Its file in `config/`.
     const DEFAULTS: Defaults;
-    /// The statements that it may send.
+    /// The statements it may send.
     const STATEMENTS: &'static [Statements];
-    /// Its port in `commonplace up`, counted from that of the Blogs API, if people reach it. None: any free one.
+    /// Its port in `commonplace up`, as an offset from the Blogs API's port, if people use it. `None`: any free port.
     const PORT: Option<u16> = None;
 
     /// The settings that the process itself needs.
     fn process(settings: &Self::Settings) -> Process<'_>;
 
-    /// Checks the rules between several settings; bounds are checked when settings are loaded.
+    /// Checks the rules between several settings. Bounds are checked when settings are loaded.
     ///
     /// # Errors
-    /// A sentence that says what to change.
+    /// A message that says what to change.
     fn validate(settings: &Self::Settings) -> anyhow::Result<()>;
 
-    /// Checks the settings and takes its ports. No server needs to be there yet.
+    /// Checks the settings and binds its ports. The servers need not be running yet.
     ///
     /// # Errors
-    /// A sentence that says what to change.
+    /// A message that says what to change.
     fn start(settings: Self::Settings) -> impl Future<Output = anyhow::Result<Self>> + Send;
 
-    /// Where it listens; the port that was given, if 0 was asked for.
+    /// The address it listens on, with the actual port if 0 was requested.
     fn address(&self) -> SocketAddr;
 
-    /// Where `/metrics` and `/readyz` are served.
+    /// The address of `/metrics` and `/readyz`.
     fn operations_address(&self) -> SocketAddr {
         self.address()
     }
 
-    /// Works until `shutdown`, then drains and returns.
+    /// Runs until `shutdown`, then drains and returns.
     ///
     /// # Errors
-    /// That a task of it was lost; whatever else fails while running is retried or answered.
+    /// One of its tasks ended early. Other failures are retried or reported to the client.
     fn run(self, shutdown: CancellationToken) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// What `commonplace up` sets besides the addresses of the servers and `http.address`.
+    /// The settings that `commonplace up` adds to the addresses of the servers and `http.address`.
     fn settings_in_up(loader: Loader, up: &UpContext<'_>) -> Loader;
 
-    /// What `commonplace up` shows of it where it listens at this base URL: what it is for, and where.
+    /// The links that `commonplace up` prints for it at this base URL, each with a description.
     fn links(_url: &str) -> Vec<(&'static str, String)> {
         Vec::new()
     }
@@ -74,11 +74,11 @@ pub trait Service: Sized + Send + 'static {
 /// The settings of a service's process.
 #[derive(Debug, Clone, Copy)]
 pub struct Process<'a> {
-    /// What is logged, and how.
+    /// The settings of the log.
     pub log: &'a LogSettings,
-    /// Where traces go.
+    /// The settings of traces.
     pub traces: &'a TraceSettings,
-    /// Where `/readyz` is served.
+    /// The address of `/readyz`.
     pub readiness: SocketAddr,
 }
 
@@ -87,25 +87,25 @@ pub struct Process<'a> {
 pub struct Statements {
     /// The files.
     pub sql: &'static Dir<'static>,
-    /// The group whose members alone send them, with what the check calls them.
+    /// If only members of a group send them: the group, and the name in reports.
     pub where_member_of: Option<(&'static str, &'static str)>,
 }
 
 impl Statements {
-    /// Statements that are always sent.
+    /// Statements that the service always sends.
     #[must_use]
     pub const fn of(sql: &'static Dir<'static>) -> Self {
         Self { sql, where_member_of: None }
     }
 
-    /// Statements that are sent only where the role is a member of `group`. Reports list them under `called`.
+    /// Statements that the service sends only if its role is a member of `group`. Reports list them under `called`.
     #[must_use]
     pub const fn of_members(group: &'static str, called: &'static str, sql: &'static Dir<'static>) -> Self {
         Self { sql, where_member_of: Some((group, called)) }
     }
 }
 
-/// What `commonplace up` knows when it starts a service.
+/// The values that `commonplace up` has when it starts a service.
 #[derive(Debug, Clone, Copy)]
 pub struct UpContext<'a> {
     /// The private keys of sessions.
@@ -114,27 +114,27 @@ pub struct UpContext<'a> {
     pub session_verifying_keys: &'a str,
     /// The public keys of imports.
     pub import_verifying_keys: &'a str,
-    /// What visitors are hashed with.
+    /// The secret for hashing visitors.
     pub visitor_secret: &'a str,
-    /// The services that were started before this one.
+    /// The services started before this one.
     pub started: &'a [Address],
 }
 
-/// Where a service is.
+/// The addresses of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     /// [`Service::NAME`].
     pub name: &'static str,
     /// [`Service::ROLE`].
     pub role: &'static str,
-    /// Where it listens.
+    /// The public address.
     pub public: SocketAddr,
-    /// Where `/metrics` and `/readyz` are served.
+    /// The address of `/metrics` and `/readyz`.
     pub operations: SocketAddr,
 }
 
 impl Address {
-    /// The base URL at which it listens.
+    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.public)

@@ -1,4 +1,4 @@
-//! Sections of the settings that every process has. How settings are loaded: [`configuration`].
+//! The settings sections that every process has. [`configuration`] loads settings.
 
 use std::net::SocketAddr;
 
@@ -9,33 +9,33 @@ pub use configuration::{
     fraction, published,
 };
 
-/// Section `[http]` of a process that answers its operators alone.
+/// The `[http]` section of a process that serves only its operators.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port. Port 0 means any free port.
     pub address: SocketAddr,
-    /// Names that are answered besides those of this machine, without ports, in lower case.
+    /// Accepted host names in addition to those of this machine, in lower case and without ports.
     pub host_names: Vec<String>,
 }
 
-/// Section `[log]`.
+/// The `[log]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
-    /// A level, or levels by module: `info,broker=debug`.
+    /// A level, or levels by module, such as `info,broker=debug`.
     pub filter: String,
-    /// For people or for machines.
+    /// The format of log lines.
     pub format: LogFormat,
 }
 
-/// How a line of the log is written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum LogFormat {
-    /// For people; coloured on a terminal.
+    /// Readable text, coloured on a terminal.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -1,5 +1,5 @@
-//! The end of a process, as one token. The first SIGINT or SIGTERM cancels it, and whoever holds it treats that
-//! as the end of the input: drain, flush, return. The second signal is a person who has waited long enough.
+//! Shutdown of a process through one token. The first SIGINT or SIGTERM cancels it. Tasks treat that as the end of their
+//! input: they drain, flush and return. The second signal ends the process at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
@@ -9,39 +9,39 @@ use tokio_util::task::TaskTracker;
 /// A token that the first SIGINT or SIGTERM cancels. The second one ends the process at once, with the exit
 /// code that a shell gives to that signal (130, 143).
 ///
-/// Call it once, inside a Tokio runtime and before anything is started: from then on both signals are caught.
-/// Should the system refuse to register them, they keep what they do by default, which is to end the process.
+/// Call it once, inside a Tokio runtime and before anything is started: from then on both signals are caught. If the system
+/// refuses the registration, the signals keep their default action, which ends the process.
 #[must_use]
 pub fn on_signal() -> CancellationToken {
     let token = CancellationToken::new();
     match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(interrupts), Ok(terminations)) => {
-            // This task lives as long as the process does; nobody waits for it.
+            // This task lives until the process ends; nothing waits for it.
             TaskTracker::new().spawn(watch(interrupts, terminations, token.clone()));
         }
         (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "signals cannot be caught: the process will end without draining");
+            tracing::error!(%error, "cannot catch signals: a signal will end the process without draining");
         }
     }
     token
 }
 
-/// A task that was to work until shutdown is no more.
+/// A task ended before the shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
     /// It returned.
-    #[error("a task ended although nobody had asked it to")]
+    #[error("a task ended before the shutdown")]
     Ended,
-    /// It panicked; the panic has been printed where it happened.
+    /// It panicked. The panic was printed where it happened.
     #[error("a task panicked")]
     Panicked(#[source] JoinError),
 }
 
-/// Waits for tasks that work until `shutdown`. When one of them is lost before, the token is cancelled and the others
-/// drain: a process without a part of itself must end and be started again, not go on and look whole.
+/// Waits for tasks that run until `shutdown`. If one of them ends early, cancels the token so that the others drain: a
+/// process that has lost a task must end and be restarted, instead of continuing and looking healthy.
 ///
 /// # Errors
-/// The first that was lost, when all have ended.
+/// The first task that ended early, after all have ended.
 pub async fn together(mut tasks: JoinSet<()>, shutdown: &CancellationToken) -> Result<(), Lost> {
     let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {
@@ -61,7 +61,7 @@ async fn watch(mut interrupts: Signal, mut terminations: Signal, token: Cancella
     tracing::info!(signal = name, "shutting down; a second signal ends the process at once");
     token.cancel();
     let (name, exit_code) = next(&mut interrupts, &mut terminations).await;
-    tracing::warn!(signal = name, "second signal: leaving without draining");
+    tracing::warn!(signal = name, "second signal: exiting without draining");
     std::process::exit(exit_code);
 }
 

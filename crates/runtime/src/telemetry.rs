@@ -1,5 +1,4 @@
-//! Logs, and [`traces`] where they are wanted. Logs go to stderr, so that stdout stays free for what a command
-//! was asked for.
+//! Sets up logs, and [`traces`] if they are enabled. Logs go to stderr, so that stdout contains only a command's output.
 
 use std::io::{self, IsTerminal};
 
@@ -13,26 +12,26 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 use crate::settings::{LogFormat, LogSettings};
 use crate::traces::{self, Export, TraceSettings};
 
-/// Crates that log what they send: the parameters of statements, among them e-mail addresses and password hashes, logins to
-/// RabbitMQ, and the passwords that `migrate` gives to its users. They log at `info` and above only, whatever `log.filter` says.
-/// `ureq` is `ureq_proto`, too.
+/// Crates that log what they send: parameters of statements, including e-mail addresses and password hashes; logins to
+/// RabbitMQ; and the passwords that `migrate` sets for its users. They log only at `info` and above, whatever `log.filter`
+/// says. `ureq` includes `ureq_proto`.
 const INFO_AT_MOST: [&str; 5] = ["tokio_postgres", "postgres_protocol", "lapin", "amq_protocol", "ureq"];
 
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `log.filter` is no filter.
+    /// `log.filter` is not a valid filter.
     #[error(
         "log.filter = {filter:?} is not a level (error, warn, info, debug, trace) or a list like \"info,broker=debug\""
     )]
     Filter {
-        /// The filter as it was given.
+        /// The filter from the settings.
         filter: String,
     },
-    /// The section `[traces]` makes no sense.
+    /// The `[traces]` section is invalid.
     #[error("{0}")]
     Traces(String),
-    /// This process logs already.
+    /// Logging was already started.
     #[error("logging was started twice in one process")]
     Twice,
 }
@@ -40,18 +39,18 @@ pub enum TelemetryError {
 /// Starts logging for the whole process. Text is coloured only on a terminal.
 ///
 /// # Errors
-/// When the filter cannot be read, or when logging has already been started.
+/// The filter cannot be parsed, or logging was already started.
 pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
     tracing_subscriber::registry().with(logs(log)?).try_init().map_err(|_already| TelemetryError::Twice)
 }
 
-/// The traces of a process, from [`begin`] to the end.
+/// The traces of a process, from [`begin`] until they are ended.
 #[derive(Debug)]
-#[must_use = "what was traced last is exported at its end"]
+#[must_use = "the last traces are exported when it is ended"]
 pub struct Traces(Option<Export>);
 
 impl Traces {
-    /// Exports what is left, within the time for it; at once where nothing is traced.
+    /// Exports the remaining spans within the time limit. Returns at once if traces are disabled.
     pub async fn end(self) {
         if let Some(export) = self.0 {
             export.end().await;
@@ -59,10 +58,10 @@ impl Traces {
     }
 }
 
-/// Starts logging, and traces under this name where they are wanted; where not, nothing of them is installed.
+/// Starts logging, and traces under this name if they are enabled. If they are disabled, no layer for them is installed.
 ///
 /// # Errors
-/// As [`init`], or when the section `[traces]` makes no sense.
+/// As [`init`], or the `[traces]` section is invalid.
 pub fn begin(
     name: &'static str,
     log: &LogSettings,
@@ -76,7 +75,7 @@ pub fn begin(
     let export = Export::start(name, url, settings).map_err(TelemetryError::Traces)?;
     let spans = tracing_opentelemetry::layer()
         .with_tracer(export.tracer())
-        // Whose child a span is, spans say themselves; and where in the source they are made, nobody asked.
+        // Spans name their parent themselves, and their source location is not needed.
         .with_context_activation(false)
         .with_location(false)
         .with_tracked_inactivity(false)
@@ -97,7 +96,7 @@ fn logs(log: &LogSettings) -> Result<impl Layer<Registry> + Send + Sync + use<>,
             fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(io::stderr).boxed()
         }
     };
-    // The hint keeps the `log` crate from building records that no filter lets through.
+    // The hint keeps the `log` crate from building records that every filter drops.
     let safe = filter_fn(is_safe).with_max_level_hint(LevelFilter::TRACE);
     Ok(layer.with_filter(filter.and(safe)))
 }

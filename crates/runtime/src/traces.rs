@@ -1,10 +1,10 @@
-//! Traces: what one request set off, over HTTP and RabbitMQ, process by process. They are off unless `traces.otlp_endpoint`
-//! says where they go; then nothing of this is installed, and every span of [`TARGET`] is disabled where it stands.
+//! Traces show what a request causes across processes, over HTTP and RabbitMQ. They are off unless `traces.otlp_endpoint` is
+//! set. While they are off, no layer is installed and every span with [`TARGET`] is disabled.
 //!
-//! A span that is to be exported is a `trace_span!` of that target, so that logs never show it and pay for it: their own
-//! filter leaves such spans out, and the exporting layer takes no others. Names and attributes are those of the
-//! [semantic conventions](https://opentelemetry.io/docs/specs/semconv/) of HTTP and messaging. Between processes goes the
-//! W3C `traceparent` alone, as text.
+//! A span for export is a `trace_span!` with that target, so that logs neither show it nor pay for it: the log filter drops
+//! such spans, and the exporting layer takes no others. Names and attributes follow the
+//! [semantic conventions](https://opentelemetry.io/docs/specs/semconv/) for HTTP and messaging. Processes pass each other only
+//! the W3C `traceparent`, as text.
 
 mod export;
 
@@ -22,9 +22,9 @@ use uuid::Uuid;
 
 pub(crate) use export::Export;
 
-/// The target of spans that are exported.
+/// The target of spans for export.
 pub const TARGET: &str = "traces";
-/// Links that a span may have; what OpenTelemetry's SDKs take by default.
+/// Maximum links of a span, the default of OpenTelemetry's SDKs.
 pub const LINKS_MAX: u32 = 128;
 
 /// Bounds of the section `[traces]`.
@@ -38,21 +38,21 @@ pub const BOUNDS: &[Bound] = &[
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceSettings {
-    /// A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`. Empty: no traces.
+    /// A collector that accepts OTLP over HTTP, such as `http://127.0.0.1:4318`. Empty: no traces.
     pub otlp_endpoint: String,
-    /// The share of requests that are traced, from 0 to 1.
+    /// The fraction of requests that are traced, from 0 to 1.
     pub sample_ratio: f64,
-    /// Spans that may wait to be exported; more are dropped.
+    /// Maximum spans waiting for export. Further spans are dropped.
     pub queue_spans_max: usize,
-    /// Longest time for an export, and for what is left at the end of the process, in milliseconds.
+    /// Maximum time for an export, and for the remaining spans at the end of the process, in milliseconds.
     pub export_timeout_ms: u64,
 }
 
 impl TraceSettings {
-    /// The address that spans are posted to; none when there are to be no traces.
+    /// The address that spans are posted to; `None` if traces are off.
     ///
     /// # Errors
-    /// A sentence that says what to change.
+    /// A message that says what to change.
     pub(crate) fn checked(&self) -> Result<Option<String>, String> {
         let endpoint = &self.otlp_endpoint;
         if endpoint.is_empty() {
@@ -61,23 +61,23 @@ impl TraceSettings {
         let is_base =
             |uri: Uri| uri.scheme_str() == Some("http") && uri.host().is_some() && uri.path() == "/";
         if !endpoint.parse().is_ok_and(is_base) {
-            let sentence =
-                "must be http://host:port; a collector that is reached by TLS needs one beside this process";
+            let sentence = "must be http://host:port; for a collector with TLS, run a local collector that forwards to it";
             return Err(format!("traces.otlp_endpoint {sentence}"));
         }
         Ok(Some(format!("{}/v1/traces", endpoint.trim_end_matches('/'))))
     }
 }
 
-/// Makes a new span the child of the one that a `traceparent` names, in another process. What is none changes nothing.
+/// Makes a new span the child of the span in another process that a `traceparent` names. An invalid `traceparent` changes
+/// nothing.
 pub fn continue_from(span: &Span, traceparent: &str) {
     if let Some(parent) = context(traceparent) {
-        // Fails only where nothing is exported.
+        // This fails only if traces are off.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     }
 }
 
-/// A span for messages that came out of a queue and are worked on together; of each its `traceparent` and its id.
+/// A span for messages from a queue that are processed together, given the `traceparent` and id of each.
 pub fn batch<'a>(
     queue: &'static str,
     messages: impl ExactSizeIterator<Item = (Option<&'a str>, Option<Uuid>)>,
@@ -100,16 +100,16 @@ pub fn batch<'a>(
     span
 }
 
-/// What a span stands for has failed.
+/// Marks the operation of a span as failed.
 pub fn failed(span: &Span) {
     span.record("otel.status_code", "ERROR");
 }
 
-/// Makes a new span that works on many messages at once the child of the first that is sampled, and links it to all that
-/// are, up to [`LINKS_MAX`]. Where none is sampled the span is not, either.
+/// Makes a new span for several messages the child of the first sampled one, and links it to all sampled ones, up to
+/// [`LINKS_MAX`]. If none is sampled, the span is not sampled either.
 ///
-/// A span has one parent. Without any, a trace would end at the queue; and a trace of several requests that went the same
-/// way shows them all by the links.
+/// A span has at most one parent. Without a parent each trace would end at the queue. The links connect the span to the
+/// other requests in the same batch.
 fn continue_from_many<'a>(span: &Span, messages: impl Iterator<Item = (&'a str, Option<Uuid>)>) {
     let contexts: Vec<_> =
         messages.filter_map(|(traceparent, id)| context(traceparent).map(|context| (context, id))).collect();
@@ -124,7 +124,7 @@ fn continue_from_many<'a>(span: &Span, messages: impl Iterator<Item = (&'a str, 
     }
 }
 
-/// The `traceparent` for what a span causes elsewhere; none where the span is not exported by anybody.
+/// The `traceparent` to pass to other processes; `None` if the span is not exported.
 #[must_use]
 pub fn traceparent(span: &Span) -> Option<String> {
     if span.is_disabled() {
@@ -137,7 +137,7 @@ pub fn traceparent(span: &Span) -> Option<String> {
     context.is_valid().then(|| format!("00-{trace}-{span}-{flags:02x}"))
 }
 
-/// What a `traceparent` says, if it is one.
+/// Parses a `traceparent`.
 fn context(traceparent: &str) -> Option<SpanContext> {
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Header(traceparent));
     let context = context.span().span_context().clone();

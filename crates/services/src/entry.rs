@@ -1,4 +1,4 @@
-//! A service of the list, whatever its type is.
+//! An entry in the list of services, independent of the service's type.
 
 use std::pin::Pin;
 
@@ -9,15 +9,15 @@ use runtime::settings::{Defaults, Loader};
 use tokio_util::sync::CancellationToken;
 
 type Work = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
-/// For the thread that awaits it.
+/// A future that stays on the thread that awaits it.
 type Local<T> = Pin<Box<dyn Future<Output = anyhow::Result<T>>>>;
 
-/// A service as data and functions. See [`Service`] for what each of them means.
+/// A service as data and functions. [`Service`] describes each of them.
 #[derive(Debug)]
 pub struct Entry {
-    /// The name of its binary, of its image and of its container.
+    /// The name of its binary, its image and its container.
     pub name: &'static str,
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub about: &'static str,
     /// Its role in Postgres, and its user on RabbitMQ.
     pub role: &'static str,
@@ -25,9 +25,9 @@ pub struct Entry {
     pub uses_rabbitmq: bool,
     /// Its file in `config/`.
     pub defaults: Defaults,
-    /// The statements that it may send.
+    /// The statements it may send.
     pub statements: &'static [Statements],
-    /// Its port in `commonplace up`, counted from that of the Blogs API, if people reach it.
+    /// Its port in `commonplace up`, as an offset from the Blogs API's port, if people use it.
     pub port: Option<u16>,
     check: fn(Loader) -> anyhow::Result<()>,
     serve: fn(Loader) -> Local<()>,
@@ -36,15 +36,15 @@ pub struct Entry {
     links: fn(&str) -> Vec<(&'static str, String)>,
 }
 
-/// A service that has its ports and is about to run.
+/// A service that has bound its ports and is ready to run.
 pub struct Started {
-    /// Where it is.
+    /// Its addresses.
     pub address: Address,
     run: Box<dyn FnOnce(CancellationToken) -> Work + Send>,
 }
 
 impl Entry {
-    /// The entry of a service.
+    /// Creates the entry of a service.
     #[must_use]
     pub(crate) const fn of<S: Service>() -> Self {
         Self {
@@ -63,43 +63,43 @@ impl Entry {
         }
     }
 
-    /// A loader of its settings, in an environment that may also be that of the other services and of these commands.
+    /// A loader of its settings. The environment may also contain variables of the other services and of these commands.
     #[must_use]
     pub fn loader(&self, commands: &[Defaults]) -> Loader {
         crate::loader(self.defaults, commands)
     }
 
-    /// Loads the settings and checks them as a start does.
+    /// Loads the settings and checks them like a start.
     ///
     /// # Errors
-    /// A sentence that says what to change.
+    /// A message that says what to change.
     pub fn check(&self, loader: Loader) -> anyhow::Result<()> {
         (self.check)(loader)
     }
 
-    /// Runs it in this process, with logs and signals, until its end.
+    /// Runs it in this process, with logs and signals, until it ends.
     ///
     /// # Errors
-    /// Settings that make no sense, or what it failed with.
+    /// Invalid settings, or the error of the service.
     pub async fn serve(&self, loader: Loader) -> anyhow::Result<()> {
         (self.serve)(loader).await
     }
 
-    /// Loads its settings and takes its ports. It works once it is [run](Started::run).
+    /// Loads its settings and binds its ports. It starts working when it is [run](Started::run).
     ///
     /// # Errors
-    /// A setting that makes no sense, or a port that is taken.
+    /// An invalid setting, or a port in use.
     pub async fn start(&self, loader: Loader) -> anyhow::Result<Started> {
-        (self.start)(loader).await.with_context(|| format!("starting the {}", self.name))
+        (self.start)(loader).await.with_context(|| format!("cannot start the {}", self.name))
     }
 
-    /// Sets what it needs under `commonplace up`, but for the addresses that all services have.
+    /// Adds the settings that it needs under `commonplace up`, except the addresses that all services have.
     #[must_use]
     pub fn settings_in_up(&self, loader: Loader, up: &UpContext<'_>) -> Loader {
         (self.settings_in_up)(loader, up)
     }
 
-    /// What people find where it listens at this base URL.
+    /// The links to print for it at this base URL.
     #[must_use]
     pub fn links(&self, url: &str) -> Vec<(&'static str, String)> {
         (self.links)(url)
@@ -107,10 +107,10 @@ impl Entry {
 }
 
 impl Started {
-    /// Works until `shutdown`, then drains and returns.
+    /// Runs until `shutdown`, then drains and returns.
     ///
     /// # Errors
-    /// What the service failed with.
+    /// The error of the service.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         (self.run)(shutdown).await
     }

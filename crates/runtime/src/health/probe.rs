@@ -1,5 +1,5 @@
-//! The question that `/readyz` answers, asked from outside the process: by a container's health check, which
-//! has nothing at hand but the service's own binary.
+//! Queries `/readyz` from outside the process, for a container's health check: the image contains only the service's own
+//! binary.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,22 +10,22 @@ use tokio::net::TcpStream;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-/// The service is not ready, or not there.
+/// The service is not ready or not running.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    /// It could not be asked.
-    #[error("asking {0} whether it is ready")]
+    /// The request failed.
+    #[error("cannot query {0}. Is the service running?")]
     Unreachable(SocketAddr, #[source] std::io::Error),
     /// It did not answer in time.
-    #[error("{0} did not say within {seconds} s whether it is ready", seconds = ANSWER_MAX.as_secs())]
+    #[error("{0} did not answer within {seconds} s", seconds = ANSWER_MAX.as_secs())]
     TimedOut(SocketAddr),
-    /// It said no, and this is its whole answer.
+    /// It is not ready. Contains its complete response.
     #[error("{0} is not ready: {1}")]
     Answer(SocketAddr, String),
 }
 
-/// Asks the service that listens at this address, on this machine, whether it is ready. An address that stands
-/// for all of the machine's (`0.0.0.0`, `[::]`) is asked over the loopback.
+/// Queries whether the service at this address of this machine is ready. For an unspecified address (`0.0.0.0`, `[::]`) it
+/// uses the loopback address.
 ///
 /// # Errors
 /// [`NotReady`], unless the answer is 200.

@@ -1,4 +1,4 @@
-//! A connection that ends when its peer does not read what is sent.
+//! A connection that ends if its peer reads too slowly.
 
 use std::io;
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use super::Pace;
 
-/// A stream whose writes fail once the peer reads too slowly. Time without anything to write does not count, so an idle
-/// connection or a stream of rare events goes on.
+/// A stream whose writes fail if the peer reads too slowly. Time without pending writes does not count, so an idle connection
+/// or a stream of rare events stays open.
 pub(super) struct Connection {
     stream: TcpStream,
     pace: Pace,
@@ -30,7 +30,7 @@ impl Connection {
             Poll::Ready(Ok(bytes)) => self.pace.moved(bytes),
             Poll::Ready(Err(_)) => {}
             Poll::Pending if self.pace.poll_too_slow(context).is_ready() => {
-                // What the kernel still holds for this peer goes with the connection.
+                // Closing the connection also discards the data that the kernel still holds for this peer.
                 let _ = self.stream.set_zero_linger();
                 let error = io::Error::new(io::ErrorKind::TimedOut, "the client reads too slowly");
                 return Poll::Ready(Err(error));

@@ -1,8 +1,8 @@
-//! The networks that bounds and limits are counted by.
+//! The networks by which limits are counted.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// How many times the share of one household all networks of one delegation have together.
+/// All networks of one delegation together may use this many times the share of a single network.
 pub const DELEGATION_FACTOR: u32 = 4;
 
 /// The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
@@ -14,7 +14,7 @@ pub fn household(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The /56 of an IPv6 address, which is 256 networks: providers give one customer up to that many.
+/// The /56 of an IPv6 address. It contains 256 networks, the most that a provider usually assigns to one customer.
 #[must_use]
 pub fn delegation(address: IpAddr) -> Option<Ipv6Addr> {
     match address.to_canonical() {

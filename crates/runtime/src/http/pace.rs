@@ -1,4 +1,4 @@
-//! Whether a peer that is waited for moves enough bytes.
+//! Checks whether a peer moves enough bytes while the server waits for it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Over this much waiting the rate is judged. The kernel wakes a writer once a third of the send buffer is free again: such a
-/// step may fall into the next window, so a pace has credit for one.
+/// The rate is measured over this much waiting time. The kernel wakes a writer only when a third of the send buffer is free,
+/// and that step may fall into the next window, so a pace has credit for one step.
 pub const WINDOW: Duration = Duration::from_secs(8);
 
-/// Measures the rate of a peer over the time in which it was waited for; a peer that is not waited for is never too slow.
-/// Costs nothing before the first wait.
+/// Measures the rate of a peer over the time that the server waited for it. A peer is never too slow while the server does
+/// not wait. Costs nothing before the first wait.
 #[derive(Debug)]
 pub struct Pace {
     bytes_min: u64,
     step: u64,
-    /// What earlier windows had above the least rate, at most a step.
+    /// The surplus of earlier windows over the minimum rate, at most one step.
     credit: u64,
     moved: u64,
     waited: Duration,
@@ -25,7 +25,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A peer that should move at least `rate_min` bytes a second, and whose progress shows in steps of up to `step` bytes.
+    /// For a peer that must move at least `rate_min` bytes a second and whose progress is visible in steps of up to `step`
+    /// bytes.
     #[must_use]
     pub fn new(rate_min: u32, step: usize) -> Self {
         let bytes_min = u64::from(rate_min).saturating_mul(WINDOW.as_secs());
@@ -33,7 +34,7 @@ impl Pace {
         Self { bytes_min, step, credit: step, moved: 0, waited: Duration::ZERO, since: None, timer: None }
     }
 
-    /// The peer has moved so many bytes; it is not waited for any more.
+    /// Records that the peer has moved this many bytes. The wait is over.
     pub fn moved(&mut self, bytes: usize) {
         if self.since.is_some() || !self.waited.is_zero() {
             self.moved_at(Instant::now(), bytes);
@@ -47,7 +48,7 @@ impl Pace {
         self.moved += u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 
-    /// When the window of a peer ends that is waited for; `None` when it was too slow over a whole window.
+    /// When the current window of a wait ends; `None` if the peer was too slow over a whole window.
     fn ends(&mut self, now: Instant) -> Option<Instant> {
         let since = *self.since.get_or_insert(now);
         let ends = since + WINDOW.saturating_sub(self.waited);
@@ -60,7 +61,7 @@ impl Pace {
         Some(now + WINDOW)
     }
 
-    /// The peer is waited for. Ready when it was too slow over a whole window.
+    /// Records that the server waits for the peer. Ready if the peer was too slow over a whole window.
     pub fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let Some(ends) = self.ends(Instant::now()) else { return Poll::Ready(()) };

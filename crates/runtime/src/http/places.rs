@@ -1,7 +1,7 @@
-//! Places for connections: bounded together, by household and by IPv6 delegation.
+//! Places for connections, with limits in total, per network and per IPv6 delegation.
 //!
-//! Nothing waits for a place. Where all are taken, a new connection takes the place of the one whose client has been idle
-//! longest, so that clients that hold connections cannot keep others out.
+//! Nothing waits for a place. If all are taken, a new connection replaces the one whose client has been idle longest, so
+//! clients that hold idle connections cannot block others.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,12 +14,12 @@ use tokio::task::AbortHandle;
 use super::Bounds;
 use super::network::{DELEGATION_FACTOR, delegation, household};
 
-/// Instead of a turn: a request is being worked on.
+/// Instead of a turn: a request is in progress.
 const WORKING: u64 = u64::MAX;
-/// Instead of a turn: the place has gone to another connection.
+/// Instead of a turn: another connection has taken the place.
 const CLOSED: u64 = u64::MAX - 1;
 
-/// All places of a listener; clones share them.
+/// All places of a listener. Clones share them.
 #[derive(Clone)]
 pub(super) struct Places(Arc<Shared>);
 
@@ -27,12 +27,12 @@ struct Shared {
     connections_max: usize,
     household_max: usize,
     delegation_max: usize,
-    /// Counts up with each change of a client to idle, as a clock that never stands still.
+    /// Increases each time a client becomes idle, so that it orders these moments like a clock.
     turns: AtomicU64,
     taken: Mutex<Taken>,
 }
 
-/// A network is in its map while it has a connection.
+/// A network is in the map while it has a connection.
 #[derive(Default)]
 struct Taken {
     next_id: u64,
@@ -42,17 +42,17 @@ struct Taken {
 }
 
 struct Connection {
-    /// The turn in which its client became idle: connected, or got its last answer. A client that reads that answer slowly
-    /// counts as idle too.
+    /// The turn in which its client became idle: when it connected or got its last response. A client that still reads that
+    /// response slowly counts as idle too.
     idle_since: AtomicU64,
-    /// None of a proxy.
+    /// `None` for a proxy.
     household: Option<IpAddr>,
     delegation: Option<Ipv6Addr>,
-    /// The task that serves it. Aborting it closes the connection, and costs nothing before, unlike a signal to wait for.
+    /// The task that serves the connection. Aborting it closes the connection. Unlike a signal, this costs nothing before.
     task: OnceLock<AbortHandle>,
 }
 
-/// One connection's place, until it is dropped; clones are of the same.
+/// One connection's place, held until it is dropped. Clones share the place.
 #[derive(Clone)]
 pub(super) struct Place(Arc<Guard>);
 
@@ -75,8 +75,8 @@ impl Places {
         }))
     }
 
-    /// A place for a connection from this address. None where its network has its share, and where all places are taken by
-    /// requests that are being worked on.
+    /// Takes a place for a connection from this address. Returns `None` if its network has used its share, or if requests in
+    /// progress take all places.
     pub(super) fn take(&self, address: IpAddr, is_proxy: bool) -> Option<Place> {
         let shared = &*self.0;
         let household = (!is_proxy).then(|| household(address));
@@ -121,7 +121,7 @@ impl Places {
 }
 
 impl Taken {
-    /// Closes the connection that has been idle longest; false where none is idle.
+    /// Closes the connection that has been idle longest. Returns false if none is idle.
     fn close_idle(&mut self) -> bool {
         loop {
             let idle = self
@@ -130,14 +130,14 @@ impl Taken {
                 .map(|(id, connection)| (connection.idle_since.load(Ordering::Relaxed), *id));
             let Some((since, id)) = idle.min().filter(|(since, _)| *since < CLOSED) else { return false };
             let Some(connection) = self.connections.get(&id) else { return false };
-            // Its next request may have come in between.
+            // Its next request may have arrived in the meantime.
             let closes =
                 connection.idle_since.compare_exchange(since, CLOSED, Ordering::AcqRel, Ordering::Relaxed);
             if closes.is_ok() {
                 if let Some(task) = connection.task.get() {
                     task.abort();
                 }
-                tracing::debug!("an idle connection made room for a new one");
+                tracing::debug!("closed an idle connection to make room for a new one");
                 self.remove(id);
                 return true;
             }
@@ -165,17 +165,17 @@ fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, network: K) {
 }
 
 impl Place {
-    /// A request has arrived; false where the place has gone to another connection.
+    /// Records that a request has arrived. Returns false if another connection has taken the place.
     pub(super) fn begin(&self) -> bool {
         self.0.connection.idle_since.swap(WORKING, Ordering::AcqRel) != CLOSED
     }
 
-    /// The request has its answer.
+    /// Records that the request has been answered.
     pub(super) fn end(&self) {
         self.0.connection.idle_since.store(self.0.places.turn(), Ordering::Release);
     }
 
-    /// The task to end when the place goes to another connection. It must be said before another place is taken.
+    /// Sets the task to abort when another connection takes the place. Call it before another place is taken.
     pub(super) fn served_by(&self, task: AbortHandle) {
         let _ = self.0.connection.task.set(task);
     }
@@ -237,7 +237,7 @@ mod tests {
         let fifth = of(5).unwrap();
         assert_eq!(held.iter().map(is_closed).collect::<Vec<_>>(), [false, false, true, false]);
         assert!(!held[2].begin(), "its request is not worked on");
-        // Its address may come again, while the old connection is being closed.
+        // Its address may connect again while the old connection is being closed.
         let again = of(3).unwrap();
         assert!(is_closed(&held[3]) && !is_closed(&held[1]));
         assert!([&held[1], &fifth, &again].iter().all(|place| place.begin()));

@@ -1,6 +1,6 @@
-//! Where spans go: a bounded queue, a thread of its own that posts them, and a time limit for the last of them. No request
-//! waits for any of it; what the queue cannot hold is dropped. That a collector is away is said once, and once that it is
-//! back.
+//! Exports spans through a bounded queue and a separate thread that posts them, with a time limit at the end. No request
+//! waits for the export; if the queue is full, spans are dropped. The log reports once that the collector is unreachable,
+//! and once that it is back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -20,12 +20,12 @@ use opentelemetry_sdk::trace::{
 
 use super::{LINKS_MAX, TraceSettings};
 
-/// Longest time that a span waits for others to be exported with.
+/// Maximum time that a span waits for others before it is exported.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
-/// Spans of one export.
+/// Maximum spans per export.
 const EXPORT_SPANS_MAX: usize = 512;
 
-/// The exporting of one process.
+/// The exporter of one process.
 #[derive(Debug)]
 pub(crate) struct Export {
     provider: SdkTracerProvider,
@@ -33,10 +33,10 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    /// Starts it, under the name of the process.
+    /// Starts the exporter under the name of the process.
     ///
     /// # Errors
-    /// A sentence that says why not.
+    /// A message with the reason.
     pub(crate) fn start(name: &'static str, url: String, settings: &TraceSettings) -> Result<Self, String> {
         let timeout = Duration::from_millis(settings.export_timeout_ms);
         let exporter = opentelemetry_otlp::SpanExporter::builder()
@@ -63,12 +63,12 @@ impl Export {
         Ok(Self { provider, timeout })
     }
 
-    /// What makes its spans.
+    /// The tracer that creates its spans.
     pub(crate) fn tracer(&self) -> SdkTracer {
         self.provider.tracer("commonplace")
     }
 
-    /// Exports what is left, within the time for it.
+    /// Exports the remaining spans within the time limit.
     pub(crate) async fn end(self) {
         let Self { provider, timeout } = self;
         let ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(timeout)).await;
@@ -78,15 +78,15 @@ impl Export {
     }
 }
 
-/// The client makes a runtime of its own, which must not happen inside of another one.
+/// The client creates its own runtime, which must not happen inside another one.
 fn client(timeout: Duration) -> Result<reqwest::blocking::Client, String> {
     let build = move || reqwest::blocking::Client::builder().no_proxy().timeout(timeout).build();
-    let built = thread::spawn(build).join().map_err(|_| "the client for traces panicked".to_owned())?;
-    built.map_err(|error| format!("the client for traces cannot be made: {error}"))
+    let built = thread::spawn(build).join().map_err(|_| "the HTTP client for traces panicked".to_owned())?;
+    built.map_err(|error| format!("cannot create the HTTP client for traces: {error}"))
 }
 
-/// Whose trace is exported. Inside of this system everybody follows the first who was asked. What a client wishes counts
-/// only where it does not want to be traced: otherwise anybody could have everything traced.
+/// Decides which traces are exported. Within this system, each process follows the decision of the first one. A client's
+/// wish counts only if it does not want to be traced; otherwise any client could have all its requests traced.
 #[derive(Debug, Clone)]
 struct Sampler {
     ratio: f64,
@@ -123,7 +123,7 @@ impl ShouldSample for Sampler {
     }
 }
 
-/// An exporter that says once that it cannot export, and once that it can again.
+/// An exporter that logs once that it cannot export, and once that it can again.
 #[derive(Debug)]
 struct Told<E> {
     exporter: E,
@@ -137,7 +137,10 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
         match &exported {
             Err(error) if !was_away => {
                 let error = error as &dyn std::error::Error;
-                tracing::warn!(error, "traces cannot be exported; they are dropped until they can be again");
+                tracing::warn!(
+                    error,
+                    "traces cannot be exported; dropping them until the collector is reachable"
+                );
             }
             Ok(()) if was_away => tracing::info!("traces are exported again"),
             _ => {}

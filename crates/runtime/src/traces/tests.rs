@@ -13,8 +13,8 @@ use crate::telemetry;
 const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const NOT_SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
-/// Whether a span is made at all depends on every subscriber of the process, those of other threads included. So tests that
-/// have one take turns.
+/// Whether a span is created depends on all subscribers of the process, including those of other threads. So tests with a
+/// subscriber take turns.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,7 +46,7 @@ fn what_makes_no_sense_is_refused_by_its_key() {
     }
 }
 
-/// The one test of this process that starts logging for all of it.
+/// The only test that starts logging for the whole process.
 #[test]
 fn where_nothing_is_traced_nothing_is_installed() {
     let _alone = alone();
@@ -62,7 +62,7 @@ fn where_nothing_is_traced_nothing_is_installed() {
     tokio::runtime::Runtime::new().unwrap().block_on(traces.end());
 }
 
-/// The spans that this makes.
+/// The spans that this creates.
 fn exported(make: impl FnOnce()) -> Vec<SpanData> {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
@@ -115,7 +115,7 @@ fn many_parents_are_one_and_links_within_their_bound() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_holds_up_nobody() {
-    // It takes connections and never answers.
+    // It accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/traces", silent.local_addr().unwrap());
     let export = Export::start("test", url, &settings()).unwrap();
@@ -132,7 +132,7 @@ async fn a_collector_that_is_away_holds_up_nobody() {
     let made = began.elapsed();
     export.end().await;
     let ended = began.elapsed() - made;
-    // Each is far above what it takes, and far below what it would take to wait for 40 exports of half a second.
+    // Each limit is far above the real time, and far below that of waiting for 40 exports of half a second.
     assert!(made.as_secs() < 8, "20,000 spans took {made:?}");
     assert!(ended.as_secs() < 8, "the end took {ended:?}");
 }
