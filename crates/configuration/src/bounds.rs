@@ -7,7 +7,7 @@ use config::{Map, Value, ValueKind};
 use crate::error::{Origin, SettingsError};
 use crate::table;
 
-/// The numbers that one key takes. Rules between several keys are code of the section that has them.
+/// The allowed numbers of a key. Rules between several keys are code in the section that needs them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bound {
     key: &'static str,
@@ -52,7 +52,7 @@ impl Bound {
         self.key
     }
 
-    /// Whether it bounds this key. A `*` in its own key is any text.
+    /// Whether it applies to this key. A `*` in its own key matches any text.
     #[must_use]
     pub fn covers(&self, key: &str) -> bool {
         match self.key.split_once('*') {
@@ -84,7 +84,7 @@ impl Bound {
         }
     }
 
-    /// Whether the bounds hold for a value. A value that is no number is refused for its type elsewhere.
+    /// Whether a value is within the bounds. A value that is not a number is rejected elsewhere because of its type.
     fn takes(&self, value: &Value) -> bool {
         match (&value.kind, self.limits) {
             (ValueKind::I64(value), Limits::Whole { least, most }) => {
@@ -95,7 +95,7 @@ impl Bound {
         }
     }
 
-    /// What both bounds take.
+    /// The numbers that both bounds allow.
     fn and(self, other: Self) -> Self {
         let limits = match (self.limits, other.limits) {
             (Limits::Whole { least, most }, Limits::Whole { least: other_least, most: other_most }) => {
@@ -107,12 +107,12 @@ impl Bound {
     }
 }
 
-/// The bounds of a key. Where a section is bounded and one service bounds a key of it further, both hold.
+/// The bounds of a key. If a section has bounds and a service restricts one of its keys further, both apply.
 pub(crate) fn of_key(bounds: &[&[Bound]], key: &str) -> Option<Bound> {
     bounds.iter().copied().flatten().filter(|bound| bound.covers(key)).copied().reduce(Bound::and)
 }
 
-/// Refuses the first value outside its bounds. Bounds of keys that this process does not have are passed over.
+/// Rejects the first value outside its bounds. Ignores bounds of keys that this process does not have.
 pub(crate) fn check(bounds: &[&[Bound]], values: &Map<String, Value>) -> Result<(), SettingsError> {
     for (key, value) in table::leaves(values) {
         if let Some(bound) = of_key(bounds, &key).filter(|bound| !bound.takes(value)) {

@@ -1,6 +1,6 @@
-//! The list of settings, read from the files that hold the defaults: each key with its variable, default, bounds and reason.
+//! Lists the settings, read from the files of defaults: each key with its variable, default, bounds and reason.
 //!
-//! Such a file consists of comments, empty lines, `[section]` and `key = value` on one line. A comment is the reason of the
+//! Such a file consists of comments, empty lines, `[section]` lines and `key = value` lines. A comment is the reason of the
 //! keys below it, up to the next comment, empty line or section.
 
 use crate::{Bound, Defaults, SHARED_DEFAULTS, bounds, variable_of};
@@ -14,21 +14,21 @@ pub struct Entry {
     pub variable: String,
     /// The default, as TOML.
     pub default: &'static str,
-    /// The numbers that it takes, such as `1 to 500`. None where it takes no number.
+    /// The allowed numbers, such as `1 to 500`. `None` if the value is not a number.
     pub bounds: Option<String>,
-    /// Why the default is what it is, or what the key is for.
+    /// The reason for the default, or the purpose of the key.
     pub reason: String,
-    /// Whether the reason is that of the entry above.
+    /// Whether the entry above has the same reason.
     pub shares_reason: bool,
 }
 
-/// A line of a file of defaults that the list does not understand.
+/// A line of a file of defaults that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("a line of the defaults is neither a comment, a section nor a key: {0}")]
 pub struct Malformed(&'static str);
 
 impl Defaults {
-    /// The settings of this file alone.
+    /// The settings of this file only.
     ///
     /// # Errors
     /// A line that is not understood.
@@ -36,7 +36,7 @@ impl Defaults {
         entries(self.text, self.bounds)
     }
 
-    /// Every setting of the process: the shared ones, with its own defaults where it has some, then the others of its own.
+    /// All settings of the process: the shared settings with the process's own defaults, then its other settings.
     ///
     /// # Errors
     /// A line that is not understood.

@@ -1,4 +1,4 @@
-//! What a process would run with: each key with its value and origin, and without the secrets.
+//! The effective settings of a process: each key with its value and origin, with secrets redacted.
 
 use config::{Value, ValueKind};
 
@@ -14,7 +14,7 @@ const REDACTED: &str = "[redacted]";
 pub struct Effective {
     /// The key, with its section.
     pub key: String,
-    /// The value, as TOML; of a secret only whether there is one.
+    /// The value as TOML. For a secret it shows only whether one is set.
     pub value: String,
     /// Where the value came from.
     pub origin: Origin,
@@ -65,7 +65,7 @@ fn shown(kind: &ValueKind, is_secret: bool) -> String {
     }
 }
 
-/// Whether a text that is no secret by its key is an address with a login.
+/// Whether a text whose key does not name a secret is an address with a login.
 fn holds_login(text: &str) -> bool {
     text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }

@@ -1,4 +1,4 @@
-//! Where a value came from, and why it was refused.
+//! The origin of a value, and the errors of loading settings.
 
 use std::fmt;
 use std::io;
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use config::Value;
 
-/// Where a value came from, as messages name it.
+/// The origin of a value, as shown in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
 
 impl Origin {
-    /// The files that are built into the binary.
+    /// The files compiled into the binary.
     pub(crate) fn defaults() -> Self {
         Self("the built-in defaults".to_owned())
     }
 
-    /// A file that was named on the command line.
+    /// A file named on the command line.
     pub(crate) fn file(file: &Path) -> Self {
         Self(file.display().to_string())
     }
@@ -31,7 +31,7 @@ impl Origin {
         Self("this command".to_owned())
     }
 
-    /// The origin that a layer wrote into its value. Defaults have none.
+    /// The origin that a layer stored in its value. Defaults have none.
     pub(crate) fn of(value: &Value) -> Self {
         value.origin().map_or_else(Self::defaults, |origin| Self(origin.to_owned()))
     }
@@ -48,8 +48,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why settings could not be loaded. Each message names the key and its origin, and says what would be right. None repeats
-/// the refused value, which may be a secret.
+/// Why settings could not be loaded. Each message names the key and its origin, and says what is allowed. No message quotes
+/// the rejected value, which may be a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file cannot be read.
@@ -106,7 +106,7 @@ pub enum SettingsError {
         /// The bounds, and their reason if they state one.
         expected: String,
     },
-    /// The value has the right type, and the type that is loaded refuses it.
+    /// The value has the right type, but the type being loaded rejects it.
     #[error("{key} in {origin} is refused: {message}")]
     Refused {
         /// The key, with its section.
@@ -116,19 +116,19 @@ pub enum SettingsError {
         /// What is wrong with it.
         message: String,
     },
-    /// The built-in defaults do not fit the type that is loaded: a mistake in the program.
+    /// The built-in defaults do not match the type being loaded: a bug.
     #[error("the built-in defaults are wrong: {0}")]
     Defaults(String),
-    /// Other machines can reach the system, and its secrets are known to everybody.
+    /// Other machines can reach the system, and its secrets are published.
     #[error(
-        "these secrets have values that are published with the source, which is allowed only while this machine alone can \
+        "these secrets have values that are published with the source, which is allowed only while no other machine can \
          reach the system: {names}. But {reasons}. Set new values, for example in .env those that `commonplace secrets new` \
          prints (docker compose run --rm -T secrets new)"
     )]
     Published {
         /// Variables of `.env`, or the keys that hold the secrets.
         names: String,
-        /// What says that other machines can reach the system.
+        /// The settings that make the system reachable from other machines.
         reasons: String,
     },
 }

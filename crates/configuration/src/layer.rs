@@ -1,8 +1,8 @@
-//! One layer over the defaults: a [`config::Source`] that refuses what the defaults do not have.
+//! One layer over the defaults: a [`config::Source`] that rejects keys and types that the defaults do not have.
 //!
-//! The `config` crate merges tables of any shape and converts values when they are read: "yes" to 1, 2.5 to 3. So a layer
-//! compares its table with the kinds of the defaults before it is merged, and each value that is read has the kind of its
-//! default already.
+//! The `config` crate merges tables of any shape and converts values when it reads them: "yes" to 1, 2.5 to 3. So a layer
+//! compares its table with the types of the defaults before it is merged. Then each value already has the type of its
+//! default when it is read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ pub(crate) struct Strict {
 }
 
 impl Strict {
-    /// A layer of values that have their types already.
+    /// A layer of values that already have their types.
     pub(crate) fn new(known: &Arc<Map<String, Value>>, table: Map<String, Value>, origin: Origin) -> Self {
         Self { origin, table, known: Arc::clone(known) }
     }
 
-    /// A layer of one value that is still text; it gets the type that its key has in the defaults.
+    /// A layer of one value given as text. It is parsed as the type that its key has in the defaults.
     ///
     /// # Errors
-    /// When the text cannot be read as that type.
+    /// The text cannot be parsed as that type.
     pub(crate) fn of_text(
         known: &Arc<Map<String, Value>>,
         key: &str,
@@ -38,7 +38,7 @@ impl Strict {
     ) -> Result<Self, SettingsError> {
         let value = match table::find(known, key) {
             Some(default) => typed(default, &text).ok_or_else(|| wrong_type(default, key, &origin))?,
-            // An open section takes it as text; `collect` refuses it elsewhere.
+            // An open section accepts it as text; elsewhere `collect` rejects it.
             None => ValueKind::String(text),
         };
         Ok(Self::new(known, table::nested(key, Value::new(None, value)), origin))
@@ -63,7 +63,7 @@ impl Source for Strict {
     }
 }
 
-/// Reads a file's text. The message of an error does not quote the text: it may hold a password.
+/// Parses a file's text. The error message does not quote the text, which may contain a password.
 ///
 /// # Errors
 /// [`SettingsError::Malformed`].
@@ -80,7 +80,7 @@ pub(crate) fn parse(text: &str, origin: &Origin) -> Result<Map<String, Value>, S
     })
 }
 
-/// The values of a table, each with the kind of its default. An empty section of the defaults takes any key.
+/// The values of a table, each with the type of its default. An empty section of the defaults accepts any key.
 fn fit_table(
     known: &Map<String, Value>,
     values: &Map<String, Value>,
@@ -89,7 +89,7 @@ fn fit_table(
 ) -> Result<Map<String, Value>, SettingsError> {
     let is_open = known.is_empty() && !path.is_empty();
     let mut values: Vec<_> = values.iter().collect();
-    // So that of two mistakes the same one is reported in each run.
+    // Sorted, so that each run reports the same one of two mistakes.
     values.sort_by_key(|(name, _)| *name);
     let fitted = values.into_iter().map(|(name, value)| {
         let key = joined(path, name);
@@ -106,7 +106,7 @@ fn fit_table(
     fitted.collect()
 }
 
-/// A value, if it has the kind of its default. A whole number also fits where the default is a fraction.
+/// The value if it has the type of its default. A whole number is also accepted if the default is a fraction.
 fn fit(default: &Value, value: &Value, key: &str, origin: &Origin) -> Result<ValueKind, SettingsError> {
     let wrong = || wrong_type(default, key, origin);
     match (&default.kind, &value.kind) {
@@ -117,7 +117,7 @@ fn fit(default: &Value, value: &Value, key: &str, origin: &Origin) -> Result<Val
             let item = item_of(defaults);
             let items = values.iter().map(|value| {
                 let fitted = fit(&item, value, key, origin);
-                // What is wrong with an item is wrong with the list that has it, unless it is a section.
+                // An error in an item is reported for the whole list, unless the item is a section.
                 let is_section = table::of(&item).is_some() && table::of(value).is_some();
                 let kind = if is_section { fitted } else { fitted.map_err(|_| wrong()) }?;
                 Ok(Value::new(Some(origin.as_text()), kind))
@@ -137,7 +137,7 @@ fn fit(default: &Value, value: &Value, key: &str, origin: &Origin) -> Result<Val
     }
 }
 
-/// A whole number in the one kind that numbers of TOML have.
+/// Converts a whole number to the only integer type of TOML.
 fn whole(kind: &ValueKind) -> Option<i64> {
     match kind {
         ValueKind::I64(number) => Some(*number),
@@ -148,12 +148,12 @@ fn whole(kind: &ValueKind) -> Option<i64> {
     }
 }
 
-/// What the items of a list are like: its first default, or text.
+/// The type of a list's items: that of its first default, or text.
 fn item_of(defaults: &[Value]) -> Value {
     defaults.first().cloned().unwrap_or_else(|| Value::new(None, String::new()))
 }
 
-/// Text as the kind of its default. Commas separate the items of a list.
+/// Parses text as the type of its default. Commas separate the items of a list.
 fn typed(default: &Value, text: &str) -> Option<ValueKind> {
     match &default.kind {
         ValueKind::String(_) => Some(ValueKind::String(text.to_owned())),

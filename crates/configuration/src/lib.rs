@@ -1,11 +1,10 @@
-//! Settings, in layers: the embedded defaults, then a file, then the environment, then what the command itself
-//! sets; the later wins, key by key. The `config` crate merges them.
+//! Loads settings in layers: the embedded defaults, then a file, then the environment, then values that the command sets.
+//! Later layers override earlier ones key by key. The `config` crate merges them.
 //!
-//! The defaults are the list of what there is: every key stands there with its reason and its type. So a key that they do not
-//! have is refused by name, together with the file or the variable that has it, and a variable, which is only text, is read
-//! as the type that its key has there (`layer.rs`). A section that is empty in the defaults takes any key. Numbers have
-//! [bounds](Bound), which are checked on the merged values. What else a value means is the business of the type that is
-//! loaded. A refusal names the key and where its value came from, and does not repeat the value: it may be a secret.
+//! The defaults define all keys, each with its type and reason. A key that they do not contain is rejected by name, with its
+//! file or variable. A variable is text and is parsed as the type of its key (`layer.rs`). A section that is empty in the
+//! defaults accepts any key. Numbers have [bounds](Bound), which are checked on the merged values. All other checks are up to
+//! the type being loaded. An error names the key and the origin of its value, but never the value, which may be a secret.
 
 mod bounds;
 mod catalogue;
@@ -30,11 +29,11 @@ pub use error::{Origin, SettingsError};
 use layer::Strict;
 use published::Notice;
 
-/// What every process shares: `config/default.toml`.
+/// The defaults that all processes share: `config/default.toml`.
 pub const SHARED_DEFAULTS: &str = include_str!("../../../config/default.toml");
 /// Variables with this prefix are settings; two underscores separate the section from the key.
 const PREFIX: &str = "COMMONPLACE__";
-/// Variables that other programs know, too, and the keys that they set. Empty ones do not count.
+/// Variables that other programs also use, and the keys that they set. Empty variables are ignored.
 const WELL_KNOWN: [(&str, &str); 2] = [("DATABASE_URL", "database.url"), ("AMQP_URL", "broker.url")];
 
 /// The defaults of one process, and the bounds of its numbers.
@@ -45,14 +44,14 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// A file of `config/` that is built into the binary, and the bounds of the sections that its process reads, those of
-    /// the [shared defaults](SHARED_DEFAULTS) included.
+    /// A file of `config/` that is compiled into the binary, and the bounds of the sections that its process reads, including
+    /// sections of the [shared defaults](SHARED_DEFAULTS).
     #[must_use]
     pub const fn new(text: &'static str, bounds: &'static [&'static [Bound]]) -> Self {
         Self { text, bounds }
     }
 
-    /// All its bounds, as they were declared.
+    /// All its declared bounds.
     pub fn bounds(self) -> impl Iterator<Item = &'static Bound> {
         self.bounds.iter().copied().flatten()
     }
@@ -65,7 +64,7 @@ impl From<&'static str> for Defaults {
     }
 }
 
-/// Loads settings from the layers. By default from the embedded defaults and this process's environment.
+/// Loads settings from the layers; by default from the embedded defaults and this process's environment.
 pub struct Loader {
     defaults: Defaults,
     neighbours: Vec<Defaults>,
@@ -75,7 +74,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts with the shared defaults, these of the process, and the environment of this process.
+    /// Starts with the shared defaults, these defaults of the process, and its environment.
     #[must_use]
     pub fn new(defaults: impl Into<Defaults>) -> Self {
         Self {
@@ -101,54 +100,52 @@ impl Loader {
         self
     }
 
-    /// Defaults of other services that run under the same environment: a variable that one of them knows is
-    /// passed over here, where it would otherwise be refused.
+    /// Defaults of other services in the same environment. A variable that one of them knows is ignored instead of rejected.
     #[must_use]
     pub fn neighbours(mut self, defaults: &[Defaults]) -> Self {
         self.neighbours.extend(defaults);
         self
     }
 
-    /// A value that the command itself fixes; it wins over every other layer.
+    /// A value that the command sets. It overrides all other layers.
     #[must_use]
     pub fn set(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.fixed.push((key.into(), value.into()));
         self
     }
 
-    /// Lays the layers over each other and reads the result.
+    /// Merges the layers and reads the result.
     ///
     /// # Errors
-    /// When a layer cannot be read, or has a key that the defaults do not have, or a value that its key does not take. The
-    /// message names the key, its origin, and what would be right. Also when a secret is a published one and other machines
-    /// can reach the system ([`published`]).
+    /// A layer cannot be read, contains an unknown key, or contains an invalid value. The message names the key, its origin,
+    /// and what is allowed. Also if a secret is a published one and other machines can reach the system ([`published`]).
     pub fn load<T: DeserializeOwned>(self) -> Result<T, SettingsError> {
         self.load_noticing().map(|(settings, _)| settings)
     }
 
-    /// [`Loader::load`], and whether published secrets are among the settings.
+    /// Like [`Loader::load`], and also returns whether the settings contain published secrets.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_noticing<T: DeserializeOwned>(self) -> Result<(T, Option<Notice>), SettingsError> {
         let (mut config, notice) = self.checked()?;
         if let ValueKind::Table(values) = &mut config.cache.kind {
-            // It is for the rule about published secrets alone; no type has it.
+            // Only the rule about published secrets reads this section; no type contains it.
             values.remove(published::SECTION);
         }
         Ok((read::read(config)?, notice))
     }
 
-    /// What a process would run with, key by key, without the secrets.
+    /// The effective settings of a process, key by key, with secrets redacted.
     ///
     /// # Errors
-    /// As [`load`](Self::load), except for what only the type of a service refuses.
+    /// As [`load`](Self::load), except for checks by a service's type.
     pub fn effective(self) -> Result<Vec<Effective>, SettingsError> {
         let (config, _) = self.checked()?;
         Ok(effective::list(&config.cache))
     }
 
-    /// The merged values, within their bounds, and without a secret that may not be used.
+    /// The merged values, after checking bounds and published secrets.
     fn checked(self) -> Result<(Config, Option<Notice>), SettingsError> {
         let bounds = self.defaults.bounds;
         let config = self.merged()?;
@@ -206,8 +203,8 @@ fn knows(defaults: &Map<String, Value>, key: &str) -> bool {
     table::find(defaults, key).is_some() || in_open_section().is_some()
 }
 
-/// The variables that are settings, as (variable, dotted key, text): the well-known ones first, so that the
-/// explicit ones win.
+/// The variables that are settings, as (variable, dotted key, text). The well-known ones come first, so that explicit ones
+/// override them.
 fn variables(environment: &[(OsString, OsString)]) -> Result<Vec<(String, String, String)>, SettingsError> {
     let mut explicit = Vec::new();
     let mut found = Vec::new();

@@ -1,8 +1,8 @@
-//! Secrets that this repository prints, and the rule that they are used on one machine only.
+//! Secrets that are published in this repository, and the rule that they may only be used on one machine.
 //!
-//! `docker-compose.yml` starts with the values in [`PUBLISHED`]: anyone can read them. A process that finds one of them in its
-//! settings starts only if nothing says that other machines can reach the system. The rule is part of loading settings, so
-//! every service and every command that holds a secret applies it.
+//! `docker-compose.yml` starts with the values in [`PUBLISHED`], which anyone can read. A process that finds one of them in
+//! its settings starts only if no setting makes the system reachable from other machines. The rule is part of loading
+//! settings, so every service and every command with a secret applies it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,36 +15,37 @@ use percent_encoding::percent_decode_str;
 use crate::SettingsError;
 use crate::table::{self, joined};
 
-/// A secret with the value that the compose files give it.
+/// A secret and its value in the compose files.
 #[derive(Debug, Clone, Copy)]
 pub struct Published {
     /// The variable of `.env` that replaces it.
     pub variable: &'static str,
-    /// The printed value; of a key with an id, the part after the id.
+    /// The published value. For a key with an id, the part after the id.
     pub value: &'static str,
-    /// What a new value looks like.
+    /// The form of a new value.
     pub kind: Kind,
 }
 
-/// What a new value of a secret looks like.
+/// The form of a secret's new value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Any text that fits into an address.
+    /// Any text that is valid in an address.
     Password,
     /// 32 bytes in base64.
     Key,
     /// `id:seed`, the private key of sessions.
     SigningKeys,
-    /// `id:key`, its public half. It is no secret; but who trusts a published one trusts everybody's tokens.
+    /// `id:key`, its public half. It is not secret, but a service that trusts a published one accepts tokens that anyone can
+    /// create.
     VerifyingKeys,
 }
 
-/// Every secret that the compose files print: the lines of `published.txt`.
+/// All secrets in the compose files: the lines of `published.txt`.
 pub static PUBLISHED: LazyLock<Vec<Published>> = LazyLock::new(|| LIST.lines().filter_map(listed).collect());
 
 const LIST: &str = include_str!("published.txt");
 
-/// A line of the list; none for a comment or an empty line.
+/// A line of the list; `None` for a comment or an empty line.
 fn listed(line: &'static str) -> Option<Published> {
     let mut words = line.split_whitespace();
     let (variable, kind, value) = (words.next()?, words.next()?, words.next()?);
@@ -58,16 +59,16 @@ fn listed(line: &'static str) -> Option<Published> {
     Some(Published { variable, value, kind })
 }
 
-/// What earlier releases printed: every password, and the keys.
+/// The passwords and keys that earlier releases published.
 const EARLIER: [&str; 2] = ["commonplace", "b25seS1mb3ItbG9jYWwtdXNlLWNoYW5nZS1tZS1pbi0uZW52"];
 
-/// The section that says who can reach the system; only this rule reads it.
+/// The section that states how the system can be reached. Only this rule reads it.
 pub(crate) const SECTION: &str = "exposure";
 
-/// Keys that end in one of these hold secrets, and so does everything in the section `secrets`.
+/// Keys with one of these endings contain secrets, and so do all keys of the section `secrets`.
 const SECRET_KEYS: [&str; 6] = ["url", "password", "secret", "keys", "token", "cookie"];
 
-/// Published secrets are in use, and nothing says that other machines can reach the system.
+/// Published secrets are in use, and no setting makes the system reachable from other machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     names: Vec<String>,
@@ -100,12 +101,12 @@ pub(crate) fn check(values: &Map<String, Value>) -> Result<Option<Notice>, Setti
     Err(SettingsError::Published { names: names.join(", "), reasons: exposure.reasons.join(", ") })
 }
 
-/// What the settings say about who can reach the system.
+/// How the system can be reached, according to the settings.
 #[derive(Default)]
 struct Exposure {
-    /// Where clients reach it.
+    /// The addresses for clients.
     addresses: Vec<String>,
-    /// Why other machines can.
+    /// Why other machines can reach it.
     reasons: Vec<String>,
 }
 
@@ -155,7 +156,7 @@ impl Exposure {
     }
 }
 
-/// Whether only this machine reaches an address, with or without a port.
+/// Whether only this machine can reach an address, with or without a port.
 fn is_loopback(address: &str) -> bool {
     let bare = address.trim_start_matches('[').trim_end_matches(']');
     let ip = address.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| bare.parse::<IpAddr>());
@@ -176,14 +177,14 @@ fn find(values: &Map<String, Value>, path: &str, names: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether a key holds secrets, by its name.
+/// Whether a key's name means that it contains a secret.
 pub(crate) fn is_secret(key: &str) -> bool {
     let last_word = key.rsplit(['.', '_']).next();
     key.starts_with("secrets.") || last_word.is_some_and(|word| SECRET_KEYS.contains(&word))
 }
 
-/// The text itself; what a list `id:secret,id:secret` holds; and the password of an address, of its query, and of a list of
-/// parameters as libpq has it.
+/// The possible secrets in a text: the text itself; the secrets of a list `id:secret,id:secret`; and the password in an
+/// address, in its query, or in a libpq parameter list.
 fn secrets_in(text: &str) -> Vec<String> {
     let login = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
     let of_login = login.and_then(|(login, _)| login.split_once(':')).map(|(_, password)| password);
@@ -201,7 +202,7 @@ fn secrets_in(text: &str) -> Vec<String> {
     items.chain(of_items).map(str::to_owned).chain(passwords).collect()
 }
 
-/// A key in one of the spellings of base64, all of which mean the same bytes.
+/// Decodes a key from any variant of base64.
 fn unpadded(key: &str) -> String {
     key.trim_end_matches('=').replace('-', "+").replace('_', "/")
 }

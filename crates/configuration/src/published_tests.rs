@@ -1,4 +1,4 @@
-//! Published secrets are found wherever a setting holds them, and refused as soon as other machines can reach the system.
+//! Published secrets are found in every setting, and rejected if other machines can reach the system.
 
 use super::*;
 use crate::Loader;
@@ -42,7 +42,7 @@ fn a_published_secret_is_found_in_every_form_of_a_setting() {
         ("broker.url", "amqp://console:published-console@rabbitmq:5672/%2f", "CONSOLE_PASSWORD"),
         ("roles.blogs_api_password", "published-operator", "OPERATOR_PASSWORD"),
         ("secrets.signing_keys", "local:c2Vzc2lvbnMtZm9yLWxvY2FsLXVzZS0tc2VlLS5lbnY=", "SIGNING_KEYS"),
-        // However it is spelt: the parameters of libpq, percent-encoding, base64 without padding or for addresses.
+        // In every form: libpq parameters, percent-encoding, base64 without padding or in the URL alphabet.
         ("database.url", "host=db user=blogs_api password='published-blogs-api'", "BLOGS_API_PASSWORD"),
         ("database.url", "postgres://blogs_api@db/x?a=b&password=published-blogs-api", "BLOGS_API_PASSWORD"),
         ("broker.url", "amqp://console:published%2Dconsole@rabbitmq:5672/%2f", "CONSOLE_PASSWORD"),
@@ -97,7 +97,7 @@ fn published_secrets_are_refused_once_other_machines_can_reach_the_system() {
 fn loopback_addresses_are_reachable_from_this_machine_only() {
     let published = ("roles.blogs_api_password", "published-blogs-api");
     for address in ["127.0.0.1", "127.0.0.2", "[::1]", "::1", "localhost"] {
-        // The address inside of a container does not matter where the host's is known.
+        // The address inside a container does not matter if the host's address is known.
         let found = load(&[published, ("http.address", "0.0.0.0:8080"), ("exposure.addresses", address)]);
         assert!(found.unwrap().is_some(), "{address}");
     }

@@ -1,5 +1,5 @@
-//! From the merged values to the type that a process wants, and from the errors of the `config` crate to ours. Theirs are
-//! never displayed: they quote values.
+//! Converts the merged values to a process's type, and the errors of the `config` crate to ours. Their messages are never
+//! shown, because they quote values.
 
 use config::{Config, ConfigError, Value};
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use crate::table;
 /// Reads the merged values.
 ///
 /// # Errors
-/// What the type refuses, with its key and origin.
+/// The type rejects a value; the error has its key and origin.
 pub(crate) fn read<T: DeserializeOwned>(config: Config) -> Result<T, SettingsError> {
     let values = config.cache.clone();
     config.try_deserialize().map_err(|error| explain(error, &values))

@@ -34,7 +34,7 @@ pub(crate) fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// Every value that is no table, by its dotted key.
+/// All values that are not tables, by their dotted keys.
 pub(crate) fn leaves(table: &Map<String, Value>) -> BTreeMap<String, &Value> {
     let mut leaves = BTreeMap::new();
     collect(table, "", &mut leaves);

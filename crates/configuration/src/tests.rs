@@ -1,4 +1,4 @@
-//! Layers win in their order, types come from the defaults, and every refusal names key and origin.
+//! Later layers override earlier ones, types come from the defaults, and every error names the key and origin.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ const BOUNDS: &[Bound] = &[
     fraction("shop.ratio", 0.0..=1.0),
     bound("elsewhere.ignored", 1..=2),
 ];
-/// What a service knows of a shared section.
+/// The part of a shared section that a service uses.
 const NARROWER: &[Bound] = &[bound("database.pool_max", 2..=50)];
 
 const DEFAULTS: &str = r#"
@@ -32,7 +32,7 @@ id = "a"
 [labels]
 "#;
 
-// Not every shared section is wanted here, so this one lets the others pass.
+// This type ignores the other shared sections.
 #[derive(Debug, Deserialize)]
 struct Settings {
     log: Log,
@@ -243,7 +243,7 @@ fn numbers_out_of_bounds_are_refused_with_key_and_origin_and_without_the_value()
     let file = TemporaryFile::new("bounds", "[shop]\nratio = 4711");
     let message = refusal(loader(&[]).file(Some(&file.0)));
     assert_eq!(message, format!("shop.ratio in {} must be from 0 to 1", file.0.display()));
-    // The bounds of the section and those of the service both hold.
+    // The bounds of the section and those of the service both apply.
     let message = refusal(loader(&[]).set("database.pool_max", 1));
     assert_eq!(message, "database.pool_max in this command must be from 2 to 50");
     assert_eq!(loader(&[]).set("database.pool_max", 50).load::<Settings>().unwrap().database.pool_max, 50);
@@ -300,7 +300,7 @@ fn the_list_has_every_key_with_variable_default_bounds_and_reason() {
     assert_eq!((name.reason.as_str(), name.shares_reason), ("How many work at a time.", true));
     assert_eq!((pool_max.bounds.as_deref(), pool_max.reason.as_str()), (Some("2 to 50"), ""));
 
-    // Of the whole process: the shared keys, with its own defaults.
+    // The whole process: the shared keys with its own defaults.
     let all = defaults.entries().unwrap();
     let of = |key: &str| all.iter().find(|entry| entry.key == key).unwrap();
     assert_eq!(of("database.pool_max").default, "4");

@@ -1,16 +1,16 @@
-//! The clock that stamps events and envelopes.
+//! The clock that timestamps events and envelopes.
 //!
-//! A process reads the time of day from its machine, and a machine's clock can be wrong for a moment or for good. Two
-//! rules keep a wrong clock from outliving its fault:
+//! A process reads the time of day from its machine, whose clock can be wrong briefly or permanently. Two rules limit the
+//! effect of a wrong clock:
 //!
-//! - Stamps and ids are unique and ascending within a process, but never more than [`LEAD_MAX`] ahead of the clock.
-//!   When the clock steps back further than that, they follow it back.
-//! - For [`ANCHOR_AGE_MAX`] after the clock was found to agree with the database's ([`Clock::agrees`]), a jump of the
-//!   time of day is checked against the monotonic clock, which nobody sets. While the two differ by more than
-//!   [`LEAD_MAX`], the monotonic clock counts.
+//! - Timestamps and ids are unique and ascending within a process, but never more than [`LEAD_MAX`] ahead of the clock. If
+//!   the clock steps back further than that, they follow it back.
+//! - For [`ANCHOR_AGE_MAX`] after the clock was found to agree with the database's ([`Clock::agrees`]), a jump of the time of
+//!   day is checked against the monotonic clock, which cannot be set. While the two differ by more than [`LEAD_MAX`], the
+//!   monotonic clock is used.
 //!
-//! What this cannot correct, a clock that is wrong from the start, is refused where the skew is known and clamped
-//! where events are applied.
+//! A clock that is wrong from the start cannot be corrected here. The Blogs API is not ready if the skew is known, and
+//! workers clamp times when they apply events.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use uuid::{ContextV7, Uuid};
 
-/// How far stamps and ids may run ahead of the clock to stay unique and ascending.
+/// How far timestamps and ids may run ahead of the clock to stay unique and ascending.
 pub const LEAD_MAX: Duration = Duration::from_secs(1);
-/// For how long after a comparison with the database the monotonic clock can overrule the time of day.
+/// How long after a comparison with the database the monotonic clock can override the time of day.
 pub const ANCHOR_AGE_MAX: Duration = Duration::from_secs(60);
 
 const LEAD_MAX_US: i64 = 1_000_000;
 
-/// Reads the time of day and gives out stamps and ids. Clones share their state.
+/// Reads the time of day and issues timestamps and ids. Clones share their state.
 #[derive(Clone)]
 pub struct Clock(Arc<Parts>);
 
@@ -63,13 +63,13 @@ impl Clock {
         Self(Arc::new(Parts { time_of_day: Box::new(time_of_day), state: Mutex::default() }))
     }
 
-    /// The time of day as the machine has it, right or wrong.
+    /// The machine's time of day, right or wrong.
     #[must_use]
     pub fn time_of_day(&self) -> Timestamp {
         (self.0.time_of_day)()
     }
 
-    /// The time of day agrees with the database's. From now on a jump is told from the passing of time.
+    /// Records that the time of day agrees with the database's. From now on a jump of the clock can be detected.
     pub fn agrees(&self) {
         self.state().anchor = Some(Anchor { time: self.time_of_day(), at: Instant::now() });
     }
@@ -81,8 +81,8 @@ impl Clock {
         self.state().checked(time)
     }
 
-    /// A time that this process gives out once, in microseconds. Of two calls the later one gets the later time,
-    /// unless the clock has stepped back by more than [`LEAD_MAX`] between them.
+    /// A unique timestamp in microseconds. A later call gets a later time, unless the clock has stepped back by more than
+    /// [`LEAD_MAX`] between the calls.
     #[must_use]
     pub fn stamp(&self) -> Timestamp {
         let time = self.time_of_day();
@@ -92,8 +92,8 @@ impl Clock {
         Timestamp::from_microsecond(state.last_stamp_us).unwrap_or(now)
     }
 
-    /// A new `UUIDv7`. Of two calls the later one gets the greater id, unless the clock has stepped back by more than
-    /// [`LEAD_MAX`] between them.
+    /// A new `UUIDv7`. A later call gets a greater id, unless the clock has stepped back by more than [`LEAD_MAX`] between
+    /// the calls.
     #[must_use]
     pub fn id(&self) -> Uuid {
         let time = self.time_of_day();
@@ -116,7 +116,7 @@ impl Clock {
 }
 
 impl State {
-    /// The time of day, or what it must be by the monotonic clock.
+    /// The time of day, or the time derived from the monotonic clock.
     fn checked(&self, time: Timestamp) -> Timestamp {
         let Some(anchor) = self.anchor else { return time };
         let passed = anchor.at.elapsed();
@@ -138,7 +138,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Now, or one microsecond after the last stamp where that is not too far ahead of now.
+/// Now, or one microsecond after the last timestamp if that is not too far ahead of now.
 fn after(last_us: i64, now_us: i64) -> i64 {
     if last_us.saturating_sub(now_us) > LEAD_MAX_US { now_us } else { now_us.max(last_us.saturating_add(1)) }
 }

@@ -1,8 +1,8 @@
-//! CloudEvents 1.0 JSON, written and read.
+//! Writes and reads CloudEvents 1.0 JSON.
 //!
-//! Each event is encoded on its own and a batch is their concatenation, so that handlers encode in parallel
-//! and the task that fills envelopes only copies bytes. Reading is forgiving by event: one that cannot be read
-//! becomes a [`Malformed`] with its text and the reason, and its neighbours are read all the same.
+//! Each event is encoded separately and a batch is their concatenation, so handlers encode in parallel and the task that
+//! fills envelopes only copies bytes. Reading tolerates bad events: an event that cannot be read becomes a [`Malformed`] with
+//! its text and the reason, and its neighbours are still read.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,12 +14,12 @@ use crate::{Action, BlogEvent, BlogEventKind, Channel, EngagementEvent, FollowEv
 const SPEC_VERSION: &str = "1.0";
 const SOURCE: &str = "/blogs-api";
 
-/// The whole body is not a JSON array, so that no event in it can be told from another.
+/// The body is not a JSON array, so it cannot be split into events.
 #[derive(Debug, thiserror::Error)]
 #[error("the body is not a JSON array of events")]
 pub struct Unreadable(#[from] serde_json::Error);
 
-/// One element of a batch that is not an event of the kind that was expected.
+/// An element of a batch that is not an event of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     /// What is wrong with it.
@@ -70,7 +70,7 @@ pub fn encode_blog(event: &BlogEvent) -> Vec<u8> {
     })
 }
 
-/// Encodes one follow or its end: the subject is who is followed.
+/// Encodes a follow or unfollow. The subject is the followed account.
 #[must_use]
 pub fn encode_follow(event: &FollowEvent) -> Vec<u8> {
     write(&Written {
@@ -91,7 +91,7 @@ pub fn encode_follow(event: &FollowEvent) -> Vec<u8> {
     })
 }
 
-/// Joins encoded events to the body of an envelope.
+/// Joins encoded events into the body of an envelope.
 #[must_use]
 pub fn join<'event>(events: impl IntoIterator<Item = &'event [u8]>) -> Vec<u8> {
     let mut body = vec![b'['];
@@ -105,19 +105,19 @@ pub fn join<'event>(events: impl IntoIterator<Item = &'event [u8]>) -> Vec<u8> {
     body
 }
 
-/// Reads the body of an engagement envelope, each event by itself.
+/// Reads the body of an engagement envelope, each event separately.
 ///
 /// # Errors
-/// [`Unreadable`] when the body is not a JSON array.
+/// [`Unreadable`] if the body is not a JSON array.
 pub fn decode_engagement(body: &[u8]) -> Result<Vec<Result<EngagementEvent, Malformed>>, Unreadable> {
     let elements: Vec<&RawValue> = serde_json::from_slice(body)?;
     Ok(elements.into_iter().map(|element| decode_one(element.get())).collect())
 }
 
-/// Reads the body of an envelope of blog events, each event by itself.
+/// Reads the body of an envelope of blog events, each event separately.
 ///
 /// # Errors
-/// [`Unreadable`] when the body is not a JSON array.
+/// [`Unreadable`] if the body is not a JSON array.
 pub fn decode_blog(body: &[u8]) -> Result<Vec<Result<BlogEvent, Malformed>>, Unreadable> {
     let elements: Vec<&RawValue> = serde_json::from_slice(body)?;
     Ok(elements.into_iter().map(|element| decode_one_blog(element.get())).collect())
@@ -150,7 +150,7 @@ fn decode_one_blog(text: &str) -> Result<BlogEvent, Malformed> {
     Ok(BlogEvent { id: read.id, blog_id, author_id, time: read.time, kind })
 }
 
-/// What all events have: the version of the specification, and a blog for a subject.
+/// Checks what all events have in common: the version of the specification, and a blog as the subject.
 fn read(text: &str) -> Result<(Read<'_>, i64), String> {
     let read: Read<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if read.specversion != SPEC_VERSION {
@@ -164,7 +164,7 @@ fn read(text: &str) -> Result<(Read<'_>, i64), String> {
 }
 
 fn write(event: &Written<'_>) -> Vec<u8> {
-    // Serializing these plain structs to memory cannot fail: no map with odd keys, no writer that errs.
+    // Serializing these plain structs to memory cannot fail: all keys are text, and the writer never fails.
     serde_json::to_vec(event).unwrap_or_default()
 }
 
@@ -195,7 +195,7 @@ struct WrittenData<'a> {
     channel: Option<&'a str>,
 }
 
-// Strings that are compared or parsed at once are `Cow`: borrowed unless the JSON escapes something in them.
+// Strings that are compared or parsed at once are `Cow`: borrowed unless the JSON contains an escape.
 #[derive(Deserialize)]
 struct Read<'a> {
     #[serde(borrow)]

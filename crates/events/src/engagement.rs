@@ -1,4 +1,4 @@
-//! What readers do with a blog: view, like, unlike, share.
+//! Engagement of readers with a blog: view, like, unlike, share.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -8,24 +8,24 @@ use uuid::Uuid;
 pub struct EngagementEvent {
     /// Unique id of the event, a `UUIDv7`.
     pub id: Uuid,
-    /// The blog it is about.
+    /// The blog.
     pub blog_id: i64,
     /// When the server accepted it; for an imported event, when it happened.
     pub time: Timestamp,
-    /// What was done.
+    /// The action.
     pub action: Action,
-    /// The event counts once for all events with this key: a hash over the client's `Idempotency-Key`, who
-    /// sent it, what it is and which blog it is about.
+    /// All events with this key count once. The key is a hash of the client's `Idempotency-Key`, the sender, the action and
+    /// the blog.
     pub key: Option<Uuid>,
-    /// Brought in from a past that this system did not see. Its key is never forgotten, and its views stand
-    /// in the history, not among the partitions of recent days.
+    /// Whether it was imported from a time before this system. The key of an imported event is never forgotten, and its views
+    /// are stored in the history instead of the partitions of recent days.
     pub imported: bool,
 }
 
-/// What was done, with what is needed to count it once.
+/// An action, with the data needed to count it once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// Somebody looked at the blog.
+    /// A visitor viewed the blog.
     Viewed(Visitor),
     /// This account likes the blog.
     Liked {
@@ -37,12 +37,12 @@ pub enum Action {
         /// Who.
         account_id: i64,
     },
-    /// Somebody passed the blog on.
+    /// The blog was shared.
     Shared(Channel),
 }
 
 impl Action {
-    /// The kind, without the particulars.
+    /// The kind of the action.
     #[must_use]
     pub fn kind(&self) -> EngagementKind {
         match self {
@@ -54,7 +54,7 @@ impl Action {
     }
 }
 
-/// The kinds of engagement, as they are accounted for.
+/// The kinds of engagement, as they are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EngagementKind {
     /// `blog.viewed`
@@ -94,8 +94,7 @@ impl EngagementKind {
     }
 }
 
-/// A visitor: a 64-bit keyed hash that changes every UTC day. It is all that is ever published or stored of
-/// who looked at a blog.
+/// A visitor: a 64-bit keyed hash that changes every UTC day. Nothing else about a blog's viewers is published or stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Visitor(pub u64);
 
@@ -107,8 +106,8 @@ impl Visitor {
     }
 }
 
-/// Where a blog was shared to. A short fixed list, because it is a key of a shared table: an open one would
-/// let anybody grow that table without bound.
+/// Where a blog was shared. The list is short and fixed, because the channel is part of a shared table's key: with free text
+/// any client could make that table grow without limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Channel {
     /// A copied link.
@@ -123,9 +122,9 @@ pub enum Channel {
     Other,
 }
 
-/// The name is none of the channels.
+/// The name is not a channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown channel; one of link, email, message, social, other is expected")]
+#[error("unknown channel; use one of link, email, message, social, other")]
 pub struct UnknownChannel;
 
 impl Channel {

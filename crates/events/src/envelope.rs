@@ -9,9 +9,9 @@ use uuid::{Uuid, Version};
 
 use crate::Clock;
 
-/// The id of an envelope: a `UUIDv7`, so that the id itself says on which UTC day the envelope was made. The
-/// ledger is partitioned by that day, never by the clock of whoever applies it: a redelivery after midnight
-/// must find the row of the first delivery.
+/// The id of an envelope: a `UUIDv7`, so the id contains the UTC day on which the envelope was created. The ledger is
+/// partitioned by that day and never by the clock of the worker that applies the envelope: a redelivery after midnight must
+/// find the row of the first delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EnvelopeId(Uuid);
 
@@ -21,20 +21,20 @@ pub struct EnvelopeId(Uuid);
 pub struct NotTimeOrdered(pub Uuid);
 
 impl EnvelopeId {
-    /// A new id of this moment, by the clock of this machine.
+    /// A new id with the current time of this machine's clock.
     #[must_use]
     pub fn now() -> Self {
         static SYSTEM: LazyLock<Clock> = LazyLock::new(Clock::system);
         SYSTEM.envelope_id()
     }
 
-    /// The id as it stands on the wire and in the ledger.
+    /// The id as it appears on the wire and in the ledger.
     #[must_use]
     pub fn as_uuid(self) -> Uuid {
         self.0
     }
 
-    /// When the envelope was made, to the millisecond.
+    /// When the envelope was created, to the millisecond.
     #[must_use]
     pub fn made_at(self) -> Timestamp {
         let millis = self.0.as_u128() >> 80;
@@ -73,19 +73,19 @@ impl std::fmt::Display for EnvelopeId {
     }
 }
 
-/// Events on their way, as bytes. Whatever happens to the connection, an envelope goes out again as *these
-/// bytes under this id*, so that the ledger knows it.
+/// Encoded events for one message. Each time an envelope is published again it has *the same bytes and the same id*, so that
+/// the ledger recognizes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The idempotency key.
     pub id: EnvelopeId,
     /// The routing key, which is also the AMQP `type`: [`crate::ENGAGEMENT`] or an event's own type.
     pub routing_key: &'static str,
-    /// How many events the body holds.
+    /// The number of events in the body.
     pub events: usize,
     /// The CloudEvents batch.
     pub body: Vec<u8>,
-    /// The W3C trace context of whoever caused it, if known.
+    /// The W3C trace context of the request that caused it, if known.
     pub traceparent: Option<String>,
 }
 

@@ -1,10 +1,10 @@
-//! The wire: what the services say to each other, and nothing about how it travels.
+//! The wire format: the messages that services exchange, independent of their transport.
 //!
 //! An [`EngagementEvent`] is a fact in the past tense ("this visitor viewed that blog"). An [`Envelope`] is one AMQP
-//! message that carries one or more events; its id is the idempotency key of the whole message path. On the
-//! wire an envelope is a CloudEvents 1.0 JSON batch ([`codec`]). The types here are the wire's own: they are
-//! neither the rows of the database nor the bodies of the HTTP API, and each of those converts at its border.
-//! This crate does no IO. [`WritePath`] is here because every part that sends, accepts or shows engagement names one.
+//! message with one or more events; its id is the idempotency key of the whole message path. On the wire an envelope is a
+//! CloudEvents 1.0 JSON batch ([`codec`]). These types are used only on the wire. They are neither rows of the database nor
+//! bodies of the HTTP API; code at those boundaries converts them. This crate does no IO. [`WritePath`] is here because all
+//! code that sends, accepts or shows engagement uses it.
 
 pub mod clock;
 pub mod codec;
@@ -23,11 +23,11 @@ pub use write_path::{UnknownWritePath, WritePath};
 
 /// The `AMQP type` and routing key of an envelope of engagement events.
 pub const ENGAGEMENT: &str = "engagement";
-/// Version of the wire. A consumer that meets a newer one stops and says so: workers upgrade first.
+/// Version of the wire format. A consumer that receives a newer version stops and reports it: upgrade workers first.
 pub const WIRE_VERSION: i32 = 1;
 /// Media type of an envelope's body.
 pub const CONTENT_TYPE: &str = "application/cloudevents-batch+json";
-/// Most events in one envelope.
+/// Maximum number of events in an envelope.
 pub const ENVELOPE_EVENTS_MAX: usize = 512;
-/// Most bytes in one envelope's body.
+/// Maximum size of an envelope's body, in bytes.
 pub const ENVELOPE_BYTES_MAX: usize = 32 * 1024;

@@ -1,16 +1,16 @@
-//! What people do with blogs and with each other, told through the outbox.
+//! Events of blogs and follows, published through the outbox.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// A blog was published, taken back or deleted.
+/// A blog was published, withdrawn or deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlogEvent {
     /// Unique id of the event, a `UUIDv7`; the envelope that carries it has the same id.
     pub id: Uuid,
-    /// Which blog.
+    /// The blog.
     pub blog_id: i64,
-    /// Whose blog.
+    /// Its author.
     pub author_id: i64,
     /// When.
     pub time: Timestamp,
@@ -23,9 +23,9 @@ pub struct BlogEvent {
 pub enum BlogEventKind {
     /// Readers can see it.
     Published,
-    /// Readers can no longer see it; it may come back.
+    /// Readers can no longer see it, but it may be published again.
     Unpublished,
-    /// It is gone for good.
+    /// It was deleted permanently.
     Deleted,
 }
 
@@ -49,9 +49,9 @@ impl BlogEventKind {
 pub struct FollowEvent {
     /// Unique id of the event, a `UUIDv7`; the envelope that carries it has the same id.
     pub id: Uuid,
-    /// Who is followed.
+    /// The followed account.
     pub followee_id: i64,
-    /// Who follows.
+    /// The follower.
     pub follower_id: i64,
     /// When.
     pub time: Timestamp,
@@ -62,9 +62,9 @@ pub struct FollowEvent {
 /// What happened between two accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FollowEventKind {
-    /// One follows the other now.
+    /// The account follows the other.
     Followed,
-    /// It no longer does.
+    /// The account no longer follows the other.
     Unfollowed,
 }
 

@@ -1,14 +1,14 @@
-//! The W3C trace context of whoever caused an envelope, as the text that travels: `00-<trace>-<span>-<flags>`.
+//! The W3C trace context of the request that caused an envelope, as text: `00-<trace>-<span>-<flags>`.
 //! <https://www.w3.org/TR/trace-context/#traceparent-header>
 
-/// Whether it has the form of version 00. What has not is not passed on.
+/// Whether it has the form of version 00. Other text is not passed on.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {
     let is_hexadecimal = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
     is_hexadecimal && text.split('-').map(str::len).eq([2, 32, 16, 2])
 }
 
-/// Whether somebody exports the span that it names: the lowest bit of its flags.
+/// Whether the span that it names is exported: the lowest bit of its flags.
 #[must_use]
 pub fn is_sampled(text: &str) -> bool {
     let flags = text.rsplit('-').next().and_then(|flags| u8::from_str_radix(flags, 16).ok());

@@ -1,25 +1,25 @@
-//! Which way the events of a request go to the counters.
+//! The path that a request's events take to the counters.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A way from the request to the counters.
+/// A path from the request to the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub enum WritePath {
-    /// Through the broker; a worker counts it.
+    /// Through RabbitMQ; a worker counts the events.
     Message,
-    /// One transaction a request.
+    /// One transaction per request.
     Direct,
-    /// One transaction for the requests that wait.
+    /// One transaction for all waiting requests.
     DirectBatched,
 }
 
-/// The name is none of the write paths.
+/// The name is not a write path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown write path; one of message, direct, direct-batched is expected")]
+#[error("unknown write path; use one of message, direct, direct-batched")]
 pub struct UnknownWritePath;
 
 impl WritePath {

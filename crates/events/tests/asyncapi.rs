@@ -1,5 +1,5 @@
-//! `docs/asyncapi.yaml` says what is on the wire: every event that this crate writes is valid by it, each type stands
-//! there, and its names and bounds are the code's.
+//! `docs/asyncapi.yaml` describes the wire format. Every event that this crate writes is valid by it, it contains each type,
+//! and its names and limits match the code.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions around it")]
 
