@@ -1,6 +1,6 @@
-//! One keep-alive HTTP/1.1 connection, spoken by hand. The generator shares the machine with what it measures,
-//! so a request costs it one write of bytes that are already there, one read, and a look at the head of the
-//! answer. It understands what the services here answer with: a status, a `content-length`, a body.
+//! A minimal HTTP/1.1 client with one keep-alive connection. The generator shares the machine with the system it measures,
+//! so a request costs only one write of prepared bytes, one read, and parsing the head of the response. It supports only
+//! what our services send: a status, a `content-length` and a body.
 
 use std::net::SocketAddr;
 
@@ -8,39 +8,39 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const HEADERS_MAX: usize = 32;
-/// Longest answer unless more is asked for.
+/// Maximum length of a response, unless the caller sets another.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// The connection ended, or said what is not an answer, before the whole answer was there. Whether the request
-/// was served is not known.
+/// The connection ended or returned something invalid before the response was complete. The request may or may not have
+/// been processed.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
     /// Reading or writing failed.
     #[error("the connection failed")]
     Io(#[from] std::io::Error),
-    /// The server closed the connection without an answer.
-    #[error("the server closed the connection before its answer was complete")]
+    /// The server closed the connection without a complete response.
+    #[error("the server closed the connection before its response was complete")]
     Closed,
-    /// The bytes are not an HTTP/1.1 answer.
-    #[error("the answer is not HTTP/1.1")]
+    /// The bytes are not an HTTP/1.1 response.
+    #[error("the response is not HTTP/1.1")]
     Malformed(#[from] httparse::Error),
-    /// An answer of a form, or a size, that the services here never give.
-    #[error("the answer {0}")]
+    /// A response of a form or size that our services never send.
+    #[error("the response {0}")]
     Unsupported(&'static str),
 }
 
-/// An answer as far as a load generator cares.
+/// The parts of a response that the load generator needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// Its status.
     pub status: u16,
-    /// The server will close the connection after this answer.
+    /// Whether the server closes the connection after this response.
     pub last: bool,
 }
 
 impl Answer {
-    /// True when this refusal leaves open whether what was asked is counted all the same. Of the Blogs API's 503 only those
-    /// are certain that promise nothing and do not warn of counting twice.
+    /// Whether a refused request may still be counted. A 503 of the Blogs API is definite only if it says that nothing was
+    /// promised and does not warn of counting twice.
     #[must_use]
     pub fn leaves_open(self, body: &[u8]) -> bool {
         if self.status != 503 {
@@ -51,15 +51,15 @@ impl Answer {
     }
 }
 
-/// The connection. When an exchange has failed it is good for nothing any more.
+/// The connection. After a failed exchange it is unusable.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
     answer_bytes_max: usize,
-    /// Where the body begins in what was received last.
+    /// The offset of the body in the last response.
     body_at: usize,
-    /// Bytes that went over this connection, in both directions.
+    /// Bytes transferred over this connection in both directions.
     bytes: u64,
 }
 
@@ -75,7 +75,7 @@ impl Connection {
         Ok(Self { stream, received, answer_bytes_max: ANSWER_BYTES_MAX, body_at: 0, bytes: 0 })
     }
 
-    /// Connects, for answers of up to this length.
+    /// Connects, with this maximum length of responses.
     ///
     /// # Errors
     /// Nobody listens there.
@@ -83,7 +83,7 @@ impl Connection {
         Ok(Self { answer_bytes_max, ..Self::open(target).await? })
     }
 
-    /// The body of the last answer.
+    /// The body of the last response.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         self.received.get(self.body_at..).unwrap_or_default()
@@ -95,10 +95,10 @@ impl Connection {
         self.bytes
     }
 
-    /// Sends one request and reads the whole of its answer.
+    /// Sends one request and reads the complete response.
     ///
     /// # Errors
-    /// [`Broken`]: whether it was served is not known.
+    /// [`Broken`]: the request may or may not have been processed.
     pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Broken> {
         self.received.clear();
         self.stream.write_all(request).await?;
@@ -128,7 +128,7 @@ struct Length {
     body: usize,
 }
 
-/// The answer and its length, once its head is complete.
+/// The response and its length, once its head is complete.
 fn parse(received: &[u8], bytes_max: usize) -> Result<Option<(Answer, Length)>, Broken> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

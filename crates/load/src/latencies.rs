@@ -1,17 +1,17 @@
-//! Latencies, counted in buckets: exact below two milliseconds, to a thousandth of the value above.
+//! Counts latencies in buckets: exact below two milliseconds, accurate to a thousandth of the value above.
 
 use std::time::Duration;
 
-/// Values of one bucket differ by at most one in this number.
+/// Values in the same bucket differ by at most one part in this number.
 const STEPS: u64 = 1 << STEPS_BITS;
 const STEPS_BITS: u32 = 10;
-/// Everything longer counts as this.
+/// Longer latencies count as this.
 const LONGEST_US: u64 = 10 * 60 * 1_000_000;
 
-/// How long answers took.
+/// The latencies of responses.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
-    /// How many, by bucket; it ends with the longest.
+    /// The count per bucket, up to the longest latency.
     counts: Vec<u64>,
     total: u64,
 }
@@ -47,7 +47,7 @@ impl Latencies {
         self.total
     }
 
-    /// What this share of them stayed within (0.99: p99; 1.0: the longest); zero of none.
+    /// The latency at this quantile (0.99: p99; 1.0: the maximum); zero if there are none.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = share * self.total as f64;
@@ -62,7 +62,7 @@ impl Latencies {
     }
 }
 
-/// The bucket of a value. Each doubling of the value has as many buckets as the one before.
+/// The bucket of a value. Every doubling of the value has the same number of buckets.
 fn bucket(us: u64) -> usize {
     let doublings = (us / (2 * STEPS)).checked_ilog2().map_or(0, |doublings| doublings + 1);
     let bucket = u64::from(doublings) * STEPS + (us >> doublings);

@@ -1,8 +1,8 @@
 //! The load generator of the lab and of the console's button.
 //!
-//! [`Terms::run`] drives senders, each with one keep-alive [`Connection`] and one request at a time, at a [`Pace`] that they
-//! share. A [`Script`] says what a sender sends and keeps an account of the answers. [`Load`] is the script for views and
-//! reads; chaos runs have their own.
+//! [`Terms::run`] drives senders, each with one keep-alive [`Connection`] and one request at a time, at a shared [`Pace`]. A
+//! [`Script`] creates a sender's requests and counts the responses. [`Load`] is the script for views and reads; chaos runs
+//! have their own.
 
 mod connection;
 mod latencies;

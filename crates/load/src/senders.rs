@@ -1,12 +1,12 @@
-//! Senders: each has one connection, opened again when it breaks, and one request at a time.
+//! Senders: each has one connection, which it reopens when it breaks, and one request at a time.
 //!
-//! In a closed loop every sender sends its next request when it has the answer to the last. That finds the most that
-//! a server takes, but its latencies flatter: while the server stalls nobody asks, so a stall is one slow request and not
-//! the hundreds that users would have sent. In an open loop ([`Pace::Open`]) requests are due at fixed times whatever
-//! becomes of those before them, and latency counts from when a request was due, not from when a connection was free for
-//! it: what Gil Tene calls coordinated omission does not happen.
+//! In a closed loop, a sender sends its next request when it has the response to the last. This finds the maximum
+//! throughput, but the latencies look too good: while the server stalls no request is sent, so a stall is one slow request
+//! instead of the hundreds that users would have sent. In an open loop ([`Pace::Open`]), requests are due at fixed times
+//! regardless of earlier ones, and latency counts from the time a request was due, not from the time a connection was free.
+//! This avoids what Gil Tene calls coordinated omission.
 //!
-//! No request is abandoned: at the end the last answers are waited for.
+//! No request is abandoned: at the end the senders wait for the last responses.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,17 +19,17 @@ use crate::connection::{Answer, Broken, Connection};
 use crate::turns::{Pace, Turns};
 
 const SENDERS_MAX: usize = 4096;
-/// Pause before a connection that could not be opened is tried again.
+/// The pause before retrying to open a connection.
 const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 const PER_S_MAX: f64 = 1_000_000.0;
 
-/// What one sender sends, and its account of the answers.
+/// Creates one sender's requests and counts the responses.
 pub trait Script: Send + 'static {
     /// The next request; it is sent at once.
     fn next(&mut self) -> &[u8];
-    /// Takes down what became of it.
+    /// Records the outcome of a request.
     fn record(&mut self, sent: Sent<'_>);
-    /// A connection could not be opened; in an open loop a request that was due is not sent.
+    /// Records that a connection could not be opened. In an open loop a due request is then not sent.
     fn unopened(&mut self) {}
 }
 
@@ -42,7 +42,7 @@ pub struct Sent<'a> {
     pub began: Instant,
     /// When its outcome was known.
     pub ended: Instant,
-    /// The answer; an error if there was none, in which case the request may have been served.
+    /// The response, or an error if there was none; the request may have been processed anyway.
     pub answer: Result<Answer, Broken>,
     /// The answer's body.
     pub body: &'a [u8],
@@ -53,26 +53,26 @@ pub struct Sent<'a> {
 pub struct Terms {
     /// When requests are sent.
     pub pace: Pace,
-    /// How long new requests are sent; without it until they are told to stop.
+    /// How long new requests are sent; `None` means until the load is stopped.
     pub duration: Option<Duration>,
-    /// After this time without an answer a request is given up.
+    /// The timeout of a request.
     pub answer_max: Duration,
-    /// A sender's pause after an answer other than 2xx.
+    /// A sender's pause after a response other than 2xx.
     pub refused_pause: Duration,
 }
 
 /// Senders that have ended.
 #[derive(Debug)]
 pub struct Ran<S> {
-    /// What they sent, with their accounts.
+    /// Their scripts, with the counts.
     pub scripts: Vec<S>,
-    /// From the first request to the last answer.
+    /// From the first request to the last response.
     pub elapsed: Duration,
-    /// Requests of an open loop that were due but were not sent long after the load's end.
+    /// Requests of an open loop that were due but had not been sent long after the load's end.
     pub unsent: u64,
 }
 
-/// The load cannot be run as it is.
+/// The load cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Load is sent to this machine only.
@@ -82,16 +82,16 @@ pub enum LoadError {
     #[error("a load needs at least one blog")]
     NoBlogs,
     /// Too few or too many connections.
-    #[error("{0} connections; between 1 and {SENDERS_MAX} are possible")]
+    #[error("{0} connections: choose between 1 and {SENDERS_MAX}")]
     Connections(usize),
     /// Nothing, or more than one in a microsecond.
-    #[error("{0} requests a second; more than 0 and at most 1000000 are possible")]
+    #[error("{0} requests a second: choose more than 0 and at most 1000000")]
     Rate(f64),
-    /// The thread that says when requests are due could not be started.
-    #[error("starting the clock of the load")]
+    /// The thread that schedules requests could not be started.
+    #[error("cannot start the scheduler of the load")]
     Clock(#[source] std::io::Error),
     /// The exponent is not a number, or negative.
-    #[error("the exponent of the spread must be a number from 0 up")]
+    #[error("the exponent of the spread must be a number of at least 0")]
     Exponent,
     /// A task of the generator panicked.
     #[error("the load generator failed")]
@@ -100,10 +100,10 @@ pub enum LoadError {
 
 impl Terms {
     /// Runs a sender for each address and script, for the whole duration or until `stop`, and then waits for the last
-    /// answers.
+    /// responses.
     ///
     /// # Errors
-    /// When the load is refused before a request is sent (see [`LoadError`]). What goes wrong later is in the accounts.
+    /// The load is rejected before a request is sent (see [`LoadError`]). Later failures are in the counts.
     pub async fn run<S: Script>(
         &self,
         senders: Vec<(SocketAddr, S)>,
@@ -132,7 +132,7 @@ impl Terms {
             }
             Ok::<_, LoadError>(())
         };
-        // The end of an open loop is in its turns; the time here is the patience with a server that cannot keep up.
+        // An open loop ends with its turns; this limit is for a server that cannot keep up.
         let time = async {
             if let Some(longest) = turns.longest() {
                 tokio::time::sleep(longest).await;
@@ -175,7 +175,7 @@ async fn send<S: Script>(
         let request = script.next();
         let began = Instant::now();
         let answer = tokio::time::timeout(terms.answer_max, connection.exchange(request)).await;
-        let answer = answer.unwrap_or(Err(Broken::Unsupported("did not come in time")));
+        let answer = answer.unwrap_or(Err(Broken::Unsupported("did not arrive in time")));
         let is_open = matches!(answer, Ok(Answer { last: false, .. }));
         let is_accepted = matches!(answer, Ok(Answer { status: 200..=299, .. }));
         let body = if answer.is_ok() { connection.body() } else { &[] };

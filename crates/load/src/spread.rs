@@ -1,8 +1,8 @@
-//! Which blog a request is about.
+//! Distributes requests over the blogs.
 
 use rand::{Rng, RngExt};
 
-/// The exponent of the targets.
+/// The default exponent.
 const ZIPF_EXPONENT: f64 = 1.1;
 
 /// How requests are spread over the blogs.
@@ -12,7 +12,7 @@ pub enum Spread {
     Hot,
     /// Evenly over all of them.
     Uniform,
-    /// The k-th blog gets a share in proportion to k to the power of minus this exponent.
+    /// The share of the k-th blog is proportional to k to the power of minus this exponent.
     Zipf(f64),
 }
 
@@ -36,7 +36,7 @@ impl std::str::FromStr for Spread {
             "zipf" => Ok(Self::Zipf(ZIPF_EXPONENT)),
             _ => {
                 let exponent = text.strip_prefix("zipf:").and_then(|exponent| exponent.parse().ok());
-                exponent.map(Self::Zipf).ok_or("one of zipf, zipf:EXPONENT, uniform, hot is expected")
+                exponent.map(Self::Zipf).ok_or("use one of zipf, zipf:EXPONENT, uniform, hot")
             }
         }
     }
@@ -48,19 +48,19 @@ impl serde::Serialize for Spread {
     }
 }
 
-/// A spread over a number of things, ready to be drawn from.
+/// A distribution over a number of items, prepared for drawing.
 #[derive(Debug, Clone)]
 pub enum Draw {
     /// The first of them, always.
     First,
     /// Any of so many.
     Even(usize),
-    /// For each thing, the summed weight of all up to it; the last is the whole.
+    /// For each item, the total weight of all items up to it.
     Weighted(Vec<f64>),
 }
 
 impl Draw {
-    /// Prepares to draw from so many things.
+    /// Prepares to draw from this many items.
     #[must_use]
     pub fn new(spread: Spread, things: usize) -> Self {
         match spread {
@@ -82,7 +82,7 @@ impl Draw {
         }
     }
 
-    /// The index of one of the things.
+    /// Draws the index of an item.
     pub fn draw(&self, random: &mut impl Rng) -> usize {
         match self {
             Self::First => 0,

@@ -1,9 +1,9 @@
-//! When a request is due.
+//! Schedules requests.
 //!
-//! In an open loop the n-th request is due n periods after the beginning. A thread of its own waits for that moment,
-//! because a thread sleeps to some ten microseconds and the timers of the runtime to a millisecond, and hands out a permit;
-//! whichever connection is free takes it. Permits that nobody is free to take pile up, and their requests are late from
-//! the beginning: that is the queue that users would stand in.
+//! In an open loop the n-th request is due n periods after the start. A separate thread waits for that time and issues a
+//! permit, because a thread can sleep with an accuracy of about ten microseconds and the runtime's timers only to a
+//! millisecond. Any free connection takes the permit. If no connection is free, permits accumulate and their requests start
+//! late: this is the queue that users would wait in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,22 +15,22 @@ use rand::rngs::SmallRng;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// How long after its end an open loop still sends what was due before.
+/// How long after its end an open loop still sends requests that were due before.
 const LATE_MAX: Duration = Duration::from_secs(20);
-/// From making the turns to the first of them.
+/// The time from creating the turns to the first one.
 const LEAD: Duration = Duration::from_millis(5);
-/// The clock looks so often whether it is to end.
+/// How often the clock checks whether it must end.
 const CLOCK_STEP: Duration = Duration::from_millis(50);
 
 /// When requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// Each connection asks again so long after its answer; zero: as fast as answers come.
+    /// Each connection sends its next request this long after a response; zero means at once.
     Closed {
         /// On average.
         think: Duration,
     },
-    /// So many in a second, evenly, whatever becomes of them; latency counts from when each was due.
+    /// A fixed rate, regardless of responses. Latency counts from the time a request was due.
     Open {
         /// Requests in a second.
         per_s: f64,
@@ -49,7 +49,7 @@ pub(crate) enum Turns {
 pub(crate) struct Schedule {
     begin: Instant,
     period_s: f64,
-    /// Without it they go on until the load is stopped.
+    /// `None` means until the load is stopped.
     total: Option<u64>,
     connections: usize,
     duration: Option<Duration>,
@@ -80,7 +80,7 @@ impl Turns {
         }
     }
 
-    /// After this time nothing new is sent.
+    /// No new request is sent after this time.
     pub(crate) fn longest(&self) -> Option<Duration> {
         match self {
             Self::Closed { duration, .. } => *duration,
@@ -88,7 +88,7 @@ impl Turns {
         }
     }
 
-    /// Starts the clock of an open loop. It ends when all is due, or with `stop`; dropping it waits for that.
+    /// Starts the clock of an open loop. It ends when all requests are due, or with `stop`. Dropping it waits for its end.
     pub(crate) fn start_clock(&self, stop: &CancellationToken) -> std::io::Result<Option<Clock>> {
         let Self::Open(schedule) = self else { return Ok(None) };
         let (schedule, stop) = (Arc::clone(schedule), stop.clone());
@@ -99,7 +99,7 @@ impl Turns {
             .map(|thread| Some(Clock(Some(thread))))
     }
 
-    /// When the next request is due, as soon as it is; nothing when there is no more.
+    /// Waits until the next request is due and returns that time; `None` if there are no more.
     pub(crate) async fn next(&self, stop: &CancellationToken) -> Option<Instant> {
         match self {
             Self::Closed { .. } => (!stop.is_cancelled()).then(Instant::now),
@@ -117,7 +117,7 @@ impl Turns {
         if let Self::Closed { think, .. } = self
             && !think.is_zero()
         {
-            // Not in step with each other.
+            // Randomized, so that connections do not synchronize.
             let pause = think.mul_f64(random.random_range(0.5..1.5));
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
@@ -151,25 +151,25 @@ impl Schedule {
             }
             self.due.add_permits(1);
         }
-        // For each connection one more, which tells it that there is nothing left.
+        // One more for each connection, which tells it that there are no more requests.
         self.due.add_permits(self.connections);
     }
 }
 
-/// The thread that waits for the moments at which requests are due.
+/// The thread that waits until requests are due.
 #[derive(Debug)]
 pub(crate) struct Clock(Option<thread::JoinHandle<()>>);
 
 impl Drop for Clock {
     fn drop(&mut self) {
-        // It does not panic; and if it did, requests would be missing, which is counted.
+        // It does not panic. If it did, requests would be missing, which is counted.
         self.0.take().map(thread::JoinHandle::join);
     }
 }
 
-/// How many are due within a time; at least one.
+/// The number of requests due within a time; at least one.
 fn requests(duration: Duration, per_s: f64) -> u64 {
-    // The rate is bounded by a million a second, and a duration by hours: far within what is exact.
+    // The rate is at most a million a second and durations are hours, so the result is exact.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

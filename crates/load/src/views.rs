@@ -1,7 +1,7 @@
-//! Views and reads of blogs; each view is by a visitor that was never there before.
+//! Views and reads of blogs. Each view has a new visitor.
 //!
-//! Each request is accepted (2xx), refused (any other answer) or unknown (the connection broke, the answer did not come in
-//! time, or it leaves open what was done), and accepted can be held against the tables.
+//! A request is accepted (2xx), refused (any other definite response) or unknown (the connection broke, the response timed
+//! out, or it does not say whether the view counts). The accepted requests can be compared with the tables.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,19 +21,19 @@ use crate::senders::{LoadError, Script, Sent, Terms};
 use crate::spread::{Draw, Spread};
 use crate::turns::Pace;
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// That a view of a blog be counted, by this path.
+    /// Count a view of a blog on this write path.
     View(WritePath),
-    /// Nothing: a batch without events, as long as a view and accepted like it, so that all the server does for a request
-    /// but the writing is done.
+    /// A batch without events. It is as long as a view and is accepted like one, so the server does all the work of a request
+    /// except writing.
     Nothing,
-    /// A blog, to read.
+    /// Read a blog.
     Blog,
 }
 
-/// What to send, and where.
+/// The requests to send, and their target.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// The Blogs API.
@@ -44,46 +44,46 @@ pub struct Load {
     pub connections: usize,
     /// How long new requests are sent.
     pub duration: Duration,
-    /// What is asked for.
+    /// The kind of requests.
     pub ask: Ask,
-    /// When.
+    /// The pace.
     pub pace: Pace,
     /// The blogs, the most popular first.
     pub blogs: Vec<i64>,
     /// How the requests are spread over them.
     pub spread: Spread,
-    /// After this time without an answer a request is given up as unknown.
+    /// The timeout of a request; then its outcome is unknown.
     pub answer_max: Duration,
-    /// A connection's pause after an answer other than 2xx.
+    /// A connection's pause after a response other than 2xx.
     pub refused_pause: Duration,
     /// Counts the requests while they are sent.
     pub progress: Option<Arc<Progress>>,
-    /// Whether to keep when each accepted request was due and answered.
+    /// Whether to record when each accepted request was due and answered.
     pub keep_times: bool,
 }
 
-/// What became of the requests.
+/// The outcomes of the requests.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// Answers of 2xx.
     pub accepted: u64,
-    /// All other answers that leave nothing open, by status.
+    /// Refused requests by status.
     pub refused: BTreeMap<u16, u64>,
-    /// Requests without an answer, or with one that leaves it open; they may have been served or not.
+    /// Requests without a definite response. They may or may not have been processed.
     pub unknown: u64,
     /// Connections that could not be opened.
     pub unopened: u64,
     /// Requests of an open loop that were due but were not sent long after the load's end.
     pub unsent: u64,
-    /// Why the outcome of the last of the unknown requests is not known.
+    /// Why the outcome of the last unknown request is unknown.
     pub broken: Option<String>,
     /// From the first request to the last answer.
     pub elapsed: Duration,
-    /// When each accepted request was due and when it was answered, where that is kept; in no order.
+    /// When each accepted request was due and answered, if recorded; in no particular order.
     pub times: Vec<(Instant, Instant)>,
-    /// The first answer other than 2xx: its status and its body.
+    /// The first response other than 2xx: its status and body.
     pub refusal: Option<(u16, Vec<u8>)>,
-    /// From request to answer, of the accepted.
+    /// Latencies of the accepted requests.
     latencies: Latencies,
 }
 
@@ -92,7 +92,7 @@ pub struct Tally {
 pub struct Progress {
     /// Answers of 2xx.
     pub accepted: AtomicU64,
-    /// Requests that were answered otherwise or not at all.
+    /// Requests that were refused or whose outcome is unknown.
     pub failed: AtomicU64,
 }
 
@@ -103,7 +103,7 @@ impl Tally {
         self.accepted as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// The latency that this share of the accepted requests stayed within (0.99: p99; 1.0: the longest).
+    /// The latency of the accepted requests at this quantile (0.99: p99; 1.0: the maximum).
     #[must_use]
     pub fn latency(&self, quantile: f64) -> Duration {
         self.latencies.quantile(quantile)
@@ -123,7 +123,7 @@ impl Tally {
             }
             Ok(answer) if answer.leaves_open(body) => {
                 self.unknown += 1;
-                self.broken = Some("the answer leaves open whether it is counted".to_owned());
+                self.broken = Some("the response does not say whether the view is counted".to_owned());
             }
             Ok(Answer { status, .. }) => *self.refused.entry(*status).or_default() += 1,
             Err(error) => {
@@ -152,11 +152,10 @@ impl Tally {
 }
 
 impl Load {
-    /// Sends for the whole duration, or until `stop`, and then waits for the last answers.
+    /// Sends for the whole duration or until `stop`, and then waits for the last responses.
     ///
     /// # Errors
-    /// When the load is refused before a request is sent (see [`LoadError`]). What goes wrong later is in the
-    /// tally.
+    /// The load is rejected before a request is sent (see [`LoadError`]). Later failures are in the tally.
     pub async fn run(&self, stop: &CancellationToken) -> Result<Tally, LoadError> {
         self.check()?;
         let draw = Arc::new(Draw::new(self.spread, self.blogs.len()));
@@ -199,7 +198,7 @@ impl Load {
     }
 }
 
-/// Sends views or reads, and counts the answers.
+/// Sends views or reads, and counts the responses.
 #[derive(Debug)]
 struct Sender {
     requests: Requests,
@@ -230,7 +229,7 @@ impl Script for Sender {
     }
 }
 
-/// Makes requests, one after the other in the same buffer.
+/// Builds requests, one after the other in the same buffer.
 #[derive(Debug)]
 struct Requests {
     host: SocketAddr,
@@ -247,7 +246,7 @@ impl Requests {
         let host = self.host;
         self.bytes.clear();
         let written = match self.ask {
-            // 46 is the length of the body: 32 digits and what stands around them.
+            // 46 is the length of the body: 32 digits and the JSON around them.
             Ask::View(path) => write!(
                 self.bytes,
                 "POST /v1/blogs/{blog}/views HTTP/1.1\r\nhost: {host}\r\nx-write-path: {}\r\n\

@@ -1,4 +1,4 @@
-//! The load generator against a server that answers, refuses and hangs up, and keeps its own count.
+//! The load generator against a server that answers, refuses, disconnects, and keeps its own count.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ enum Did {
     HangUp,
 }
 
-/// Serves one connection; says of each request what it was and what was done.
+/// Serves one connection, and reports each request and what the server did with it.
 async fn serve(mut stream: TcpStream, seen: mpsc::Sender<(String, Did)>) {
     let mut received = Vec::new();
     for n in 1_u32.. {
@@ -133,7 +133,7 @@ async fn load_goes_to_this_machine_only() {
     );
 }
 
-/// A server that stalls before its first answer and is quick from then on.
+/// A server that stalls before its first response and is fast afterwards.
 async fn stalls_once(listener: TcpListener, stall: Duration) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut received = vec![0; 4096];
@@ -167,8 +167,8 @@ async fn tally_of(pace: Pace, stall: Duration) -> Tally {
     load.run(&CancellationToken::new()).await.unwrap()
 }
 
-/// One stall of 600 ms, 100 requests a second: of the 100, the 60 that were due meanwhile waited, the first for all of it.
-/// A closed loop sees one slow request.
+/// A stall of 600 ms at 100 requests a second: of 100 requests, the 60 due during the stall waited, the first one for all of
+/// it. A closed loop sees only one slow request.
 #[tokio::test]
 async fn a_stall_is_not_hidden_from_an_open_loop() {
     let stall = Duration::from_millis(600);
