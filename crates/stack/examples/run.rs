@@ -1,11 +1,11 @@
-//! Runs both servers until standard input ends; with `--keep` it leaves them running, or finds those that it left.
+//! Runs both servers until standard input ends. With `--keep` it leaves them running, or finds those of an earlier call.
 //!
 //! ```text
 //! cargo run -p stack --example run -- DIRECTORY [--fresh] [--fast] [--keep]
 //! ```
 //!
-//! It writes one `url` line each for the database, the broker and the management pages, and a line with `ready`
-//! and the processes' ids. Progress and failures go to standard error.
+//! It prints one `url` line each for the database, the broker and the management pages, and a line with `ready` and the
+//! processes' ids. Progress and errors go to standard error.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};

@@ -1,5 +1,5 @@
-//! The account a server runs under. Both servers refuse or mistrust root, so root hands them to the accounts
-//! that their packages made; anyone else runs them as themselves.
+//! The account a server runs under. Both servers refuse root or should not run as root, so if this process is root, they run
+//! under the accounts that their packages created. Otherwise they run under the caller's account.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The account `name` when this process is root, else none: the server runs as who we are.
+    /// The account `name` if this process is root. `None` otherwise: the server runs under this process's account.
     pub(crate) fn for_server(name: &'static str) -> Result<Option<Self>, Error> {
         if !Uid::effective().is_root() {
             return Ok(None);
@@ -28,7 +28,7 @@ impl Account {
         Ok(Some(Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
     }
 
-    /// Whether the account may pass through `directory` and everything above it.
+    /// Whether the account may enter `directory` and all its parents.
     pub(crate) fn can_reach(&self, directory: &Path) -> bool {
         directory.ancestors().all(|step| {
             step.metadata().is_ok_and(|metadata| {
@@ -42,7 +42,7 @@ impl Account {
         })
     }
 
-    /// Arguments of `setpriv` that become this account, with its supplementary groups and no others.
+    /// Arguments for `setpriv` to switch to this account, with only its own supplementary groups.
     pub(crate) fn setpriv_arguments(&self) -> Vec<OsString> {
         vec![
             format!("--reuid={}", self.uid).into(),
@@ -52,7 +52,7 @@ impl Account {
     }
 }
 
-/// Gives `path` to the account, if there is one.
+/// Makes the account the owner of `path`, if there is one.
 pub(crate) fn give(path: &Path, account: Option<&Account>) -> Result<(), Error> {
     match account {
         Some(account) => std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid))
@@ -73,7 +73,7 @@ mod tests {
         let top = std::env::temp_dir().join(format!("stack-reach-{}", std::process::id()));
         let below = top.join("below");
         fs::create_dir_all(&below).unwrap();
-        // No account of this machine: only the bits for others count.
+        // Not an account of this machine, so only the permission bits for others apply.
         let nobody = Account { uid: 4_000_000_001, gid: 4_000_000_001 };
         fs::set_permissions(&top, Permissions::from_mode(0o755)).unwrap();
         let open = nobody.can_reach(&below);

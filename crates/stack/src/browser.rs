@@ -1,7 +1,7 @@
-//! A browser without a screen, for tests that look at pages: Chromium, driven by chromedriver (`WebDriver`) on a free port.
+//! A headless browser for tests of pages: Chromium, driven by chromedriver (`WebDriver`) on a free port.
 //!
-//! Only the driver runs under the guard. It starts a browser for each session, which must be asked for with
-//! [`Browser::ARGUMENTS`]: among them that it is driven through a pipe, so that a browser whose driver is gone ends too.
+//! Only the driver runs under the guard. It starts a browser for each session. Sessions must use [`Browser::ARGUMENTS`]; one of
+//! them makes the driver use a pipe, so that a browser ends when its driver is gone.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpStream};
@@ -17,7 +17,7 @@ use crate::{port, provide};
 
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running driver. Dropping it ends it, and the browsers that it started.
+/// A running driver. Dropping it stops the driver and the browsers it started.
 #[derive(Debug)]
 pub struct Browser {
     // Before the home, so that the driver is gone when the home's lock is released.
@@ -28,8 +28,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// What each session passes to the browser: no screen; no sandbox, which root cannot have and pages of our own do not
-    /// need; nothing that asks somebody on the internet.
+    /// The browser's arguments in each session: headless; no sandbox, which does not work for root and which our own pages do
+    /// not need; no requests to the internet.
     pub const ARGUMENTS: [&str; 10] = [
         "--headless=new",
         "--no-sandbox",
@@ -43,11 +43,11 @@ impl Browser {
         "--no-proxy-server",
     ];
 
-    /// Finds or installs the programs, and starts the driver. What earlier runs left in `directory` is deleted.
+    /// Finds or installs the programs, and starts the driver. Deletes what earlier runs left in `directory`.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyRunning`] when another process runs it in this directory; else what failed.
+    /// [`Error::AlreadyRunning`] if another process runs it in this directory; otherwise the failure.
     pub fn start(directory: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
         let programs = provide::browser(progress)?;
         let home = Home::open(directory, "browser", None, true)?;
@@ -60,7 +60,7 @@ impl Browser {
             account: None,
             program: &programs.driver,
             arguments: vec![OsString::from(format!("--port={port}"))],
-            // What a browser keeps goes where the driver runs.
+            // The browser stores its files in the driver's working directory.
             environment: vec![
                 ("PATH", path),
                 ("HOME", home.path().into()),
@@ -76,7 +76,7 @@ impl Browser {
         Ok(Self { driver, port, programs, home })
     }
 
-    /// Where the driver listens.
+    /// The URL of the driver.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -86,16 +86,16 @@ impl Browser {
         &self.programs.browser
     }
 
-    /// Where a session can keep its profile.
+    /// A directory for the profile of a session.
     pub fn directory(&self) -> PathBuf {
         self.home.path().to_owned()
     }
 
-    /// Ends the driver and returns when no process of it is left.
+    /// Stops the driver and returns when none of its processes is left.
     ///
     /// # Errors
     ///
-    /// When a process could not be ended.
+    /// A process could not be stopped.
     pub fn stop(mut self) -> Result<(), Error> {
         self.driver.stop()
     }

@@ -1,8 +1,7 @@
-//! Servers from images, for machines that have a Docker engine and neither the servers nor `apt-get`.
+//! Runs servers from images, for machines with a Docker engine but without the servers and `apt-get`.
 //!
-//! A container's client runs under a guard like a server would; the guard stops and removes the container.
-//! Ports are published on 127.0.0.1 only. Data is in a named volume, because the accounts inside the images
-//! are not ours.
+//! A container's client runs under a guard like a server, and the guard stops and removes the container. Ports are published
+//! only on 127.0.0.1. Data is in a named volume, because the accounts inside the images do not exist on this machine.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,16 +13,16 @@ use crate::error::{Doing, Error};
 use crate::guard::last_lines;
 use crate::home;
 
-/// A container that is to run, for one server directory.
+/// A container for one server directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Container {
-    /// New for each start, so that an earlier container's late removal cannot meet it.
+    /// New for each start, so that the late removal of an earlier container cannot affect it.
     pub(crate) name: String,
-    /// The same for each start: names the volume and labels the containers.
+    /// The same for each start: the name of the volume and the label of the containers.
     identity: String,
 }
 
-/// Whether an engine is there and lets us in.
+/// Whether an engine is running and accepts our requests.
 pub(crate) fn answers() -> bool {
     Command::new("docker")
         .arg("info")
@@ -32,9 +31,9 @@ pub(crate) fn answers() -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Makes sure that the image is here.
+/// Pulls the image if it is missing.
 pub(crate) fn pull(image: &str, progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    if run(&["image", "inspect", image], "look for an image").is_ok() {
+    if run(&["image", "inspect", image], "inspect an image").is_ok() {
         return Ok(());
     }
     progress(&format!("pulling the image {image}"));
@@ -42,7 +41,7 @@ pub(crate) fn pull(image: &str, progress: &mut dyn FnMut(&str)) -> Result<(), Er
 }
 
 impl Container {
-    /// A container for the server of this directory. An earlier one of the same directory is removed.
+    /// Creates a container for the server of this directory. Removes an earlier one of the same directory.
     pub(crate) fn new(directory: &Path) -> Result<Self, Error> {
         let identity = format!("commonplace-{}", home::name_elsewhere(directory));
         let filter = format!("label=commonplace={identity}");
@@ -59,8 +58,8 @@ impl Container {
         run(&["volume", "rm", "--force", &self.identity], "delete the volume").map(drop)
     }
 
-    /// Arguments of `docker` that run `image`, with `data` kept, the ports (ours, the image's) published, and
-    /// the variables of these names handed on from the client's environment.
+    /// Arguments for `docker` to run `image` with `data` on the volume, with published ports (ours, the image's), and with
+    /// these variables from the client's environment.
     pub(crate) fn run_arguments(
         &self,
         image: &str,
@@ -71,7 +70,7 @@ impl Container {
         let mut arguments = vec!["run".to_owned(), "--rm".to_owned(), format!("--name={}", self.name)];
         arguments.push(format!("--label=commonplace={}", self.identity));
         arguments.push(format!("--volume={}:{data}", self.identity));
-        // The 64 MiB that the engine gives are too few for parallel queries.
+        // The engine's default of 64 MiB is too small for parallel queries.
         arguments.push("--shm-size=512m".to_owned());
         arguments.extend(ports.iter().map(|(ours, theirs)| format!("--publish=127.0.0.1:{ours}:{theirs}")));
         arguments.extend(variables.iter().map(|name| format!("--env={name}")));
@@ -79,12 +78,12 @@ impl Container {
         arguments.into_iter().map(OsString::from).collect()
     }
 
-    /// What a command inside the container writes.
+    /// Runs a command inside the container and returns its output.
     pub(crate) fn output_of(&self, command: &[&str]) -> Result<String, Error> {
-        run(&[&["exec", &self.name], command].concat(), "ask the container")
+        run(&[&["exec", &self.name], command].concat(), "run a command in the container")
     }
 
-    /// Ends the container at once.
+    /// Kills the container.
     pub(crate) fn kill_9(&self) -> Result<(), Error> {
         run(&["kill", &self.name], "kill the container").map(drop)
     }

@@ -1,4 +1,4 @@
-//! What can go wrong, said so that the reader knows what to do next.
+//! Errors that say what to do next.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,21 +9,21 @@ use std::path::PathBuf;
 pub enum Error {
     /// Another process runs servers in this directory.
     #[error(
-        "servers already run in {}{}; stop that process first, or choose another directory",
+        "servers are already running in {}{}; stop that process first, or choose another directory",
         .directory.display(), .pid.map_or_else(String::new, |pid| format!(" for process {pid}"))
     )]
     AlreadyRunning {
         /// Where the servers' data is.
         directory: PathBuf,
-        /// Who runs them, where that could be read.
+        /// The process that runs them, if it is known.
         pid: Option<u32>,
     },
-    /// The servers are not here and there is no way to get them.
+    /// The servers are missing and cannot be installed.
     #[error(
         "{what} not found, and {why}; install {packages} (for example: apt-get install {packages}) and try again"
     )]
     Missing {
-        /// Which servers, with the least version.
+        /// The servers, with their minimum versions.
         what: String,
         /// Why they could not be installed.
         why: String,
@@ -31,7 +31,9 @@ pub enum Error {
         packages: String,
     },
     /// `apt-get` failed.
-    #[error("apt-get could not install {packages}; run it by hand to see what it needs. It said:\n{output}")]
+    #[error(
+        "apt-get could not install {packages}; run it by hand to see the reason. Its last lines:\n{output}"
+    )]
     Install {
         /// Debian's packages, separated by spaces.
         packages: String,
@@ -40,31 +42,31 @@ pub enum Error {
     },
     /// As root, a server needs an account to run under.
     #[error(
-        "the account `{name}`, which the server runs under when started by root, does not exist; create it (adduser --system --group {name})"
+        "the account `{name}` does not exist; a server started by root runs under it. Create it: adduser --system --group {name}"
     )]
     NoAccount {
         /// The account's name.
         name: &'static str,
     },
-    /// A file, a directory or a process could not be handled.
+    /// An operation on a file, a directory or a process failed.
     #[error("could not {doing}")]
     Io {
-        /// What was being done.
+        /// The operation.
         doing: String,
-        /// The system's answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The data does not fit the programs that were found, or is not whole.
-    #[error("the data in {} cannot be used: {why}; start afresh to delete it", .directory.display())]
+    /// The data does not match the installed programs, or is incomplete.
+    #[error("the data in {} cannot be used: {why}; delete it, or start with --fresh", .directory.display())]
     Data {
         /// Where the data is.
         directory: PathBuf,
         /// What is wrong with it.
         why: String,
     },
-    /// A server ended while it was being started.
-    #[error("{server} ended while starting; see {}. Its last lines:\n{tail}", .log.display())]
+    /// A server exited during its start.
+    #[error("{server} exited during its start; see {}. Its last lines:\n{tail}", .log.display())]
     Ended {
         /// Which server.
         server: &'static str,
@@ -85,8 +87,8 @@ pub enum Error {
         /// The log's last lines.
         tail: String,
     },
-    /// Processes of a server outlived every attempt to end them.
-    #[error("processes of {server} could not be ended (process ids {pids:?}); end them by hand")]
+    /// Processes of a server could not be stopped.
+    #[error("could not stop all processes of {server} (process ids {pids:?}); stop them by hand")]
     StillRunning {
         /// Which server.
         server: String,
@@ -98,7 +100,7 @@ pub enum Error {
     Management {
         /// What was being done.
         doing: String,
-        /// What the client said.
+        /// The client's error.
         #[source]
         source: Box<ureq::Error>,
     },
@@ -112,7 +114,7 @@ pub enum Error {
     },
 }
 
-/// Says what was being done when an [`io::Error`] came up.
+/// Adds the operation to an [`io::Error`].
 pub(crate) trait Doing<T> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Error>;
 }

@@ -1,4 +1,4 @@
-//! Finding the servers' programs, and their versions.
+//! Finds the servers' programs and their versions.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Least major version of PostgreSQL.
+/// Minimum major version of PostgreSQL.
 pub(crate) const POSTGRES_MIN: u32 = 15;
-/// Least version of RabbitMQ.
+/// Minimum version of RabbitMQ.
 pub(crate) const RABBITMQ_MIN: Version = Version(3, 10);
 
 /// A program's major and minor version.
@@ -25,41 +25,41 @@ impl fmt::Display for Version {
 /// An installed PostgreSQL.
 #[derive(Clone, Debug)]
 pub(crate) struct PostgresPrograms {
-    /// Holds `postgres` and `initdb`.
+    /// The directory with `postgres` and `initdb`.
     pub(crate) directory: PathBuf,
     pub(crate) version: Version,
-    /// As it says it itself, without the packager's part.
+    /// The version it reports, without the packager's suffix.
     pub(crate) version_text: String,
 }
 
 /// An installed RabbitMQ.
 #[derive(Clone, Debug)]
 pub(crate) struct RabbitMqPrograms {
-    /// The script that becomes the node. It is not the wrapper of the Debian package, which refuses to run for
-    /// most accounts and writes to the system's log directory.
+    /// The script that starts the node. It is not the Debian package's wrapper, which refuses to run for most accounts and
+    /// writes to the system's log directory.
     pub(crate) server: PathBuf,
     /// Erlang's name server.
     pub(crate) epmd: PathBuf,
     pub(crate) version: Version,
 }
 
-/// An installed browser and what drives it.
+/// An installed browser and its driver.
 #[derive(Clone, Debug)]
 pub(crate) struct BrowserPrograms {
     pub(crate) browser: PathBuf,
     pub(crate) driver: PathBuf,
 }
 
-/// Chromium, or what is made of it, and its driver.
+/// Finds Chromium or a browser based on it, and its driver.
 pub(crate) fn browser() -> Option<BrowserPrograms> {
     let browser = ["chromium", "google-chrome", "google-chrome-stable"].into_iter().find_map(program)?;
     Some(BrowserPrograms { browser, driver: program("chromedriver")? })
 }
 
-/// Every PostgreSQL that is new enough, newest first.
+/// All installed PostgreSQL versions that are new enough, newest first.
 pub(crate) fn postgres() -> Vec<PostgresPrograms> {
     let packaged = children(Path::new("/usr/lib/postgresql")).into_iter().map(|version| version.join("bin"));
-    // On the path there may be links to some of the programs; the others stand where the links lead.
+    // The path may contain links to some of the programs; the others are where the links point.
     let linked =
         on_path("initdb").filter_map(|initdb| Some(initdb.canonicalize().ok()?.parent()?.to_owned()));
     let directories: BTreeSet<PathBuf> = packaged.chain(linked).collect();
@@ -68,7 +68,7 @@ pub(crate) fn postgres() -> Vec<PostgresPrograms> {
     found
 }
 
-/// The newest RabbitMQ that is new enough.
+/// The newest installed RabbitMQ that is new enough.
 pub(crate) fn rabbitmq() -> Option<RabbitMqPrograms> {
     let epmd =
         on_path("epmd").chain([PathBuf::from("/usr/lib/erlang/bin/epmd")]).find(|path| path.is_file())?;
@@ -85,7 +85,7 @@ pub(crate) fn rabbitmq() -> Option<RabbitMqPrograms> {
     (version >= RABBITMQ_MIN).then_some(RabbitMqPrograms { server, epmd, version })
 }
 
-/// The first program of this name on the path.
+/// The first program with this name on the path.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     on_path(name).next()
 }
@@ -120,7 +120,7 @@ pub(crate) fn postgres_version(line: &str) -> Option<(Version, String)> {
     Some((version(text)?, text.to_owned()))
 }
 
-/// The script itself and its version, which stands beside it in the name of the broker's own library.
+/// The script and its version, which is part of the name of the broker's library next to it.
 fn rabbitmq_at(script: PathBuf) -> Option<(PathBuf, Version)> {
     let real = script.canonicalize().ok()?;
     let scripts = real.parent()?;

@@ -1,13 +1,12 @@
-//! Starting a server or a service under its guard, and ending both.
+//! Starts a server or a service under a guard, and stops both.
 //!
-//! The guard (`guard.sh`) is the server's parent. It ends the server when its standard input ends, and only
-//! this process holds the other end of that pipe (the standard library opens pipes close-on-exec, so no other
-//! child inherits it). The guard runs in a process group of its own, so that a terminal's Ctrl-C reaches us
-//! and not the servers. Should somebody kill the guard itself, the kernel signals the server (`setpriv
-//! --pdeathsig`).
+//! The guard (`guard.sh`) is the server's parent. It stops the server when its own standard input ends. Only this process
+//! holds the other end of that pipe: the standard library opens pipes close-on-exec, so no other child inherits it. The
+//! guard runs in its own process group, so a terminal's Ctrl-C reaches this process and not the servers. If the guard itself
+//! is killed, the kernel signals the server (`setpriv --pdeathsig`).
 //!
-//! A *processes* file is locked on behalf of the guard and everything below it, and holds their ids. It is
-//! free exactly when none of them lives.
+//! The guard and its children hold a lock on a *processes* file, which contains their ids. The lock is free exactly when
+//! none of them is alive.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -24,14 +23,14 @@ use crate::error::{Doing, Error};
 use crate::launch::{GRACE, Launch};
 use crate::process;
 
-/// What the guard needs beyond that.
+/// The additional time that the guard needs.
 const MARGIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 /// The ending of a processes file's name.
 const PROCESSES: &str = "processes";
-/// A log that has grown beyond this is begun anew at the next start.
+/// A log larger than this is emptied at the next start.
 const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Lines of a log that an error carries, and bytes that are searched for them.
+/// The number of log lines in an error, and the number of bytes to search for them.
 const TAIL_LINES_MAX: usize = 20;
 const TAIL_BYTES_MAX: u64 = 16 * 1024;
 
@@ -40,24 +39,24 @@ const TAIL_BYTES_MAX: u64 = 16 * 1024;
 pub struct Guarded {
     server: &'static str,
     guard: Child,
-    /// The pipe whose end is the command's end, unless it is kept.
+    /// The pipe. Closing it stops the command, unless the command is kept.
     input: Option<ChildStdin>,
     is_kept: bool,
     pid: u32,
     processes: PathBuf,
     log: PathBuf,
-    /// Where this run's part of the log begins.
+    /// The offset of this run in the log.
     log_start: u64,
     grace: Duration,
-    /// No process of it is left. From then on the lock may be another run's.
+    /// Whether none of its processes is left. From then on the lock may belong to another run.
     over: bool,
 }
 
 impl Guarded {
-    /// Starts the guard, and the command under it.
+    /// Starts the guard and the command under it.
     ///
     /// # Errors
-    /// When one of them could not be started, or an earlier one of this name still runs in this directory.
+    /// One of them could not be started, or an earlier command with this name still runs in this directory.
     pub fn launch(launch: &Launch<'_>) -> Result<Self, Error> {
         let log = log_path(launch.directory, launch.name);
         let log_file = open_log(&log).doing(|| format!("open the log {}", log.display()))?;
@@ -68,7 +67,7 @@ impl Guarded {
         }
         let processes = processes_path(launch.directory, launch.name);
         let lock = open_processes(&processes)?;
-        // The last processes of an earlier run follow it within moments.
+        // The last processes of an earlier run end moments later.
         if !is_free_within(&lock, MARGIN) {
             return Err(Error::StillRunning { server: launch.server.to_owned(), pids: pids(&processes) });
         }
@@ -79,7 +78,7 @@ impl Guarded {
         command.stdin(Stdio::piped()).stdout(lock).stderr(log_file);
         let mut guard = command.spawn().doing(|| format!("start the guard of {}", launch.server))?;
         let input = guard.stdin.take();
-        // Our copy of the lock's descriptor goes with the command: from here on the lock is the guard's.
+        // Dropping the command closes our copy of the lock's descriptor; from here on the guard holds the lock.
         drop(command);
         let (server, grace, is_kept, pid) = (launch.server, launch.grace, false, 0);
         let mut guarded =
@@ -99,27 +98,27 @@ impl Guarded {
         !matches!(self.guard.try_wait(), Ok(None))
     }
 
-    /// How the command ended, as a shell says it: 128 and the signal, if it was one. None while it runs.
+    /// The command's exit status as in a shell: 128 plus the signal number if a signal ended it. `None` while it runs.
     ///
     /// # Errors
-    /// When the guard cannot be waited for.
+    /// The guard cannot be waited for.
     pub fn status(&mut self) -> io::Result<Option<ExitStatus>> {
         self.guard.try_wait()
     }
 
-    /// Whether the command has ended and no process of it is left. Never waits.
+    /// Whether the command has ended and none of its processes is left. Never waits.
     pub fn is_over(&mut self) -> bool {
         self.over = self.over || self.has_ended() && wait_free(&self.processes, Duration::ZERO);
         self.over
     }
 
-    /// Whether the command runs, or has not been waited for by its guard: only then its process id is its own.
+    /// Whether the command runs or its guard has not waited for it yet. Only then does its process id still belong to it.
     #[must_use]
     pub fn is_running(&self) -> bool {
         process::parent_of(self.pid) == Some(self.guard.id())
     }
 
-    /// Sends a signal to the command alone. False when it has ended.
+    /// Sends a signal to the command only. Returns false if it has ended.
     #[must_use]
     pub fn signal(&self, signal: Signal) -> bool {
         let is_running = self.is_running();
@@ -146,11 +145,11 @@ impl Guarded {
             }
             thread::sleep(POLL * 5);
         }
-        // Somebody else may have answered on a port that ours could not get.
+        // Another server may have answered on a port that ours could not bind.
         if self.has_ended() { Err(self.ended()) } else { Ok(()) }
     }
 
-    /// Waits until the command ends by itself, and well.
+    /// Waits until the command ends by itself, successfully.
     pub(crate) fn wait_done(mut self, patience: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
@@ -164,7 +163,7 @@ impl Guarded {
         Err(Error::NotReady { server, waited_s: patience.as_secs(), log, tail })
     }
 
-    /// Asks the command to end, waits until it has, and makes sure that no process of it is left.
+    /// Asks the command to end, waits until it has ended, and checks that none of its processes is left.
     ///
     /// # Errors
     /// [`Error::StillRunning`].
@@ -177,7 +176,7 @@ impl Guarded {
         while !self.has_ended() && Instant::now() < deadline {
             thread::sleep(POLL);
         }
-        // The rest of the server's processes follow it within moments.
+        // The server's other processes end moments later.
         if wait_free(&self.processes, MARGIN) {
             self.over = true;
             return Ok(());
@@ -185,12 +184,12 @@ impl Guarded {
         self.kill_9()
     }
 
-    /// Closes the pipe. [`Guarded::stop`] waits for the end.
+    /// Closes the pipe without waiting. [`Guarded::stop`] waits.
     pub fn ask_to_stop(&mut self) {
         self.input = None;
     }
 
-    /// Lets the command outlive this process: its guard stops it when the file `mark` is removed.
+    /// Keeps the command running after this process ends. Its guard stops it when the file `mark` is removed.
     pub(crate) fn keep(mut self, mark: &Path) -> Result<(), Error> {
         if let Some(mut input) = self.input.take() {
             let mut line = b"keep ".to_vec();
@@ -202,14 +201,14 @@ impl Guarded {
         Ok(())
     }
 
-    /// Kills the command and every process below it, as a crash would, and waits until they are gone.
+    /// Kills the command and all its descendants, like a crash, and waits until they are gone.
     ///
     /// # Errors
     /// [`Error::StillRunning`].
     pub fn kill_9(&mut self) -> Result<(), Error> {
         let below = self.kill();
         if wait_free(&self.processes, MARGIN) {
-            // The guard holds the lock too, so it is at its end.
+            // The guard also holds the lock, so it has ended.
             drop(self.guard.wait());
             self.over = true;
             return Ok(());
@@ -218,7 +217,7 @@ impl Guarded {
         Err(Error::StillRunning { server: self.server.to_owned(), pids })
     }
 
-    /// Kills the command and every process below it, which it returns. [`Guarded::is_over`] says when they are gone.
+    /// Kills the command and all its descendants and returns their ids. [`Guarded::is_over`] tells when they are gone.
     pub fn kill(&mut self) -> Vec<u32> {
         let below = process::descendants(self.pid);
         if !self.has_ended() {
@@ -229,12 +228,12 @@ impl Guarded {
         below
     }
 
-    /// Stops the command and every process below it where they are, until [`Guarded::resume`].
+    /// Suspends the command and all its descendants until [`Guarded::resume`].
     pub(crate) fn pause(&self) {
         self.send_to_all(Signal::SIGSTOP);
     }
 
-    /// Lets them go on.
+    /// Resumes them.
     pub(crate) fn resume(&self) {
         self.send_to_all(Signal::SIGCONT);
     }
@@ -244,7 +243,7 @@ impl Guarded {
         process::descendants(self.pid).into_iter().for_each(|pid| process::send(pid, signal));
     }
 
-    /// What this run has written to the log last.
+    /// The last lines that this run has written to the log.
     #[must_use]
     pub fn log_tail(&self) -> String {
         tail(&self.log, self.log_start)
@@ -272,26 +271,26 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         if !self.is_kept {
-            // A stop that failed has been tried with every means already, and a drop cannot report it.
+            // A failed stop has already tried everything, and a drop cannot report errors.
             drop(self.stop());
         }
     }
 }
 
-/// Opens a log for appending that its owner alone can read, whatever the umask is and whatever an earlier release made.
+/// Opens a log for appending that only its owner can read, regardless of the umask and of an existing file's mode.
 pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     let log = File::options().create(true).append(true).mode(0o600).open(path)?;
     log.set_permissions(Permissions::from_mode(0o600))?;
     Ok(log)
 }
 
-/// Where a guarded command's output goes.
+/// The path of a guarded command's log.
 pub(crate) fn log_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.log"))
 }
 
-/// Ends what an earlier run left in `directory`. As a rule that run's guards are already at it, because their
-/// pipes ended with their starter; then this only waits.
+/// Stops processes that an earlier run left in `directory`. Usually that run's guards are already stopping them, because
+/// their pipes ended with the process that started them. Then this only waits.
 pub(crate) fn settle(directory: &Path) -> Result<(), Error> {
     let entries = fs::read_dir(directory).doing(|| format!("read {}", directory.display()))?;
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
@@ -311,7 +310,7 @@ fn settle_one(directory: &Path, processes: &Path) -> Result<(), Error> {
     if !guard.is_some_and(|guard| process::speaks_of(guard, directory))
         && process::speaks_of(server, directory)
     {
-        // Nobody else will ask it to stop.
+        // No guard will ask it to stop.
         process::send(server, Signal::SIGINT);
         process::send(server, Signal::SIGTERM);
     }
@@ -343,13 +342,13 @@ fn open_processes(path: &Path) -> Result<File, Error> {
         .doing(|| format!("open {}", path.display()))
 }
 
-/// Waits until nobody holds the lock on a processes file.
+/// Waits until the lock on a processes file is free.
 fn wait_free(processes: &Path, patience: Duration) -> bool {
     let Ok(file) = File::open(processes) else { return !processes.exists() };
     is_free_within(&file, patience)
 }
 
-/// Takes the lock on a processes file, as soon as nobody holds it.
+/// Takes the lock on a processes file once it is free.
 fn is_free_within(file: &File, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     loop {
@@ -361,7 +360,7 @@ fn is_free_within(file: &File, patience: Duration) -> bool {
     }
 }
 
-/// The guard's and the server's ids; nothing while the line is not whole.
+/// The ids of the guard and the server; `None` while the line is incomplete.
 fn pids(processes: &Path) -> Vec<u32> {
     let text = fs::read_to_string(processes).unwrap_or_default();
     let Some((line, _)) = text.split_once('\n') else { return Vec::new() };
@@ -383,7 +382,7 @@ fn tail(log: &Path, start: u64) -> String {
     last_lines(&text)
 }
 
-/// The last lines of what a program wrote.
+/// The last lines of a program's output.
 pub(crate) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines.get(lines.len().saturating_sub(TAIL_LINES_MAX)..).unwrap_or_default().join("\n")
@@ -427,7 +426,7 @@ mod tests {
         guarded.kill();
         assert_eq!(wait_over(&mut guarded), Some(128 + 9));
         let (_, mut again) = asleep("killed");
-        // The lock is that of the second run.
+        // The second run holds the lock.
         let began = Instant::now();
         drop(guarded);
         assert!(began.elapsed() < MARGIN && again.status().unwrap().is_none());

@@ -1,4 +1,4 @@
-//! Where one server keeps its data, log and secrets: its own directory, locked while this process runs it.
+//! The directory with a server's data, log and secrets. It is locked while this process runs the server.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{Read, Write};
@@ -11,11 +11,11 @@ use crate::account::{self, Account};
 use crate::error::{Doing, Error};
 use crate::guard;
 
-/// Stands in for a checkout that the servers' accounts cannot reach, such as one under `/root`.
+/// Used instead of a checkout that the servers' accounts cannot reach, such as one under `/root`.
 const ELSEWHERE: &str = "/var/lib/commonplace";
 const LOCK: &str = "lock";
 
-/// A server's directory. The lock on it ends with this value, or with this process.
+/// A server's directory. The lock on it is released when this value is dropped or this process ends.
 #[derive(Debug)]
 pub(crate) struct Home {
     path: PathBuf,
@@ -24,7 +24,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Opens `directory/part`, takes its lock, ends what an earlier run left there, and deletes its data if
+    /// Opens `directory/part`, takes its lock, stops processes that an earlier run left there, and deletes its data if
     /// `fresh`.
     pub(crate) fn open(
         directory: &Path,
@@ -55,7 +55,7 @@ impl Home {
         self.account.as_ref()
     }
 
-    /// A directory of the server's own inside this one.
+    /// A subdirectory that belongs to the server.
     pub(crate) fn directory(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
         let doing = || format!("make the directory {}", path.display());
@@ -64,7 +64,7 @@ impl Home {
         Ok(path)
     }
 
-    /// Writes a file that only the server may read. It appears whole or not at all.
+    /// Atomically writes a file that only the server may read.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
         let new = self.path.join(format!("{name}.new"));
@@ -77,7 +77,7 @@ impl Home {
         Ok(path)
     }
 
-    /// The secret in the file `name`, made at random the first time.
+    /// The secret in the file `name`, generated at random the first time.
     pub(crate) fn secret(&self, name: &str) -> Result<String, Error> {
         const LENGTH: usize = 32;
         let path = self.path.join(name);
@@ -88,7 +88,7 @@ impl Home {
     }
 }
 
-/// Where the data goes: below the directory that was asked for, if the server's account can get there.
+/// The directory for the data: inside the requested directory if the server's account can reach it.
 fn place(directory: &Path, account: Option<&Account>) -> Result<PathBuf, Error> {
     let doing = || format!("make the directory {}", directory.display());
     fs::create_dir_all(directory).doing(doing)?;
@@ -100,14 +100,14 @@ fn place(directory: &Path, account: Option<&Account>) -> Result<PathBuf, Error> 
     for step in [Path::new(ELSEWHERE), &elsewhere] {
         let doing = || format!("make the directory {}", step.display());
         fs::create_dir_all(step).doing(doing)?;
-        // Whatever the umask is: this place exists to be reached.
+        // Independent of the umask: the servers' accounts must be able to reach this directory.
         fs::set_permissions(step, Permissions::from_mode(0o755)).doing(doing)?;
     }
     Ok(elsewhere)
 }
 
-/// A name that only this directory has: its last part, for people, and a hash of the whole (FNV-1a, because
-/// the name must be the same in every build).
+/// A unique name for this directory: its last component, for readability, and a hash of the whole path (FNV-1a, because the
+/// name must be the same in every build).
 pub(crate) fn name_elsewhere(directory: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     let hash = directory.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -137,7 +137,7 @@ fn lock(directory: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Deletes everything but the lock that we hold.
+/// Deletes everything except the lock that we hold.
 fn empty(directory: &Path) -> Result<(), Error> {
     let doing = || format!("delete the data in {}", directory.display());
     for entry in fs::read_dir(directory).doing(doing)? {

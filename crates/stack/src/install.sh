@@ -2,7 +2,7 @@
 #
 #   sh install.sh PACKAGE...        (as root)
 #
-# A server that is already there is not touched: only what this run brings is kept from starting.
+# It does not touch servers that are already installed: it only prevents newly installed ones from starting.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -21,7 +21,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Somebody else's policy stays. One of ours was left by a run that could not clean up.
+# Keep a policy that we did not write. One of ours was left by a run that could not clean up.
 if [ ! -e "$policy" ] || grep -qF "$mark" "$policy"; then
   made_policy=yes
   printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$policy"
@@ -30,7 +30,7 @@ fi
 mkdir -p "$clusters"
 printf 'create_main_cluster = false\n' >"$no_cluster"
 
-# Units that the packages bring, and would start at boot. Those that are there already are their owner's.
+# Units of these packages that would start at boot. Do not touch units that already exist.
 units=
 for unit in rabbitmq-server.service epmd.service epmd.socket; do
   [ -e "/lib/systemd/system/$unit" ] || units="$units $unit"
@@ -39,11 +39,10 @@ done
 apt-get -q -o DPkg::Lock::Timeout=300 update
 apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
 
-# Where there is no systemctl, systemd does not start this machine; where there is an init script,
-# something else may.
+# Without systemctl, systemd does not start services on this machine, but an init script may.
 for unit in $units; do
   [ -e "/lib/systemd/system/$unit" ] || continue
   ! command -v systemctl >/dev/null || systemctl disable --quiet "$unit"
   script=${unit%.service}
   [ ! -e "/etc/init.d/$script" ] || update-rc.d "$script" disable
-done || echo "could not disable what was installed; it may start at the next boot"
+done || echo "could not disable the installed servers; they may start at the next boot"

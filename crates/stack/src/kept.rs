@@ -1,9 +1,9 @@
-//! Servers that outlive the process which started them, so that the tests' next run need not start them.
+//! Servers that keep running after the process that started them, so that the next run of the tests need not start them.
 //!
-//! A kept server has a *mark*, a file that holds the ids of its processes, when each was started, and its address. The first
-//! process to ask starts the server and writes the mark; later ones read it. The guard of a kept server stops it when
-//! the mark is removed, which is all that `tests/stack stop` does. A mark whose processes are gone is replaced. Until the
-//! mark is written the server ends with its starter, so no server runs without one.
+//! A kept server has a *mark*: a file with the ids of its processes, their start times, and its address. The first process
+//! that needs the server starts it and writes the mark; later ones read it. The guard of a kept server stops it when the mark
+//! is removed, which is all that `tests/stack stop` does. A mark whose processes are gone is replaced. Until the mark is
+//! written, the server ends with its starter, so no server runs without a mark.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use crate::rabbitmq::RabbitMq;
 use crate::rabbitmq::management::{Management, encode};
 use crate::{Options, process};
 
-/// Where a PostgreSQL server is.
+/// The address of a PostgreSQL server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostgresAddress {
     /// URL of the superuser on the database `postgres`.
@@ -29,7 +29,7 @@ pub struct PostgresAddress {
     pub log: PathBuf,
 }
 
-/// Where a RabbitMQ node is.
+/// The addresses of a RabbitMQ node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RabbitMqAddress {
     /// URL of the vhost `/`.
@@ -43,7 +43,7 @@ impl RabbitMqAddress {
     ///
     /// # Errors
     ///
-    /// When the management API refuses or does not answer.
+    /// The management API refuses or does not answer.
     pub fn create_vhost(&self, name: &str) -> Result<String, Error> {
         self.management().create_vhost(name)?;
         let server = self.amqp_url.rsplit_once('/').map_or("", |(server, _)| server);
@@ -54,7 +54,7 @@ impl RabbitMqAddress {
     ///
     /// # Errors
     ///
-    /// When the management API refuses or does not answer.
+    /// The management API refuses or does not answer.
     pub fn vhosts(&self) -> Result<Vec<String>, Error> {
         self.management().vhosts()
     }
@@ -63,7 +63,7 @@ impl RabbitMqAddress {
     ///
     /// # Errors
     ///
-    /// When the management API refuses or does not answer.
+    /// The management API refuses or does not answer.
     pub fn delete_vhost(&self, name: &str) -> Result<(), Error> {
         self.management().delete_vhost(name)
     }
@@ -73,7 +73,7 @@ impl RabbitMqAddress {
     }
 }
 
-/// The kept PostgreSQL server of a directory. It is started, on an empty cluster, if none runs.
+/// The kept PostgreSQL server of a directory. Starts one with an empty cluster if none runs.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub fn postgres(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Pos
     })
 }
 
-/// The kept RabbitMQ node of a directory. It is started, without data, if none runs.
+/// The kept RabbitMQ node of a directory. Starts one without data if none runs.
 ///
 /// # Errors
 ///
@@ -104,13 +104,13 @@ pub fn rabbitmq(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Rab
     })
 }
 
-/// Whether a process of this id that was started at this time still runs.
+/// Whether the process with this id and start time still runs.
 #[must_use]
 pub fn is_running(pid: u32, started: u64) -> bool {
     process::started(pid) == Some(started)
 }
 
-/// When this process was started, in clock ticks since the machine was.
+/// When this process was started, in clock ticks since boot.
 #[must_use]
 pub fn own_start() -> u64 {
     process::started(std::process::id()).unwrap_or_default()
@@ -123,9 +123,9 @@ fn kept<A: DeserializeOwned>(
 ) -> Result<A, Error> {
     let doing = || format!("use the directory {}", directory.display());
     fs::create_dir_all(directory).doing(doing)?;
-    // The guard looks for the mark from its own working directory.
+    // The guard checks the mark from its own working directory, so the path must be absolute.
     let directory = directory.canonicalize().doing(doing)?;
-    // Processes that ask at once take turns: the first starts the server, the others find its mark.
+    // Processes that ask at the same time take turns: the first starts the server, the others find its mark.
     let turn = directory.join(format!("{name}.turn"));
     let turn = File::options().create(true).truncate(false).write(true).open(turn).doing(doing)?;
     turn.lock().doing(doing)?;
@@ -143,7 +143,7 @@ struct Mark {
 }
 
 impl Mark {
-    /// The address, if every process of the mark runs.
+    /// The address, if all processes of the mark are running.
     fn read<A: DeserializeOwned>(&self) -> Option<A> {
         let text = fs::read_to_string(&self.path).ok()?;
         let (processes, address) = text.split_once('\n')?;
@@ -155,7 +155,7 @@ impl Mark {
         numbers.chunks(2).all(runs).then(|| serde_json::from_str(address).ok()).flatten()
     }
 
-    /// Writes it whole or not at all. It holds passwords.
+    /// Writes the mark atomically. It contains passwords.
     fn write<A: Serialize>(&self, pids: &[u32], address: &A) -> Result<(), Error> {
         let doing = || format!("write {}", self.path.display());
         let mut text = String::new();

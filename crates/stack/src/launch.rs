@@ -1,4 +1,4 @@
-//! What a guard starts: the command, its files, and what ends it.
+//! What a guard starts: the command, its files, and how to stop it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -15,34 +15,34 @@ const SCRIPT: &str = include_str!("guard.sh");
 /// A command to run under a guard.
 #[derive(Debug)]
 pub struct Launch<'a> {
-    /// The server's name for people.
+    /// The server's display name.
     pub(crate) server: &'static str,
     /// The name of its log and processes files.
     pub(crate) name: &'static str,
-    /// Where those files are, and the command's working directory.
+    /// The directory of those files and the command's working directory.
     pub(crate) directory: &'a Path,
     pub(crate) account: Option<&'a Account>,
     pub(crate) program: &'a Path,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(&'a str, OsString)>,
     pub(crate) stop: Stop<'a>,
-    /// How long it may take to stop by itself before the guard kills it.
+    /// How long it may take to stop before the guard kills it.
     pub(crate) grace: Duration,
-    /// The guarded command that must have ended before this one is asked to.
+    /// The guarded command that must end before this one is stopped.
     pub(crate) after: Option<&'a str>,
 }
 
-/// What ends the command.
+/// How to stop the command.
 #[derive(Debug)]
 pub(crate) enum Stop<'a> {
     /// A signal, by its name without `SIG`.
     Signal(&'static str),
-    /// The command is docker's client; its container is stopped. It keeps our environment, for its settings.
+    /// The command is Docker's client, and its container is stopped. It keeps our environment, which contains its settings.
     Container(&'a str),
 }
 
 impl<'a> Launch<'a> {
-    /// A program that SIGTERM ends, with nothing in its environment. Its log is `<directory>/<name>.log`.
+    /// A program with an empty environment that SIGTERM stops. Its log is `<directory>/<name>.log`.
     #[must_use]
     pub fn new(name: &'static str, directory: &'a Path, program: &'a Path) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Adds variables; the last of a name counts.
+    /// Adds variables. The last one with a name wins.
     #[must_use]
     pub fn environment<T: Into<OsString>>(
         mut self,
@@ -83,7 +83,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// The guard's command. `processes` is its file, and `after` that of the command that must have ended before.
+    /// The guard's command. `processes` is its processes file; `after` is that of the command that must end before.
     pub(crate) fn command(&self, processes: &Path, after: &Path) -> Command {
         let (signal, container) = match self.stop {
             Stop::Signal(signal) => (signal, ""),

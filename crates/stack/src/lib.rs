@@ -1,15 +1,14 @@
 //! A private PostgreSQL cluster and a private RabbitMQ node on free loopback ports.
 //!
-//! `commonplace up`, the tests and the benchmarks stand on real servers that belong to them alone. This crate
-//! finds the servers' programs, installs what is missing with `apt-get` or runs images where only a Docker
-//! engine is at hand, starts them in a directory of their own, and leaves nothing behind. Servers that
-//! already run on the machine are never touched.
+//! `commonplace up`, the tests and the benchmarks use their own private servers. This crate finds the servers' programs. It
+//! installs missing ones with `apt-get`, or runs images if only a Docker engine is available. It starts the servers in their
+//! own directory and leaves no process behind. It never touches servers that already run on the machine.
 //!
-//! Each server runs under a guard: a small shell that is the server's parent and reads a pipe whose other
-//! end only this process holds. Closing the pipe is how a server is stopped, so a normal stop, a drop and the
-//! death of this process by `kill -9` are one code path. The guard and its server hold a lock on a file for as
-//! long as one process of theirs lives; that lock, which the kernel keeps, is how "nothing is left" is known. [`Guarded`] runs other commands in the
-//! same way: the lab's services.
+//! Each server runs under a guard: a small shell that is the server's parent and reads from a pipe whose other end only this
+//! process holds. Closing the pipe stops the server, so a normal stop, a drop and `kill -9` of this process use the same
+//! code path. The guard, the server and their children hold a lock on a file. The kernel releases it when the last of these
+//! processes ends, so a free lock means that nothing is left. [`Guarded`] runs other commands, such as the lab's services, in
+//! the same way.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), stack::Error> {
@@ -51,22 +50,22 @@ pub use rabbitmq::RabbitMq;
 /// How to run the servers.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where data, logs and secrets live. Data outlives a stop. Where the servers' own accounts cannot reach
-    /// this directory (only as root), a directory under `/var/lib/commonplace` stands in for it.
+    /// The directory for data, logs and secrets. Data survives a stop. If the servers' accounts cannot reach this directory
+    /// (possible only for root), a directory under `/var/lib/commonplace` is used instead.
     pub directory: PathBuf,
-    /// Whether what Postgres commits survives a power cut. Switch it off only in tests: it sets `fsync`,
-    /// `synchronous_commit` and `full_page_writes`, and keeps the log short.
+    /// Whether Postgres's commits survive a power failure. Disable it only in tests: it controls `fsync`,
+    /// `synchronous_commit` and `full_page_writes`, and keeps the WAL short.
     pub durable: bool,
     /// Deletes the data of earlier runs first.
     pub fresh: bool,
     /// The cluster's `max_connections`.
     pub max_connections: u32,
-    /// The image that RabbitMQ is run from, whatever is installed; a Docker engine has to be there.
+    /// The image to run RabbitMQ from, even if RabbitMQ is installed. Needs a Docker engine.
     pub rabbitmq_image: Option<String>,
 }
 
 impl Options {
-    /// Durable servers that keep what is in `directory`, with 200 connections.
+    /// Durable servers that keep the data in `directory`, with 200 connections.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
@@ -78,18 +77,18 @@ impl Options {
     }
 }
 
-/// What the servers say they are.
+/// The versions of the servers.
 #[derive(Clone, Debug)]
 pub struct Versions {
     /// For example `15.18`.
     pub postgres: String,
     /// For example `3.10.8`.
     pub rabbitmq: String,
-    /// The Erlang release below RabbitMQ, for example `25.2.3`.
+    /// The Erlang release that runs RabbitMQ, for example `25.2.3`.
     pub erlang: String,
 }
 
-/// Both servers. Dropping it stops them, as [`Stack::stop`] does, but cannot say how it went.
+/// Both servers. Dropping it stops them like [`Stack::stop`], but cannot report errors.
 #[derive(Debug)]
 pub struct Stack {
     postgres: Postgres,
@@ -97,19 +96,18 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Finds or installs both servers, and starts them side by side. `progress` receives one line for each
-    /// thing that takes time.
+    /// Finds or installs both servers, and starts them in parallel. `progress` receives one line for each slow step.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyRunning`] when another process runs servers in this directory; else what failed, with
-    /// the last lines of the server's log. Whatever did start is stopped again.
+    /// [`Error::AlreadyRunning`] if another process runs servers in this directory; otherwise the failure, with the last lines
+    /// of the server's log. A server that did start is stopped again.
     pub fn start(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
         let (postgres, rabbitmq) = provide::both(options.rabbitmq_image.as_deref(), progress)?;
         let (sender, lines) = mpsc::sync_channel::<String>(LINES_MAX);
         let other_sender = sender.clone();
         let (postgres, rabbitmq) = thread::scope(|scope| {
-            // A line that finds no reader any more has nobody to tell.
+            // If the receiver is gone, nothing reads the line.
             let postgres = scope.spawn(move || {
                 Postgres::start_from(postgres, options, &mut |line| drop(sender.send(line.to_owned())))
             });
@@ -141,7 +139,7 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// When the management API refuses or does not answer.
+    /// The management API refuses or does not answer.
     pub fn create_vhost(&self, name: &str) -> Result<String, Error> {
         self.rabbitmq.create_vhost(name)
     }
@@ -150,7 +148,7 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// When the management API refuses or does not answer.
+    /// The management API refuses or does not answer.
     pub fn delete_vhost(&self, name: &str) -> Result<(), Error> {
         self.rabbitmq.delete_vhost(name)
     }
@@ -164,7 +162,7 @@ impl Stack {
         }
     }
 
-    /// Both servers by themselves, for who works on one while the other is worked on.
+    /// Both servers separately, for a caller that works on both at the same time.
     pub fn into_parts(self) -> (Postgres, RabbitMq) {
         (self.postgres, self.rabbitmq)
     }
@@ -189,11 +187,11 @@ impl Stack {
         &mut self.rabbitmq
     }
 
-    /// Stops both servers side by side and returns when no process of theirs is left. The data stays.
+    /// Stops both servers in parallel and returns when none of their processes is left. The data stays.
     ///
     /// # Errors
     ///
-    /// When a process could not be ended.
+    /// A process could not be stopped.
     pub fn stop(self) -> Result<(), Error> {
         let Self { postgres, rabbitmq } = self;
         let (postgres, rabbitmq) = thread::scope(|scope| {
@@ -204,7 +202,7 @@ impl Stack {
     }
 }
 
-/// Lines of progress that wait for the caller.
+/// Progress lines waiting for the caller.
 const LINES_MAX: usize = 64;
 
 fn finish<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {

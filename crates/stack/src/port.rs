@@ -1,4 +1,4 @@
-//! Loopback ports, and what a server says on one when it is ready.
+//! Finds loopback ports, and checks whether a server on one is ready.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use crate::error::{Doing, Error};
 
-/// How often a start is tried when somebody takes a port between our choosing it and the server's binding it.
+/// How often to try a start if another process takes the port before the server binds it.
 pub(crate) const ATTEMPTS_MAX: u32 = 5;
 
-/// Where ports are looked for: below those that the system gives to connections that go out (Linux: from 32768 on,
-/// `net.ipv4.ip_local_port_range`), one of which could have the port of a server in the moment in which it is started again.
+/// The range of ports to search. It is below the ports of outgoing connections (on Linux from 32768,
+/// `net.ipv4.ip_local_port_range`); such a connection could use the port of a server while it is being restarted.
 const RANGE: Range<u16> = 10_000..32_000;
-/// How many are tried before it is said that there is none.
+/// How many ports to try before giving up.
 const TRIES_MAX: usize = 1000;
 
-/// Ports of 127.0.0.1, each another one, that nobody listens on now and that no connection is given by chance.
+/// Different free ports of 127.0.0.1 that the system does not assign to outgoing connections.
 ///
 /// # Errors
-/// There are none.
+/// There are no free ports.
 pub fn free<const N: usize>() -> Result<[u16; N], Error> {
     let find = || -> io::Result<[u16; N]> {
-        // All are held until the last is found, so that none comes up twice.
+        // All ports are held until the last is found, so that none is returned twice.
         let mut listeners = Vec::with_capacity(N);
         let mut ports = [0; N];
         for port in &mut ports {
@@ -46,7 +46,7 @@ fn bind_at_random() -> io::Result<TcpListener> {
     Err(last)
 }
 
-/// Whether a server's last words say that its port was taken.
+/// Whether a server's last log lines say that its port was in use.
 pub(crate) fn was_taken(log: &str) -> bool {
     let log = log.to_lowercase();
     ["address already in use", "eaddrinuse", "port is already allocated"]
@@ -54,7 +54,7 @@ pub(crate) fn was_taken(log: &str) -> bool {
         .any(|words| log.contains(words))
 }
 
-/// Whether Postgres takes sessions: it asks for a password instead of refusing with "starting up".
+/// Whether Postgres accepts sessions: it asks for a password instead of refusing with "starting up".
 pub(crate) fn postgres_is_ready(port: u16) -> bool {
     const VERSION_3: [u8; 4] = 196_608_u32.to_be_bytes();
     const PARAMETERS: &[u8] = b"user\0postgres\0database\0postgres\0\0";
@@ -63,12 +63,12 @@ pub(crate) fn postgres_is_ready(port: u16) -> bool {
     first_bytes(port, &hello).is_ok_and(|answer| answer == [b'R'])
 }
 
-/// Whether RabbitMQ takes connections: it answers the AMQP 0-9-1 header with a method frame.
+/// Whether RabbitMQ accepts connections: it answers the AMQP 0-9-1 header with a method frame.
 pub(crate) fn amqp_is_ready(port: u16) -> bool {
     first_bytes(port, b"AMQP\0\0\x09\x01").is_ok_and(|answer| answer == [1])
 }
 
-/// Whether `epmd` answers a request for names, which it does with its own port first.
+/// Whether `epmd` answers a request for names. Its answer begins with its own port.
 pub(crate) fn epmd_is_ready(port: u16) -> bool {
     const NAMES: &[u8] = &[0, 1, b'n'];
     first_bytes(port, NAMES).is_ok_and(|answer: [u8; 4]| answer == u32::from(port).to_be_bytes())
@@ -79,7 +79,7 @@ fn first_bytes<const N: usize>(port: u16, hello: &[u8]) -> io::Result<[u8; N]> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(hello)?;
-    // All of the answer is taken: closing with something unread resets the connection, which servers log.
+    // Read the complete answer: closing with unread data resets the connection, which servers log.
     let mut answer = [0_u8; 4096];
     let length = stream.read(&mut answer)?;
     answer

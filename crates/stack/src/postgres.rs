@@ -1,8 +1,8 @@
-//! A PostgreSQL cluster of our own.
+//! A private PostgreSQL cluster.
 //!
-//! The cluster listens on 127.0.0.1 alone, asks for SCRAM passwords, and is made anew by `initdb` where there
-//! is none yet. `initdb` works in a directory that is renamed when it is whole, so that a start which was cut
-//! off leaves nothing half-made. Settings travel on the command line: what a run uses is what `ps` shows.
+//! The cluster listens only on 127.0.0.1, requires SCRAM passwords, and is created by `initdb` if it does not exist. `initdb`
+//! works in a directory that is renamed when it is complete, so an interrupted start leaves no incomplete cluster. Settings
+//! are passed on the command line, so `ps` shows what a run uses.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,13 +26,13 @@ const DATA: &str = "data";
 const IMAGE_PORT: u16 = 5432;
 const IMAGE_DATA: &str = "/var/lib/postgresql/data";
 const INITDB_PATIENCE: Duration = Duration::from_secs(180);
-/// Long enough to recover from a crash under load.
+/// Long enough for crash recovery after load.
 const START_PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running PostgreSQL server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Postgres {
-    // Before the home, so that the server is gone when the home's lock is released.
+    // Declared before the home, so that the server has ended when the home's lock is released.
     server: Option<Guarded>,
     container: Option<Container>,
     port: u16,
@@ -49,8 +49,8 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyRunning`] when another process runs it in this directory; else what failed, with the
-    /// last lines of the server's log.
+    /// [`Error::AlreadyRunning`] if another process runs it in this directory; otherwise the failure, with the last lines of
+    /// the server's log.
     pub fn start(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
         Self::start_from(provide::postgres(progress)?, options, progress)
     }
@@ -83,7 +83,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Deletes the cluster when this value ends: it serves one run only.
+    /// Deletes the cluster when this value is dropped, for a cluster that serves only one run.
     #[must_use]
     pub fn for_one_run(mut self) -> Self {
         self.keeps_data = false;
@@ -95,7 +95,7 @@ impl Postgres {
         format!("postgres://postgres:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
 
-    /// The port on 127.0.0.1. It stays the same over [`Postgres::restart`].
+    /// The port on 127.0.0.1. [`Postgres::restart`] keeps it.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -105,7 +105,7 @@ impl Postgres {
         &self.version
     }
 
-    /// A program of the server's own version, such as `pg_dump`; none where an image runs.
+    /// A program of the same version, such as `pg_dump`; `None` if the server runs from an image.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         match &self.programs {
             Source::Installed(programs) => Some(programs.directory.join(name)),
@@ -113,7 +113,7 @@ impl Postgres {
         }
     }
 
-    /// The server's process, or docker's client where an image runs; none after [`Postgres::kill_9`].
+    /// The server's process, or Docker's client if it runs from an image; none after [`Postgres::kill_9`].
     pub fn pids(&self) -> Vec<u32> {
         self.server.iter().map(Guarded::pid).collect()
     }
@@ -123,11 +123,11 @@ impl Postgres {
         log_path(self.home.path(), NAME)
     }
 
-    /// Kills the server as a crash would: no checkpoint, no farewell. Returns when every process of it is gone.
+    /// Kills the server like a crash, without a checkpoint. Returns when all its processes are gone.
     ///
     /// # Errors
     ///
-    /// When a process could not be ended.
+    /// A process could not be stopped.
     pub fn kill_9(&mut self) -> Result<(), Error> {
         if let Some(container) = &self.container {
             container.kill_9()?;
@@ -135,13 +135,13 @@ impl Postgres {
         self.server.take().map_or(Ok(()), |mut server| server.kill_9())
     }
 
-    /// Stops every process of the server where it is (SIGSTOP), until it is resumed. Connections stay, and nothing answers.
-    /// Does nothing where an image runs: its processes are not ours.
+    /// Suspends all processes of the server (SIGSTOP) until it is resumed. Connections stay open, but nothing answers. Does
+    /// nothing if the server runs from an image, because its processes are not ours.
     pub fn pause(&self) {
         self.server.iter().filter(|_| self.container.is_none()).for_each(Guarded::pause);
     }
 
-    /// Takes back what `pause` did.
+    /// Resumes after `pause`.
     pub fn resume(&self) {
         self.server.iter().filter(|_| self.container.is_none()).for_each(Guarded::resume);
     }
@@ -150,23 +150,23 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// When it does not start, with the last lines of its log.
+    /// It does not start; the error contains the last lines of its log.
     pub fn restart(&mut self) -> Result<(), Error> {
         self.end()?;
         self.launch_once()
     }
 
-    /// Stops the server (a fast shutdown: sessions are ended, what is committed stays) and returns when no
-    /// process of it is left.
+    /// Stops the server with a fast shutdown, which ends sessions and keeps committed data. Returns when none of its processes
+    /// is left.
     ///
     /// # Errors
     ///
-    /// When a process could not be ended.
+    /// A process could not be stopped.
     pub fn stop(mut self) -> Result<(), Error> {
         self.end()
     }
 
-    /// Lets the server outlive this process, until `mark` is removed.
+    /// Keeps the server running after this process ends, until `mark` is removed.
     pub(crate) fn keep(mut self, mark: &Path) -> Result<(), Error> {
         self.server.take().map_or(Ok(()), |server| server.keep(mark))
     }
@@ -178,7 +178,7 @@ impl Postgres {
     fn prepare(&self, progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
         match &self.programs {
             Source::Installed(programs) if !self.home.path().join(DATA).exists() => {
-                progress(&format!("making a PostgreSQL {} cluster", self.version));
+                progress(&format!("creating a PostgreSQL {} cluster", self.version));
                 self.make_cluster(programs)
             }
             Source::Image(_) if self.options.fresh => Container::new(self.home.path())?.delete_data(),
@@ -212,7 +212,7 @@ impl Postgres {
         fs::rename(&new, &whole).doing(|| format!("rename {}", new.display()))
     }
 
-    /// Starts on a port of its own choice, and on another when somebody else was quicker.
+    /// Starts on a free port, and tries another one if a different process takes the port first.
     fn launch(&mut self, progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
         let mut attempt = 1;
         loop {
@@ -238,7 +238,7 @@ impl Postgres {
             program: Path::new("docker"),
             arguments: Vec::new(),
             environment: environment(self.home.path()),
-            // A fast shutdown. SIGTERM would wait until every session has gone by itself.
+            // A fast shutdown. SIGTERM would wait until all sessions have ended by themselves.
             stop: Stop::Signal("INT"),
             grace: GRACE,
             after: None,
@@ -288,30 +288,32 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A drop cannot report an error. Data that could not be deleted lies among temporary files.
+        // A drop cannot report errors. Data that could not be deleted stays among temporary files.
         drop(self.end());
         if !self.keeps_data {
             drop(self.container.as_ref().map(Container::delete_data));
             drop(fs::remove_dir_all(self.home.path()));
-            // Also where it had to be made elsewhere, for its account to reach it. It stays if it holds anything else.
+            // Also if it had to be created elsewhere so that its account can reach it. A non-empty directory stays.
             drop(self.home.path().parent().map(fs::remove_dir));
         }
     }
 }
 
-/// The programs that can open this home's data: of its own major version, or the newest where there is no data.
+/// The programs that can open this home's data: those of its major version, or the newest if there is no data.
 fn fitting(found: Vec<PostgresPrograms>, home: &Home) -> Result<PostgresPrograms, Error> {
     let data = home.path().join(DATA);
     let damaged = |why: String| Error::Data { directory: data.clone(), why };
     if data.exists() && !home.path().join("password").exists() {
-        return Err(damaged("its password file is gone".to_owned()));
+        return Err(damaged("its password file is missing".to_owned()));
     }
     let wanted = fs::read_to_string(data.join("PG_VERSION")).ok();
     let wanted = wanted.as_deref().map(str::trim);
     found
         .into_iter()
         .find(|programs| wanted.is_none_or(|major| major == programs.version.0.to_string()))
-        .ok_or_else(|| damaged(format!("PostgreSQL {} made it, which is not here", wanted.unwrap_or("?"))))
+        .ok_or_else(|| {
+            damaged(format!("PostgreSQL {} created it, which is not installed", wanted.unwrap_or("?")))
+        })
 }
 
 fn environment(home: &Path) -> Vec<(&'static str, OsString)> {
@@ -320,7 +322,7 @@ fn environment(home: &Path) -> Vec<(&'static str, OsString)> {
 }
 
 fn initdb_arguments(durable: bool) -> [&'static str; 6] {
-    // A cluster of a test is not worth waiting for the disk.
+    // A test's cluster need not wait for the disk.
     let sync = if durable { "--data-checksums" } else { "--no-sync" };
     [
         "--username=postgres",
@@ -332,17 +334,17 @@ fn initdb_arguments(durable: bool) -> [&'static str; 6] {
     ]
 }
 
-/// The cluster's settings, apart from where it listens.
+/// The cluster's settings, except its addresses.
 fn settings(options: &Options) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         ("max_connections", options.max_connections.to_string()),
         ("shared_buffers", "256MB".to_owned()),
         ("shared_preload_libraries", String::new()),
-        // Checkpoints follow the clock and not the load, so that full page images do not blur a measurement. Nothing is
-        // measured on a cluster that is not durable, and a checkpoint costs it little: its log may be short.
+        // Checkpoints depend on time and not on load, so that full-page images do not distort a measurement. Nothing is
+        // measured on a cluster that is not durable, and its checkpoints are cheap, so its WAL may be short.
         ("max_wal_size", if options.durable { "4GB" } else { "256MB" }.to_owned()),
         ("checkpoint_timeout", "15min".to_owned()),
-        // Just-in-time compilation costs more than any of our short statements takes.
+        // Just-in-time compilation takes longer than any of our short statements.
         ("jit", "off".to_owned()),
         ("timezone", "UTC".to_owned()),
         ("log_timezone", "UTC".to_owned()),

@@ -1,4 +1,4 @@
-//! Processes by their ids, as `/proc` shows them.
+//! Processes by id, read from `/proc`.
 
 use std::fs;
 use std::path::Path;
@@ -7,17 +7,17 @@ use std::str::FromStr;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-/// Sends a signal. A process that is gone needs none.
+/// Sends a signal. Does nothing if the process has ended.
 pub(crate) fn send(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid)
         && pid > 1
     {
-        // The only failures are "gone" and "not ours"; whoever waits for the end sees the second.
+        // This fails only if the process has ended or is not ours; in the second case the wait for its end fails.
         let _ = signal::kill(Pid::from_raw(pid), signal);
     }
 }
 
-/// Whether the process is there and its command line speaks of `path`.
+/// Whether the process exists and its command line contains `path`.
 pub(crate) fn speaks_of(pid: u32, path: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
     let wanted = path.as_os_str().as_bytes();
@@ -25,7 +25,7 @@ pub(crate) fn speaks_of(pid: u32, path: &Path) -> bool {
         .is_ok_and(|line| line.windows(wanted.len().max(1)).any(|part| part == wanted))
 }
 
-/// Every process below `root`, `root` excluded.
+/// All descendants of `root`, without `root` itself.
 pub(crate) fn descendants(root: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()
@@ -42,13 +42,13 @@ pub(crate) fn descendants(root: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
-/// The parent of a process, if there is such a process.
+/// The parent of a process, if the process exists.
 pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// When a process was started, in clock ticks since the machine was. With the id it names a process for good: ids come
-/// again, and not at the same moment.
+/// When a process was started, in clock ticks since boot. Together with the id this identifies a process uniquely, although
+/// ids are reused.
 pub(crate) fn started(pid: u32) -> Option<u64> {
     field(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, 19)
 }
@@ -58,8 +58,8 @@ fn parent(stat: &str) -> Option<u32> {
     field(stat, 1)
 }
 
-/// A field of a line of `/proc/<pid>/stat`, counted from the state of the process. The name before it is in parentheses
-/// and may hold anything.
+/// A field of a line of `/proc/<pid>/stat`, counted from the state of the process. The name before it is in parentheses and
+/// may contain any characters.
 fn field<T: FromStr>(stat: &str, index: usize) -> Option<T> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(index)?.parse().ok()
 }
@@ -86,7 +86,7 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = child.id();
-        // Its command line is there for certain only once it runs.
+        // Its command line is readable for certain only once it runs.
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let found = descendants(std::process::id());
         let (speaks, silent) = (speaks_of(pid, path), speaks_of(pid, Path::new("/another")));

@@ -1,4 +1,5 @@
-//! Getting the servers: what is installed, else Debian's packages, else images, else one clear sentence.
+//! Provides the servers: uses installed ones, otherwise installs Debian's packages, otherwise uses images, otherwise fails
+//! with one clear sentence.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -21,7 +22,7 @@ pub(crate) enum Source<T> {
     Image(String),
 }
 
-/// Every PostgreSQL that could be used, newest first and never empty, or an image.
+/// All usable PostgreSQL versions, newest first and never empty, or an image.
 pub(crate) type PostgresSource = Source<Vec<PostgresPrograms>>;
 pub(crate) type RabbitMqSource = Source<RabbitMqPrograms>;
 
@@ -57,16 +58,16 @@ pub(crate) fn rabbitmq(image: Option<&str>, progress: &mut dyn FnMut(&str)) -> R
     Ok(found_rabbitmq())
 }
 
-/// The browser of tests. There is no image of it: it must be able to run here.
+/// The browser for tests. There is no image for it; it must run on this machine.
 pub(crate) fn browser(progress: &mut dyn FnMut(&str)) -> Result<BrowserPrograms, Error> {
     let wanted = [BROWSER_PACKAGE, DRIVER_PACKAGE];
-    // As for the servers: what is being installed just now is not here yet.
+    // As with the servers: a package that is being installed does not count as installed yet.
     installation_lock()?.lock_shared().doing(waiting)?;
     if let Some(found) = find::browser() {
         return Ok(found);
     }
     install(&wanted, progress)?;
-    find::browser().ok_or_else(|| nothing_to_run(&wanted, "the packages do not bring them here"))
+    find::browser().ok_or_else(|| nothing_to_run(&wanted, "the packages do not provide them on this system"))
 }
 
 fn found_postgres() -> PostgresSource {
@@ -91,10 +92,10 @@ fn missing(wanted: &[&'static str]) -> Vec<&'static str> {
     wanted.iter().copied().filter(|package| !is_here(package)).collect()
 }
 
-/// Makes sure that every wanted server is either installed, or can be run as an image.
+/// Makes sure that each wanted server is installed or can be run from an image.
 fn get(wanted: &[&'static str], progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    // Programs appear before the packages that bring them are set up: what another process is installing just now
-    // is not here yet.
+    // Programs appear before their packages are configured, so a package that another process is installing does not count as
+    // installed yet.
     installation_lock()?.lock_shared().doing(waiting)?;
     if missing(wanted).is_empty() {
         return Ok(());
@@ -115,7 +116,7 @@ fn get(wanted: &[&'static str], progress: &mut dyn FnMut(&str)) -> Result<(), Er
 
 fn install(wanted: &[&'static str], progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
     let rights = rights_to_install().map_err(|why| nothing_to_run(&missing(wanted), why))?;
-    // One installation at a time: the other may be bringing what we need.
+    // One installation at a time: the other one may install what we need.
     let file = installation_lock()?;
     file.lock().doing(waiting)?;
     let packages = missing(wanted);
@@ -124,7 +125,7 @@ fn install(wanted: &[&'static str], progress: &mut dyn FnMut(&str)) -> Result<()
     }
     let names = packages.join(" ");
     progress(&format!("installing {names} with apt-get{}", rights.said()));
-    // A group of its own: Ctrl-C must not stop dpkg half-way.
+    // A separate process group: Ctrl-C must not interrupt dpkg.
     let output = rights
         .shell()
         .args(["-c", INSTALL, "install"])
@@ -138,10 +139,14 @@ fn install(wanted: &[&'static str], progress: &mut dyn FnMut(&str)) -> Result<()
         return Err(Error::Install { packages: names, output: last_lines(&String::from_utf8_lossy(&said)) });
     }
     let still = missing(wanted);
-    if still.is_empty() { Ok(()) } else { Err(nothing_to_run(&still, "the packages are too old here")) }
+    if still.is_empty() {
+        Ok(())
+    } else {
+        Err(nothing_to_run(&still, "the packages of this system are too old"))
+    }
 }
 
-/// The file that whoever installs holds locked.
+/// The lock file for installations.
 fn installation_lock() -> Result<File, Error> {
     let path = std::env::temp_dir().join(format!("commonplace-install-{}.lock", Uid::effective()));
     let open = File::options().create(true).truncate(false).write(true).open(&path);
@@ -166,7 +171,7 @@ impl Rights {
         }
     }
 
-    /// A shell that has the rights.
+    /// A shell with these rights.
     fn shell(self) -> Command {
         match self {
             Self::Root => Command::new("/bin/sh"),
@@ -181,7 +186,7 @@ impl Rights {
 
 fn rights_to_install() -> Result<Rights, &'static str> {
     if find::program("apt-get").is_none() {
-        return Err("there is neither apt-get nor a Docker engine to get it with");
+        return Err("neither apt-get nor a Docker engine is available");
     }
     if Uid::effective().is_root() {
         return Ok(Rights::Root);
@@ -190,7 +195,7 @@ fn rights_to_install() -> Result<Rights, &'static str> {
     if sudo.is_ok_and(|output| output.status.success()) {
         Ok(Rights::Sudo)
     } else {
-        Err("neither root's rights (sudo without a password) nor a Docker engine are there to get it with")
+        Err("neither root rights (or sudo without a password) nor a Docker engine is available")
     }
 }
 

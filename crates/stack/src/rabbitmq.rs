@@ -1,8 +1,8 @@
-//! A RabbitMQ node of our own.
+//! A private RabbitMQ node.
 //!
-//! The node has its own name, cookie, data, log, configuration and plugins file, and its own `epmd` (Erlang's
-//! name server), which runs in the foreground under a guard and ends after the node. Everything listens on
-//! 127.0.0.1. The node's name ends in `@localhost`, so that a machine that changes its name keeps its data.
+//! The node has its own name, cookie, data, log, configuration and plugins file, and its own `epmd` (Erlang's name server),
+//! which runs in the foreground under a guard and ends after the node. All ports are on 127.0.0.1. The node's name ends in
+//! `@localhost`, so that a machine whose name changes keeps its data.
 
 mod configuration;
 pub(crate) mod management;
@@ -33,14 +33,14 @@ const COOKIE: &str = ".erlang.cookie";
 const IMAGE_AMQP_PORT: u16 = 5672;
 const IMAGE_MANAGEMENT_PORT: u16 = 15672;
 const IMAGE_DATA: &str = "/var/lib/rabbitmq";
-/// Long enough to recover queues after a crash on a machine that is busy.
+/// Long enough to recover queues after a crash on a busy machine.
 const START_PATIENCE: Duration = Duration::from_secs(240);
 const CONTROL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running RabbitMQ node. Dropping it stops it.
 #[derive(Debug)]
 pub struct RabbitMq {
-    // The node ends before epmd, and both before the home's lock is released.
+    // Field order: the node ends before epmd, and both end before the home's lock is released.
     node: Option<Guarded>,
     epmd: Option<Guarded>,
     container: Option<Container>,
@@ -57,8 +57,8 @@ impl RabbitMq {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyRunning`] when another process runs it in this directory; else what failed, with the
-    /// last lines of the server's log.
+    /// [`Error::AlreadyRunning`] if another process runs it in this directory; otherwise the failure, with the last lines of
+    /// the server's log.
     pub fn start(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
         Self::start_from(provide::rabbitmq(options.rabbitmq_image.as_deref(), progress)?, options, progress)
     }
@@ -74,7 +74,7 @@ impl RabbitMq {
         };
         let home = Home::open(&options.directory, NAME, account, options.fresh)?;
         if home.path().join("mnesia").join(NODE).exists() && !home.path().join("password").exists() {
-            let why = "its password file is gone".to_owned();
+            let why = "its password file is missing".to_owned();
             return Err(Error::Data { directory: home.path().to_owned(), why });
         }
         if matches!(programs, Source::Image(_)) && options.fresh {
@@ -105,7 +105,7 @@ impl RabbitMq {
         format!("http://{USER}:{}@127.0.0.1:{}", self.password, self.ports.management)
     }
 
-    /// The AMQP port on 127.0.0.1. It stays the same over [`RabbitMq::restart`].
+    /// The AMQP port on 127.0.0.1. [`RabbitMq::restart`] keeps it.
     pub fn port(&self) -> u16 {
         self.ports.amqp
     }
@@ -115,12 +115,12 @@ impl RabbitMq {
         &self.version
     }
 
-    /// The version of Erlang below it.
+    /// The version of Erlang that runs it.
     pub fn erlang_version(&self) -> &str {
         &self.erlang_version
     }
 
-    /// The node's process and its `epmd`, or docker's client where an image runs.
+    /// The node's process and its `epmd`, or Docker's client if it runs from an image.
     pub fn pids(&self) -> Vec<u32> {
         self.node.iter().chain(&self.epmd).map(Guarded::pid).collect()
     }
@@ -130,11 +130,11 @@ impl RabbitMq {
         log_path(self.home.path(), NAME)
     }
 
-    /// Makes a vhost with full rights for our user, and returns its AMQP URL. One that exists stays as it is.
+    /// Creates a vhost with full rights for our user, and returns its AMQP URL. An existing vhost stays unchanged.
     ///
     /// # Errors
     ///
-    /// When the management API refuses or does not answer.
+    /// The management API refuses or does not answer.
     pub fn create_vhost(&self, name: &str) -> Result<String, Error> {
         self.management().create_vhost(name)?;
         Ok(self.vhost_url(name))
@@ -144,16 +144,16 @@ impl RabbitMq {
     ///
     /// # Errors
     ///
-    /// When the management API refuses (there is no such vhost) or does not answer.
+    /// The management API refuses, for example because the vhost does not exist, or does not answer.
     pub fn delete_vhost(&self, name: &str) -> Result<(), Error> {
         self.management().delete_vhost(name)
     }
 
-    /// Kills the node as a crash would, and its `epmd`. Returns when every process of theirs is gone.
+    /// Kills the node and its `epmd` like a crash. Returns when all their processes are gone.
     ///
     /// # Errors
     ///
-    /// When a process could not be ended.
+    /// A process could not be stopped.
     pub fn kill_9(&mut self) -> Result<(), Error> {
         if let Some(container) = &self.container {
             container.kill_9()?;
@@ -162,12 +162,12 @@ impl RabbitMq {
         node.and(self.epmd.take().map_or(Ok(()), |mut epmd| epmd.kill_9()))
     }
 
-    /// Makes the node run short of memory, by its own account: it raises the alarm and reads nothing any more from who
-    /// publishes. Or takes that back.
+    /// Makes the node believe that it is low on memory, so that it raises the alarm and stops reading from publishers, or
+    /// ends that state.
     ///
     /// # Errors
     ///
-    /// When its control program refuses.
+    /// Its control program fails.
     pub fn set_short_of_memory(&self, is_short: bool) -> Result<(), Error> {
         let watermark = if is_short { "0" } else { configuration::MEMORY_WATERMARK };
         self.control(&["set_vm_memory_high_watermark", watermark])
@@ -199,13 +199,13 @@ impl RabbitMq {
         Guarded::launch(&launch)?.wait_done(CONTROL_PATIENCE)
     }
 
-    /// Stops every process of the node where it is (SIGSTOP), until it is resumed. Connections stay, and nothing answers.
-    /// Does nothing where an image runs: its processes are not ours.
+    /// Suspends all processes of the node (SIGSTOP) until it is resumed. Connections stay open, but nothing answers. Does
+    /// nothing if the node runs from an image, because its processes are not ours.
     pub fn pause(&self) {
         self.node.iter().filter(|_| self.container.is_none()).for_each(Guarded::pause);
     }
 
-    /// Takes back what `pause` did.
+    /// Resumes after `pause`.
     pub fn resume(&self) {
         self.node.iter().filter(|_| self.container.is_none()).for_each(Guarded::resume);
     }
@@ -214,22 +214,22 @@ impl RabbitMq {
     ///
     /// # Errors
     ///
-    /// When it does not start, with the last lines of its log.
+    /// It does not start; the error contains the last lines of its log.
     pub fn restart(&mut self) -> Result<(), Error> {
         self.end()?;
         self.launch_once()
     }
 
-    /// Stops the node, then `epmd`, and returns when no process of theirs is left. The data stays.
+    /// Stops the node, then `epmd`, and returns when none of their processes is left. The data stays.
     ///
     /// # Errors
     ///
-    /// When a process could not be ended.
+    /// A process could not be stopped.
     pub fn stop(mut self) -> Result<(), Error> {
         self.end()
     }
 
-    /// Lets the node and its `epmd` outlive this process, until `mark` is removed.
+    /// Keeps the node and its `epmd` running after this process ends, until `mark` is removed.
     pub(crate) fn keep(mut self, mark: &Path) -> Result<(), Error> {
         let node = self.node.take().map_or(Ok(()), |node| node.keep(mark));
         node.and(self.epmd.take().map_or(Ok(()), |epmd| epmd.keep(mark)))
@@ -249,7 +249,7 @@ impl RabbitMq {
         Management::new(self.management_url())
     }
 
-    /// Starts on ports of its own choice, and on others when somebody else was quicker.
+    /// Starts on free ports, and tries others if a different process takes one first.
     fn launch(&mut self, progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
         let mut attempt = 1;
         loop {
@@ -372,7 +372,7 @@ impl RabbitMq {
     }
 }
 
-/// Erlang refuses a cookie that anybody else may read.
+/// Erlang refuses a cookie that other accounts can read.
 fn set_cookie_mode(cookie: &Path) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(cookie, fs::Permissions::from_mode(0o400))

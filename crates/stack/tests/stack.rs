@@ -1,5 +1,5 @@
-//! Real servers: they serve, they refuse a second start, they come back with their data, and no way of ending
-//! their holder leaves a process behind.
+//! Tests with real servers: they serve, refuse a second start, and restart with their data; however their starter ends, no
+//! process is left behind.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions around it")]
 
 use std::fs::{self, File};
@@ -29,7 +29,7 @@ impl Directory {
         Stack::start(options, &mut |_line| ()).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Waits until the servers' own locks say that no process of theirs lives, then looks for itself.
+    /// Waits until the servers' locks show that none of their processes is alive, then checks independently.
     fn assert_nothing_is_left(&self, pids: &[u32]) {
         for file in ["postgres/postgres.processes", "rabbitmq/rabbitmq.processes", "rabbitmq/epmd.processes"]
         {
@@ -43,7 +43,7 @@ impl Directory {
                 command_line(*pid)
             );
         }
-        // Erlang's own helpers close whatever they inherit, the lock with it; they end with their node, a moment after.
+        // Erlang's helper processes close all inherited descriptors, including the lock; they end a moment after their node.
         let directory = self.0.clone();
         within_a_minute(move || {
             while !processes(&directory).is_empty() {
@@ -59,7 +59,7 @@ impl Drop for Directory {
     }
 }
 
-/// The command lines of all processes whose command line or environment speaks of this directory.
+/// The command lines of all processes whose command line or environment contains this directory.
 fn processes(directory: &Path) -> Vec<String> {
     let directory = directory.to_str().unwrap();
     let processes = fs::read_dir("/proc").unwrap();
@@ -95,7 +95,7 @@ fn vhosts(stack: &Stack) -> Vec<String> {
     found.iter().map(|vhost| vhost["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Whether the broker lets this URL's user into its vhost, as far as the handshake's first answer goes.
+/// Whether the broker admits this URL's user to its vhost, judging by the first answer of the handshake.
 fn answers(port: u16) -> bool {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.write_all(b"AMQP\0\0\x09\x01").unwrap();
@@ -171,8 +171,7 @@ fn a_killed_server_comes_back_on_its_port_with_its_data() {
     directory.assert_nothing_is_left(&old_pids);
 }
 
-/// The example `run` on this directory, which `cargo test` builds with the tests, except where it is told to build this
-/// test alone.
+/// The example `run` on this directory. `cargo test` builds it with the tests, except when it builds only this test.
 fn run(directory: &Directory) -> Command {
     let tests = std::env::current_exe().unwrap();
     let program = tests.ancestors().nth(2).unwrap().join("examples/run");
@@ -182,7 +181,7 @@ fn run(directory: &Directory) -> Command {
     command
 }
 
-/// A process of its own that holds a stack in the directory.
+/// A separate process that runs a stack in the directory.
 fn holder(directory: &Directory) -> (Child, Vec<u32>) {
     let mut child = run(directory).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -206,7 +205,7 @@ fn the_servers_end_when_their_holder_is_killed() {
     child.wait().unwrap();
     directory.assert_nothing_is_left(&pids);
 
-    // A new start at once after such a death waits for the old servers' end, and then has their data.
+    // A start right after the kill waits for the end of the old servers and then finds their data.
     let (mut child, pids) = holder(&directory);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -229,7 +228,7 @@ fn a_cluster_for_one_run_leaves_no_files() {
     assert!(!directory.0.exists(), "{} is left", directory.0.display());
 }
 
-/// Starts the servers, or finds those that an earlier call has left. Returns their addresses, and how many were started.
+/// Starts the servers or finds those of an earlier call. Returns their addresses and the number of started servers.
 fn keep(directory: &Directory) -> (Vec<String>, usize) {
     let output = run(directory).arg("--keep").output().unwrap();
     let progress = String::from_utf8(output.stderr).unwrap();

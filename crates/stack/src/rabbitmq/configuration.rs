@@ -6,14 +6,14 @@ use std::path::Path;
 use crate::error::Error;
 use crate::{find, port};
 
-/// The node's name. It is part of what the data belongs to, so it never changes.
+/// The node's name. The data belongs to this name, so it never changes.
 pub(super) const NODE: &str = "commonplace@localhost";
 /// The node's first user, an administrator.
 pub(super) const USER: &str = "commonplace";
-/// The management plugin makes vhosts for us, and has pages for people.
+/// The management plugin provides the API that creates vhosts, and pages for operators.
 pub(super) const PLUGINS: &str = "[rabbitmq_management].\n";
 
-/// Share of the machine's memory above which the node takes nothing more.
+/// Fraction of the machine's memory above which the node stops reading from publishers.
 pub(super) const MEMORY_WATERMARK: &str = "0.4";
 
 /// The ports on 127.0.0.1.
@@ -33,7 +33,7 @@ impl Ports {
     }
 }
 
-/// The text of `rabbitmq.conf`. The user and the password count only when the data is new.
+/// The text of `rabbitmq.conf`. The user and the password apply only if the data is new.
 pub(super) fn render(ports: &Ports, password: &str) -> String {
     let Ports { amqp, management, .. } = ports;
     format!(
@@ -58,10 +58,10 @@ log.file = false
     )
 }
 
-/// The whole environment of the node: nothing of ours reaches it, and nothing of the system's own node does.
+/// The complete environment of the node. It inherits nothing from this process or from the system's own node.
 pub(super) fn environment(home: &Path, ports: &Ports) -> Vec<(&'static str, OsString)> {
     let inside = |name: &str| home.join(name).into_os_string();
-    // `epmd` is ours to start, and other nodes may only come from this machine.
+    // This crate starts `epmd`, and only nodes on this machine may connect.
     let erlang = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}";
     vec![
         ("PATH", std::env::join_paths(find::search_path()).unwrap_or_default()),
@@ -70,12 +70,12 @@ pub(super) fn environment(home: &Path, ports: &Ports) -> Vec<(&'static str, OsSt
         ("ERL_EPMD_PORT", ports.epmd.to_string().into()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
         ("ERL_CRASH_DUMP_SECONDS", "0".into()),
-        // Makes the script become the node, where it would otherwise stay as its parent.
+        // Makes the script exec the node instead of staying its parent.
         ("RUNNING_UNDER_SYSTEMD", "true".into()),
         ("RABBITMQ_NODENAME", NODE.into()),
         ("RABBITMQ_DIST_PORT", ports.distribution.to_string().into()),
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", erlang.into()),
-        // None of these three exists, so that the system's files are not read.
+        // These three files do not exist, so the system's files are not read.
         ("RABBITMQ_CONF_ENV_FILE", inside("rabbitmq-env.conf")),
         ("RABBITMQ_ADVANCED_CONFIG_FILE", inside("advanced.config")),
         ("RABBITMQ_CONFIG_FILES", inside("conf.d")),

@@ -1,4 +1,4 @@
-//! The few requests that we send to RabbitMQ's management API.
+//! Requests to RabbitMQ's management API.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Management {
     agent: ureq::Agent,
-    /// With the credentials in it.
+    /// The URL, with the credentials.
     url: String,
 }
 
-/// What the node says of itself.
+/// The node's description of itself.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Overview {
     pub(crate) rabbitmq_version: String,
@@ -44,7 +44,7 @@ impl Management {
         let everything = serde_json::json!({ "configure": ".*", "write": ".*", "read": ".*" });
         self.put(&format!("vhosts/{path}"), &serde_json::json!({}))
             .and_then(|()| self.put(&format!("permissions/{path}/{USER}"), &everything))
-            .map_err(failed(&format!("make the vhost {name}")))
+            .map_err(failed(&format!("create the vhost {name}")))
     }
 
     pub(crate) fn delete_vhost(&self, name: &str) -> Result<(), Error> {

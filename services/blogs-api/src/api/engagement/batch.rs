@@ -67,7 +67,7 @@ pub(super) struct Rejected {
     /// Its place in the batch, from 0.
     index: usize,
     /// What is wrong with it.
-    #[schema(example = "channel: unknown channel; one of link, email, message, social, other is expected")]
+    #[schema(example = "channel: unknown channel; use one of link, email, message, social, other")]
     reason: String,
 }
 
