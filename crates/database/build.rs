@@ -1,4 +1,4 @@
-//! The migrations are part of this crate: a new file among them must build it anew.
+//! The migrations are compiled into this crate, so a new file must trigger a rebuild.
 
 fn main() {
     println!("cargo::rerun-if-changed=../../migrations");

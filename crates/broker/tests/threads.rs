@@ -1,4 +1,4 @@
-//! An abandoned connection leaves nothing behind. In a process of its own, because it counts its threads.
+//! An abandoned connection leaves no thread behind. This test has its own process, because it counts the threads.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use broker::{Consumer, Queue, Settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_a_silent_server_leave_no_threads() {
-    // It accepts connections, by its backlog, and never says a word.
+    // Its backlog accepts connections, but it never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = Settings {
         url: format!("amqp://guest:guest@{}/%2f", silent.local_addr().unwrap()).into(),

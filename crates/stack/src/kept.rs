@@ -133,7 +133,7 @@ fn kept<A: DeserializeOwned>(
     if let Some(address) = mark.read() {
         return Ok(address);
     }
-    // What is left of a server whose mark is of no use ends now, and starting waits for that.
+    // Stop what is left of a server with an invalid mark; the start waits for that.
     drop(fs::remove_file(&mark.path));
     start(&mark)
 }

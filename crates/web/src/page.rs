@@ -38,7 +38,7 @@ impl Cursor {
         Self::read(text).ok_or_else(not_ours)
     }
 
-    /// The cursor as text that may stand in a URL.
+    /// The cursor as text that can be used in a URL.
     #[must_use]
     pub fn encode(self) -> String {
         let mut bytes = [FORM; 17];
@@ -79,7 +79,7 @@ impl IdCursor {
         Self::read(text).ok_or_else(not_ours)
     }
 
-    /// The cursor as text that may stand in a URL.
+    /// The cursor as text that can be used in a URL.
     #[must_use]
     pub fn encode(self) -> String {
         let mut bytes = [FORM_OF_IDS; 9];
@@ -116,7 +116,7 @@ impl RankCursor {
         Self::read(text).ok_or_else(not_ours)
     }
 
-    /// The cursor as text that may stand in a URL.
+    /// The cursor as text that can be used in a URL.
     #[must_use]
     pub fn encode(self) -> String {
         let mut bytes = [FORM_OF_RANKS; 17];

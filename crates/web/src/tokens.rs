@@ -71,7 +71,7 @@ impl TokenSettings {
     /// Checks the issuer. The keys are checked when they are parsed.
     ///
     /// # Errors
-    /// A sentence that says what to change.
+    /// A message that says what to change.
     pub fn validate(&self) -> std::result::Result<(), String> {
         if self.issuer.is_empty() {
             return Err("tokens.issuer must not be empty".to_owned());

@@ -1,4 +1,4 @@
-//! Deliveries, and answering for them.
+//! Deliveries, acks and rejections.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn the_next_batch_arrives_while_the_last_is_acked() {
     publish(&settings, 4).await;
     let mut consumer = consume(&settings, Queue::Engagement, 2).await;
     let first = take(&mut consumer, 2).await;
-    // The prefetch is used up, so that the third can only come after the ack.
+    // The prefetch is used up, so the third can arrive only after the ack.
     let (third, acked) = tokio::join!(next(&mut consumer), first[1].ack_through());
     acked.unwrap();
     assert_eq!(numbers(&third.body), [2]);
@@ -65,7 +65,7 @@ async fn no_more_than_the_prefetch_arrives() {
     publish(&settings, 10).await;
     let mut consumer = consume(&settings, Queue::Engagement, 3).await;
     take(&mut consumer, 3).await;
-    // A round trip on the same channel: whatever was on its way has arrived.
+    // After a round trip on the same channel, all deliveries in transit have arrived.
     assert_eq!(consumer.queue_depth(Queue::Engagement).await.unwrap(), 7);
     assert!(consumer.try_next().is_none());
 }
@@ -100,7 +100,7 @@ async fn an_ack_on_a_dead_channel_is_an_error() {
     delivery.reject().await.unwrap_err();
     consumer.cancel().await.unwrap_err();
 
-    // Both come again, and the one that was delivered is counted.
+    // Both are delivered again, and the earlier delivery is counted.
     let again = take(&mut consume(&settings, Queue::Engagement, 100).await, 2).await;
     let mut counts: Vec<_> = again.iter().map(|delivery| delivery.delivery_count).collect();
     counts.sort_unstable();
@@ -134,7 +134,7 @@ async fn a_rejected_message_comes_again_and_is_counted() {
     let settings = settings().await;
     publish(&settings, 1).await;
     let mut consumer = consume(&settings, Queue::Engagement, 10).await;
-    // More often than RabbitMQ 4 would deliver it, were it not told otherwise.
+    // More often than RabbitMQ 4 delivers a message by default.
     for count in 0..30 {
         let delivery = next(&mut consumer).await;
         assert_eq!((delivery.delivery_count, delivery.redelivered), (count, count > 0));

@@ -1,4 +1,4 @@
-//! The loop of the workers: epochs, halts, and the end.
+//! The workers' consume loop: epochs, halts, and shutdown.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::*;
 
-/// Settles as many batches as it is allowed to, one after the other, and keeps what it has settled.
+/// Settles the allowed number of batches one after another, and records them.
 struct Recorder {
     allowed: Semaphore,
     halted: AtomicBool,
@@ -80,7 +80,7 @@ impl Worker for Recorder {
     }
 }
 
-/// A worker under way.
+/// A running worker.
 struct Running {
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
@@ -121,7 +121,7 @@ async fn what_has_arrived_at_shutdown_is_settled_and_nothing_more() {
     timeout(PATIENCE, begun.wait_for(|begun| *begun == 1)).await.unwrap().unwrap();
     while queue_depth(&settings, Queue::Engagement).await.unwrap() > 2 {}
     running.shutdown.cancel();
-    // Of the first batch as much is in hand as had arrived; an ack before the subscription is cancelled lets more arrive.
+    // The first batch contains what had arrived; an ack before the subscription is cancelled lets more arrive.
     worker.allowed.add_permits(100);
     running.stop().await;
     let settled = worker.settled.borrow().clone();
@@ -129,7 +129,7 @@ async fn what_has_arrived_at_shutdown_is_settled_and_nothing_more() {
     assert_eq!(settled.len() + usize::try_from(left).unwrap(), 5, "{settled:?}");
     assert!(settled.len() >= 3, "{settled:?}");
     assert_eq!(*worker.states.borrow(), [ConsumerState::Consuming], "a shutdown is no failure");
-    // What was settled is acked: only the rest comes again.
+    // Settled deliveries are acked, so only the rest is delivered again.
     let mut again = consume(&settings, Queue::Engagement, 100).await;
     for number in settled.len()..5 {
         assert_eq!(numbers(&next(&mut again).await.body), [number]);

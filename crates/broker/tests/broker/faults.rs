@@ -1,4 +1,4 @@
-//! Whatever breaks: every `Ok` has arrived, and what arrives twice has the same id and the same bytes.
+//! Under all kinds of faults every confirmed envelope arrives, and two copies of an envelope have the same id and bytes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::fixture::*;
 use proxy::{Mode, Proxy};
 
-/// Tasks that publish one event after the other.
+/// Tasks that each publish one event after another.
 pub(crate) struct Load {
     tasks: JoinSet<Vec<usize>>,
     confirmed: watch::Sender<usize>,
@@ -43,7 +43,7 @@ impl Load {
         Self { tasks: set, confirmed, stop }
     }
 
-    /// Waits for so many confirms from now on.
+    /// Waits for this many further confirms.
     pub(crate) async fn progress(&self, count: usize) {
         let mut confirmed = self.confirmed.subscribe();
         let target = *confirmed.borrow() + count;
@@ -59,7 +59,7 @@ impl Load {
     }
 }
 
-/// Everything that arrived, after checking that copies are equal.
+/// All envelopes that arrived, after checking that copies are equal.
 pub(crate) async fn arrived(settings: &Settings) -> BTreeSet<usize> {
     let mut seen = BTreeSet::new();
     for (id, bodies) in drain(settings).await {
@@ -83,7 +83,7 @@ async fn every_ok_has_arrived_though_the_connection_is_cut_again_and_again() {
     }
     load.progress(40).await;
     let accepted = load.stop().await;
-    // The first connection and one after each cut: none was missed.
+    // The first connection and one after each cut.
     let epochs = publishing.metric("broker_publisher_epochs_total");
     assert!(epochs > 25, "{epochs} epochs");
     assert!(publishing.metric("broker_envelopes_resent_total") > 0);
@@ -177,7 +177,7 @@ async fn a_publish_that_has_given_up_is_not_sent_again() {
     publishing.publisher.publish(event(2), late()).await.unwrap();
     assert_eq!(publishing.metric("broker_envelopes_resent_total"), 0);
     publishing.stop().await;
-    // The silent proxy may have passed the first on before it was cut; what must not be is a second copy.
+    // The silent proxy may have forwarded the first copy before it was cut, but there must be no second one.
     assert!(drain(&settings).await.values().all(|bodies| bodies.len() == 1));
 }
 
@@ -228,7 +228,7 @@ async fn a_connection_that_the_operator_closes_is_replaced() {
     let publishing = Publishing::start(&settings);
     publishing.publisher.publish(event(1), late()).await.unwrap();
     let vhost = settings.url.expose_secret().rsplit_once('/').unwrap().1.to_owned();
-    // Watched from before: it is connected again within moments.
+    // Watch from before the cut, because the publisher reconnects within moments.
     let closing = tokio::task::spawn_blocking(move || close_connections(&vhost));
     let disconnected = publishing.reached(|state| matches!(state, State::Disconnected(_)));
     let (closed, reason) = tokio::join!(closing, disconnected);
@@ -242,7 +242,7 @@ async fn a_connection_that_the_operator_closes_is_replaced() {
     assert_eq!(arrived(&settings).await, BTreeSet::from([1, 2]));
 }
 
-/// Closes every connection to a vhost through the management API, which lists them a moment after they are made.
+/// Closes all connections to a vhost through the management API, which lists them a moment after they are opened.
 fn close_connections(vhost: &str) {
     let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
     let api = format!("{}/api", rabbitmq().management_url());

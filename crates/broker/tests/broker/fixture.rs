@@ -1,4 +1,4 @@
-//! A broker for this process, a vhost for each test, and events that can be told apart.
+//! A broker for this process, a vhost for each test, and distinguishable events.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// Longer than anything takes that works.
+/// Longer than any successful step takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The broker of this process; it ends with it.
+/// The broker of this process. It ends with the process.
 pub(crate) fn rabbitmq() -> &'static RabbitMq {
     static RABBITMQ: OnceLock<RabbitMq> = OnceLock::new();
     RABBITMQ.get_or_init(|| start("broker"))
@@ -40,14 +40,14 @@ pub(crate) fn start(name: &str) -> RabbitMq {
 /// The password of every service's user.
 pub(crate) const PASSWORD: &str = "for-tests-on-this-machine-only";
 
-/// The administrator's settings for a vhost that nobody else uses, with the topology and the services' users in it.
+/// The administrator's settings for a new vhost with the topology and the services' users.
 pub(crate) async fn settings() -> Settings {
     let (settings, vhost) = bare_settings().await;
     administer(&vhost).await;
     settings
 }
 
-/// The administrator's settings for a new vhost with nothing in it, and the vhost's name.
+/// The administrator's settings for a new, empty vhost, and the vhost's name.
 pub(crate) async fn bare_settings() -> (Settings, String) {
     let made = tokio::task::spawn_blocking(|| {
         let name = Uuid::now_v7().simple().to_string();
@@ -100,7 +100,7 @@ pub(crate) fn settings_for(url: &str) -> Settings {
     }
 }
 
-/// Where these settings lead to.
+/// The address of the broker in these settings.
 pub(crate) fn upstream(settings: &Settings) -> SocketAddr {
     let (_, rest) = settings.url.expose_secret().split_once('@').unwrap();
     rest.split_once('/').unwrap().0.parse().unwrap()
@@ -129,7 +129,7 @@ impl Publishing {
         Self { publisher, shutdown, tasks, registry }
     }
 
-    /// A publisher that hands over what is overdue, with room for so many envelopes.
+    /// A publisher that hands over overdue envelopes, with room for this many.
     pub(crate) fn handing_over(
         settings: &Settings,
         away_after: Duration,
@@ -172,7 +172,7 @@ impl Publishing {
     }
 }
 
-/// An encoded event that is nothing but a number.
+/// An encoded event that contains only a number.
 pub(crate) fn event(number: usize) -> EncodedEvents {
     EncodedEvents::one(number.to_string().into_bytes()).unwrap()
 }
@@ -191,17 +191,17 @@ pub(crate) async fn consume(settings: &Settings, queue: Queue, prefetch: u16) ->
     Consumer::open(settings, queue, prefetch, "test").await.unwrap()
 }
 
-/// The next delivery, which has to come.
+/// The next delivery, which must arrive.
 pub(crate) async fn next(consumer: &mut Consumer) -> Delivery {
     timeout(PATIENCE, consumer.next()).await.expect("a delivery").expect("a delivery, not the end").unwrap()
 }
 
-/// Everything that is in the queue, by envelope id: the bodies of each, in order of arrival.
+/// All messages of the queue by envelope id: the bodies of each, in order of arrival.
 pub(crate) async fn drain(settings: &Settings) -> BTreeMap<Uuid, Vec<Vec<u8>>> {
     let mut bodies: BTreeMap<Uuid, Vec<Vec<u8>>> = BTreeMap::new();
     let mut consumer = consume(settings, Queue::Engagement, 500).await;
     while consumer.queue_depth(Queue::Engagement).await.unwrap() > 0 {
-        // What waits in the queue comes as what came before is acked.
+        // Acking earlier deliveries lets the next ones arrive.
         let mut last = next(&mut consumer).await;
         loop {
             bodies.entry(last.message_id.unwrap()).or_default().push(std::mem::take(&mut last.body));
@@ -212,7 +212,7 @@ pub(crate) async fn drain(settings: &Settings) -> BTreeMap<Uuid, Vec<Vec<u8>>> {
         }
         last.ack_through().await.unwrap();
     }
-    // The queue is empty for this consumer: ask for no more, and take what has arrived.
+    // No further message is ready for this consumer: cancel, and take the deliveries that have arrived.
     consumer.cancel().await.unwrap();
     while let Some(delivery) = consumer.next().await {
         let delivery = delivery.unwrap();
@@ -223,7 +223,7 @@ pub(crate) async fn drain(settings: &Settings) -> BTreeMap<Uuid, Vec<Vec<u8>>> {
     bodies
 }
 
-/// A channel of the client library, for what the crate does not do.
+/// A channel of the client library, for operations that the crate does not offer.
 pub(crate) struct RawChannel {
     pub(crate) channel: lapin::Channel,
     _connection: lapin::Connection,

@@ -1,4 +1,4 @@
-//! What is overdue goes to whoever can keep it, and whoever can promise first answers.
+//! Overdue envelopes are handed over, and the first side to succeed answers the callers.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use tokio::time::{Instant, timeout};
 use crate::fixture::*;
 use proxy::{Mode, Proxy};
 
-/// Never away for so long.
+/// Longer than the broker is away in any test.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// A deadline of which the half passes soon, and the whole of it not before anything that works has happened.
+/// A deadline whose first half passes soon, and whose end is later than any successful step.
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(8)
 }
 
-/// The next that is handed over, which has to come.
+/// The next envelope that is handed over, which must arrive.
 async fn taken(overdue: &mut mpsc::Receiver<Overdue>) -> Overdue {
     timeout(PATIENCE, overdue.recv()).await.expect("an envelope").expect("an envelope, not the end")
 }
@@ -32,7 +32,7 @@ async fn while_the_broker_is_away_what_waits_is_handed_over_at_once_and_not_sent
     let away_after = Duration::from_millis(50);
     let (publishing, mut overdue) =
         Publishing::handing_over(&through(&settings, proxy.address()), away_after, 2);
-    // Half of this deadline is far away: that nothing can be sent is reason enough.
+    // Half of this deadline is far away; the envelope is overdue because nothing can be sent.
     let publishes = join_all((0..1500).map(|number| publishing.publisher.publish(event(number), late())));
     let keep = async {
         let mut kept = Vec::new();
@@ -45,7 +45,7 @@ async fn while_the_broker_is_away_what_waits_is_handed_over_at_once_and_not_sent
         kept
     };
     let (answers, kept) = tokio::join!(publishes, keep);
-    // In envelopes as they would have been sent: full, in order, and each publish knows its own.
+    // The envelopes are as they would have been sent: full and in order, and each publish knows its own.
     let events: Vec<usize> = kept.iter().flat_map(|envelope| numbers(&envelope.body)).collect();
     assert_eq!(events, (0..1500).collect::<Vec<_>>());
     assert!(kept.iter().all(|envelope| envelope.events <= ENVELOPE_EVENTS_MAX));
@@ -58,7 +58,7 @@ async fn while_the_broker_is_away_what_waits_is_handed_over_at_once_and_not_sent
     }
     assert_eq!(publishing.metric("broker_envelopes_handed_over_total"), kept.len() as u64);
 
-    // The broker is back: only what is new is sent.
+    // The broker is back: only new events are sent.
     proxy.set(Mode::Open);
     let new = publishing.publisher.publish(event(9999), late()).await.unwrap();
     publishing.stop().await;
@@ -85,11 +85,11 @@ async fn an_unconfirmed_envelope_is_handed_over_with_half_of_the_time_gone() {
     };
     let (id, kept) = tokio::join!(publish, keep);
     assert_eq!(id, Ok(kept.id));
-    // The broker had taken it: the same bytes, under the same id.
+    // The broker had received it: the same bytes under the same id.
     let arrived = next(&mut consumer).await;
     assert_eq!((arrived.message_id, &arrived.body), (Some(kept.id.as_uuid()), &kept.body));
 
-    // The publisher has forgotten it: it does not go out again on the next connection.
+    // The publisher has dropped it: it is not published again on the next connection.
     proxy.set(Mode::Refuse);
     proxy.cut();
     publishing.reached(|state| matches!(state, State::Disconnected(_))).await;
@@ -176,7 +176,7 @@ async fn a_blocked_connection_hands_over_what_waits() {
 #[tokio::test]
 async fn what_the_broker_refuses_again_and_again_is_handed_over() {
     let settings = settings().await;
-    // Nothing may be published: that ends each epoch.
+    // Publishing is forbidden, which ends each epoch.
     let url = settings.url.expose_secret().to_owned();
     tokio::task::spawn_blocking(move || forbid_publishing(&url)).await.unwrap();
     let (publishing, mut overdue) = Publishing::handing_over(&settings, NEVER, 8);
@@ -193,7 +193,7 @@ async fn what_the_broker_refuses_again_and_again_is_handed_over() {
     assert!(drain(&settings).await.is_empty());
 }
 
-/// Takes the right to write to the exchange of events away, in the vhost of this URL.
+/// Revokes the permission to write to the exchange of events, in the vhost of this URL.
 fn forbid_publishing(url: &str) {
     let (user, vhost) = (url.split(['/', ':']).nth(3).unwrap(), url.rsplit_once('/').unwrap().1);
     let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
@@ -210,7 +210,7 @@ async fn when_nobody_takes_them_envelopes_wait_and_the_queue_stays_bounded() {
     let (publishing, mut overdue) =
         Publishing::handing_over(&through(&settings, proxy.address()), Duration::ZERO, 1);
     let publisher = &publishing.publisher;
-    // One is handed over, and nobody takes it: from now on everything waits.
+    // One is handed over and not taken: from now on everything waits.
     let mut first = Box::pin(publisher.publish(event(0), late()));
     tokio::select! {
         answer = &mut first => panic!("{answer:?}"),
@@ -233,7 +233,7 @@ async fn when_nobody_takes_them_envelopes_wait_and_the_queue_stays_bounded() {
     }
     assert_eq!(publishing.metric("broker_envelopes_handed_over_total"), 1, "there is room for one");
 
-    // As soon as somebody takes them, what waited together goes together, without those that have given up.
+    // Once it is taken, the waiting items are handed over together, without those whose caller has given up.
     let keep = async {
         let mut sizes = Vec::new();
         while sizes.iter().sum::<usize>() < 1 + WAITING {
@@ -288,7 +288,7 @@ async fn a_ready_envelope_is_its_makers_and_hides_nothing_behind_it() {
 
 #[tokio::test]
 async fn shutdown_ends_once_somebody_else_has_kept_what_waits() {
-    // After the first attempt to connect nothing but the answer can wake the task.
+    // After the first attempt to connect, only the answer can wake the task.
     let settings = Settings { backoff_min_ms: 600_000, backoff_max_ms: 600_000, ..settings().await };
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let (publishing, mut overdue) =
@@ -299,7 +299,7 @@ async fn shutdown_ends_once_somebody_else_has_kept_what_waits() {
         let one = taken(&mut overdue).await;
         publishing.reached(|state| *state != State::Disconnected("not connected yet".to_owned())).await;
         publishing.shutdown.cancel();
-        // It has seen the shutdown, and goes on for the one that waits.
+        // It has seen the shutdown and continues for the waiting caller.
         while publisher.publish(event(2), Instant::now()).await != Err(PublishError::Closed) {
             tokio::task::yield_now().await;
         }

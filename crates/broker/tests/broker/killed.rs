@@ -10,8 +10,8 @@ async fn every_ok_is_still_there_after_kill_9_of_the_broker() {
     let own = tokio::task::spawn_blocking(|| start("broker-killed")).await.unwrap();
     let settings = settings_for(&own.amqp_url());
     let own = after(own, |own| drop(administer_on(own, "/"))).await;
-    // RabbitMQ writes down that a quorum queue exists up to three seconds after it has declared it. Killed within
-    // them, it forgets the queue with all that was confirmed. A clean stop makes it write.
+    // RabbitMQ persists the existence of a quorum queue up to three seconds after the declaration. If it is killed before
+    // that, it loses the queue with all confirmed messages. A clean stop makes it persist the queue.
     let mut own = after(own, |own| own.restart().unwrap()).await;
 
     let publishing = Publishing::start(&settings);

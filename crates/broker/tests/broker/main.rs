@@ -1,5 +1,5 @@
-//! The crate against a real RabbitMQ: each test in a vhost of its own, and where something has to break, through
-//! a proxy that breaks it at the right moment.
+//! Tests with a real RabbitMQ. Each test has its own vhost; tests of faults use a proxy that breaks the connection at the
+//! right moment.
 
 #[cfg(test)]
 mod administering;

@@ -1,4 +1,4 @@
-//! What is published arrives, once, whole and within the bounds.
+//! Published envelopes arrive once, complete and within the limits.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -45,12 +45,12 @@ async fn many_tasks_publish_and_everything_arrives_once() {
     events.sort_unstable();
     assert_eq!(events, (0..TASKS * EACH).collect::<Vec<_>>());
     assert_eq!((waiting, published, confirmed), (0, ids.len() as u64, ids.len() as u64));
-    // At most 4 envelopes are under way and 64 tasks publish: they have to share.
+    // 64 tasks publish with at most 4 unconfirmed envelopes, so they must share envelopes.
     assert!(ids.len() * 2 < TASKS * EACH, "{} envelopes for {} events", ids.len(), TASKS * EACH);
 }
 
-/// The client library attributes confirms by the order in which frames were queued. One task queues them, so they arrive
-/// in the order of their ids; were each published by a task of its own, some would pass each other.
+/// The client library attributes confirms by the order in which frames were queued. One task queues them, so envelopes arrive
+/// in the order of their ids; if separate tasks published them, some would overtake others.
 #[tokio::test(flavor = "multi_thread")]
 async fn envelopes_arrive_in_the_order_in_which_their_one_owner_published_them() {
     const TASKS: usize = 8;
@@ -202,7 +202,7 @@ async fn a_full_queue_refuses_at_once_and_has_room_again_when_publishes_give_up(
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let publisher = &publishing.publisher;
-    // The queue, and the one item that the task has taken out of it.
+    // The queue, plus the item that the task has already taken.
     let fill = async |deadline| {
         join_all((0..WAITING + 2).map(|number| publisher.publish(event(number), deadline))).await
     };
@@ -214,7 +214,7 @@ async fn a_full_queue_refuses_at_once_and_has_room_again_when_publishes_give_up(
     let timed_out = results.iter().filter(|result| **result == Err(PublishError::TimedOut)).count();
     assert!(refused >= 1 && timed_out >= WAITING, "{results:?}");
 
-    // Nobody waits any more, and the broker is still away: the task lets go of all of them.
+    // No caller waits, and the broker is still away: the task drops all items.
     let room = timeout(PATIENCE, async {
         while publisher.publish(event(0), Instant::now() + Duration::from_millis(1)).await
             == Err(PublishError::Full)
@@ -244,7 +244,7 @@ async fn bytes_are_bounded_too() {
     let two_that_fit = async { tokio::join!(publish(), publish()) };
     tokio::select! {
         biased;
-        answers = two_that_fit => panic!("nobody is there to take them: {answers:?}"),
+        answers = two_that_fit => panic!("nothing can take them: {answers:?}"),
         third = publish() => assert_eq!(third, Err(PublishError::Full)),
     }
     publishing.stop().await;

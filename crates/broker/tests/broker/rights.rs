@@ -1,5 +1,4 @@
-//! What RabbitMQ lets each service's user do, operation by operation; the administrator's column shows that each
-//! operation is one that works.
+//! The operations that RabbitMQ allows each service's user. The administrator's column proves that each operation works.
 
 use broker::Settings;
 use lapin::options::{
@@ -40,7 +39,7 @@ enum Operation {
 }
 use Operation::*;
 
-/// Every operation with who may do it, in the order of `USERS`: `y`, or `-` for denied.
+/// All operations, with `y` for allowed or `-` for denied, in the order of `USERS`.
 const TABLE: [(&str, Operation); 38] = [
     ("y---y", Publish(EVENTS, "engagement")),
     ("y---y", Publish(EVENTS, "blog.published")),
@@ -130,7 +129,7 @@ impl Operation {
         }
     }
 
-    /// Tries it; false when RabbitMQ denies it.
+    /// Tries the operation. Returns false if RabbitMQ denies it.
     async fn is_allowed(self, settings: &Settings) -> bool {
         if let Manage(method, path, body) = self {
             let login = settings.url.expose_secret().to_owned();
@@ -221,7 +220,7 @@ fn manage(amqp_url: &str, method: &str, path: &str, body: Value) -> bool {
         401 | 403 => false,
         // What AMQP denies to the API's own connection.
         400 if text.contains("ACCESS_REFUSED") => false,
-        // The API does not let the user into the vhost: it needs a right to something there.
+        // The API does not admit the user to the vhost, because it has no permission there.
         400 if text.contains("not_authorised") => false,
         other => panic!("{method} {path} for {user}: {other} {text}"),
     }
@@ -232,7 +231,7 @@ fn manage(amqp_url: &str, method: &str, path: &str, body: Value) -> bool {
 async fn rabbitmq_denies_each_user_what_its_service_does_not_need() {
     let mut found = vec![String::new(); TABLE.len()];
     for user in USERS {
-        // Each in a vhost of its own, where nothing is deleted yet.
+        // Each in its own vhost, where nothing has been deleted yet.
         let administrator = settings().await;
         let settings = match user {
             "administrator" => administrator,
@@ -251,7 +250,7 @@ async fn rabbitmq_denies_each_user_what_its_service_does_not_need() {
     assert_eq!(found, lines(&mut TABLE.iter().map(|(marks, _)| *marks)));
 }
 
-/// Each user's connections have a limit, so that a stolen login cannot take those of the others.
+/// Each user has a connection limit, so that a stolen login cannot use up the others' connections.
 #[tokio::test]
 async fn a_user_may_only_hold_so_many_connections() {
     settings().await;

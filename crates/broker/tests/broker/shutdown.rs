@@ -1,4 +1,4 @@
-//! Shutdown is the end of the input: what waits is still sent, as long as somebody waits for it.
+//! Shutdown is the end of the input: waiting items are still sent while a caller waits for them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn what_waits_is_sent_and_new_publishes_are_refused() {
     let waiting = publisher.publish(event(1), late());
     let after = async {
         publishing.shutdown.cancel();
-        // Refused as soon as the task has seen the shutdown; until then accepted, and sent.
+        // Accepted and sent until the task has seen the shutdown, then refused.
         let refused = timeout(PATIENCE, async {
             while publisher.publish(event(2), Instant::now() + Duration::from_millis(1)).await
                 != Err(PublishError::Closed)
@@ -44,7 +44,7 @@ async fn without_a_broker_it_ends_when_nobody_waits_any_more() {
     let deadline = Instant::now() + Duration::from_millis(500);
     let (outcome, ()) = tokio::join!(publisher.publish(event(1), deadline), publishing.stop());
     assert_eq!(outcome, Err(PublishError::TimedOut));
-    assert!(Instant::now() >= deadline, "it ended while somebody waited");
+    assert!(Instant::now() >= deadline, "it ended while a caller waited");
 }
 
 #[tokio::test]

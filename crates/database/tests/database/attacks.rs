@@ -1,4 +1,4 @@
-//! Attacks by a login role on the shared database, as they were made once, and that each is refused or bounded.
+//! Attacks on the shared database by a login role. Each is refused or limited.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use stack::{Options, Postgres};
 use test_servers::{Database, lift_connection_limits, roles};
 use tokio::task::JoinSet;
 
-/// Code that a role plants in its temporary schema: a type named like one of the catalog's, whose check says who runs it.
+/// Code that a role plants in its temporary schema: a type with the name of a catalog type, whose check reveals who runs it.
 const PLANT: &str = "create function pg_temp.taken(value pg_catalog.date) returns boolean language plpgsql as
        'begin raise exception ''code of % ran as %'', session_user, current_user; end';
      create domain pg_temp.date as pg_catalog.date check (pg_temp.taken(value))";
 
-/// A restored database grants TEMP to everybody until `migrate` has run.
+/// A restored database grants TEMP to PUBLIC until `migrate` has run.
 #[tokio::test]
 async fn temporary_objects_never_run_as_an_owner() {
     let world = Database::new().await;
@@ -77,7 +77,7 @@ async fn a_worker_makes_no_days_that_nobody_needs() {
                  from generate_series(-3650, 100) d order by d";
     let rows = worker.client.query(asked, &[]).await.unwrap();
     let made = rows.iter().filter(|row| row.get::<_, &str>("made") == "there").count();
-    // Yesterday, today, 60 days ahead, and the one old day on which a blog was published.
+    // Yesterday, today, 60 days ahead, and the one earlier day on which a blog was published.
     assert_eq!(made, 1 + 1 + 60 + 1, "of {} days", rows.len());
     assert!(world.value::<i64>(days, &[]).await <= before + 63);
     for call in ["select notify.create_day(null)", "select notify.drop_oldest_day(null)::text"] {
@@ -97,7 +97,7 @@ async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
     let made: i64 = worker.client.query_one(asked, &[]).await.unwrap().get(0);
     let before: i64 = world.value(days, &[]).await;
     assert!(made == before && before <= 2 * (60 + 3), "{made} of {before} days");
-    // Found free two days ago, so that nothing but the number of days to keep protects them.
+    // Found free two days ago, so only the number of days to keep protects them.
     let free = "insert into analytics.old_day (parent, day, free_since)
                 select t.parent, (now() at time zone 'utc')::date + d, now() - interval '2 days'
                 from (values ('envelope_ledger'), ('blog_view')) t (parent), generate_series(-2, 60) d";
@@ -119,7 +119,7 @@ async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
     }
 }
 
-/// Counts, and no role's statements.
+/// Shows counts but no role's statements.
 #[tokio::test]
 async fn the_console_sees_who_is_busy_and_not_with_what() {
     let world = Database::new().await;
@@ -152,7 +152,7 @@ async fn log() -> String {
 async fn no_verifier_of_a_password_is_shown_or_logged() {
     const VERIFIER: &str = "SCRAM-SHA-256$";
     let world = Database::new().await;
-    // What writes the row of the last role holds the bootstrap where it sets that password.
+    // A lock on the row of the last role stops bootstrap while it sets that password.
     let holder = world.another().await;
     holder.client.batch_execute("begin; alter role console connection limit 3").await.unwrap();
     let mut config = world.administrator();
@@ -174,7 +174,7 @@ async fn no_verifier_of_a_password_is_shown_or_logged() {
     assert!(!log.contains(VERIFIER), "the log holds a verifier");
 }
 
-/// In another database of the server a role could fill the lock table and the disk.
+/// In another database of the server, a role could fill the lock table and the disk.
 #[tokio::test]
 async fn no_role_connects_to_the_other_databases_of_an_empty_server() {
     let world = Database::new().await;

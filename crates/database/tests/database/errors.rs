@@ -1,4 +1,4 @@
-//! What the errors of the database say, and what they keep to themselves.
+//! Errors of the database name the failure and reveal no data.
 
 use std::error::Error as _;
 

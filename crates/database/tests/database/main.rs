@@ -1,5 +1,4 @@
-//! The schema, the roles and the errors of a real Postgres: each test has a database of its own. No broker and no service
-//! runs.
+//! Tests of the schema, roles and errors with a real Postgres. Each test has its own database; no broker or service runs.
 
 #![expect(
     clippy::unwrap_used,

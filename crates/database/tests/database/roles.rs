@@ -1,7 +1,7 @@
-//! What each role is refused, statement by statement, with the SQLSTATE.
+//! The statements that each role must be refused, with the SQLSTATE.
 //!
-//! The first guard rail: a service can only do what its own SQL needs. The table below is the proof of the other
-//! half, that the grants are not wider than that.
+//! A service may only do what its own SQL needs. `contract check` proves that the grants are sufficient; these tests prove
+//! that they are not wider.
 
 mod particular;
 
@@ -47,12 +47,12 @@ const ANALYTICS_TABLES: [&str; 16] = [
 
 /// Tables that only Blogs may write.
 const SOCIAL_TABLES: [&str; 2] = ["follow", "follow_counter"];
-/// Tables that only Notification may write, but for when something was read.
+/// Tables that only Notification may write, except the time when a notification was read.
 const NOTIFY_TABLES: [&str; 2] = ["fan_out", "notification"];
 /// Tables that only Recommendation may write.
 const RECOMMEND_TABLES: [&str; 2] = ["neighbour", "progress"];
 
-/// What no service may do with a table that it does not own.
+/// Statements that no service may run on another owner's table.
 fn foreign(schema: &str, table: &str) -> Vec<String> {
     vec![
         format!("delete from {schema}.{table}"),
@@ -122,7 +122,7 @@ fn refusals(role: &str) -> Vec<String> {
         "select pg_try_advisory_xact_lock(1)",
         "select pg_try_advisory_xact_lock_shared(1)",
         "select pg_advisory_lock(1, 1)",
-        // Disk and WAL that no limit bounds.
+        // Functions that use disk and WAL without a limit.
         "select lo_create(0)",
         "select lo_creat(-1)",
         "select lo_from_bytea(0, '\\x00')",
@@ -140,11 +140,11 @@ fn refusals(role: &str) -> Vec<String> {
     refused
 }
 
-/// A table that is not listed above would be looked after by no test here.
+/// A table that is not listed above would not be tested here.
 #[tokio::test]
 async fn every_table_is_listed() {
     let world = Database::new().await;
-    // Partitions come and go, and are not named by anybody.
+    // Partitions come and go, and no statement names them.
     let tables = "select coalesce(array_agg(relname::text order by relname::text collate \"C\"), '{}') from pg_class
                   where relnamespace = $1::text::regnamespace and relkind in ('r', 'p', 'f') and not relispartition";
     for (schema, listed, _) in SCHEMAS {
@@ -152,7 +152,7 @@ async fn every_table_is_listed() {
         listed.sort_unstable();
         assert_eq!(world.value::<Vec<String>>(tables, &[&schema]).await, listed, "the tables of {schema}");
     }
-    // In `public` stands what the migrations keep of themselves.
+    // `public` contains the migration history.
     let schemas = "select array_agg(nspname::text order by nspname::text collate \"C\") from pg_namespace n
                    where nspname not in ('pg_catalog', 'pg_toast', 'information_schema', 'public')
                      and exists (select from pg_class c where c.relnamespace = n.oid and c.relkind in ('r', 'p', 'f'))";
@@ -163,7 +163,7 @@ async fn every_table_is_listed() {
 
 async fn prove(role: &str) {
     let world = Database::new().await;
-    // The administrator's own session is there to be ended, if one may.
+    // The role tries to end the administrator's own session.
     let administrator: i32 = world.value("select pg_backend_pid()", &[]).await;
     let end_another = format!("select pg_terminate_backend({administrator})");
     let refused = refusals(role).into_iter().chain([end_another]);
@@ -171,11 +171,11 @@ async fn prove(role: &str) {
     assert_refused(&session, role, refused).await;
 }
 
-/// Asserts that each of these is refused for want of a right.
+/// Asserts that each of these is refused because a privilege is missing.
 async fn assert_refused(session: &Session, role: &str, statements: impl IntoIterator<Item = String>) {
     let mut allowed = Vec::new();
     for statement in statements {
-        // LOCK wants a transaction; the rest does not mind.
+        // LOCK needs a transaction; the others do not mind one.
         session.client.batch_execute("begin").await.unwrap();
         match session.client.batch_execute(&statement).await {
             Ok(()) => allowed.push((statement, "no refusal".to_owned())),
@@ -241,18 +241,18 @@ async fn without_the_direct_path_the_blogs_api_cannot_write_engagement() {
     let session = world.session("blogs_api").await;
     let insert =
         "insert into analytics.envelope_ledger (day, id, n) values (current_date, gen_random_uuid(), 1)";
-    // The membership belongs to the cluster, which other tests share: it is taken away in a transaction that is
-    // rolled back, by a session of the administrator that then acts as the role.
+    // The membership belongs to the cluster, which other tests share. So an administrator's session revokes it in a
+    // transaction that is rolled back, and then acts as the role.
     world.run("begin; revoke engagement_writer from blogs_api; set local role blogs_api").await;
     let refused = world.client().batch_execute(insert).await.unwrap_err();
     world.run("rollback").await;
     assert_eq!(refused.code().map(tokio_postgres::error::SqlState::code), Some(INSUFFICIENT_PRIVILEGE));
-    // With it, what is refused is only that there is no partition yet: 23514.
+    // With the membership, the only error is the missing partition: 23514.
     let no_partition = session.client.batch_execute(insert).await.unwrap_err();
     assert_eq!(no_partition.code().map(tokio_postgres::error::SqlState::code), Some("23514"));
 }
 
-/// What the bootstrap sets on the roles themselves; a test's own database may be more patient.
+/// The defaults that bootstrap sets on the roles; a test's own database may have longer timeouts.
 #[tokio::test]
 async fn every_login_role_has_its_limits() {
     let world = Database::new().await;

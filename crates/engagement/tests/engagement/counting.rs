@@ -1,5 +1,5 @@
-//! Applying engagement to real tables: exactly once by every key, exact under concurrency, and one bad event
-//! never fails its neighbours.
+//! Applying engagement to real tables: exactly once by every key, exact under concurrency, and a bad event never fails its
+//! neighbours.
 
 use std::collections::BTreeSet;
 
@@ -177,7 +177,7 @@ async fn what_is_not_live_is_discarded() {
     let applied = park(&engagement, &batch).await;
     use Outcome::{Counted, Discarded};
     assert_eq!(applied.outcomes, [[Counted, Discarded, Discarded, Discarded]]);
-    // With its author goes the last of them.
+    // Deleting the author takes the last blog down.
     world.run("update blogs.account set deleted_at = now()").await;
     assert_eq!(park(&engagement, &[envelope([view(blogs[3], 1)])]).await.outcomes, [[Discarded]]);
     assert_eq!(totals(&world, blogs[0]).await.0, 1);
@@ -237,7 +237,7 @@ async fn a_bad_event_is_parked_with_its_reason_and_its_neighbours_count() {
     assert_eq!(rows[1].get::<_, Option<&str>>(3), Some("00-trace-01"));
     assert_eq!(rows[2].get::<_, &str>(0), "data.visitor is missing");
     assert_eq!(rows[2].get::<_, Option<&str>>(4), None);
-    // Again: nothing more, neither counted nor parked.
+    // Applying it again counts and parks nothing more.
     park(&engagement, &batch).await;
     assert_eq!(world.value::<i64>("select count(*) from analytics.parked", &[]).await, 3);
     world.assert_consistent().await;
@@ -327,7 +327,7 @@ async fn workers_that_share_everything_count_exactly_and_never_deadlock() {
     world.assert_consistent().await;
 }
 
-/// Six workers count views of the same blogs, each so many hours from the next.
+/// Six workers count views of the same blogs, with this many hours between the times of two workers.
 async fn meet(hours_apart: i64) {
     let world = Database::new().await;
     let blogs = world.blogs(30).await;
@@ -376,7 +376,7 @@ async fn counters_are_updated_in_place() {
     let hot: i64 = world
         .value("select n_tup_hot_upd from pg_stat_user_tables where relname = 'blog_counter'", &[])
         .await;
-    // An index on a counter would make this 0. The 98 % that are promised are for the benchmark to show: here the
-    // transactions of other tests in the same cluster keep old versions from being pruned.
+    // An index on a counter would make this 0. The benchmark shows the promised 98 %; here the transactions of other tests in
+    // the same cluster prevent the pruning of old versions.
     assert!(hot >= 1_000, "{hot} of 10000 updates were HOT");
 }

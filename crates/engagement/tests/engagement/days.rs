@@ -1,5 +1,4 @@
-//! Days that come and go: made when they are missing, dropped only when nothing can come of it, and never made
-//! again below the floor.
+//! Days are created when they are missing, dropped only when that is safe, and never created again below the floor.
 
 use engagement::{Engagement, Incoming, OnBadEvent, Outcome, Settings};
 use events::{Action, EngagementEvent, EnvelopeId, Visitor};
@@ -20,7 +19,7 @@ pub(crate) fn engagement(world: &Database) -> Engagement {
     Engagement::new(world.pool("analytics_worker"), &Settings { view_window_s: 1800 }).unwrap()
 }
 
-/// An envelope that was made at a time, with one view of that time.
+/// An envelope created at a given time, with one view at that time.
 pub(crate) fn envelope(at: Timestamp, blog_id: i64) -> Incoming {
     let millis = u128::try_from(at.as_millisecond()).unwrap();
     let random = u128::from(rand::random::<u64>()) & 0x3fff_ffff_ffff_ffff;
@@ -40,8 +39,8 @@ pub(crate) async fn apply(engagement: &Engagement, envelope: &Incoming) -> Outco
     engagement.apply(std::slice::from_ref(envelope), OnBadEvent::Park).await.unwrap().outcomes[0][0]
 }
 
-/// Drops a day of the ledger while envelopes are inserted: whoever inserts holds the parent, and maintenance gives way and
-/// comes again. It may be refused for that and for nothing else.
+/// Drops a day of the ledger while envelopes are inserted. Inserting transactions lock the parent, so the maintenance gives up
+/// and tries again. It may fail for this reason only.
 async fn drop_day_beside_inserts(world: &Database, day: Date) {
     let session = world.session("analytics_worker").await;
     let dropped = wait_until(async || {
@@ -57,8 +56,8 @@ async fn drop_day_beside_inserts(world: &Database, day: Date) {
     assert!(dropped.await, "{day} is never dropped");
 }
 
-/// Whoever gets the lock just after somebody else has made the day must see it, though its session has looked before. (Where
-/// it does not, this meets the moment in one run of three.)
+/// A session that gets the lock just after another one has created the day must see it, although it has checked before.
+/// (With the bug, this test fails in about one of three runs.)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_that_many_make_at_once_is_made_once() {
     let world = Database::new().await;
@@ -66,7 +65,7 @@ async fn a_day_that_many_make_at_once_is_made_once() {
     for _ in 0..8 {
         sessions.push(world.session("notification_worker").await);
     }
-    // Every owner's days are made by the same function. An old day of notifications is made if a blog was published on it.
+    // The same function creates all owners' days. An old day of notifications is created if a blog was published on it.
     world.blogs(150).await;
     let spread = "update blogs.blog b set first_published_at = now() - (9 + n.n) * interval '1 day'
                   from (select id, row_number() over (order by id) as n from blogs.blog) n where n.id = b.id";
@@ -127,7 +126,7 @@ async fn an_event_far_from_its_envelope_is_parked_alone() {
     world.assert_consistent().await;
 }
 
-/// No day can be made for such a time, and one is missing that will not be made: neither may hold the other up.
+/// One event's day cannot be created, and one envelope's day will not be created. Neither may block the other.
 #[tokio::test]
 async fn a_time_that_the_database_cannot_hold_is_parked_beside_a_late_envelope() {
     let world = Database::new().await;
@@ -158,14 +157,14 @@ async fn a_dropped_day_never_comes_back() {
         assert!(!drop_day_keeping(&world, "envelope_ledger", day(then), 10).await);
         a_day_passes(&world).await;
     }
-    // It is old now, but it was not found free a day ago.
+    // It is old now, but it was not yet free a day ago.
     assert!(!drop_day(&world, "envelope_ledger", day(then)).await);
-    // Not dropped, so still known: a copy counts nothing.
+    // It is not dropped, so the ledger still knows it and a copy counts nothing.
     assert_eq!(apply(&engagement, &old).await, Outcome::Replayed);
     a_day_passes(&world).await;
     assert!(drop_day(&world, "envelope_ledger", day(then)).await);
     assert!(leaves(&world, "blog_view", day(then)).await);
-    // Dropped, and a copy is not counted again but parked.
+    // It is dropped, so a copy is parked and not counted again.
     assert_eq!(apply(&engagement, &old).await, Outcome::Parked);
     assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 1);
     // The equation still closes: the floor remembers how many events went with the day.
@@ -213,11 +212,11 @@ async fn a_day_stays_while_an_envelope_of_it_waits() {
         assert!(!drop_day(&world, "envelope_ledger", day(then)).await, "parked");
         world.run("delete from analytics.parked").await;
     }
-    // What has just left the outbox is in the queue or in a worker's hands: the day waits for another day.
+    // An envelope that has just left the outbox may be in the queue or with a worker, so the day stays for another day.
     assert!(leaves(&world, "envelope_ledger", day(then)).await);
 }
 
-/// Rounds that come twice a day drop each day after it has been free for a day, and none earlier.
+/// Two maintenance rounds a day drop each day after it has been free for a day, and not earlier.
 #[tokio::test]
 async fn days_leave_one_by_one_as_they_become_old() {
     away_from_midnight().await;
@@ -257,7 +256,7 @@ async fn a_copy_that_comes_while_its_day_is_dropped_never_counts_again() {
     let engagement = engagement(&world);
     let now = Timestamp::now();
     begin_on(&world, day(now - DAY * 30)).await;
-    // Each round a day of its own, so that none has to be made again.
+    // Each round uses its own day, so that no day must be created again.
     for round in 0..20 {
         let then = now - DAY * (5 + round);
         let old = envelope(then, blog);
@@ -282,7 +281,7 @@ async fn a_copy_that_comes_while_its_day_is_dropped_never_counts_again() {
     world.assert_consistent().await;
 }
 
-/// Midnight UTC, as often as it passes between an envelope and its batch, and clocks that are an hour off.
+/// Midnight UTC passes between an envelope and its batch, and clocks are an hour off.
 #[tokio::test]
 async fn an_envelope_counts_once_whatever_the_clocks_said_when_it_was_made() {
     let world = Database::new().await;
@@ -298,7 +297,7 @@ async fn an_envelope_counts_once_whatever_the_clocks_said_when_it_was_made() {
             let one = envelope(at, blog);
             assert_eq!(apply(&engagement, &one).await, Outcome::Counted, "{at}");
             assert_eq!(apply(&engagement, &one).await, Outcome::Replayed, "{at}");
-            // It stands in the day that its id says.
+            // The ledger holds it under the day of its id.
             let (id, of) = (one.id.as_uuid(), day(at));
             let sql = "select count(*) from analytics.envelope_ledger where id = $1 and day = $2";
             assert_eq!(world.value::<i64>(sql, &[&id, &of]).await, 1, "{at}");

@@ -1,4 +1,4 @@
-//! Counters that have drifted are found exactly, and mended while batches add to them.
+//! Drifted counters are found exactly, and repaired while batches add to them.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// As the operator's command sends them.
+/// The statements of the operator's command.
 const DRIFT: &str = include_str!("../../../../cli/sql/counter_drift.sql");
 const MEND: &str = include_str!("../../../../cli/sql/mend_counter.sql");
 
-/// Where counters differ: blog, kind, and by how much.
+/// The differences of counters: blog, kind, and amount.
 type Drift = BTreeSet<(i64, String, i64)>;
 
 /// Goes through every blog, two at a time.
@@ -94,7 +94,7 @@ async fn drift_is_found_exactly_and_mended_while_events_flow() {
         let planted = [(one, "views", round), (one, "likes", -1), (other, "shares", -7)];
         let planted: Drift = planted.map(|(blog, kind, off)| (blog, kind.to_owned(), off)).into();
         assert_eq!(drift(&operator).await, (planted, 5));
-        // Those that are right stay right: mending is no guess, whatever is being written meanwhile.
+        // Correct counters stay correct, even while batches write to them.
         for blog in &blogs {
             assert_eq!(mend(&operator, *blog).await, [one, other].contains(blog), "blog {blog}");
         }

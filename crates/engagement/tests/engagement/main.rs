@@ -1,4 +1,4 @@
-//! How batches become rows, on a real Postgres: each test has a database of its own. No broker and no service runs.
+//! Tests of applying batches with a real Postgres. Each test has its own database; no broker or service runs.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

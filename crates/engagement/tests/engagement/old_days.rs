@@ -1,4 +1,4 @@
-//! What leaves with an old day, what it waits for, and clocks that would close one.
+//! Dropping old days: what is dropped with a day, what delays it, and clocks that could close a day too early.
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::days::{apply, engagement, envelope};
 
-/// A view of the last moments of a day may be in an envelope of the next.
+/// A view from the end of a day may be in an envelope of the next day.
 #[tokio::test]
 async fn a_day_of_views_stays_while_an_envelope_of_the_day_after_waits() {
     let world = Database::new().await;
@@ -31,13 +31,13 @@ async fn a_day_of_views_stays_while_an_envelope_of_the_day_after_waits() {
     let parked = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger) values ($1, 0, '', '', true)";
     world.client().execute(parked, &[&id]).await.unwrap();
     assert!(!drop_day(&world, "blog_view", then).await, "parked");
-    // The ledger's own day has nothing to do with it.
+    // The ledger's own day does not matter here.
     assert!(drop_day(&world, "envelope_ledger", then).await);
     world.run("delete from analytics.parked").await;
     assert!(leaves(&world, "blog_view", then).await);
 }
 
-/// A batch that commits while its day is being dropped is part of the sum that the floor keeps.
+/// A batch that commits while its day is being dropped is included in the floor's sum.
 #[tokio::test]
 async fn what_comes_in_while_a_day_is_dropped_leaves_with_it() {
     let world = Database::new().await;
@@ -51,7 +51,7 @@ async fn what_comes_in_while_a_day_is_dropped_leaves_with_it() {
     let writer = world.another().await;
     let dropper = world.session("analytics_worker").await;
     let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    // An attempt gives up when the lock does not come within 200 ms; on a machine that is busy it may take several.
+    // An attempt gives up if it does not get the lock within 200 ms; on a busy machine several attempts may be needed.
     let mut committed = 0_i64;
     loop {
         writer.client.batch_execute("begin").await.unwrap();
@@ -85,7 +85,7 @@ async fn what_comes_in_while_a_day_is_dropped_leaves_with_it() {
     assert_eq!(apply(&engagement, &envelope(then, blog)).await, Outcome::Parked, "the day is gone");
 }
 
-/// A worker passes no date of its own clock that could close a day.
+/// A worker never passes a date from its own clock that could close a day.
 #[tokio::test]
 async fn a_worker_whose_clock_is_wrong_closes_no_day() {
     let world = Database::new().await;
@@ -102,13 +102,13 @@ async fn a_worker_whose_clock_is_wrong_closes_no_day() {
         }
     }
     assert_eq!(apply(&engagement(&world), &envelope(ago(5), blog)).await, Outcome::Counted);
-    // Nor can it drop what the ledger has to remember.
+    // It also cannot drop days that the ledger must remember.
     let all = "select analytics.drop_day('envelope_ledger', current_date, 1)";
     let refused = session.client.query_one(all, &[]).await.unwrap_err();
     assert_eq!(refused.code().map(SqlState::code), Some("22023"), "{refused:?}");
 }
 
-/// While the database's clock was ahead, days were found free that are of now or were old already.
+/// While the database's clock was ahead, days were marked as free that are current or were already old.
 #[tokio::test]
 async fn a_database_clock_that_was_ahead_drops_no_day() {
     let world = Database::new().await;

@@ -1,4 +1,4 @@
-//! What was parked is counted after all: once, whoever asks and however often, and every time in the ledger's account.
+//! Redriving counts a parked event once, however often and by however many sessions, and the ledger's equation always holds.
 
 use database::Pool;
 use engagement::{Engagement, InDoubt, Incoming, OnBadEvent, Outcome, ParkedBody, Redriven, Settings};
@@ -9,7 +9,7 @@ use test_servers::Database;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// What refuses an event until it is mended.
+/// A constraint that rejects an event until it is dropped.
 pub(crate) const REFUSE: &str =
     "alter table analytics.blog_share add constraint not_by_mail check (channel <> 'email') not valid";
 pub(crate) const MEND: &str = "alter table analytics.blog_share drop constraint not_by_mail";
@@ -20,7 +20,7 @@ pub(crate) fn worker(world: &Database) -> Engagement {
     Engagement::new(world.pool("analytics_worker"), &SETTINGS).unwrap()
 }
 
-/// As the operator's command has it: a login that inherits nothing, acting as who writes engagement.
+/// As in the operator's command: a login that inherits nothing, acting as `engagement_writer`.
 pub(crate) fn operator(world: &Database) -> Engagement {
     let settings = world.database_settings("operator");
     let pool = Pool::acting_as(&settings, "it", "engagement_writer").unwrap();
@@ -44,7 +44,7 @@ pub(crate) fn envelope(events: impl IntoIterator<Item = EngagementEvent>) -> Inc
     Incoming { id: EnvelopeId::now(), traceparent: None, events: events.into_iter().map(Ok).collect() }
 }
 
-/// An envelope of days ago, with so many shares.
+/// An envelope created some days ago, with this many shares.
 pub(crate) fn old_envelope(days: i64, blog_id: i64, shares: usize) -> Incoming {
     let made_at = Timestamp::now() - SignedDuration::from_hours(24 * days);
     let millis = u128::try_from(made_at.as_millisecond()).unwrap();
@@ -134,7 +134,7 @@ async fn an_unreadable_event_stays_and_one_whose_blog_or_account_has_gone_is_dis
     );
     world.assert_consistent().await;
 
-    // A newer build reads it: what was accounted for as unreadable is taken back as such.
+    // A newer build can read it, so its record as unreadable is removed.
     let body = codec::encode_engagement(&share(blogs[1]));
     let mend = "update analytics.parked set body = $1 where index = 2";
     world.client().execute(mend, &[&body]).await.unwrap();
@@ -214,7 +214,7 @@ async fn redriven_by_many_at_once_each_event_counts_once() {
         tasks.spawn(async move {
             for (envelope, index) in parked {
                 match operator.redrive(envelope, index, InDoubt::Leave).await.unwrap() {
-                    // A copy of a late envelope may have come first, and counted in its stead.
+                    // A copy of a late envelope may have been counted first.
                     Redriven::Applied(outcomes)
                         if [[Outcome::Counted], [Outcome::Replayed]].iter().any(|one| outcomes == one) => {}
                     Redriven::NotWaiting => {}
@@ -223,7 +223,7 @@ async fn redriven_by_many_at_once_each_event_counts_once() {
             }
         });
     }
-    // Beside them events flow, and copies of the late envelopes with them.
+    // At the same time new events arrive, and copies of the late envelopes.
     let (flowing, copies) = (blogs.clone(), late.clone());
     tasks.spawn(async move {
         for n in 0..60 {
@@ -321,7 +321,7 @@ async fn who_asks_after_accounts_has_a_number_that_erasing_waits_for() {
     apply(&worker, &first).await;
     apply(&worker, &second).await;
     world.run("alter table analytics.blog_like drop constraint not_yet").await;
-    // Both connections have prepared their statements, so that what waits below waits with the writing of the like.
+    // Both connections have prepared their statements, so the wait below happens at the write of the like.
     assert_eq!(redrive(&operator, &first, 0).await, one(Outcome::Counted));
     apply(&worker, &envelope([like()])).await;
 

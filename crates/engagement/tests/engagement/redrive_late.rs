@@ -1,5 +1,5 @@
-//! Events whose envelope was older than what the ledger holds, redriven: when its day can be held after all, when a copy has
-//! come meanwhile, and on a person's word.
+//! Redriving events of envelopes that are older than the ledger's days: when the ledger can hold the day again, when a copy
+//! has arrived, and when an operator decides to count them.
 
 use engagement::{InDoubt, OnBadEvent, Outcome, Redriven};
 use events::EnvelopeId;
@@ -25,7 +25,7 @@ async fn a_late_event_waits_for_its_day_or_for_a_decision() {
     assert!(matches!(&doubtful, Redriven::Doubtful { reason } if reason.contains(&day)), "{doubtful:?}");
     assert_eq!(shares(&world).await, 0);
 
-    // The ledger can hold its day after all: the envelope is put there with all that waits of it.
+    // The ledger can hold its day again: the envelope is inserted with all its waiting events.
     reopen_day(&world, &held).await;
     assert_eq!(redrive(&operator, &held, 1).await, one(Outcome::Counted));
     world.assert_consistent().await;
@@ -37,7 +37,7 @@ async fn a_late_event_waits_for_its_day_or_for_a_decision() {
     assert_eq!(shares(&world).await, 2);
     world.assert_consistent().await;
 
-    // Decided by a person: counted under an id of now, so that the equation holds without an exception.
+    // An operator decided: it is counted under a new id, so the equation holds without an exception.
     let before = Timestamp::now();
     let counted = operator.redrive(decided.id.as_uuid(), 0, InDoubt::Count).await.unwrap();
     assert_eq!(counted, one(Outcome::Counted));
@@ -49,7 +49,7 @@ async fn a_late_event_waits_for_its_day_or_for_a_decision() {
     assert_eq!(shares(&world).await, 3);
     world.assert_consistent().await;
 
-    // What was decided is not taken in a second time when its day comes back; its neighbour is.
+    // The counted event is not counted again when its day comes back; its neighbour is counted.
     reopen_day(&world, &decided).await;
     assert_eq!(redrive(&operator, &decided, 1).await, one(Outcome::Counted));
     assert_eq!(redrive(&operator, &decided, 0).await, Redriven::NotWaiting);
@@ -93,7 +93,7 @@ async fn a_late_event_of_which_a_copy_is_refused_waits_in_the_ledger() {
     world.assert_consistent().await;
     world.run("alter table analytics.blog_share drop constraint no_link").await;
     assert_eq!(redrive(&operator, &late, 1).await, one(Outcome::Counted));
-    // This one was counted on a person's word, and has come again: it waits for another.
+    // This one was counted on an operator's decision and has arrived again: it waits for another decision.
     assert_eq!(redrive(&operator, &late, 0).await, one(Outcome::Counted));
     assert_eq!(shares(&world).await, 3);
     world.assert_consistent().await;
@@ -122,12 +122,12 @@ async fn a_keyed_event_whose_retry_was_counted_repeats_it_however_late_it_is_red
     world.value::<i64>(forget, &[]).await;
     assert_eq!(redrive(&operator, &parked, 0).await, one(Outcome::Repeat));
     assert_eq!(shares(&world).await, 1);
-    // No parked event needs the key any more.
+    // No parked event needs the key now.
     assert_eq!(world.value::<i64>(forget, &[]).await, 1);
     world.assert_consistent().await;
 }
 
-/// A row that was parked before rows held keys, or a whole message.
+/// A row that was parked before rows contained keys, or a whole message.
 #[tokio::test]
 async fn a_keyed_event_whose_key_was_not_kept_waits_for_a_decision() {
     let world = Database::new().await;
@@ -139,7 +139,7 @@ async fn a_keyed_event_whose_key_was_not_kept_waits_for_a_decision() {
         event
     };
     world.run(REFUSE).await;
-    // The key of the second is remembered still, and the third has none.
+    // The key of the second is still remembered, and the third has none.
     let parked = envelope([of(72, Some(Uuid::new_v4())), of(1, Some(Uuid::new_v4())), of(72, None)]);
     assert_eq!(apply(&worker, &parked).await, [Outcome::Parked; 3]);
     world.run(MEND).await;

@@ -1,6 +1,6 @@
-//! Statements that are refused to one role: what its own tables and the functions of owners would let it do beyond its work.
+//! Statements that one role must be refused: actions beyond its work on its own tables or with the owners' functions.
 
-/// What concerns one role alone.
+/// The statements for one role.
 pub(super) fn particular(role: &str) -> &'static [&'static str] {
     match role {
         "analytics_worker" => OF_ANALYTICS,
@@ -61,7 +61,7 @@ const OF_NOTIFICATION: &[&str] = &[
     "update social.follow set followed_at = now()",
     "select follower_id from social.follow for update",
     "update social.follow_counter set followers = 0",
-    // It writes inboxes; it does not read them, nor can it unwrite them.
+    // It writes inboxes but can neither read nor delete notifications.
     "select recipient_id from notify.notification",
     "update notify.notification set read_at = now()",
     "delete from notify.notification",
@@ -87,7 +87,7 @@ const OF_RECOMMENDATION: &[&str] = &[
     "select body from blogs.outbox",
     "select followed_at from social.follow",
     "select recipient_id from notify.notification",
-    // Which likes there are, not which event each came by.
+    // It may read likes, but not the events they came from.
     "select version_id from analytics.blog_like",
     "select blog_id from analytics.blog_view",
     "select * from analytics.blog_hour",
@@ -158,7 +158,7 @@ const OF_BLOGS: &[&str] = &[
     "select analytics.drop_parked(gen_random_uuid(), 0)",
 ];
 
-/// It looks at numbers, and at why events were parked: at nobody's texts, and changes nothing.
+/// It may read numbers and the reasons of parked events. It may read no user's text and change nothing.
 const OF_CONSOLE: &[&str] = &[
     "select body from analytics.parked",
     "select envelope_id from analytics.parked",
@@ -209,11 +209,11 @@ const OF_OPERATORS: &[&str] = &[
     "update blogs.blog set taken_down_at = now()",
     "update analytics.parked set body = ''",
     "select analytics.drop_day('envelope_ledger', '2020-01-01', 14)",
-    // A member of engagement_writer that inherits nothing: without saying so first, it may not count.
+    // A member of engagement_writer that inherits nothing: without `set role` it may not count.
     "insert into analytics.outcome (hour, kind, outcome, slot, n) values (now(), 'view', 'counted', 0, 1)",
 ];
 
-/// What is refused to whoever writes engagement, such as an operator who redrives: to count is all that it may.
+/// Statements that a member of engagement_writer must be refused, such as an operator who redrives: it may only count.
 pub(super) const NOT_COUNTING: [&str; 29] = [
     "delete from analytics.event_key",
     "delete from analytics.envelope_ledger",
