@@ -79,7 +79,7 @@ mod tests {
     use events::EnvelopeId;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_properties_are_read_back() {
         let envelope = Envelope {
             id: EnvelopeId::now(),
             routing_key: events::ENGAGEMENT,

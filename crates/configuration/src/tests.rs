@@ -250,7 +250,7 @@ fn numbers_out_of_bounds_are_refused_with_key_and_origin_and_without_the_value()
 }
 
 #[test]
-fn what_the_type_refuses_is_reported_with_key_and_origin() {
+fn error_of_the_loaded_type_names_key_and_origin() {
     let message = refusal(loader(&[]).set("http.address", "hunter2"));
     assert!(message.starts_with("http.address in this command is refused: "), "{message}");
     assert!(!message.contains("hunter2"), "{message}");

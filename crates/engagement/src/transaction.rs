@@ -347,7 +347,7 @@ mod tests {
     use events::{Action, EnvelopeId};
 
     #[test]
-    fn what_was_refused_stays_so_when_the_ledger_knows_the_rest() {
+    fn refused_event_stays_refused_when_the_ledger_holds_its_envelope() {
         let event = || {
             Ok(EngagementEvent {
                 id: Uuid::now_v7(),

@@ -49,7 +49,7 @@ fn texts(value: &Value) -> BTreeSet<&str> {
 }
 
 #[test]
-fn what_is_written_is_as_the_document_says() {
+fn written_events_match_the_document() {
     let document = document();
     let mut events = vec![
         engagement(Action::Viewed(Visitor(u64::MAX)), None, false),
@@ -71,7 +71,7 @@ fn what_is_written_is_as_the_document_says() {
 }
 
 #[test]
-fn what_is_not_as_the_document_says_is_found() {
+fn events_that_violate_the_document_are_found() {
     let document = document();
     let good: Value = serde_json::from_slice(&engagement(Action::Viewed(Visitor(1)), None, false)).unwrap();
     type Change = fn(&mut Value);

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_framed_is_refused() {
+    fn response_without_a_usable_length_is_refused() {
         let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
         assert!(matches!(parse(chunked, 100), Err(Broken::Unsupported(_))));
         assert!(matches!(parse(b"SSH-2.0-OpenSSH\r\n", 100), Err(Broken::Malformed(_))));

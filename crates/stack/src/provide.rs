@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_said_in_one_sentence() {
+    fn missing_servers_are_named_in_one_sentence() {
         let error = nothing_to_run(&[POSTGRES_PACKAGE, RABBITMQ_PACKAGE], "there is no apt-get");
         assert_eq!(
             error.to_string(),

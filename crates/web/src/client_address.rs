@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_left_of_our_proxies_is_not_believed() {
+    fn entries_left_of_our_proxies_are_not_trusted() {
         assert_eq!(seen("10.1.1.1", &["8.8.8.8, 192.0.2.1, 10.2.2.2"]), "192.0.2.1");
         assert_eq!(seen("10.1.1.1", &["8.8.8.8", "192.0.2.1, 10.2.2.2"]), "192.0.2.1");
     }

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_a_bad_request() {
+    fn body_that_is_not_json_is_a_bad_request() {
         let deep = [b"[".repeat(100_000)].concat();
         for body in [&b""[..], b"{", b"{\"tags\": []} x", b"{\"tags\": [\"\xff\"]}", &deep] {
             assert_eq!(refused(body).status(), if body == deep { 422 } else { 400 }, "{body:.20?}");

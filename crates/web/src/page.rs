@@ -190,7 +190,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic_and_what_is_read_is_canonical(bytes: [u8; 17]) {
+        fn decoding_never_panics_and_accepts_only_canonical_cursors(bytes: [u8; 17]) {
             let text = URL_SAFE_NO_PAD.encode(bytes);
             if let Ok(cursor) = Cursor::decode(&text) {
                 prop_assert_eq!(cursor.encode(), text);

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_into_an_envelope_is_accepted_to_the_byte() {
+    fn events_are_accepted_up_to_the_exact_size_of_an_envelope() {
         assert!(EncodedEvents::one(vec![b'1'; ENVELOPE_BYTES_MAX - BRACKETS]).is_ok());
         let over = EncodedEvents::one(vec![b'1'; ENVELOPE_BYTES_MAX - BRACKETS + 1]);
         assert_eq!(over, Err(PublishError::TooLarge));

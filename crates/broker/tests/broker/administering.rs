@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::fixture::*;
 
 #[tokio::test]
-async fn services_say_what_is_missing_and_work_once_the_administrator_has_made_it() {
+async fn services_name_missing_objects_and_work_once_the_administrator_creates_them() {
     let (settings, vhost) = bare_settings().await;
     let publishing = Publishing::start(&settings);
     let named = |state: &State| {
@@ -36,7 +36,7 @@ async fn services_say_what_is_missing_and_work_once_the_administrator_has_made_i
 }
 
 #[tokio::test]
-async fn what_has_another_shape_is_reported_and_left_alone() {
+async fn objects_that_differ_are_reported_and_left_unchanged() {
     let (settings, vhost) = bare_settings().await;
     let raw = RawChannel::open(&settings).await;
     let options = QueueDeclareOptions { durable: true, ..Default::default() };

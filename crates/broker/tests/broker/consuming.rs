@@ -71,7 +71,7 @@ async fn no_more_than_the_prefetch_arrives() {
 }
 
 #[tokio::test]
-async fn what_has_arrived_is_there_without_waiting() {
+async fn arrived_deliveries_are_returned_without_waiting() {
     let settings = settings().await;
     publish(&settings, 5).await;
     let mut consumer = consume(&settings, Queue::Engagement, 100).await;
@@ -143,7 +143,7 @@ async fn a_rejected_message_comes_again_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_cancelled_stream_ends_after_what_has_arrived() {
+async fn cancelled_stream_ends_after_arrived_deliveries() {
     let settings = settings().await;
     publish(&settings, 5).await;
     let mut consumer = consume(&settings, Queue::Engagement, 3).await;
@@ -171,7 +171,7 @@ async fn a_deleted_queue_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn what_the_broker_gives_up_is_in_the_dead_letter_queue_with_the_reason() {
+async fn dead_lettered_message_is_in_its_queue_with_the_reason() {
     let settings = settings().await;
     publish(&settings, 1).await;
     let mut dead = consume(&settings, Queue::EngagementDead, 10).await;

@@ -112,7 +112,7 @@ async fn publish(settings: &Settings, numbers: std::ops::Range<usize>) {
 }
 
 #[tokio::test]
-async fn what_has_arrived_at_shutdown_is_settled_and_nothing_more() {
+async fn shutdown_settles_arrived_deliveries_and_no_others() {
     let settings = settings().await;
     publish(&settings, 0..5).await;
     let worker = Recorder::new(0);

@@ -26,7 +26,7 @@ async fn taken(overdue: &mut mpsc::Receiver<Overdue>) -> Overdue {
 }
 
 #[tokio::test]
-async fn while_the_broker_is_away_what_waits_is_handed_over_at_once_and_not_sent_again() {
+async fn waiting_items_are_handed_over_at_once_while_the_broker_is_down_and_not_sent_again() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let away_after = Duration::from_millis(50);
@@ -122,7 +122,7 @@ async fn a_late_confirm_answers_when_nobody_else_has() {
 }
 
 #[tokio::test]
-async fn what_nobody_keeps_is_sent_when_the_broker_is_back() {
+async fn overdue_envelope_that_is_not_stored_is_sent_when_the_broker_is_back() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let (publishing, mut overdue) =
@@ -140,7 +140,7 @@ async fn what_nobody_keeps_is_sent_when_the_broker_is_back() {
 }
 
 #[tokio::test]
-async fn what_nobody_keeps_and_nobody_confirms_times_out() {
+async fn envelope_that_is_neither_stored_nor_confirmed_times_out() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let through = through(&settings, proxy.address());
@@ -153,7 +153,7 @@ async fn what_nobody_keeps_and_nobody_confirms_times_out() {
 }
 
 #[tokio::test]
-async fn a_blocked_connection_hands_over_what_waits() {
+async fn blocked_connection_hands_over_waiting_items() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let (publishing, mut overdue) =
@@ -174,7 +174,7 @@ async fn a_blocked_connection_hands_over_what_waits() {
 }
 
 #[tokio::test]
-async fn what_the_broker_refuses_again_and_again_is_handed_over() {
+async fn repeatedly_refused_envelope_is_handed_over() {
     let settings = settings().await;
     // Publishing is forbidden, which ends each epoch.
     let url = settings.url.expose_secret().to_owned();
@@ -287,7 +287,7 @@ async fn a_ready_envelope_is_its_makers_and_hides_nothing_behind_it() {
 }
 
 #[tokio::test]
-async fn shutdown_ends_once_somebody_else_has_kept_what_waits() {
+async fn shutdown_ends_once_waiting_items_are_stored_elsewhere() {
     // After the first attempt to connect, only the answer can wake the task.
     let settings = Settings { backoff_min_ms: 600_000, backoff_max_ms: 600_000, ..settings().await };
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();

@@ -180,7 +180,7 @@ async fn a_blog_event_without_an_audience_is_no_error() {
 }
 
 #[tokio::test]
-async fn what_no_envelope_can_hold_is_refused() {
+async fn events_larger_than_an_envelope_are_refused() {
     let publishing = Publishing::start(&settings().await);
     let envelope = Envelope {
         id: EnvelopeId::now(),

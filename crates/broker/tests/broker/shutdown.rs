@@ -9,7 +9,7 @@ use crate::fixture::*;
 use proxy::{Mode, Proxy};
 
 #[tokio::test]
-async fn what_waits_is_sent_and_new_publishes_are_refused() {
+async fn shutdown_sends_waiting_items_and_refuses_new_publishes() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
@@ -36,7 +36,7 @@ async fn what_waits_is_sent_and_new_publishes_are_refused() {
 }
 
 #[tokio::test]
-async fn without_a_broker_it_ends_when_nobody_waits_any_more() {
+async fn publisher_without_a_broker_ends_when_no_caller_waits() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));

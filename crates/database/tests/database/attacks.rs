@@ -187,7 +187,7 @@ async fn no_role_connects_to_the_other_databases_of_an_empty_server() {
 }
 
 #[tokio::test]
-async fn an_administrator_without_superuser_rights_hears_what_it_may_not_change() {
+async fn administrator_without_superuser_rights_is_told_what_it_may_not_change() {
     let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/database_administrator"));
     (options.durable, options.fresh, options.max_connections) = (false, true, 400);
     let start = move || Postgres::start(&options, &mut |_step| ()).expect("a private server starts");

@@ -213,7 +213,7 @@ async fn the_recommendation_api_is_refused_what_is_not_its_own() {
 }
 
 #[tokio::test]
-async fn the_operator_is_refused_what_would_change_anything() {
+async fn operator_may_change_nothing() {
     prove("operator").await;
 }
 

@@ -97,7 +97,7 @@ async fn relation(world: &Database, schema: &str, row: &Row, page: &mut String) 
 }
 
 #[tokio::test]
-async fn page_of_the_schema_says_what_the_migrations_make() {
+async fn schema_page_matches_the_migrations() {
     let page = page(&Database::new().await).await;
     if std::env::var_os(WRITE).is_some() {
         std::fs::write(FILE, &page).unwrap();

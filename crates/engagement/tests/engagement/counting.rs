@@ -143,7 +143,7 @@ async fn a_key_that_comes_late_is_remembered_as_long_as_any() {
 }
 
 #[tokio::test]
-async fn the_newest_like_wins_in_whatever_order_they_arrive() {
+async fn newest_like_wins_in_any_order_of_arrival() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, HALF_AN_HOUR);
@@ -166,7 +166,7 @@ async fn the_newest_like_wins_in_whatever_order_they_arrive() {
 }
 
 #[tokio::test]
-async fn what_is_not_live_is_discarded() {
+async fn events_of_blogs_that_are_not_live_are_discarded() {
     let world = Database::new().await;
     let blogs = world.blogs(4).await;
     world.run(&format!("update blogs.blog set deleted_at = now() where id = {}", blogs[1])).await;
@@ -258,7 +258,7 @@ async fn events_that_only_fail_together_do_not_stop_the_rest() {
 }
 
 #[tokio::test]
-async fn who_waits_for_an_answer_is_refused_and_nothing_is_parked() {
+async fn bad_event_of_a_waiting_caller_is_refused_and_not_parked() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, EVERY_VIEW);

@@ -128,7 +128,7 @@ async fn an_event_far_from_its_envelope_is_parked_alone() {
 
 /// One event's day cannot be created, and one envelope's day will not be created. Neither may block the other.
 #[tokio::test]
-async fn a_time_that_the_database_cannot_hold_is_parked_beside_a_late_envelope() {
+async fn unstorable_time_and_late_envelope_of_one_batch_are_both_parked() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world);

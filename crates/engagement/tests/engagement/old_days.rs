@@ -39,7 +39,7 @@ async fn a_day_of_views_stays_while_an_envelope_of_the_day_after_waits() {
 
 /// A batch that commits while its day is being dropped is included in the floor's sum.
 #[tokio::test]
-async fn what_comes_in_while_a_day_is_dropped_leaves_with_it() {
+async fn batch_that_commits_while_its_day_is_dropped_is_in_the_floors_sum() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let then = ago(5);

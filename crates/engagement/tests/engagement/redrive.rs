@@ -78,7 +78,7 @@ pub(crate) async fn reopen_day(world: &Database, envelope: &Incoming) {
 }
 
 #[tokio::test]
-async fn an_event_that_was_refused_counts_once_what_refused_it_is_mended() {
+async fn refused_event_counts_once_its_constraint_is_dropped() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
@@ -240,7 +240,7 @@ async fn redriven_by_many_at_once_each_event_counts_once() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_not_redriven_and_stays_accounted_for() {
+async fn dropped_event_is_not_redriven_and_stays_recorded() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, engagement) = (worker(&world), operator(&world));
@@ -310,7 +310,7 @@ async fn what_was_given_up_is_not_redriven_and_stays_accounted_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_asks_after_accounts_has_a_number_that_erasing_waits_for() {
+async fn transaction_has_its_id_before_it_reads_accounts() {
     let world = Database::new().await;
     let (blog, account) = (world.blogs(1).await[0], world.accounts(1).await[0]);
     let (worker, operator) = (worker(&world), operator(&world));

@@ -195,7 +195,7 @@ async fn requests_of_an_open_loop_are_due_at_even_times() {
 }
 
 #[tokio::test]
-async fn what_a_server_is_too_slow_for_is_said_to_be_unsent() {
+async fn requests_that_a_slow_server_prevents_are_counted_as_unsent() {
     let turns = Turns::new(Pace::Open { per_s: 1000.0 }, Some(Duration::from_secs(1)), 1);
     let stop = CancellationToken::new();
     stop.cancel();

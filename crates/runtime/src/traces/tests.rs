@@ -30,7 +30,7 @@ fn settings() -> TraceSettings {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_by_its_key() {
+fn invalid_trace_settings_are_refused_by_key() {
     assert_eq!(settings().checked(), Ok(None));
     for endpoint in ["http://127.0.0.1:4318", "http://collector:4318/"] {
         let url =
@@ -74,7 +74,7 @@ fn exported(make: impl FnOnce()) -> Vec<SpanData> {
 }
 
 #[test]
-fn a_span_goes_on_what_a_client_names_and_says_so_to_others() {
+fn span_continues_the_clients_trace_and_passes_it_on() {
     let mut said = None;
     let spans = exported(|| {
         let span = tracing::trace_span!(target: TARGET, "request");

@@ -164,7 +164,7 @@ async fn service_that_verifies_cannot_make_a_token() {
 }
 
 #[tokio::test]
-async fn key_decides_what_its_tokens_are_for() {
+async fn key_determines_the_purpose_of_its_tokens() {
     let tokens = blogs_api(&[pair("new", 1)], &[pair("import", 3)]).unwrap();
     assert_eq!(status(&tokens, &forged(&header("EdDSA", "new"), &claims(""), 1)).await, 200);
     assert_eq!(status(&tokens, &forged(&header("EdDSA", "import"), &claims("import"), 3)).await, 200);
@@ -313,7 +313,7 @@ async fn an_expired_token_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_not_ours_is_refused() {
+async fn tokens_of_other_issuers_are_refused() {
     let tokens = verifier(&[pair("new", 1)]);
     let good = session(7, 0);
     assert_eq!(status(&tokens, &good).await, 200);
