@@ -53,7 +53,7 @@ impl serde::Serialize for Spread {
 pub enum Draw {
     /// The first of them, always.
     First,
-    /// Any of so many.
+    /// Any of this many items.
     Even(usize),
     /// For each item, the total weight of all items up to it.
     Weighted(Vec<f64>),

@@ -132,7 +132,7 @@ mod tests {
         health.report("broker", Ok(()));
         assert!(health.status().ready);
         health.report("wire", Err("a newer one".to_owned()));
-        assert!(!health.status().ready, "a part that nobody waits for counts once it has reported");
+        assert!(!health.status().ready, "an unlisted part counts once it has reported");
     }
 
     #[test]

@@ -67,7 +67,7 @@ async fn batch_that_commits_while_its_day_is_dropped_is_in_the_floors_sum() {
         };
         let committing = async {
             let waiting = async || over.get() || world.value::<i64>(waits, &[]).await > 0;
-            assert!(wait_until(waiting).await, "nobody waits");
+            assert!(wait_until(waiting).await, "no session waits for the lock");
             writer.client.batch_execute("commit").await.unwrap();
         };
         let (dropped, ()) = tokio::join!(dropping, committing);

@@ -213,7 +213,7 @@ const OF_OPERATORS: &[&str] = &[
     "insert into analytics.outcome (hour, kind, outcome, slot, n) values (now(), 'view', 'counted', 0, 1)",
 ];
 
-/// Statements that a member of engagement_writer must be refused, such as an operator who redrives: it may only count.
+/// Statements that a member of `engagement_writer` must be refused, such as an operator who redrives: it may only count.
 pub(super) const NOT_COUNTING: [&str; 29] = [
     "delete from analytics.event_key",
     "delete from analytics.envelope_ledger",
