@@ -245,7 +245,7 @@ impl From<database::Error> for Problem {
             return Self::internal(&error);
         }
         tracing::warn!(error = %Chain(&error), "the database is unavailable; a request was refused");
-        Self::unavailable("the database is currently unavailable; try again", RETRY_DATABASE_S)
+        Self::unavailable("the database is currently not available; try again", RETRY_DATABASE_S)
     }
 }
 

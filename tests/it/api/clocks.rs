@@ -87,7 +87,7 @@ async fn known_skew_refuses_engagement_until_the_clock_is_right() {
     api.connected().await;
     for ahead in [HOUR, -HOUR, SEVENTY_DAYS] {
         set_ahead(ahead);
-        api.degraded("database", "mend the clocks").await;
+        api.degraded("database", "synchronize them").await;
         assert_eq!(answer(api.request(Method::GET, "/readyz")).await.0, StatusCode::SERVICE_UNAVAILABLE);
         for path in events::WritePath::NAMES {
             let request = api.call(Method::PUT, &format!("/v1/blogs/{blog}/like"), Some(&token));
