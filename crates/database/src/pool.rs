@@ -143,7 +143,7 @@ pub async fn check_connections_at_start(pool: &Pool, settings: &Settings) -> Res
             );
         }
         Err(_) => {
-            tracing::warn!("the database does not answer; skipping the check of the role's connection limit")
+            tracing::warn!("the database does not answer; skipping the check of the role's connection limit");
         }
         Ok(Ok(())) => {}
     }
