@@ -17,7 +17,7 @@ use crate::terminal;
 /// The servers' data and the services' logs, beside those of `commonplace up`.
 const DIRECTORY: &str = ".stack/bench";
 /// Where the repository keeps what was measured.
-const RESULTS: &str = "lab/results";
+const RESULTS: &str = "docs/results";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     /// Shows that all of it works, in a few minutes; its figures mean little
     #[arg(long)]
     quick: bool,
-    /// Writes contrast.md, contrast.json and the plots here [default: lab/results; quick: nowhere]
+    /// Writes contrast.md, contrast.json and the plots here [default: docs/results; quick: nowhere]
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 }
