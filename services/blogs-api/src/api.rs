@@ -1,7 +1,7 @@
 //! The endpoints of the API.
 //!
-//! A handler checks the form of a request by its extractors and calls a plain function, named like the operation in the
-//! OpenAPI document. The pages call the same functions.
+//! A handler validates the form of a request in its extractors and then calls a plain function with the same name as the
+//! operation in the OpenAPI document. The pages call the same functions.
 
 pub(crate) mod account_transaction;
 pub(crate) mod accounts;

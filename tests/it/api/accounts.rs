@@ -101,7 +101,7 @@ async fn passwords_that_guessers_try_first_are_refused() {
         answer.names(422, &["password"]);
     }
     // To a client that does not know the password, the answer about a new one says nothing.
-    let guess = json!({"password": "not the present one", "new_password": "grace@example.org"});
+    let guess = json!({"password": "not the current password", "new_password": "grace@example.org"});
     let request = api.call(Method::PUT, "/v1/accounts/me/password", Some(&token));
     Answer::to(request.json(&guess)).await.refused(403);
     for password in [spaces.as_str(), "1234567890", "grace12345", "grace@example.org"] {

@@ -74,7 +74,7 @@ async fn the_good_are_counted_and_the_bad_are_named() {
             (13, "key: "),
             (14, "colour"),
             (15, "blog_id"),
-            (16, "occurred_at: needs a token with the scope import"),
+            (16, "occurred_at: requires a token with the scope import"),
             (17, "occurred_at"),
             (20, "type: "),
         ];
@@ -100,7 +100,7 @@ async fn without_a_token_only_likes_are_rejected() {
         {"type": "blog.viewed", "blog_id": blog, "visitor": "two"},
         {"type": "blog.shared", "blog_id": blog, "channel": "email"},
     ]);
-    let rejected = [(1, "needs a token"), (2, "needs a token")];
+    let rejected = [(1, "requires a token"), (2, "requires a token")];
     assert_judged(&send(&api, "direct", None, &events).await, "direct", 3, &rejected);
     assert_eq!(api.totals(blog).await, [2, 0, 1]);
     send(&api, "direct", Some("garbage"), &events).await.refused(401);

@@ -24,8 +24,9 @@ async fn deletion_asks_for_the_password() {
     let (_, token) = api.account("ada").await;
     api.delete("/v1/accounts/me", Some(&token)).await.refused(415);
     api.leave_saying(&token, json!({})).await.names(422, &["password"]);
-    let refused = api.leave_saying(&token, json!({"password": "not the present one"})).await.refused(403);
-    assert_eq!(refused.detail(), "password is not the present one");
+    let refused =
+        api.leave_saying(&token, json!({"password": "not the current password"})).await.refused(403);
+    assert_eq!(refused.detail(), "password is not the current password");
     api.get("/v1/blogs", Some(&token)).await.is(200);
     api.leave(&token).await.is(204);
     api.get("/v1/blogs", Some(&token)).await.refused(401);
@@ -75,7 +76,7 @@ async fn sign_in_takes_a_deletion_back_within_the_grace_period() {
     let path = format!("/v1/blogs/{blog}");
     api.leave(&token).await.is(204);
     api.get(&path, None).await.refused(404);
-    api.sign_in("ada", "not the present one").await.refused(401);
+    api.sign_in("ada", "not the current password").await.refused(401);
     world.age_deletions(13).await;
     api.get(&path, None).await.refused(404);
 
@@ -101,7 +102,7 @@ async fn tries_of_the_password_at_a_deletion_are_limited_as_at_a_sign_in() {
     // Signing up and in takes two.
     let (_, token) = api.account("ada").await;
     for _ in 0..2 {
-        api.leave_saying(&token, json!({"password": "not the present one"})).await.refused(403);
+        api.leave_saying(&token, json!({"password": "not the current password"})).await.refused(403);
     }
     api.leave(&token).await.refused(429);
     api.get("/v1/blogs", Some(&token)).await.is(200);
@@ -128,8 +129,8 @@ async fn page_asks_for_the_password_and_says_how_an_account_comes_back() {
 
     Answer::to(form(&api, "/account/delete", &cookie, "")).await.is(422);
     let wrong =
-        Answer::to(form(&api, "/account/delete", &cookie, "password=not the present one")).await.is(403);
-    assert!(wrong.body.as_str().unwrap().contains("Password is not the present one."), "{wrong:?}");
+        Answer::to(form(&api, "/account/delete", &cookie, "password=not the current password")).await.is(403);
+    assert!(wrong.body.as_str().unwrap().contains("Password is not the current password."), "{wrong:?}");
     api.get("/v1/blogs", Some(&token)).await.is(200);
 
     let password = format!("password={PASSWORD}");

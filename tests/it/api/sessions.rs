@@ -40,7 +40,7 @@ async fn a_new_password_takes_every_token_back() {
         Answer::to(api.call(Method::PUT, "/v1/accounts/me/password", token).json(&body)).await
     };
     change(None, PASSWORD, OTHER_PASSWORD).await.refused(401);
-    change(Some(&token), "not the present one", OTHER_PASSWORD).await.refused(403);
+    change(Some(&token), "not the current password", OTHER_PASSWORD).await.refused(403);
     change(Some(&token), PASSWORD, "too short").await.names(422, &["new_password"]);
     use_token(&api, &token).await.is(200);
     api.sign_in("ada", PASSWORD).await.is(201);

@@ -1,9 +1,9 @@
-//! Transactions in which an account does something.
+//! Transactions in which an account acts.
 //!
-//! Such a transaction takes its id before it looks at the account, as a batch of events does. `account erase` waits for
-//! every transaction whose id is older than its own, and those are the ones that may have seen the account alive. A
-//! transaction that looked first and took its id with its first write would not be waited for, and would write the id of
-//! the account after it has been erased.
+//! Such a transaction takes its transaction id before it reads the account, as a batch of events does. `account erase`
+//! waits for every transaction with an id older than its own, because those may have read the account as active. A
+//! transaction that read the account first and took its id with its first write would not be waited for, and would
+//! write the account's id after the account has been erased.
 
 use database::{Error, Statement, TransactionStep, statement};
 use deadpool_postgres::{Object, Transaction};
@@ -15,7 +15,8 @@ use crate::problem::{Problem, Result};
 const ACCOUNT_IS_ACTIVE: Statement = statement!("account_is_active.sql");
 const TRANSACTION_ID: Statement = statement!("transaction_id.sql");
 
-/// A transaction in which the account may act. What a token says of it may be a minute old.
+/// Begins a transaction in which the account may act. The account is read again because its token may be a minute out
+/// of date.
 ///
 /// # Errors
 /// 401 when the account may not act.
@@ -23,7 +24,7 @@ pub(crate) async fn begin<'client>(
     client: &'client mut Object,
     signed: &Signed,
 ) -> Result<Transaction<'client>> {
-    // Prepared beforehand, both statements leave in one flight, and in this order.
+    // Prepared first, so that both statements leave in one round trip and in this order.
     TRANSACTION_ID.prepare(client).await?;
     ACCOUNT_IS_ACTIVE.prepare(client).await?;
     let begun = client.transaction().await;
@@ -31,7 +32,7 @@ pub(crate) async fn begin<'client>(
     let (id, is_active) = join!(take_id(&transaction), is_active(&transaction, signed.account_id));
     id?;
     if !is_active? {
-        return Err(Problem::unauthorized("this account is suspended or gone"));
+        return Err(Problem::unauthorized("this account is suspended or deleted"));
     }
     Ok(transaction)
 }
@@ -45,7 +46,7 @@ async fn is_active(transaction: &Transaction<'_>, account_id: i64) -> Result<boo
     Ok(ACCOUNT_IS_ACTIVE.query_one(transaction, &[&account_id]).await?.get("is_active"))
 }
 
-/// Ends it well.
+/// Commits the transaction.
 pub(crate) async fn commit(transaction: Transaction<'_>) -> Result<()> {
     Ok(database::commit(transaction).await?)
 }

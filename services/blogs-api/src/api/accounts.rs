@@ -1,8 +1,9 @@
-//! Accounts: signing up, a new password, leaving.
+//! Accounts: sign-up, password changes and deletion.
 //!
-//! A deleted account keeps its row, which says when it was deleted, and its handle, which no other account gets. Its blogs are
-//! no longer live. For the grace period, signing in or an operator takes the deletion back; after that the account
-//! forgets its e-mail address and its password ([`forget_deleted`]). Only an operator erases, and that gives the handle back.
+//! A deleted account keeps its row, which records when it was deleted, and its handle, which no other account can take.
+//! Its blogs are no longer live. During the grace period, a sign-in or an operator restores the account; afterwards its
+//! e-mail address and password hash are removed ([`forget_deleted`]). Only an operator can erase an account, which
+//! releases the handle.
 
 mod forgetting;
 mod reserved;
@@ -32,7 +33,7 @@ const ACCOUNT_PASSWORD: Statement = statement!("account_password.sql");
 const ACCOUNT_SET_PASSWORD: Statement = statement!("account_set_password.sql");
 const ACCOUNT_TAKEN: Statement = statement!("account_taken.sql");
 
-/// Tries at an insert, if what was in its way is gone by the time that it is looked for.
+/// Attempts at an insert when the conflicting account has gone by the time it is looked up.
 const CREATE_TRIES_MAX: usize = 3;
 const EMAIL_LENGTH_MAX: usize = 254;
 
@@ -44,35 +45,35 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     guessable.layer(by_address)
 }
 
-/// Who wants an account.
+/// A request to sign up.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct NewAccount {
-    /// 2 to 30 of a-z and 0-9, with single hyphens between them and at least one letter. Never changes. Handles that speak for
-    /// the site, such as `admin`, are reserved.
+    /// 2 to 30 characters of a-z and 0-9, with single hyphens between them and at least one letter. A handle never
+    /// changes. Handles that suggest an official role, such as `admin`, are reserved.
     #[schema(example = "ada")]
     pub(crate) handle: String,
-    /// Where to reach the author; never shown.
+    /// The author's e-mail address; never shown to others.
     #[schema(example = "ada@example.org", max_length = 254)]
     pub(crate) email: String,
-    /// 10 to 128 bytes. Common passwords are refused, and those made of the handle or the e-mail address.
+    /// 10 to 128 bytes. Common passwords and passwords derived from the handle or the e-mail address are rejected.
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
     pub(crate) password: SecretString,
 }
 
-/// A change of password.
+/// A request to change the password.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct PasswordChange {
-    /// The present one.
+    /// The current password.
     #[schema(value_type = String, format = Password)]
     password: SecretString,
-    /// The new one, as for a new account.
+    /// The new password; the rules for new accounts apply.
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
     new_password: SecretString,
 }
 
-/// A deletion.
+/// A request to delete the account.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 struct Deletion {
@@ -95,10 +96,10 @@ async fn create(State(state): State<AppState>, Json(new): Json<NewAccount>) -> R
     Ok((StatusCode::CREATED, axum::Json(sign_up(&state, new).await?)))
 }
 
-/// Makes an account.
+/// Creates an account.
 ///
 /// # Errors
-/// 422 or 409 with the fields that are wrong or taken.
+/// 422 or 409, naming the invalid or taken fields.
 pub(crate) async fn sign_up(state: &AppState, new: NewAccount) -> Result<Account> {
     new.validate()?;
     let password_hash = state.passwords.hash(new.password).await?;
@@ -113,24 +114,26 @@ pub(crate) async fn sign_up(state: &AppState, new: NewAccount) -> Result<Account
             return Err(Problem::taken("handle", "is taken"));
         }
         if taken.get("is_email_taken") {
-            return Err(Problem::taken("email", "belongs to an account already"));
+            return Err(Problem::taken("email", "belongs to an existing account"));
         }
     }
     Err(Problem::unavailable(
-        "accounts of this handle or e-mail address come and go; nothing was promised",
+        "accounts with this handle or e-mail address keep appearing and disappearing; no account was created",
         1,
     ))
 }
 
-/// Change the password. Every session ends, this one too: sign in again.
+/// Change the password.
+///
+/// This ends every session of the account, including the current one. Sign in again with the new password.
 #[utoipa::path(
     put, path = "/v1/accounts/me/password", tag = "accounts", operation_id = "set_password",
     request_body = PasswordChange, security(("bearer" = [])),
     responses(
-        (status = 204, description = "Done; within a minute no older token counts anywhere"),
-        (status = 403, description = "`password` is not the present one", body = ProblemBody,
+        (status = 204, description = "The password is changed; earlier tokens stop working within a minute"),
+        (status = 403, description = "`password` is not the current password", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 409, description = "Another request has just changed it", body = ProblemBody,
+        (status = 409, description = "Another request has just changed the password", body = ProblemBody,
          content_type = "application/problem+json"),
         BodyProblems, AuthProblems, CommonProblems,
     )
@@ -142,29 +145,31 @@ async fn set_password(
 ) -> Result<StatusCode> {
     let Present { hash: old_hash, handle, email } = present(&state, signed.account_id).await?;
     verify_present(&state, signed.account_id, change.password, &old_hash).await?;
-    // Only now: the answer tells whether the new password is made of the e-mail address, which a stolen token must not learn.
+    // Only after the current password was verified: the result reveals whether the new password derives from the e-mail
+    // address, which the holder of a stolen token must not learn.
     if let Some(error) = password_error("new_password", &change.new_password, &handle, &email) {
         return Err(Problem::invalid_many(vec![error]));
     }
     let new_hash = state.passwords.hash(change.new_password).await?;
     let client = state.pool.get().await?;
     let row = ACCOUNT_SET_PASSWORD.query_opt(&client, &[&signed.account_id, &old_hash, &new_hash]).await?;
-    let row =
-        row.ok_or_else(|| Problem::conflict("the password has just been changed by another request"))?;
+    let row = row.ok_or_else(|| Problem::conflict("another request has just changed the password"))?;
     let known = Known::Account { epoch: row.get("token_epoch"), created_at: row.get("created_at") };
     state.tokens.epochs().raised(signed.account_id, known).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Delete the account. It and its blogs are no longer shown, and every session ends. Signing in during the grace period (14 days
-/// unless the operator has set another) takes the deletion back; after it, e-mail address and password are forgotten. The
-/// handle stays taken.
+/// Delete the account.
+///
+/// The account and its blogs are no longer shown, and all its sessions end. Signing in during the grace period (14 days
+/// unless the operator has changed it) restores the account. After the grace period, the e-mail address and the
+/// password are removed. The handle stays taken.
 #[utoipa::path(
     delete, path = "/v1/accounts/me", tag = "accounts", operation_id = "delete_account", request_body = Deletion,
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "Deleted; within a minute no token of the account counts anywhere"),
-        (status = 403, description = "`password` is not the present one", body = ProblemBody,
+        (status = 204, description = "The account is deleted; its tokens stop working within a minute"),
+        (status = 403, description = "`password` is not the current password", body = ProblemBody,
          content_type = "application/problem+json"),
         (status = 409, description = "Another request has just changed the password or deleted the account",
          body = ProblemBody, content_type = "application/problem+json"),
@@ -180,7 +185,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deletes the account, and ends every session of it.
+/// Deletes the account and ends all its sessions.
 ///
 /// # Errors
 /// Those of [`prove_password`]; 409 when another request has just changed the account.
@@ -189,16 +194,16 @@ pub(crate) async fn delete_account(state: &AppState, account_id: i64, password: 
     let client = state.pool.get().await?;
     let deleted = ACCOUNT_DELETE.query_opt(&client, &[&account_id, &hash]).await?;
     if deleted.is_none() {
-        return Err(Problem::conflict("the account has just been changed by another request"));
+        return Err(Problem::conflict("another request has just changed the account"));
     }
     state.tokens.epochs().raised(account_id, Known::Gone).await;
     Ok(())
 }
 
-/// The hash of the account's password, if this is the password.
+/// Returns the hash of the account's password if `password` matches it.
 ///
 /// # Errors
-/// Those of [`verify_present`]; 401 when the account is gone.
+/// Those of [`verify_present`]; 401 when the account no longer exists.
 pub(crate) async fn prove_password(
     state: &AppState,
     account_id: i64,
@@ -209,30 +214,30 @@ pub(crate) async fn prove_password(
     Ok(hash)
 }
 
-/// A signed-in client proves its password here and nowhere else, under the limit of tries at the account.
+/// The only place where a signed-in client proves its password; limited by the account's sign-in attempts.
 ///
 /// # Errors
-/// 403 when it is another password; 429 after too many tries.
+/// 403 when the password does not match; 429 after too many attempts.
 async fn verify_present(state: &AppState, account_id: i64, password: SecretString, hash: &str) -> Result<()> {
     state.tries.with_token(account_id)?;
     if state.passwords.verify(password, Some(hash.to_owned())).await? {
         return Ok(());
     }
-    Err(Problem::forbidden("password is not the present one"))
+    Err(Problem::forbidden("password is not the current password"))
 }
 
-/// What a request's password, and a new one, is checked against.
+/// What a request's current and new passwords are checked against.
 struct Present {
     hash: String,
     handle: String,
     email: String,
 }
 
-/// The connection goes back to the pool before the hash is verified, which takes long.
+/// Reads them, and returns the connection to the pool before the hash is verified, which is slow.
 async fn present(state: &AppState, account_id: i64) -> Result<Present> {
     let client = state.pool.get().await?;
     let row = ACCOUNT_PASSWORD.query_opt(&client, &[&account_id]).await?;
-    let row = row.ok_or_else(|| Problem::unauthorized("this account is gone"))?;
+    let row = row.ok_or_else(|| Problem::unauthorized("this account no longer exists"))?;
     Ok(Present { hash: row.get("password_hash"), handle: row.get("handle"), email: row.get("email") })
 }
 
@@ -242,10 +247,10 @@ impl NewAccount {
         if !is_handle(&self.handle) {
             errors.push(FieldError::new(
                 "handle",
-                "must have 2 to 30 of a-z and 0-9, single hyphens only between them, and at least one letter",
+                "must have 2 to 30 characters of a-z and 0-9, single hyphens only between them, and at least one letter",
             ));
         } else if reserved::is_reserved(&self.handle) {
-            errors.push(FieldError::new("handle", "is reserved, because it speaks for the site"));
+            errors.push(FieldError::new("handle", "is reserved, because it suggests an official role"));
         }
         if !is_email(&self.email) {
             errors.push(FieldError::new("email", "must be an e-mail address of at most 254 characters"));
@@ -255,7 +260,7 @@ impl NewAccount {
     }
 }
 
-/// Plausible: only a letter sent there would tell.
+/// Checks the form only; whether the address exists shows only when mail is sent to it.
 fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     !local.is_empty()

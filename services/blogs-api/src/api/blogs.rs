@@ -1,8 +1,8 @@
 //! Blogs: what authors write and readers read.
 //!
-//! Each change is one transaction: the row, its address and tags, and the event that tells others of it, in
-//! this order of locks: blog, tag, `blog_tag`, `blog_slug`, outbox, `idempotency_key`. A blog is never removed;
-//! `deleted_at` says that it is gone, and the view `blogs.live_blog` is the one rule of what readers see.
+//! Each change is one transaction: the row, its address and tags, and the event that announces it. Locks are taken in
+//! this order: blog, tag, `blog_tag`, `blog_slug`, outbox, `idempotency_key`. A blog's row is never deleted;
+//! `deleted_at` marks it as deleted. The view `blogs.live_blog` is the single definition of what readers can see.
 
 mod draft;
 mod etag;
@@ -41,44 +41,44 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
-/// A blog, with what readers did with it.
+/// A blog with its body and its engagement counters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Blog {
-    /// What lists show too.
+    /// The fields that lists show too.
     #[serde(flatten)]
     pub summary: BlogSummary,
-    /// Markdown.
+    /// The text, in Markdown.
     pub body: String,
 }
 
-/// A blog without its body, as lists show it.
+/// A blog without its body, as in lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct BlogSummary {
-    /// Its id.
+    /// The blog's id.
     pub id: i64,
-    /// Its address for people. Former ones redirect here. That of a draft says only its id; a title makes one when it is
-    /// published.
+    /// The blog's address in URLs for readers. Former addresses redirect to it. A draft's slug contains only its id;
+    /// publishing makes one from the title.
     #[schema(example = "notes-on-the-analytical-engine")]
     pub slug: String,
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// Its tags, in the order of their names.
+    /// The tags, in alphabetical order.
     pub tags: Vec<String>,
-    /// Whose it is.
+    /// The author.
     pub author: Account,
-    /// Raised by every change of what its author decides; the `ETag` holds it.
+    /// Raised by every change that the author makes; the `ETag` contains it.
     pub version: i32,
-    /// When it was first saved.
+    /// When the blog was first saved.
     pub created_at: Timestamp,
-    /// When its title, body or tags last changed.
+    /// When the title, the body or the tags last changed.
     pub updated_at: Timestamp,
-    /// When it was published; null for a draft.
+    /// When the blog was published; null for a draft.
     #[schema(required = true)]
     pub published_at: Option<Timestamp>,
-    /// Views that were counted.
+    /// Views counted so far.
     pub total_views: i64,
-    /// Accounts that like it.
+    /// Accounts that like the blog.
     pub total_likes: i64,
-    /// Times it was shared.
+    /// Shares counted so far.
     pub total_shares: i64,
 }

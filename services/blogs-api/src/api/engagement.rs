@@ -1,4 +1,4 @@
-//! The endpoints of engagement. [`acceptance`](crate::acceptance) sees the events through.
+//! The endpoints of engagement. [`acceptance`](crate::acceptance) takes over the events.
 
 mod actions;
 mod batch;
@@ -17,7 +17,7 @@ pub(crate) use self::caller::Caller;
 use crate::limits;
 use crate::state::AppState;
 
-/// The endpoints of engagement. What comes in is limited where its `Caller` is known, without a layer of its own.
+/// The endpoints of engagement. The `Caller` extractor applies the rate limits, so the routes need no layer for them.
 pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     let reading = OpenApiRouter::new()
         .routes(routes!(stats::stats))

@@ -1,8 +1,8 @@
-//! Requests for an export: an account asks here, and an operator exports what it asked for.
+//! Export requests: an account requests its data here, and an operator exports it.
 //!
-//! An operator can read an account's e-mail address only through an export, and the database exports only accounts with an
-//! open request. Each export uses one request and leaves a record (`migrations/V06__exports_and_erasing.sql`). Asking takes the password:
-//! a stolen session alone must not be enough to ask in the account's name.
+//! An operator can read an account's e-mail address only through an export, and the database exports only accounts with
+//! an open request. Each export uses one request and leaves a record (`migrations/V06__exports_and_erasing.sql`). A
+//! request needs the password: a stolen session alone must not be enough to request an export in the account's name.
 
 use axum::extract::State;
 use database::{Statement, statement};
@@ -31,7 +31,7 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(request)).layer(by_address)
 }
 
-/// A request for an export.
+/// A request to export the account's data.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 struct NewExportRequest {
@@ -40,27 +40,27 @@ struct NewExportRequest {
     password: SecretString,
 }
 
-/// An account's open request for an export.
+/// An open export request.
 #[derive(Debug, Serialize, ToSchema)]
 struct ExportRequest {
-    /// Its id. The record of the export keeps it.
+    /// The request's id, which the record of the export also contains.
     id: Uuid,
-    /// When the account asked.
+    /// When the account made the request.
     requested_at: Timestamp,
-    /// An operator can export the account before this time.
+    /// Deadline for the operator's export.
     expires_at: Timestamp,
 }
 
-/// Ask for an export of everything that is kept about your account.
+/// Request an export of all data about your account.
 ///
-/// An operator makes the export and sends it to the account's e-mail address. The request is good for one export within 7
-/// days. Asking again while it is open changes nothing.
+/// An operator exports the data and sends it to the account's e-mail address. A request covers one export and expires
+/// after 7 days. Repeating the request while one is open changes nothing.
 #[utoipa::path(
     put, path = "/v1/accounts/me/export-request", tag = "accounts", operation_id = "request_export",
     request_body = NewExportRequest, security(("bearer" = [])),
     responses(
         (status = 200, description = "The open request", body = ExportRequest),
-        (status = 403, description = "`password` is not the present one", body = ProblemBody,
+        (status = 403, description = "`password` is not the current password", body = ProblemBody,
          content_type = "application/problem+json"),
         BodyProblems, AuthProblems, CommonProblems,
     )

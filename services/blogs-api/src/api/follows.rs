@@ -1,9 +1,9 @@
-//! Who follows whom.
+//! Follows between accounts.
 //!
-//! A follow is a row, and so is each event that tells of it, in one transaction. Doing it again changes nothing and
-//! tells nobody. How many follow an account is counted where follows are written (the table's own trigger), so that a
-//! million of them make no request slow. Accounts that are suspended or have left are not shown in lists; the totals
-//! count every follow that there is.
+//! A follow and the event that announces it are rows of one transaction. Repeating a follow changes nothing and
+//! publishes no event. A trigger on the follow table counts each account's followers, so that a request is fast even
+//! for an account with a million followers. Lists leave out accounts that are suspended or deleted; totals count every
+//! follow.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -40,43 +40,46 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
-/// Which part of a list.
+/// The parameters of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
-    /// Items in the page, 20 if it is not given.
+    /// Items per page; 20 by default.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     pub(crate) limit: Option<String>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     pub(crate) cursor: Option<String>,
 }
 
-/// A page of accounts, in the order of their ids.
+/// A page of accounts, ordered by id.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AccountPage {
     /// The accounts.
     pub(crate) items: Vec<Account>,
-    /// Where the next page begins; null on the last one.
+    /// The cursor of the next page; null on the last page.
     #[schema(required = true)]
     pub(crate) next_cursor: Option<String>,
-    /// How many there are in all, with those that are suspended just now or have left.
+    /// Number of accounts on all pages, including accounts that are suspended or deleted, which `items` leaves out.
     pub(crate) total: i64,
 }
 
-/// Follow an account: be told of what it publishes from now on. Following it already, nothing changes.
+/// Follow an account.
 ///
-/// A follow that is answered before the moment at which a blog is first published (`published_at` in notifications) is told of
-/// that blog. A follow that begins after the answer to the publishing is not. One that is under way at that moment may be.
+/// You are notified of the blogs that it publishes from now on. Following it again changes nothing.
+///
+/// If the follow is answered before the moment at which a blog is first published (`published_at` in notifications),
+/// you are notified of that blog. If the follow begins after the publishing request is answered, you are not. A follow
+/// in progress at that moment may or may not be notified.
 #[utoipa::path(
     put, path = "/v1/accounts/{id}/follow", tag = "follows", operation_id = "follow_account",
     security(("bearer" = [])),
     params(("id" = i64, Path, description = "The account")),
     responses(
-        (status = 204, description = "It is followed"),
-        (status = 404, description = "There is no such account", body = ProblemBody,
+        (status = 204, description = "You follow the account"),
+        (status = 404, description = "The account does not exist", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 422, description = "Nobody follows themselves", body = ProblemBody,
+        (status = 422, description = "An account cannot follow itself", body = ProblemBody,
          content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, CommonProblems,
     )
@@ -89,15 +92,15 @@ async fn follow(State(state): State<AppState>, signed: Signed, Path(id): Path<i6
 /// Makes the signed-in account follow another one.
 ///
 /// # Errors
-/// 404 when there is no such account, 422 when it is the signed-in account itself.
+/// 404 when the account does not exist, 422 when it is the signed-in account itself.
 pub(crate) async fn follow_account(state: &AppState, signed: &Signed, id: i64) -> Result<()> {
     if id == signed.account_id {
-        return Err(Problem::invalid("id", "is your own account; nobody follows themselves"));
+        return Err(Problem::invalid("id", "is your own account; an account cannot follow itself"));
     }
     let mut client = state.pool.get().await?;
     let transaction = begin(&mut client, signed).await?;
     if FOLLOW_CREATE.execute(&transaction, &[&id, &signed.account_id]).await? == 0 {
-        // It is followed already, or is not there.
+        // Either it is followed already, or it does not exist.
         FOLLOW_COUNTS.query_opt(&transaction, &[&id]).await?.ok_or_else(no_such_account)?;
         commit(transaction).await?;
         return Ok(());
@@ -108,13 +111,15 @@ pub(crate) async fn follow_account(state: &AppState, signed: &Signed, id: i64) -
     Ok(())
 }
 
-/// Follow an account no more. Not following it, nothing changes.
+/// Unfollow an account.
+///
+/// If you do not follow it, nothing changes.
 #[utoipa::path(
     delete, path = "/v1/accounts/{id}/follow", tag = "follows", operation_id = "unfollow_account",
     security(("bearer" = [])),
     params(("id" = i64, Path, description = "The account")),
     responses(
-        (status = 204, description = "It is not followed"),
+        (status = 204, description = "You do not follow the account"),
         ParameterProblems, AuthProblems, CommonProblems,
     )
 )]
@@ -123,10 +128,10 @@ async fn unfollow(State(state): State<AppState>, signed: Signed, Path(id): Path<
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes the signed-in account follow another one no more.
+/// Makes the signed-in account unfollow another one.
 ///
 /// # Errors
-/// What keeps the signed-in account from acting.
+/// The reason why the signed-in account may not act.
 pub(crate) async fn unfollow_account(state: &AppState, signed: &Signed, id: i64) -> Result<()> {
     let mut client = state.pool.get().await?;
     let transaction = begin(&mut client, signed).await?;
@@ -138,14 +143,14 @@ pub(crate) async fn unfollow_account(state: &AppState, signed: &Signed, id: i64)
     Ok(())
 }
 
-/// Who follows an account.
+/// List an account's followers.
 #[utoipa::path(
     get, path = "/v1/accounts/{id}/followers", tag = "follows", operation_id = "list_followers",
     security((), ("bearer" = [])),
     params(("id" = i64, Path, description = "The account"), PageQuery),
     responses(
         (status = 200, description = "A page", body = AccountPage),
-        (status = 404, description = "There is no such account", body = ProblemBody,
+        (status = 404, description = "The account does not exist", body = ProblemBody,
          content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, CommonProblems,
     )
@@ -159,22 +164,22 @@ async fn followers(
     Ok(axum::Json(list_followers(&state, id, &query).await?))
 }
 
-/// A page of the accounts that follow an account.
+/// Returns a page of an account's followers.
 ///
 /// # Errors
-/// 404 when there is no such account, 400 with the parameter that is wrong.
+/// 404 when the account does not exist, 400 naming the invalid parameter.
 pub(crate) async fn list_followers(state: &AppState, id: i64, query: &PageQuery) -> Result<AccountPage> {
     list(state, FOLLOW_PAGE_FOLLOWERS, "followers", id, query).await
 }
 
-/// Whom an account follows.
+/// List the accounts that an account follows.
 #[utoipa::path(
     get, path = "/v1/accounts/{id}/following", tag = "follows", operation_id = "list_following",
     security((), ("bearer" = [])),
     params(("id" = i64, Path, description = "The account"), PageQuery),
     responses(
         (status = 200, description = "A page", body = AccountPage),
-        (status = 404, description = "There is no such account", body = ProblemBody,
+        (status = 404, description = "The account does not exist", body = ProblemBody,
          content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, CommonProblems,
     )
@@ -188,10 +193,10 @@ async fn following(
     Ok(axum::Json(list_following(&state, id, &query).await?))
 }
 
-/// A page of the accounts that an account follows.
+/// Returns a page of the accounts that an account follows.
 ///
 /// # Errors
-/// 404 when there is no such account, 400 with the parameter that is wrong.
+/// 404 when the account does not exist, 400 naming the invalid parameter.
 pub(crate) async fn list_following(state: &AppState, id: i64, query: &PageQuery) -> Result<AccountPage> {
     list(state, FOLLOW_PAGE_FOLLOWING, "following", id, query).await
 }
@@ -207,7 +212,7 @@ async fn list(
     let IdCursor(after) = query.cursor.as_deref().map_or(Ok(IdCursor::START), IdCursor::decode)?;
     let client = state.pool.get().await?;
     let counts = FOLLOW_COUNTS.query_opt(&client, &[&account_id]).await?.ok_or_else(no_such_account)?;
-    // One more than is shown tells whether there is a next page.
+    // One more row than the page shows tells whether there is a next page.
     let rows = statement.query(&client, &[&account_id, &after, &(limit + 1)]).await?;
     let shown = usize::try_from(limit).unwrap_or_default();
     let account = |row: &tokio_postgres::Row| Account { id: row.get("id"), handle: row.get("handle") };

@@ -1,10 +1,10 @@
-//! `Idempotency-Key`: a client that does not know whether its request was done sends it again with the same
-//! key, and gets the answer of the first time.
+//! `Idempotency-Key`: a client that does not know the outcome of its request repeats it with the same key and gets the
+//! response to the first one.
 //!
-//! The answer is kept in the transaction that does the work, as its last statement. Of two requests with one
-//! key that run together, the second waits for the first to commit, there or at something else that only one of
-//! them can have (a source path), takes its own work back, and answers what the first did. Keys belong to an
-//! account and are kept for a day.
+//! The response is stored by the last statement of the transaction that does the work. If two requests with the same
+//! key run concurrently, the second waits for the first to commit, at this statement or at another unique value (a
+//! source path). It then rolls back its own work and returns the first one's response. Keys belong to an account and
+//! are kept for a day.
 
 use std::time::Duration;
 
@@ -23,17 +23,17 @@ const IDEMPOTENCY_CREATE: Statement = statement!("idempotency_create.sql");
 const IDEMPOTENCY_FIND: Statement = statement!("idempotency_find.sql");
 const IDEMPOTENCY_FORGET: Statement = statement!("idempotency_forget.sql");
 
-/// Says that an answer was given before.
+/// Marks a response that repeats an earlier one.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 const HEADER: &str = "idempotency-key";
 const KEY_LENGTH_MAX: usize = 128;
 
-/// How often old answers are forgotten, and how many of them at a time.
+/// The pause between runs of the clean-up, and the keys per transaction.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 const FORGET_MOST: i64 = 1000;
 
-/// A client's key, with what it stands for.
+/// A client's key and the request that it identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     account_id: i64,
@@ -41,20 +41,20 @@ pub(crate) struct Key {
     request_hash: Vec<u8>,
 }
 
-/// An answer that was given before.
+/// The stored response to an earlier request.
 #[derive(Debug)]
 pub(crate) struct Replay {
     /// Its status.
     pub status: StatusCode,
-    /// Its body, as it was then: a later release answers what the earlier one did.
+    /// Its body as it was then, even if a later release would answer differently.
     pub answer: Value,
 }
 
 impl Key {
-    /// The key of a request, if it has one. `request` and `body` say what it asks for.
+    /// The key of a request, if it has one. `request` and `body` identify the request.
     ///
     /// # Errors
-    /// 400 when it is not a key.
+    /// 400 when the key is invalid.
     pub(crate) fn of(
         headers: &HeaderMap,
         account_id: i64,
@@ -79,7 +79,7 @@ impl Key {
     }
 }
 
-/// The answer that was given under this key.
+/// The response stored under this key.
 ///
 /// # Errors
 /// 422 when the key was used for another request.
@@ -95,11 +95,11 @@ pub(crate) async fn find(client: &impl GenericClient, key: &Key) -> Result<Optio
     Ok(Some(Replay { status: status.unwrap_or(StatusCode::OK), answer: row.get("response") }))
 }
 
-/// Keeps the answer, in the transaction that did the work. False when another request with this key came
-/// first: the work must be taken back.
+/// Stores the response in the transaction that did the work. Returns false if another request with this key came first:
+/// the caller must then roll back.
 ///
 /// # Errors
-/// That of the database.
+/// A failure of the database.
 pub(crate) async fn keep(
     transaction: &impl GenericClient,
     key: &Key,
@@ -114,7 +114,7 @@ pub(crate) async fn keep(
     Ok(kept > 0)
 }
 
-/// Forgets what is older than a day, now and then, until `shutdown`.
+/// Deletes keys that are older than a day, every minute until `shutdown`.
 pub(crate) async fn forget_old(pool: Pool, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(FORGET_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -122,13 +122,13 @@ pub(crate) async fn forget_old(pool: Pool, shutdown: CancellationToken) {
         if let Err(error) = forget(&pool, &shutdown).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "old idempotency keys could not be forgotten"
+                "could not delete old idempotency keys; trying again in a minute"
             );
         }
     }
 }
 
-/// So many at a time, each its own short transaction, until none is left.
+/// Runs one short transaction per batch until none is left.
 async fn forget(pool: &Pool, shutdown: &CancellationToken) -> std::result::Result<(), Error> {
     let most = u64::try_from(FORGET_MOST).unwrap_or(u64::MAX);
     while !shutdown.is_cancelled() {

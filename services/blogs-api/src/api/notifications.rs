@@ -1,7 +1,8 @@
-//! What a person is told: the blogs of those whom they follow, and how far authors' followers have been told.
+//! Notifications of an account: new blogs of the accounts that it follows; and for authors, the progress of a blog's
+//! fan-out.
 //!
-//! The rows are the notification-worker's; here they are read and marked as read. A blog's title, address and author are
-//! those of now, and a blog that readers no longer see is not shown and not counted: both are asked of the shared tables.
+//! The notification-worker owns the rows; this module reads them and marks them as read. A blog's title, slug and
+//! author come from the shared tables at read time. A blog that readers can no longer see is neither shown nor counted.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -29,9 +30,9 @@ const NOTIFICATION_READ: Statement = statement!("notification_read.sql");
 const NOTIFICATION_READ_ALL: Statement = statement!("notification_read_all.sql");
 const NOTIFICATION_UNREAD: Statement = statement!("notification_unread.sql");
 
-/// Up to where unread notifications are counted.
+/// Unread notifications are counted up to this number.
 const UNREAD_MAX: i64 = 1000;
-/// Most blogs of one request to mark as read.
+/// Maximum number of blogs in one request to mark notifications as read.
 const READ_MAX: usize = 1000;
 /// Notifications that one statement marks as read.
 const READ_AT_ONCE: i64 = 1000;
@@ -45,15 +46,15 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
         .layer(axum::middleware::from_fn_with_state(state.clone(), limits::requests::<AppState>))
 }
 
-/// Which part of the inbox.
+/// The parameters of the inbox.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct InboxQuery {
-    /// Items in the page, 20 if it is not given.
+    /// Items per page; 20 by default.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     pub(crate) limit: Option<String>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     pub(crate) cursor: Option<String>,
 }
 
@@ -62,62 +63,62 @@ pub(crate) struct InboxQuery {
 pub(crate) struct Inbox {
     /// The notifications.
     pub(crate) items: Vec<Notification>,
-    /// Where the next page begins; null on the last one.
+    /// The cursor of the next page; null on the last page.
     #[schema(required = true)]
     pub(crate) next_cursor: Option<String>,
-    /// How many are not read, in all pages; 1000 stands for 1000 or more.
+    /// Number of unread notifications on all pages; 1000 means 1000 or more.
     #[schema(maximum = 1000)]
     pub(crate) unread: i64,
 }
 
-/// Somebody whom the account follows has published a blog.
+/// A followed account has published a blog.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Notification {
-    /// The blog; it names the notification as well, since there is one for each.
+    /// The blog's id, which also identifies the notification: an account has at most one per blog.
     blog_id: i64,
-    /// Its present address for people.
+    /// The blog's current slug.
     pub(crate) slug: String,
-    /// Its present title.
+    /// The blog's current title.
     pub(crate) title: String,
-    /// Whose it is.
+    /// The author.
     pub(crate) author: Account,
-    /// When it was first published.
+    /// When the blog was first published.
     pub(crate) published_at: Timestamp,
-    /// When this was marked as read; null until then.
+    /// When the notification was marked as read; null if it is unread.
     #[schema(required = true)]
     pub(crate) read_at: Option<Timestamp>,
 }
 
-/// What has been read: either `blog_ids`, or everything.
+/// The notifications to mark as read: either `blog_ids` or `all`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct Reading {
-    /// The blogs of the notifications that have been read; those that the account was not told of do not matter.
+    /// The blogs whose notifications to mark as read. Blogs without a notification for this account are ignored.
     #[serde(default)]
     #[schema(max_items = 1000)]
     pub(crate) blog_ids: Option<Vec<i64>>,
-    /// `true`: everything that there is.
+    /// `true` marks all notifications as read.
     #[serde(default)]
     pub(crate) all: Option<bool>,
 }
 
-/// How far followers have been told of a blog.
+/// The progress of notifying a blog's followers.
 #[derive(Debug, Serialize, ToSchema)]
 struct FanOut {
-    /// `running`, `done`, `withdrawn` (the blog is not shown to readers; it goes on when it is again), or by an
-    /// operator `paused` or `cancelled`.
+    /// `running`, `done`, `withdrawn` (readers cannot see the blog; resumes when they can again), or, set by an
+    /// operator, `paused` or `cancelled`.
     state: String,
-    /// The moment of the first publishing: who followed then is told.
+    /// When the blog was first published. Accounts that followed the author at this moment are notified.
     published_at: Timestamp,
-    /// Followers to look at, as counted when it began; exact once it is done.
+    /// Number of followers to process, as counted at the start; exact once the state is `done`.
     total: i64,
-    /// Followers looked at so far.
+    /// Number of followers processed so far.
     done: i64,
-    /// Of those, how many were told: not accounts that are suspended or have left, nor those who came later.
+    /// Number of followers notified. Suspended and deleted accounts and later followers are processed but not notified.
     notified: i64,
-    /// Followers looked at in a second, lately.
+    /// Followers processed per second, recently.
     per_second: f64,
-    /// Seconds left at that rate; null unless it is running and has begun.
+    /// Estimated seconds left at that rate; null unless the state is `running` and processing has begun.
     #[schema(required = true)]
     seconds_left: Option<f64>,
     /// When it began.
@@ -127,7 +128,7 @@ struct FanOut {
     ended_at: Option<Timestamp>,
 }
 
-/// What the account was told, newest first.
+/// List your notifications, newest first.
 #[utoipa::path(
     get, path = "/v1/notifications", tag = "notifications", operation_id = "list_notifications",
     security(("bearer" = [])), params(InboxQuery),
@@ -144,16 +145,16 @@ async fn inbox(
     Ok(axum::Json(list_notifications(&state, signed.account_id, &query).await?))
 }
 
-/// A page of what an account was told.
+/// Returns a page of an account's notifications.
 ///
 /// # Errors
-/// 400 with the parameter that is wrong.
+/// 400, naming the invalid parameter.
 pub(crate) async fn list_notifications(state: &AppState, reader: i64, query: &InboxQuery) -> Result<Inbox> {
     let limit = page::limit(query.limit.as_deref())?;
     let after = query.cursor.as_deref().map_or(Ok(Cursor::START), Cursor::decode)?;
     let client = state.pool.get().await?;
     let unread = unread(&client, reader).await?;
-    // One more than is shown tells whether there is a next page.
+    // One more row than the page shows tells whether there is a next page.
     let rows = NOTIFICATION_PAGE.query(&client, &[&reader, &after.time, &after.id, &(limit + 1)]).await?;
     let shown = usize::try_from(limit).unwrap_or_default();
     let items: Vec<Notification> = rows.iter().take(shown).map(notification).collect();
@@ -162,16 +163,16 @@ pub(crate) async fn list_notifications(state: &AppState, reader: i64, query: &In
     Ok(Inbox { items, next_cursor, unread })
 }
 
-/// How many are not read, up to [`UNREAD_MAX`].
+/// Counts an account's unread notifications, up to [`UNREAD_MAX`].
 pub(crate) async fn unread(client: &Object, reader: i64) -> Result<i64> {
     Ok(NOTIFICATION_UNREAD.query_one(client, &[&reader, &UNREAD_MAX]).await?.get("unread"))
 }
 
-/// Mark notifications as read: one, several, or all.
+/// Mark one, several or all notifications as read.
 #[utoipa::path(
     post, path = "/v1/notifications/read", tag = "notifications", operation_id = "read_notifications",
     security(("bearer" = [])), request_body = Reading,
-    responses((status = 204, description = "They are read"), BodyProblems, AuthProblems, CommonProblems)
+    responses((status = 204, description = "The notifications are read"), BodyProblems, AuthProblems, CommonProblems)
 )]
 async fn mark_read(
     State(state): State<AppState>,
@@ -185,12 +186,12 @@ async fn mark_read(
 /// Marks notifications of an account as read.
 ///
 /// # Errors
-/// 422 when it is not said which.
+/// 422 when neither or both of `blog_ids` and `all` are given.
 pub(crate) async fn read_notifications(state: &AppState, reader: i64, reading: Reading) -> Result<()> {
     match (reading.blog_ids, reading.all) {
         (Some(blog_ids), None | Some(false)) => {
             if blog_ids.len() > READ_MAX {
-                return Err(Problem::invalid("blog_ids", format!("must be {READ_MAX} at most")));
+                return Err(Problem::invalid("blog_ids", format!("must have at most {READ_MAX} entries")));
             }
             let client = state.pool.get().await?;
             NOTIFICATION_READ.execute(&client, &[&reader, &blog_ids]).await?;
@@ -201,24 +202,29 @@ pub(crate) async fn read_notifications(state: &AppState, reader: i64, reading: R
             while NOTIFICATION_READ_ALL.execute(&client, &[&reader, &READ_AT_ONCE]).await? >= most {}
         }
         (Some(_), Some(true)) => {
-            return Err(Problem::invalid("all", "is for everything: send either it or blog_ids"));
+            return Err(Problem::invalid("all", "marks everything as read: send either all or blog_ids"));
         }
         (None, None | Some(false)) => {
-            return Err(Problem::invalid("blog_ids", "names what was read; or send \"all\": true"));
+            return Err(Problem::invalid(
+                "blog_ids",
+                "must name the notifications to mark; or send \"all\": true",
+            ));
         }
     }
     Ok(())
 }
 
-/// How far followers have been told of a blog; for its author.
+/// Show the progress of notifying a blog's followers.
+///
+/// Only the blog's author can see it.
 #[utoipa::path(
     get, path = "/v1/blogs/{id}/fan-out", tag = "notifications", operation_id = "get_fan_out",
     security(("bearer" = [])), params(("id" = i64, Path, description = "The blog")),
     responses(
         (status = 200, description = "The progress", body = FanOut),
-        (status = 403, description = "The blog belongs to somebody else", body = ProblemBody,
+        (status = 403, description = "The blog belongs to another account", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 404, description = "There is no such blog, it is not yours to see, or nobody has been told of it yet",
+        (status = 404, description = "The blog does not exist, is not visible to you, or its fan-out has not begun",
          body = ProblemBody, content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, CommonProblems,
     )
@@ -233,13 +239,13 @@ async fn fan_out(
     let row = row.ok_or_else(|| Problem::not_found("there is no such blog"))?;
     if row.get::<_, i64>("author_id") != signed.account_id {
         return Err(if row.get("is_live") {
-            Problem::forbidden("the blog belongs to somebody else")
+            Problem::forbidden("the blog belongs to another account")
         } else {
             Problem::not_found("there is no such blog")
         });
     }
     let Some(fan_out) = progress(&row) else {
-        return Err(Problem::not_found("no follower has been told of this blog yet"));
+        return Err(Problem::not_found("no follower has been notified of this blog yet"));
     };
     Ok(axum::Json(fan_out))
 }
@@ -255,7 +261,7 @@ fn notification(row: &Row) -> Notification {
     }
 }
 
-/// Nothing when the fan-out has not begun.
+/// The progress of a fan-out; `None` if it has not begun.
 fn progress(row: &Row) -> Option<FanOut> {
     let state: String = row.get::<_, Option<String>>("state")?;
     Some(FanOut {

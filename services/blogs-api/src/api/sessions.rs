@@ -1,8 +1,8 @@
-//! Signing in and out.
+//! Sign-in and sign-out.
 //!
-//! A session is a signed token and nothing on our side, so a single one cannot be ended early. Signing out
-//! raises the account's epoch instead, and ends every session of the account. Signing in to an account that was deleted within
-//! the grace period takes the deletion back.
+//! A session is a signed token; the server stores nothing about it, so it cannot end a single session early. Signing
+//! out raises the account's epoch instead, which ends all its sessions. Signing in to a deleted account during the
+//! grace period restores the account.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -36,43 +36,45 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(delete)).layer(by_account).merge(sign_in)
 }
 
-/// Who signs in.
+/// The credentials of an account.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct Credentials {
     /// The account's handle.
     #[schema(example = "ada")]
     pub(crate) handle: String,
-    /// Its password.
+    /// The account's password.
     #[schema(value_type = String, format = Password)]
     pub(crate) password: SecretString,
 }
 
-/// A session.
+/// A new session.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Session {
-    /// To be sent as `Authorization: Bearer <token>`.
+    /// The token to send as `Authorization: Bearer <token>`.
     token: String,
-    /// Until when the token is good.
+    /// When the token expires.
     expires_at: Timestamp,
-    /// True if the account was deleted and this sign-in has taken the deletion back. Every process takes the token within a
+    /// `true` if the account was deleted and this sign-in has restored it. Every process accepts the token within a
     /// minute.
     restored: bool,
 }
 
-/// A token, and what getting it has changed.
+/// A token, and whether the sign-in restored the account.
 pub(crate) struct SignedIn {
     pub(crate) issued: Issued,
-    /// The account was deleted, and is not any more.
+    /// The account was deleted, and the sign-in restored it.
     pub(crate) restored: bool,
 }
 
-/// Sign in. An account that was deleted within the grace period is restored by it.
+/// Sign in.
+///
+/// Signing in to an account that was deleted within the grace period restores it.
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "sessions", operation_id = "create_session", request_body = Credentials,
     responses(
         (status = 201, description = "A token", body = Session),
-        (status = 401, description = "There is no such handle, or that is not its password", body = ProblemBody,
+        (status = 401, description = "The handle does not exist, or the password is wrong", body = ProblemBody,
          content_type = "application/problem+json"),
         BodyProblems, CommonProblems,
     )
@@ -87,10 +89,10 @@ async fn create(
     Ok((StatusCode::CREATED, axum::Json(Session { token, expires_at, restored })))
 }
 
-/// A token for the account that this handle and password belong to.
+/// Issues a token for the account with this handle and password.
 ///
 /// # Errors
-/// 401 when handle or password is wrong; 429 after too many tries at the handle.
+/// 401 when the handle or the password is wrong; 429 after too many attempts for the handle.
 pub(crate) async fn sign_in(
     state: &AppState,
     credentials: Credentials,
@@ -98,7 +100,7 @@ pub(crate) async fn sign_in(
 ) -> Result<SignedIn> {
     state.tries.sign_in(&credentials.handle, address).await?;
     let account = find(state, &credentials.handle).await?;
-    // Without an account a hash is verified all the same, so that the answer takes as long.
+    // Without an account, a hash is verified all the same: the time to answer must not reveal whether the handle exists.
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let matches = state.passwords.verify(credentials.password, hash).await?;
     let account = account.filter(|_| matches).ok_or_else(wrong)?;
@@ -108,16 +110,16 @@ pub(crate) async fn sign_in(
         (unchanged(state, &account, &credentials.handle).await?, false)
     };
     state.tries.signed_in(&credentials.handle, address).await;
-    // Another request may have found it suspended a moment ago: this process knows better now.
+    // Another request may have cached the account as suspended a moment ago; what was read here is newer.
     state.tokens.epochs().raised(account.id, account.known()).await;
     let issued = state.issuer.issue(account.id, account.token_epoch)?;
     Ok(SignedIn { issued, restored })
 }
 
-/// A token for the client that has just made this account. Its password is not tried once more.
+/// Issues a token for an account that this client has just created, without verifying its password again.
 ///
 /// # Errors
-/// 401 when the account is gone again.
+/// 401 when the account no longer exists.
 pub(crate) async fn of_new_account(
     state: &AppState,
     handle: &str,
@@ -128,16 +130,16 @@ pub(crate) async fn of_new_account(
     state.issuer.issue(account.id, account.token_epoch)
 }
 
-/// The account as it is after its password was verified, which takes long: what was read before may hold a password or an epoch
-/// that another request has replaced since.
+/// Reads the account again after its password was verified, which is slow: meanwhile another request may have replaced
+/// the password or raised the epoch.
 async fn unchanged(state: &AppState, account: &Found, handle: &str) -> Result<Found> {
     let again = find(state, handle).await?;
     let again = again.filter(|again| !again.is_deleted && again.password_hash == account.password_hash);
     again.ok_or_else(wrong)
 }
 
-/// Takes the deletion of an account back whose password was right, unless the account has forgotten the password since or got
-/// another one. Of several sign-ins at once one takes the deletion back, and the others find the account active.
+/// Restores a deleted account whose password was right, unless the password has been removed or replaced since. If
+/// several clients sign in at once, one sign-in restores the account and the others find it active.
 async fn come_back(state: &AppState, account: Found, handle: &str) -> Result<(Found, bool)> {
     let client = state.pool.get().await?;
     let days = state.settings.accounts.deletion_grace_days;
@@ -151,10 +153,12 @@ async fn come_back(state: &AppState, account: Found, handle: &str) -> Result<(Fo
 }
 
 fn wrong() -> Problem {
-    Problem::unauthorized("handle or password is wrong")
+    Problem::unauthorized("the handle or the password is wrong")
 }
 
-/// Sign out everywhere: every token of the account is taken back, within a minute in every process.
+/// Sign out everywhere.
+///
+/// Ends every session of the account. Within a minute, no process accepts its earlier tokens.
 #[utoipa::path(
     delete, path = "/v1/sessions", tag = "sessions", operation_id = "delete_sessions", security(("bearer" = [])),
     responses((status = 204, description = "Signed out"), AuthProblems, CommonProblems)
@@ -164,10 +168,10 @@ async fn delete(State(state): State<AppState>, signed: Signed) -> Result<StatusC
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Ends every session of an account.
+/// Ends all sessions of an account.
 ///
 /// # Errors
-/// That of the database.
+/// A failure of the database.
 pub(crate) async fn delete_sessions(state: &AppState, account_id: i64) -> Result<()> {
     let client = state.pool.get().await?;
     let row = ACCOUNT_RAISE_EPOCH.query_opt(&client, &[&account_id]).await?;

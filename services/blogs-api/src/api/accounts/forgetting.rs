@@ -1,7 +1,7 @@
-//! What a deleted account forgets after its grace period: e-mail address and password hash.
+//! Removes the e-mail addresses and password hashes of deleted accounts after their grace period.
 //!
-//! Every process forgets, at start and then every minute. The owner's function passes over accounts that another process is
-//! forgetting or bringing back, so processes neither wait for each other nor take turns.
+//! Every process runs this task. The owner's function skips accounts that another process is removing or restoring, so
+//! the processes neither wait for each other nor need to take turns.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::settings::AccountSettings;
 
 const ACCOUNT_FORGET: Statement = statement!("account_forget.sql");
 
-/// How often accounts are forgotten, and how many of them in one transaction.
+/// The pause between runs, and the accounts per transaction.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 const FORGET_MOST: i32 = 100;
 
-/// Forgets what is due at start and then every minute, until `shutdown`.
+/// Removes what is due at start and then every minute, until `shutdown`.
 pub(crate) async fn forget_deleted(settings: AccountSettings, pool: Pool, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(FORGET_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -25,13 +25,13 @@ pub(crate) async fn forget_deleted(settings: AccountSettings, pool: Pool, shutdo
         if let Err(error) = forget(settings, &pool, &shutdown).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "e-mail addresses and passwords of deleted accounts could not be forgotten"
+                "could not remove the e-mail addresses and password hashes of deleted accounts; trying again in a minute"
             );
         }
     }
 }
 
-/// A short transaction for each batch, until none is due.
+/// Runs one short transaction per batch until nothing is due.
 async fn forget(
     settings: AccountSettings,
     pool: &Pool,
@@ -45,7 +45,7 @@ async fn forget(
         if forgotten > 0 {
             tracing::info!(
                 accounts = forgotten,
-                "deleted accounts have forgotten e-mail address and password"
+                "removed the e-mail addresses and password hashes of deleted accounts"
             );
         }
         if forgotten < i64::from(FORGET_MOST) {

@@ -1,8 +1,8 @@
-//! Handles that readers would take for the site's own. Accounts that have one already keep it.
+//! Handles that readers would take for official accounts. Existing accounts keep theirs.
 
 use crate::auth::letter;
 
-/// Without hyphens.
+/// Written without hyphens.
 const RESERVED: [&str; 60] = [
     "abuse",
     "account",
@@ -66,8 +66,8 @@ const RESERVED: [&str; 60] = [
     "www",
 ];
 
-/// Does the handle speak for the site, also with hyphens, with digits for letters, or with a number behind it (`ad-min`,
-/// `adm1n`, `admin-2`)?
+/// Whether the handle suggests an official role, also when it is written with hyphens (`ad-min`), with digits for letters
+/// (`adm1n`), or with a number at the end (`admin-2`).
 pub(super) fn is_reserved(handle: &str) -> bool {
     let letters =
         |text: &str| text.chars().filter(|&character| character != '-').map(letter).collect::<String>();

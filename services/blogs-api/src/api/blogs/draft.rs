@@ -1,4 +1,4 @@
-//! What an author may write: titles, bodies and tags, checked and brought into one form.
+//! What an author may write: titles, bodies and tags, validated and normalized.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,50 +10,50 @@ const TITLE_LENGTH_MAX: usize = 200;
 const TAGS_MAX: usize = 10;
 const SOURCE_PATH_BYTES_MAX: usize = 1024;
 pub(super) const SOURCE_PATH_EXPECTED: &str = "must have 1 to 1024 bytes, without the character U+0000";
-/// Letters and digits; hyphens between them do not count.
+/// Counts letters and digits, not the hyphens between them.
 const TAG_LENGTH_MAX: usize = 40;
 
-/// A new blog, as it is sent.
+/// A new blog, as the client sends it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct NewBlog {
-    /// 1 to 200 characters, without line breaks and without characters that reorder or hide text.
+    /// 1 to 200 characters, without line breaks or characters that reorder or hide text.
     #[schema(min_length = 1, max_length = 200, example = "Notes on the Analytical Engine")]
     pub(crate) title: String,
     /// Markdown, at most 256 KiB.
     #[schema(example = "The engine *weaves* algebraic patterns.")]
     pub(crate) body: String,
-    /// At most 10; brought to lower-case ASCII with hyphens.
+    /// At most 10 tags; each is converted to lower-case ASCII with hyphens.
     #[serde(default)]
     #[schema(max_items = 10)]
     pub(crate) tags: Vec<String>,
-    /// Show it to readers at once. Otherwise it is a draft that only its author sees.
+    /// `true` publishes the blog at once. Otherwise it is a draft that only its author can see.
     #[serde(default)]
     pub(crate) publish: bool,
-    /// Where the blog was before it came here, 1 to 1024 bytes, each path once; needs a token with the scope
-    /// `import`.
+    /// Where the blog was published before it was imported, 1 to 1024 bytes, unique among blogs; requires a token with
+    /// the scope `import`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 1024, example = "example.org/blog/notes.html")]
     pub(crate) source_path: Option<String>,
 }
 
-/// An edit, as it is sent: what is missing stays.
+/// An edit, as the client sends it. Fields that are left out stay unchanged.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct BlogChange {
-    /// 1 to 200 characters, without line breaks. A new title of a published blog means a new slug; the old
-    /// one redirects.
+    /// 1 to 200 characters, without line breaks. A new title gives a published blog a new slug; the old slug redirects
+    /// to it.
     #[schema(min_length = 1, max_length = 200)]
     pub(crate) title: Option<String>,
     /// Markdown, at most 256 KiB.
     pub(crate) body: Option<String>,
-    /// All the tags that the blog is to have, at most 10.
+    /// The complete new list of tags, at most 10.
     #[schema(max_items = 10)]
     pub(crate) tags: Option<Vec<String>>,
 }
 
 impl NewBlog {
-    /// The same in its one form.
+    /// Normalizes the request.
     ///
     /// # Errors
     /// 422, naming every bad field.
@@ -72,7 +72,7 @@ impl NewBlog {
 }
 
 impl BlogChange {
-    /// The same in its one form.
+    /// Normalizes the edit.
     ///
     /// # Errors
     /// 422, naming every bad field, or when there is nothing to change.
@@ -90,14 +90,14 @@ impl BlogChange {
     }
 }
 
-/// The form in which a tag is kept, or `None` if nothing is left of it or it is too long.
+/// The stored form of a tag, or `None` if it is empty after normalization or too long.
 pub(super) fn tag(text: &str) -> Option<String> {
     let name = slug::slugify(text);
     let length = name.bytes().filter(|&byte| byte != b'-').count();
     (1..=TAG_LENGTH_MAX).contains(&length).then_some(name)
 }
 
-/// May a blog have been at this path?
+/// Whether this is a valid source path.
 pub(super) fn is_source_path(path: &str) -> bool {
     (1..=SOURCE_PATH_BYTES_MAX).contains(&path.len()) && !path.contains('\0')
 }
@@ -114,9 +114,10 @@ fn title(text: String, errors: &mut Vec<FieldError>) -> String {
     if trimmed.len() == text.len() { text } else { trimmed.to_owned() }
 }
 
-/// Characters that one does not see and that change what one sees around them: bidirectional controls, with which a title
-/// reads as another or reorders the text after it, and spaces of no width, with which two titles look the same. Lines and
-/// paragraphs end with U+2028 and U+2029. U+200C and U+200D stay: Persian and Indic scripts and emoji are written with them.
+/// Invisible characters that change how the text around them reads: bidirectional controls, which make a title read as
+/// another one or reorder the text after it, and zero-width spaces, which make two titles look the same. U+2028 and
+/// U+2029 break lines and paragraphs. U+200C and U+200D are allowed because Persian and Indic scripts and emoji use
+/// them.
 fn hides_or_reorders(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -127,13 +128,13 @@ fn check_body(text: &str, errors: &mut Vec<FieldError>) {
     if text.len() > BODY_BYTES_MAX {
         errors.push(FieldError::new("body", format!("must have at most {BODY_BYTES_MAX} bytes")));
     }
-    // The one character that Postgres does not take.
+    // The one character that Postgres cannot store in text.
     if text.contains('\0') {
         errors.push(FieldError::new("body", "must not have the character U+0000"));
     }
 }
 
-/// Sorted, each once.
+/// Sorts the tags and removes duplicates.
 fn tags(list: &[String], errors: &mut Vec<FieldError>) -> Vec<String> {
     let mut names = Vec::new();
     for (index, text) in list.iter().take(4 * TAGS_MAX).enumerate() {
@@ -148,7 +149,7 @@ fn tags(list: &[String], errors: &mut Vec<FieldError>) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     if names.len() > TAGS_MAX || list.len() > 4 * TAGS_MAX {
-        errors.push(FieldError::new("tags", format!("must be at most {TAGS_MAX}")));
+        errors.push(FieldError::new("tags", format!("must have at most {TAGS_MAX} entries")));
     }
     names
 }

@@ -1,29 +1,28 @@
 //! The version of a blog's content as an entity tag.
 //!
-//! The body also shows counters, and they move without the version. So the tag is weak: equal tags mean that
-//! what the author wrote is equal, not every byte. `If-Match` would by the letter never match a weak tag; here
-//! it compares the version, in whichever form the client sends it, because that is what an edit must not
-//! overwrite.
+//! A response also shows counters, which change without the version. The tag is therefore weak: equal tags mean that
+//! the author's content is equal, not that every byte is. Read strictly, `If-Match` never matches a weak tag. Here it
+//! compares the version in either form that the client sends, because the version is what an edit must not overwrite.
 
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::problem::{Problem, Result};
 
-/// Most tags that are read of one header.
+/// Maximum number of tags read from one header.
 const TAGS_MAX: usize = 32;
 
-/// What a client says of the versions it knows.
+/// The versions that a client names in a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Condition {
-    /// `*`: whatever version there is.
+    /// `*`: any version.
     Any,
-    /// One of these. Tags that are not ours are passed over: they match nothing.
+    /// One of these versions. Tags that this API did not issue match nothing and are skipped.
     Versions(Vec<i32>),
 }
 
 impl Condition {
-    /// Does the condition hold for this version?
+    /// Whether the condition holds for this version.
     pub(super) fn holds(&self, version: i32) -> bool {
         match self {
             Self::Any => true,
@@ -31,7 +30,7 @@ impl Condition {
         }
     }
 
-    /// The versions to compare with, or `None` when any will do.
+    /// The versions to compare with, or `None` for any.
     pub(super) fn versions(condition: Option<Self>) -> Option<Vec<i32>> {
         match condition {
             None | Some(Self::Any) => None,
@@ -42,7 +41,7 @@ impl Condition {
 
 /// The tag of a version.
 pub(super) fn of(version: i32) -> HeaderValue {
-    // A number in quotes is always a header value.
+    // A number in quotes is always a valid header value.
     HeaderValue::from_str(&format!("W/\"v{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("W/\"\""))
 }
 
@@ -75,7 +74,7 @@ fn read(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Condition>> {
             if tags > TAGS_MAX {
                 return Err(Problem::bad_parameter(
                     name.as_str().to_owned(),
-                    format!("has more than {TAGS_MAX} tags"),
+                    format!("must have at most {TAGS_MAX} tags"),
                 ));
             }
             let opaque = tag.strip_prefix("W/").unwrap_or(tag);
@@ -94,7 +93,7 @@ fn read(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Condition>> {
 }
 
 fn malformed(name: &HeaderName) -> Problem {
-    Problem::bad_parameter(name.as_str().to_owned(), "must be * or a list of entity tags, as ETag gave them")
+    Problem::bad_parameter(name.as_str().to_owned(), "must be * or a list of entity tags, as sent in ETag")
 }
 
 #[cfg(test)]

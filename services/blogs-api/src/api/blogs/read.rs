@@ -1,4 +1,4 @@
-//! Reading: one blog, by id or address, and lists of them.
+//! Reading: one blog, by id or slug, and lists of blogs.
 
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, ETAG, LOCATION, VARY};
@@ -17,29 +17,29 @@ use crate::page::{self, Cursor, RankCursor};
 use crate::problem::{Problem, ProblemBody, Result};
 use crate::state::AppState;
 
-/// A list's parameters.
+/// The parameters of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// The order; `newest` if it is not given. `trending` goes by the popularity of the day, as the Recommendation API has it.
+    /// The order; `newest` by default. `trending` orders by the popularity of the last day, as in the Recommendation API.
     #[param(value_type = Option<Sort>, inline)]
     pub(crate) sort: Option<String>,
     /// Only blogs with this tag.
     pub(crate) tag: Option<String>,
-    /// Only blogs of this account: an id or a handle.
+    /// Only blogs of this author: an account's id or handle.
     pub(crate) author: Option<String>,
-    /// Items in the page, 20 if it is not given.
+    /// Items per page; 20 by default.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     pub(crate) limit: Option<String>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     pub(crate) cursor: Option<String>,
 }
 
-/// An order of blogs.
+/// The order of a list.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it stands in the document; the parameter is read as text, for a clear refusal")]
+#[expect(dead_code, reason = "documents the values; the parameter is parsed from text for a clear error")]
 enum Sort {
     Newest,
     Trending,
@@ -50,23 +50,25 @@ enum Sort {
 pub(crate) struct BlogPage {
     /// The blogs, without their bodies.
     pub(crate) items: Vec<BlogSummary>,
-    /// Where the next page begins; null on the last one.
+    /// The cursor of the next page; null on the last page.
     #[schema(required = true)]
     pub(crate) next_cursor: Option<String>,
 }
 
-/// One blog. Drafts only for their author.
+/// Show one blog.
+///
+/// Drafts are visible only to their author.
 #[utoipa::path(
     get, path = "/v1/blogs/{id}", tag = "blogs", operation_id = "get_blog", security((), ("bearer" = [])),
     params(
         ("id" = i64, Path, description = "The blog"),
-        ("If-None-Match" = Option<String>, Header, description = "`ETag` of the version that the client has"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the version that the client has"),
     ),
     responses(
         (status = 200, description = "The blog", body = Blog,
-         headers(("ETag" = String, description = "The version of the content, counters excluded"))),
-        (status = 304, description = "The client has this version of the content; counters may have moved"),
-        (status = 404, description = "There is no such blog for this reader", body = ProblemBody,
+         headers(("ETag" = String, description = "The version of the content, without counters"))),
+        (status = 304, description = "The client has the current version of the content; counters may have changed"),
+        (status = 404, description = "The blog does not exist or is not visible to this reader", body = ProblemBody,
          content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, CommonProblems,
     )
@@ -82,21 +84,23 @@ pub(super) async fn get(
     conditional(blog.ok_or_else(not_found)?, &headers)
 }
 
-/// One blog by its address for people. A former address redirects to the present one.
+/// Show one blog by its slug.
+///
+/// A former slug redirects to the current one.
 #[utoipa::path(
     get, path = "/v1/blogs/by-slug/{slug}", tag = "blogs", operation_id = "get_blog_by_slug",
     security((), ("bearer" = [])),
     params(
-        ("slug" = String, Path, description = "The present or a former address"),
-        ("If-None-Match" = Option<String>, Header, description = "`ETag` of the version that the client has"),
+        ("slug" = String, Path, description = "The current or a former slug"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the version that the client has"),
     ),
     responses(
         (status = 200, description = "The blog", body = Blog,
-         headers(("ETag" = String, description = "The version of the content, counters excluded"))),
-        (status = 304, description = "The client has this version of the content; counters may have moved"),
-        (status = 308, description = "That was a former address",
-         headers(("Location" = String, description = "The present one"))),
-        (status = 404, description = "There is no such blog for this reader", body = ProblemBody,
+         headers(("ETag" = String, description = "The version of the content, without counters"))),
+        (status = 304, description = "The client has the current version of the content; counters may have changed"),
+        (status = 308, description = "The slug is a former one",
+         headers(("Location" = String, description = "The blog at its current slug"))),
+        (status = 404, description = "The blog does not exist or is not visible to this reader", body = ProblemBody,
          content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, CommonProblems,
     )
@@ -115,10 +119,10 @@ pub(super) async fn get_by_slug(
     Ok((StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response())
 }
 
-/// The blog at an address that it has or had.
+/// The blog with this current or former slug.
 ///
 /// # Errors
-/// 404 when there is none for this reader.
+/// 404 when the reader can see no such blog.
 pub(crate) async fn by_slug(state: &AppState, asked: &str, viewer: Option<i64>) -> Result<Blog> {
     if !slug::is_slug(asked) {
         return Err(not_found());
@@ -127,7 +131,7 @@ pub(crate) async fn by_slug(state: &AppState, asked: &str, viewer: Option<i64>) 
     rows::by_slug(&client, asked, viewer).await?.ok_or_else(not_found)
 }
 
-/// Live blogs, newest or most popular first.
+/// List live blogs, newest or most popular first.
 #[utoipa::path(
     get, path = "/v1/blogs", tag = "blogs", operation_id = "list_blogs", security((), ("bearer" = [])),
     params(ListQuery),
@@ -144,10 +148,10 @@ pub(super) async fn list(
     Ok(axum::Json(list_blogs(&state, query).await?))
 }
 
-/// A page of live blogs.
+/// Returns a page of live blogs.
 ///
 /// # Errors
-/// 400 with the parameter that is wrong.
+/// 400, naming the invalid parameter.
 pub(crate) async fn list_blogs(state: &AppState, query: ListQuery) -> Result<BlogPage> {
     let ListQuery { sort, tag, author, limit, cursor } = query;
     let after = After::read(sort.as_deref(), cursor.as_deref())?;
@@ -175,7 +179,7 @@ pub(crate) async fn list_blogs(state: &AppState, query: ListQuery) -> Result<Blo
     Ok(BlogPage { items, next_cursor })
 }
 
-/// Where a page begins, in the order that is asked for.
+/// Where a page begins, in the requested order.
 enum After {
     Newest(Cursor),
     Trending(RankCursor),
@@ -191,7 +195,7 @@ impl After {
     }
 }
 
-/// Cuts a page to its length, and returns its last key if there was one more.
+/// Cuts a page to its length, and returns its last key if a further item exists.
 fn cut<T: Copy>(keys: &mut Vec<T>, limit: i64) -> Option<T> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = keys.len() > limit;
@@ -199,10 +203,10 @@ fn cut<T: Copy>(keys: &mut Vec<T>, limit: i64) -> Option<T> {
     keys.last().filter(|_| has_more).copied()
 }
 
-/// 200 with the blog, or 304 when the client has this version of it.
+/// 200 with the blog, or 304 when the client has this version.
 fn conditional(blog: Blog, headers: &HeaderMap) -> Result<Response> {
     let version = blog.summary.version;
-    // A draft is one reader's alone; what is live may be kept by anybody who asks again before showing it.
+    // A draft is private to its author. Any cache may store a live blog, but must revalidate it before each use.
     let cache = if blog.summary.published_at.is_some() { "no-cache" } else { "private, no-store" };
     let fields = [
         (ETAG, etag::of(version)),
@@ -216,7 +220,7 @@ fn conditional(blog: Blog, headers: &HeaderMap) -> Result<Response> {
     Ok((fields, axum::Json(blog)).into_response())
 }
 
-/// `None` when there is no such account or tag, and so no such blog.
+/// `None` when the account or the tag does not exist, so no blog can match.
 async fn filter(
     client: &impl GenericClient,
     author: Option<Author>,
@@ -245,7 +249,7 @@ fn read_tag(text: &str) -> Result<String> {
     draft::tag(text).ok_or_else(|| Problem::bad_parameter("tag", "must have 1 to 40 letters or digits"))
 }
 
-/// Whose blogs are asked for.
+/// The author to filter by.
 enum Author {
     Id(i64),
     Handle(String),

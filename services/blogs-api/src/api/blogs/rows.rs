@@ -41,7 +41,7 @@ const SOURCE_PATHS: Statement = statement!("source_paths.sql");
 const TAG_BY_NAME: Statement = statement!("tag_by_name.sql");
 const TAG_CREATE: Statement = statement!("tag_create.sql");
 
-/// Which live blogs a list shows.
+/// The filter of a list of live blogs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) author_id: Option<i64>,
@@ -99,8 +99,8 @@ pub(super) async fn page(
     Ok(rows.iter().map(|row| Cursor { time: row.get("published_at"), id: row.get("id") }).collect())
 }
 
-/// Planned anew each time, unlike everything else: a plan that is kept would be either that of a common tag or
-/// that of a rare one, and each is hundreds of times slower for the other.
+/// Postgres plans this statement for each execution. A cached plan would fit either common or rare tags, and each of
+/// the two plans is hundreds of times slower for the other kind.
 async fn page_of_tag(client: &Object, after: Cursor, limit: i64, tag_id: i64) -> Result<Vec<Row>, Error> {
     let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
         (&after.time, Type::TIMESTAMPTZ),
@@ -125,7 +125,7 @@ pub(super) async fn trending_page(
         (Some(author), tag) => {
             BLOG_PAGE_TRENDING_AUTHOR.query(client, &[&rank, &id, &limit, author, tag]).await?
         }
-        // Planned anew each time, as `page_of_tag`.
+        // Planned for each execution, as in `page_of_tag`.
         (None, Some(tag)) => {
             let parameters: [(&(dyn ToSql + Sync), Type); 4] =
                 [(&rank, Type::FLOAT8), (&id, Type::INT8), (&limit, Type::INT8), (tag, Type::INT8)];
@@ -136,13 +136,13 @@ pub(super) async fn trending_page(
     Ok(rows.iter().map(|row| RankCursor { rank: row.get("rank"), id: row.get("id") }).collect())
 }
 
-/// What lists show of these, newest first, as far as they are still live.
+/// What lists show of these blogs, newest first, leaving out those that are no longer live.
 pub(super) async fn summaries(client: &impl GenericClient, ids: &[i64]) -> Result<Vec<BlogSummary>, Error> {
     Ok(BLOG_SUMMARIES.query(client, &[&ids]).await?.iter().map(summary).collect())
 }
 
-/// Makes a blog with its tags, address and counters, and returns its id. It is published last: the other statements may wait
-/// for locks, and the moment of publishing decides which followers are told.
+/// Creates a blog with its tags, address and counters, and returns its id. Publishing comes last: the other statements
+/// may wait for locks, and the moment of publishing decides which followers are notified.
 pub(super) async fn create(
     transaction: &Transaction<'_>,
     author_id: i64,
@@ -164,7 +164,7 @@ pub(super) async fn create(
     Ok(id)
 }
 
-/// Applies an edit; false if the author has no such blog in one of these versions.
+/// Applies an edit; returns false if the author has no such blog in one of these versions.
 pub(super) async fn change(
     transaction: &Transaction<'_>,
     id: i64,
@@ -178,7 +178,7 @@ pub(super) async fn change(
         BLOG_TAG_DELETE.execute(transaction, &[&id, tags]).await?;
         add_tags(transaction, id, tags).await?;
     }
-    // The address of a draft follows when it is published.
+    // A draft gets its address from the title when it is published.
     if let Some(title) = change.title.as_ref().filter(|_| changed.get("is_published")) {
         move_address(transaction, id, title).await?;
     }
@@ -194,10 +194,11 @@ pub(super) async fn delete(
     Ok(BLOG_DELETE.query_opt(transaction, &[&id, &author_id, &versions]).await?.is_some())
 }
 
-/// Publishes a draft; false if the author has no such draft. The moment of publishing is taken with the blog locked.
+/// Publishes a draft; returns false if the author has no such draft. The moment of publishing is read while the blog is
+/// locked.
 pub(super) async fn publish(transaction: &Transaction<'_>, id: i64, author_id: i64) -> Result<bool, Error> {
     let Some(draft) = BLOG_LOCK.query_opt(transaction, &[&id, &author_id]).await? else { return Ok(false) };
-    // Addresses may be waited for; the moment of publishing comes after the last wait.
+    // This may wait for address locks; the moment of publishing must come after the last wait.
     move_address(transaction, id, draft.get("title")).await?;
     BLOG_PUBLISH.execute(transaction, &[&id]).await?;
     Ok(true)
@@ -207,7 +208,7 @@ pub(super) async fn unpublish(transaction: &Transaction<'_>, id: i64, author_id:
     Ok(BLOG_UNPUBLISH.query_opt(transaction, &[&id, &author_id]).await?.is_some())
 }
 
-/// Whose a blog is that is not deleted.
+/// The author and state of a blog that is not deleted.
 pub(super) async fn standing(client: &impl GenericClient, id: i64) -> Result<Option<Standing>, Error> {
     let row = BLOG_STANDING.query_opt(client, &[&id]).await?;
     Ok(row.map(|row| Standing {
@@ -234,7 +235,7 @@ async fn add_tags(transaction: &Transaction<'_>, blog_id: i64, tags: &[String]) 
     Ok(())
 }
 
-/// Gives a blog the address that its title makes, unless it has that already.
+/// Gives a blog the address that its title makes, unless it already has that address.
 async fn move_address(transaction: &Transaction<'_>, id: i64, title: &str) -> Result<(), Error> {
     let slugs = slug::candidates(title, id, rand::random());
     BLOG_SLUG_LOCK.execute(transaction, &[&id, &slugs.as_slice()]).await?;
@@ -244,9 +245,9 @@ async fn move_address(transaction: &Transaction<'_>, id: i64, title: &str) -> Re
     Ok(())
 }
 
-/// The first of these addresses that the blog had before or that nobody has. The last has random bits in it, so
-/// that nobody can take all of them beforehand; should it be taken nonetheless, the blog gets no address and
-/// the caller's transaction must not commit, which reading the blog back ensures.
+/// Gives the blog the first of these addresses that it had before or that is free. The last one contains random bits,
+/// so that the addresses cannot all be taken in advance. If it is taken nonetheless, the blog gets no address; reading
+/// the blog back then fails, so the caller's transaction does not commit.
 async fn give_address(transaction: &Transaction<'_>, blog_id: i64, slugs: &[String]) -> Result<(), Error> {
     for slug in slugs {
         if BLOG_SLUG_REUSE.execute(transaction, &[slug, &blog_id]).await? > 0

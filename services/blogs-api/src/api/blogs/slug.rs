@@ -1,10 +1,10 @@
-//! The address of a blog, made from its title: ASCII, lower case, hyphens for what is between words.
+//! The slug of a blog, made from its title: lower-case ASCII, with hyphens between words.
 
-/// Most characters of a slug.
+/// Maximum length of a slug, in characters.
 pub(super) const LENGTH_MAX: usize = 120;
 
-/// Addresses to try for a blog, the best first. The second belongs to it by its id, and `salt` is in the last,
-/// in case somebody has already given those to another blog by an odd title.
+/// Slugs to try for a blog, best first. The second contains the blog's id, and the last also contains `salt`, in case
+/// another blog's title has already produced the first two.
 pub(super) fn candidates(title: &str, id: i64, salt: u32) -> [String; 3] {
     let words = slug::slugify(title);
     let words = if words.is_empty() { "blog" } else { words.as_str() };
@@ -13,19 +13,19 @@ pub(super) fn candidates(title: &str, id: i64, salt: u32) -> [String; 3] {
     [first, with(&format!("-{id}")), with(&format!("-{id}-{salt:08x}"))]
 }
 
-/// Addresses to try for a draft, which say nothing about it. An address from its title would tell everybody who publishes
-/// under that title that it is taken.
+/// Slugs to try for a draft. They reveal nothing about it: a slug from the title would tell every author who publishes
+/// under the same title that it is taken.
 pub(super) fn of_draft(id: i64, salt: u32) -> [String; 2] {
     [format!("draft-{id}"), format!("draft-{id}-{salt:08x}")]
 }
 
-/// Could this be a slug? What could not is no blog's, and the database need not be asked.
+/// Whether `text` has the form of a slug. If it does not, no blog has it, and the database is not queried.
 pub(super) fn is_slug(text: &str) -> bool {
     (1..=LENGTH_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// At most `length` characters, and whole words if there is more than one.
+/// Cuts to at most `length` characters, at a word boundary if there is more than one word.
 fn cut(words: &str, length: usize) -> &str {
     let Some(kept) = words.get(..length) else { return words };
     if words.get(length..).is_none_or(|rest| rest.is_empty() || rest.starts_with('-')) {

@@ -1,4 +1,4 @@
-//! Which blogs an import has already made: asked by the paths at which they were before.
+//! Finds the blogs that an import has already created, by their source paths.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -14,38 +14,40 @@ use crate::state::AppState;
 
 const PATHS_MAX: usize = 1000;
 
-/// Paths to look up.
+/// The source paths to look up.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(super) struct SourcePaths {
-    /// At most 1000, of 1 to 1024 bytes each.
+    /// At most 1000 paths of 1 to 1024 bytes each.
     #[schema(max_items = 1000, example = json!(["example.org/blog/notes.html"]))]
     paths: Vec<String>,
 }
 
-/// The blogs that were found.
+/// The blogs that exist for the given paths.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SourceBlogs {
-    /// One for each path that has a live blog, in the order of the paths.
+    /// One item for each path with a live blog, in the order of the paths.
     items: Vec<SourceBlog>,
 }
 
-/// The blog of a path.
+/// A source path and its blog.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SourceBlog {
-    /// Where it was.
+    /// The source path.
     source_path: String,
-    /// The blog.
+    /// The blog's id.
     blog_id: i64,
 }
 
-/// Which of these paths have a live blog here. For imports; needs a token with the scope `import`.
+/// Look up blogs by source path.
+///
+/// An import uses this to find the blogs that it has already created. Requires a token with the scope `import`.
 #[utoipa::path(
     post, path = "/v1/source-paths", tag = "blogs", operation_id = "find_source_paths", request_body = SourcePaths,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "Those that have one", body = SourceBlogs),
-        (status = 403, description = "The token does not carry the scope `import`", body = ProblemBody,
+        (status = 200, description = "The paths that have a live blog", body = SourceBlogs),
+        (status = 403, description = "The token does not have the scope `import`", body = ProblemBody,
          content_type = "application/problem+json"),
         BodyProblems, AuthProblems, CommonProblems,
     )
@@ -56,12 +58,12 @@ pub(super) async fn find(
     Json(SourcePaths { paths }): Json<SourcePaths>,
 ) -> Result<axum::Json<SourceBlogs>> {
     if !signed.may_import() {
-        return Err(Problem::forbidden("this needs a token with the scope import"));
+        return Err(Problem::forbidden("this requires a token with the scope import"));
     }
     if paths.len() > PATHS_MAX {
         return Err(Problem::invalid(
             "paths",
-            format!("must be at most {PATHS_MAX}, and are {}", paths.len()),
+            format!("must have at most {PATHS_MAX} entries; the request has {}", paths.len()),
         ));
     }
     let bad = paths.iter().enumerate().filter(|(_, path)| !is_source_path(path));

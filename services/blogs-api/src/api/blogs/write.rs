@@ -1,4 +1,4 @@
-//! Writing: what authors do with their blogs.
+//! Writing: how authors create, edit, publish and delete blogs.
 
 use axum::extract::State;
 use axum::http::header::{ETAG, LOCATION};
@@ -22,21 +22,23 @@ use crate::state::AppState;
 /// SQLSTATE `unique_violation`.
 const UNIQUE_VIOLATION: &str = "23505";
 
-/// Write a blog.
+/// Create a blog.
 #[utoipa::path(
     post, path = "/v1/blogs", tag = "blogs", operation_id = "create_blog", request_body = NewBlog,
     security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header,
-            description = "1 to 128 visible ASCII characters; the same request with the same key gets the same answer")),
+            description = "1 to 128 visible ASCII characters; a repeated request with the same key gets the same response")),
     responses(
         (status = 201, description = "The blog", body = Blog, headers(
-            ("Location" = String, description = "Where it is"),
+            ("Location" = String, description = "The URL of the new blog"),
             ("ETag" = String, description = "The version of the content"),
-            ("Idempotency-Replayed" = Option<bool>, description = "`true` when this answer was given before"),
+            ("Idempotency-Replayed" = Option<bool>, description = "`true` when this repeats an earlier response"),
         )),
-        (status = 403, description = "`source_path` needs a token with the scope `import`, which makes no other blogs", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 409, description = "The source path has a blog already, or a request with the same key has just ended",
+        (status = 403,
+         description = "`source_path` requires a token with the scope `import`, which creates no other blogs",
+         body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409,
+         description = "A blog with this source path exists, or a request with the same key has just ended",
          body = ProblemBody, content_type = "application/problem+json"),
         BodyProblems, AuthProblems, CommonProblems,
     )
@@ -53,18 +55,18 @@ pub(super) async fn create(
     })
 }
 
-/// What came of asking for a new blog.
+/// The result of a request to create a blog.
 pub(crate) enum Made {
-    /// It has just been made.
+    /// The blog was created now.
     Now(Box<Blog>),
-    /// A request with the same key made it.
+    /// An earlier request with the same key created it.
     Before(Replay),
 }
 
-/// Makes a blog, or finds the one that was made under the same key.
+/// Creates a blog, or finds the one that an earlier request with the same key created.
 ///
 /// # Errors
-/// 422 with the bad fields, and what keeps the account from writing.
+/// 422, naming the invalid fields, or the reason why the account may not write.
 pub(crate) async fn create_blog(
     state: &AppState,
     signed: &Signed,
@@ -74,10 +76,12 @@ pub(crate) async fn create_blog(
     let key = Key::of(headers, signed.account_id, "POST /v1/blogs", &new)?;
     let new = new.checked()?;
     match (new.source_path.is_some(), signed.may_import()) {
-        (true, false) => return Err(Problem::forbidden("source_path needs a token with the scope import")),
+        (true, false) => {
+            return Err(Problem::forbidden("source_path requires a token with the scope import"));
+        }
         (false, true) => {
             return Err(Problem::forbidden(
-                "a token with the scope import makes only blogs with a source_path; sign in to get a token for others",
+                "a token with the scope import creates only blogs with a source_path; sign in to get a token for other blogs",
             ));
         }
         (true, true) | (false, false) => {}
@@ -95,7 +99,7 @@ pub(crate) async fn create_blog(
             let is_taken = error.sqlstate() == Some(UNIQUE_VIOLATION);
             let problem = taken(error);
             let Some(key) = key.as_ref().filter(|_| is_taken) else { return Err(problem) };
-            // What is taken may have been taken by another request with the same key.
+            // Another request with the same key may have taken it.
             roll_back(transaction).await?;
             return first_answer(&client, key, problem).await;
         }
@@ -107,9 +111,9 @@ pub(crate) async fn create_blog(
     if let Some(key) = &key
         && !idempotency::keep(&transaction, key, StatusCode::CREATED, &blog).await?
     {
-        // Another request with the key came first, and its blog is the one.
+        // Another request with this key committed first; return its blog.
         roll_back(transaction).await?;
-        let problem = Problem::conflict("a request with this key has just ended; try again");
+        let problem = Problem::conflict("a request with this Idempotency-Key has just ended; try again");
         return first_answer(&client, key, problem).await;
     }
     commit(transaction).await?;
@@ -117,7 +121,7 @@ pub(crate) async fn create_blog(
     Ok(Made::Now(Box::new(blog)))
 }
 
-/// The answer to the request with the same key that came first; the problem if there is no such answer.
+/// The response to the earlier request with the same key, or `otherwise` if none is stored.
 async fn first_answer(client: &impl GenericClient, key: &Key, otherwise: Problem) -> Result<Made> {
     idempotency::find(client, key).await?.map(Made::Before).ok_or(otherwise)
 }
@@ -126,13 +130,15 @@ async fn roll_back(transaction: Transaction<'_>) -> Result<()> {
     Ok(transaction.rollback().await.map_err(Error::transaction(TransactionStep::RollBack))?)
 }
 
-/// Edit a blog. What is not sent stays.
+/// Edit a blog.
+///
+/// Fields that are left out stay unchanged.
 #[utoipa::path(
     patch, path = "/v1/blogs/{id}", tag = "blogs", operation_id = "change_blog", request_body = BlogChange,
     security(("bearer" = [])),
     params(
         ("id" = i64, Path, description = "The blog"),
-        ("If-Match" = Option<String>, Header, description = "`ETag` of the version that is edited"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to edit"),
     ),
     responses(
         (status = 200, description = "The blog", body = Blog,
@@ -153,10 +159,10 @@ pub(super) async fn change(
     Ok(shown(&change_blog(&state, &signed, id, versions, change).await?))
 }
 
-/// Edits a blog that is in one of these versions.
+/// Edits a blog if its version is one of these.
 ///
 /// # Errors
-/// 412 when it is in another, 422 with the bad fields, and what keeps the account from changing it.
+/// 412 for another version, 422 naming the invalid fields, or the reason why the account may not change the blog.
 pub(crate) async fn change_blog(
     state: &AppState,
     signed: &Signed,
@@ -175,12 +181,14 @@ pub(crate) async fn change_blog(
     Ok(blog)
 }
 
-/// Delete a blog. Nobody sees it from then on.
+/// Delete a blog.
+///
+/// The blog is no longer visible to any reader or to its author, and this cannot be undone.
 #[utoipa::path(
     delete, path = "/v1/blogs/{id}", tag = "blogs", operation_id = "delete_blog", security(("bearer" = [])),
     params(
         ("id" = i64, Path, description = "The blog"),
-        ("If-Match" = Option<String>, Header, description = "`ETag` of the version that is deleted"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to delete"),
     ),
     responses(
         (status = 204, description = "Gone"),
@@ -200,10 +208,10 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deletes a blog that is in one of these versions.
+/// Deletes a blog if its version is one of these.
 ///
 /// # Errors
-/// 412 when it is in another, and what keeps the account from deleting it.
+/// 412 for another version, or the reason why the account may not delete the blog.
 pub(crate) async fn delete_blog(
     state: &AppState,
     signed: &Signed,
@@ -222,10 +230,12 @@ pub(crate) async fn delete_blog(
     Ok(())
 }
 
-/// Show a blog to readers. A blog that is shown already stays as it is.
+/// Publish a blog.
 ///
-/// The first time, the author's followers are notified: those whose follow began no later than `published_at`. That moment is
-/// taken just before the blog is shown, however long the request has waited until then.
+/// Publishing a blog that is already published changes nothing.
+///
+/// The first time, the author's followers are notified if their follow began no later than `published_at`. That moment
+/// is read just before the blog becomes visible, however long the request has waited by then.
 #[utoipa::path(
     post, path = "/v1/blogs/{id}/publish", tag = "blogs", operation_id = "publish_blog", security(("bearer" = [])),
     params(("id" = i64, Path, description = "The blog")),
@@ -243,10 +253,10 @@ pub(super) async fn publish(
     Ok(shown(&publish_blog(&state, &signed, id).await?))
 }
 
-/// Shows a blog to readers.
+/// Publishes a blog.
 ///
 /// # Errors
-/// What keeps the account from publishing it.
+/// The reason why the account may not publish the blog.
 pub(crate) async fn publish_blog(state: &AppState, signed: &Signed, id: i64) -> Result<Blog> {
     let mut client = state.pool.get().await?;
     let transaction = begin(&mut client, signed).await?;
@@ -254,7 +264,9 @@ pub(crate) async fn publish_blog(state: &AppState, signed: &Signed, id: i64) -> 
     finish(state, transaction, id, signed, BlogEventKind::Published, has_changed).await
 }
 
-/// Take a blog back: only its author sees it until it is published again.
+/// Unpublish a blog.
+///
+/// Only the author can see it until it is published again.
 #[utoipa::path(
     post, path = "/v1/blogs/{id}/unpublish", tag = "blogs", operation_id = "unpublish_blog",
     security(("bearer" = [])),
@@ -276,7 +288,7 @@ pub(super) async fn unpublish(
 /// Hides a blog from readers other than its author.
 ///
 /// # Errors
-/// What keeps the account from changing it.
+/// The reason why the account may not change the blog.
 pub(crate) async fn unpublish_blog(state: &AppState, signed: &Signed, id: i64) -> Result<Blog> {
     let mut client = state.pool.get().await?;
     let transaction = begin(&mut client, signed).await?;
@@ -286,7 +298,7 @@ pub(crate) async fn unpublish_blog(state: &AppState, signed: &Signed, id: i64) -
     Ok(blog)
 }
 
-/// Ends a transaction that published or took back a blog, with the event that tells of it if it really did.
+/// Commits a transaction that published or unpublished a blog, with the event that announces it if the state changed.
 async fn finish(
     state: &AppState,
     transaction: Transaction<'_>,
@@ -317,10 +329,10 @@ async fn finish(
     Ok(blog)
 }
 
-/// The blog as its author sees it after the change.
+/// Reads the blog back as its author sees it after the change.
 async fn read_back(client: &impl GenericClient, id: i64, author_id: i64) -> Result<Blog> {
     let blog = rows::by_id(client, id, Some(author_id)).await?;
-    blog.ok_or_else(|| Problem::conflict("the blog has just been changed by another request; try again"))
+    blog.ok_or_else(|| Problem::conflict("another request has just changed the blog; try again"))
 }
 
 async fn put_event(
@@ -337,7 +349,7 @@ async fn put_event(
 
 fn taken(error: Error) -> Problem {
     match error.constraint() {
-        Some("blog_source_path") => Problem::taken("source_path", "has a blog already"),
+        Some("blog_source_path") => Problem::taken("source_path", "already has a blog"),
         _ => error.into(),
     }
 }
@@ -348,7 +360,7 @@ async fn unchanged(client: &impl GenericClient, id: i64, signed: &Signed) -> Res
         Some(standing) if standing.author_id == signed.account_id => {
             Problem::precondition_failed("the blog has changed since that version; read it again")
         }
-        Some(standing) if standing.is_live => Problem::forbidden("the blog belongs to somebody else"),
+        Some(standing) if standing.is_live => Problem::forbidden("the blog belongs to another account"),
         _ => Problem::not_found("there is no such blog"),
     })
 }
@@ -362,7 +374,7 @@ fn created(blog: &Blog) -> Response {
     (StatusCode::CREATED, [(LOCATION, location)], shown(blog)).into_response()
 }
 
-/// The answer of the first time, with the headers that it had.
+/// The earlier response, with its headers.
 fn replayed(replay: Replay) -> Response {
     let Replay { status, answer } = replay;
     let number = |name: &str| answer.get(name).and_then(serde_json::Value::as_i64).unwrap_or_default();

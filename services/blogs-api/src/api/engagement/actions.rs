@@ -1,4 +1,4 @@
-//! What a reader does with a blog, one event each, for endpoints and pages alike.
+//! The actions of readers, one event each, shared by endpoints and pages.
 
 use ::engagement::Totals;
 use events::{Action, Channel, EngagementEvent, UnknownChannel};
@@ -15,14 +15,15 @@ use crate::state::AppState;
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(super) event_id: Uuid,
-    /// The totals that include it; none where it is only promised.
+    /// The totals that include the event; none if it is accepted but not yet counted.
     pub(super) totals: Option<Totals>,
 }
 
-/// Accepts a view of a blog, by the visitor that the client names.
+/// Accepts a view of a blog by the visitor that the client names.
 ///
 /// # Errors
-/// 404 when readers cannot see the blog, 422 for a name that is too long, and why the event was not taken on.
+/// 404 when readers cannot see the blog, 422 when the visitor's name is invalid, and the reason when the event is not
+/// accepted.
 pub(crate) async fn view(
     state: &AppState,
     caller: &Caller,
@@ -41,12 +42,12 @@ pub(crate) async fn view(
 /// Accepts the caller's like of a blog.
 ///
 /// # Errors
-/// 401 without an account, 404 when readers cannot see the blog, and why the event was not taken on.
+/// 401 without an account, 404 when readers cannot see the blog, and the reason when the event is not accepted.
 pub(crate) async fn like(state: &AppState, caller: &Caller, blog_id: i64) -> Result<Taken> {
     decide(state, caller, blog_id, |account_id| Action::Liked { account_id }).await
 }
 
-/// Accepts that the caller takes back its like of a blog.
+/// Accepts the removal of the caller's like.
 ///
 /// # Errors
 /// Those of [`like`].
@@ -54,10 +55,10 @@ pub(crate) async fn unlike(state: &AppState, caller: &Caller, blog_id: i64) -> R
     decide(state, caller, blog_id, |account_id| Action::Unliked { account_id }).await
 }
 
-/// Accepts that the caller shared a blog through this channel.
+/// Accepts a share of a blog through this channel.
 ///
 /// # Errors
-/// 422 for an unknown channel, 404 when readers cannot see the blog, and why the event was not taken on.
+/// 422 for an unknown channel, 404 when readers cannot see the blog, and the reason when the event is not accepted.
 pub(crate) async fn share(state: &AppState, caller: &Caller, blog_id: i64, channel: &str) -> Result<Taken> {
     let channel: Channel =
         channel.parse().map_err(|error: UnknownChannel| Problem::invalid("channel", error.to_string()))?;

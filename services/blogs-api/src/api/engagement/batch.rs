@@ -1,5 +1,5 @@
-//! Many events in one request, each judged by itself: a bad one is rejected with its place and a reason, the
-//! others are accepted, all of them or none.
+//! Many events in one request. Each is validated separately: invalid events are rejected with their index and a reason,
+//! and the others are accepted, either all of them or none.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,63 +27,68 @@ use crate::state::AppState;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with `type` and `blog_id`")]
 pub(super) struct Element {
-    /// One of `blog.viewed`, `blog.liked`, `blog.unliked`, `blog.shared`. Likes need a token.
+    /// One of `blog.viewed`, `blog.liked`, `blog.unliked`, `blog.shared`. Likes and unlikes require a token.
     #[schema(example = "blog.viewed")]
     r#type: String,
-    /// Which blog.
+    /// The blog's id.
     blog_id: i64,
-    /// What the client calls the visitor, 1 to 128 bytes. Ignored when signed in, but not for an imported event,
-    /// where it says whose view it was.
+    /// The client's name for the visitor, 1 to 128 bytes. Ignored when the caller is signed in, except for imported
+    /// events, where it identifies the visitor.
     visitor: Option<String>,
-    /// Where a blog was shared to: one of `link`, `email`, `message`, `social`, `other`.
+    /// The channel of a share: one of `link`, `email`, `message`, `social`, `other`.
     channel: Option<String>,
-    /// When it happened, for events of the past; needs a token with the scope `import`, which sends no other events.
+    /// When the event happened, for imported events. Requires a token with the scope `import`, which can send no other
+    /// events.
     occurred_at: Option<Timestamp>,
-    /// The event counts once for all with this key, wherever in a batch it stands.
+    /// An idempotency key: all events with this key count once, whatever their index and batch.
     key: Option<String>,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct BatchAnswer {
-    /// How many events will be counted exactly once, or are (direct paths).
+    /// Number of accepted events. They will be counted exactly once, or already are (direct paths).
     accepted: usize,
-    /// Of these, how many counted just now; only the direct paths know. Should the database be lost just as they were
-    /// committed, all are said to have counted: what is counted is right, which of them repeated others is not known.
+    /// Number of accepted events that this request counted; direct paths only. If the database connection is lost
+    /// during the commit, every accepted event is reported here: the counters are correct, but repeats cannot be told
+    /// apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = usize)]
     counted: Option<usize>,
-    /// Of these, how many had been counted before; only the direct paths know.
+    /// Number of accepted events that had been counted before; direct paths only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = usize)]
     repeat: Option<usize>,
-    /// The others.
+    /// The rejected events.
     rejected: Vec<Rejected>,
 }
 
-/// An event that was not accepted.
+/// An event that was rejected.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Rejected {
-    /// Its place in the batch, from 0.
+    /// The event's index in the batch, from 0.
     index: usize,
-    /// What is wrong with it.
+    /// The reason.
     #[schema(example = "channel: unknown channel; use one of link, email, message, social, other")]
     reason: String,
 }
 
-/// Takes many events at once.
+/// Send a batch of events.
 ///
-/// Each is judged by itself. Those that are good are accepted all together: after a 503 none is promised. With
-/// an `Idempotency-Key`, events that have no `key` of their own count once by that key and their place.
+/// Each event is validated separately. The valid events are accepted all together or not at all. A 503 promises none of
+/// them, but some may count nevertheless: retry with the same keys. With an `Idempotency-Key` header, events without a
+/// `key` of their own get a key from the header and their index.
 #[utoipa::path(
     post,
     path = "/v1/engagement",
     tag = "engagement",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "With its place, the key of every event without one."),
-        ("X-Write-Path" = Option<String>, Header, description = "message, direct or direct-batched, where allowed."),
+        ("Idempotency-Key" = Option<String>, Header,
+         description = "Together with its index, the key of each event without a `key`."),
+        ("X-Write-Path" = Option<String>, Header,
+         description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
-    request_body(content = Vec<Element>, description = "At most 1000 events, unless set otherwise."),
+    request_body(content = Vec<Element>, description = "At most 1000 events, unless the operator has set another limit."),
     responses(
         (status = 202, description = "The accepted events will be counted exactly once.", body = BatchAnswer),
         (status = 200, description = "The accepted events are counted (direct paths).", body = BatchAnswer),
@@ -100,9 +105,12 @@ pub(super) async fn engage(
     let deadline = engagement.deadline(caller.known_after);
     let most = state.settings.engagement.batch_events_max;
     if sent > most {
-        return Err(Problem::invalid("body", format!("must hold at most {most} events, and holds {sent}")));
+        return Err(Problem::invalid(
+            "body",
+            format!("must hold at most {most} events; the request has {sent}"),
+        ));
     }
-    // One was taken when the caller became known.
+    // The `Caller` extractor has already taken one.
     let others = u32::try_from(elements.len().saturating_sub(1)).unwrap_or(u32::MAX);
     state.limits.take(Class::Engagement, caller.client, others)?;
 
@@ -141,8 +149,8 @@ pub(super) async fn engage(
     Ok((status, JsonAnswer(answer)))
 }
 
-/// The elements of a batch, not yet read. What lies beyond the largest batch that can be allowed is only counted: a body
-/// of a million `1`s would take many times its own size in boxes.
+/// The unparsed elements of a batch. Elements beyond the largest allowed batch are counted but not kept: a body of a
+/// million `1`s would take many times its own size in boxes.
 #[derive(Debug)]
 pub(super) struct Elements {
     elements: Vec<Box<RawValue>>,
@@ -179,7 +187,7 @@ impl<'de> Deserialize<'de> for Elements {
     }
 }
 
-/// The events that nothing speaks against so far, with their places, and the others.
+/// The events that have passed validation so far, with their indexes, and the rejected ones.
 #[derive(Debug, Default)]
 struct Verdicts {
     events: Vec<(usize, EngagementEvent)>,
@@ -191,7 +199,7 @@ impl Verdicts {
         self.rejected.push(Rejected { index, reason });
     }
 
-    /// What the database has said of each accepted event.
+    /// Builds the response from the database's result for each accepted event.
     fn applied(&mut self, places: Vec<usize>, effects: &[Effect]) -> BatchAnswer {
         let (mut counted, mut repeat) = (0, 0);
         for (index, effect) in places.into_iter().zip(effects) {
@@ -230,7 +238,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The event, or what is wrong with it.
+    /// Returns the event, or the reason for rejecting it.
     fn read(&self, index: usize, element: &RawValue) -> std::result::Result<EngagementEvent, String> {
         let element: Element =
             parse(element.get().as_bytes()).map_err(|problem| problem.detail().to_owned())?;
@@ -243,7 +251,7 @@ impl Reader<'_> {
         let kind = EngagementKind::ALL
             .into_iter()
             .find(|kind| kind.event_type() == element.r#type)
-            .ok_or("type: one of blog.viewed, blog.liked, blog.unliked, blog.shared is expected")?;
+            .ok_or("type: must be one of blog.viewed, blog.liked, blog.unliked, blog.shared")?;
         let imported = element.occurred_at.is_some();
         let time = self.time(element.occurred_at)?;
         let identity = self.identity(&element, imported);
@@ -260,11 +268,10 @@ impl Reader<'_> {
     fn time(&self, occurred_at: Option<Timestamp>) -> std::result::Result<Timestamp, String> {
         let time = match (occurred_at, self.caller.may_import()) {
             (None, false) => return Ok(self.clock.stamp()),
-            (Some(_), false) => return Err("occurred_at: needs a token with the scope import".to_owned()),
+            (Some(_), false) => return Err("occurred_at: requires a token with the scope import".to_owned()),
             (None, true) => {
-                return Err(
-                    "occurred_at: a token with the scope import sends only events that have one".to_owned()
-                );
+                return Err("occurred_at: a token with the scope import can send only events that have one"
+                    .to_owned());
             }
             (Some(time), true) => time,
         };
@@ -274,11 +281,11 @@ impl Reader<'_> {
         if time < Timestamp::UNIX_EPOCH {
             return Err("occurred_at: must not be before 1970".to_owned());
         }
-        // The database keeps microseconds.
+        // Postgres keeps microseconds.
         Timestamp::from_microsecond(time.as_microsecond()).map_err(|error| format!("occurred_at: {error}"))
     }
 
-    /// Whoever imports is not who looked.
+    /// An importer is not the visitor of the events that it imports.
     fn identity<'a>(&'a self, element: &'a Element, imported: bool) -> Identity<'a> {
         match (&element.visitor, imported) {
             (Some(visitor), true) => Identity::Named(visitor),
@@ -294,21 +301,22 @@ impl Reader<'_> {
         time: Timestamp,
     ) -> std::result::Result<Action, String> {
         let account_id =
-            || self.caller.account_id().ok_or(format!("type: {} needs a token", kind.event_type()));
+            || self.caller.account_id().ok_or(format!("type: {} requires a token", kind.event_type()));
         if element.channel.is_some() && kind != EngagementKind::Share {
-            return Err("channel: only blog.shared has one".to_owned());
+            return Err("channel: only blog.shared has a channel".to_owned());
         }
         Ok(match kind {
             EngagementKind::View if element.occurred_at.is_some() && element.visitor.is_none() => {
                 return Err(
-                    "visitor: an imported view needs one, or all of them would be one visitor's".to_owned()
+                    "visitor: an imported view requires one, or all imported views would share one visitor"
+                        .to_owned(),
                 );
             }
             EngagementKind::View => Action::Viewed(self.secrets.visitor(time, identity)),
             EngagementKind::Like => Action::Liked { account_id: account_id()? },
             EngagementKind::Unlike => Action::Unliked { account_id: account_id()? },
             EngagementKind::Share => {
-                let channel = element.channel.as_deref().ok_or("channel: blog.shared needs one")?;
+                let channel = element.channel.as_deref().ok_or("channel: blog.shared requires a channel")?;
                 Action::Shared(channel.parse::<Channel>().map_err(|error| format!("channel: {error}"))?)
             }
         })

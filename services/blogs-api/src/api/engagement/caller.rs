@@ -1,4 +1,4 @@
-//! What the head of a request says about its events: who sends them, the client's key, and the write path.
+//! The caller of an engagement request: its identity, idempotency key and write path, from the head of the request.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -16,16 +16,16 @@ use crate::limits::{self, Class, Client, Requester};
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 
-/// Longest key, in bytes.
+/// Maximum length of a key, in bytes.
 const KEY_BYTES_MAX: usize = 128;
-/// Longest name of a visitor, in bytes.
+/// Maximum length of a visitor's name, in bytes.
 const VISITOR_BYTES_MAX: usize = 128;
 
-/// Who sends events, and how. That it is known means that the client may send one more, by the rate limits.
+/// The sender of events, and its options. A `Caller` exists only if the rate limits allow one more event.
 #[derive(Debug)]
 pub(crate) struct Caller {
     signed: Option<Signed>,
-    /// Whose rate is limited.
+    /// The client for the rate limits.
     pub(super) client: Client,
     address: IpAddr,
     agent: Option<HeaderValue>,
@@ -33,13 +33,13 @@ pub(crate) struct Caller {
     pub(super) key: Option<String>,
     /// The chosen write path.
     pub(super) path: WritePath,
-    /// The trace that the client says the request belongs to.
+    /// The trace that the client's request belongs to.
     pub(super) traceparent: Option<String>,
-    /// How long it took to know this. A database that hangs is waited for, to hear whether a token still counts.
+    /// Time spent to identify the caller. Checking a token waits for a database that does not respond.
     pub(super) known_after: Duration,
 }
 
-/// A [`Caller`] who may also have a token for imports.
+/// A [`Caller`] that may also present a token for imports.
 #[derive(Debug)]
 pub(crate) struct BatchCaller(pub(super) Caller);
 
@@ -76,12 +76,12 @@ impl Caller {
         self.signed.as_ref().map(|signed| signed.account_id)
     }
 
-    /// May this caller say when an event happened?
+    /// Whether the caller may set the time of an event.
     pub(super) fn may_import(&self) -> bool {
         self.signed.as_ref().is_some_and(Signed::may_import)
     }
 
-    /// Who sent an event of now: the account, else the visitor that the client names, else where it came from.
+    /// The sender of a current event: the account, else the visitor that the client names, else the request's origin.
     pub(super) fn identity<'a>(&'a self, visitor: Option<&'a str>) -> Identity<'a> {
         match (self.account_id(), visitor) {
             (Some(account_id), _) => Identity::Account(account_id),
@@ -94,7 +94,7 @@ impl Caller {
     }
 }
 
-/// Checks a client's key.
+/// Validates a client's key.
 pub(super) fn check_key(key: &str) -> std::result::Result<(), &'static str> {
     if (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         Ok(())
@@ -103,20 +103,20 @@ pub(super) fn check_key(key: &str) -> std::result::Result<(), &'static str> {
     }
 }
 
-/// Checks a client's name of its visitor.
+/// Validates a client's name for its visitor.
 pub(super) fn check_visitor(visitor: &str) -> std::result::Result<(), &'static str> {
     if (1..=VISITOR_BYTES_MAX).contains(&visitor.len()) { Ok(()) } else { Err("must have 1 to 128 bytes") }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    // Bytes that are not text become a character that no key may hold.
+    // Bytes that are not UTF-8 become U+FFFD, which no key may contain.
     let key = String::from_utf8_lossy(value.as_bytes()).into_owned();
     check_key(&key).map_err(|reason| Problem::invalid("Idempotency-Key", reason))?;
     Ok(Some(key))
 }
 
-/// The W3C trace context. What is not of its form is not passed on.
+/// The W3C trace context. A malformed one is not passed on.
 fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     is_well_formed(text).then(|| text.to_owned())
@@ -124,7 +124,7 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 impl Caller {
-    /// A caller that has sent nothing but a token, or not even that.
+    /// A caller that has sent at most a token.
     pub(super) fn test(account_id: Option<i64>, purpose: crate::auth::Purpose) -> Self {
         Self {
             signed: account_id.map(|account_id| Signed { account_id, purpose }),

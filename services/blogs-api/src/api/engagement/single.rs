@@ -1,4 +1,4 @@
-//! One event a request: a view, a like taken or given, a share.
+//! One event per request: a view, a like, an unlike or a share.
 
 use ::engagement::Totals;
 use axum::Json as JsonAnswer;
@@ -19,17 +19,17 @@ use crate::extract::{Content, Json, Path, parse};
 use crate::problem::{Problem, ProblemBody, Result};
 use crate::state::AppState;
 
-/// Who looked. The body may be left out.
+/// The visitor. The body may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(super) struct ViewBody {
-    /// What the client calls this visitor, 1 to 128 bytes. It is only ever kept as a hash that changes daily.
-    /// Ignored when signed in; without it, address and user agent stand for the visitor.
+    /// The client's name for this visitor, 1 to 128 bytes. It is stored only as a hash that changes daily. Ignored when
+    /// signed in. Without it, the address and the user agent identify the visitor.
     #[schema(example = "3f0c8e")]
     visitor: Option<String>,
 }
 
-/// Where to.
+/// The channel of a share.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(super) struct ShareBody {
@@ -38,17 +38,17 @@ pub(super) struct ShareBody {
     channel: String,
 }
 
-/// The event is promised and will be counted exactly once.
+/// The event is accepted and will be counted exactly once.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Promised {
-    /// The event.
+    /// The event's id.
     event_id: Uuid,
 }
 
 /// The event is counted; the totals include it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CountedNow {
-    /// The event.
+    /// The event's id.
     event_id: Uuid,
     /// Views of the blog.
     total_views: i64,
@@ -58,7 +58,7 @@ pub(super) struct CountedNow {
     total_shares: i64,
 }
 
-/// Either of them.
+/// Accepted or counted.
 #[derive(Debug)]
 pub(super) enum Answer {
     Promised(Promised),
@@ -85,23 +85,24 @@ impl From<Taken> for Answer {
     }
 }
 
-/// Tells that somebody looked at a blog.
+/// Record a view of a blog.
 ///
-/// A view counts once per visitor, blog and window (half an hour, unless set otherwise; where the window is set to 0,
-/// every view counts). A view without an `Idempotency-Key` that is sent again after the window's end, or where every
-/// view counts, may count twice.
+/// A view counts once per visitor, blog and window (30 minutes unless the operator has set another length; with a
+/// window of 0, every view counts). To retry a view safely, send an `Idempotency-Key`: without one, a retry may count
+/// twice if it arrives after the window has ended or if every view counts.
 #[utoipa::path(
     post,
     path = "/v1/blogs/{id}/views",
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Counts once for all requests with this key."),
-        ("X-Write-Path" = Option<String>, Header, description = "message, direct or direct-batched, where allowed."),
+        ("Idempotency-Key" = Option<String>, Header, description = "All requests with the same key count once."),
+        ("X-Write-Path" = Option<String>, Header,
+         description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
     request_body(content = Option<ViewBody>),
     responses(
-        (status = 202, description = "Promised; it will be counted exactly once.", body = Promised),
+        (status = 202, description = "Accepted; the event will be counted exactly once.", body = Promised),
         (status = 200, description = "Counted (direct paths).", body = CountedNow),
         UntypedBodyProblems, AuthProblems, LiveBlogProblems, CommonProblems,
     ),
@@ -116,26 +117,27 @@ pub(super) async fn view(
     Ok(actions::view(&state, &caller, blog_id, body.visitor.as_deref()).await?.into())
 }
 
-/// Likes a blog.
+/// Like a blog.
 ///
-/// Of the likes and unlikes of one account and blog, the one accepted last decides, in whatever order they are counted.
-/// The process that answers stamps the time. Requests to different processes are in order when they are further apart
-/// than the processes' clocks, which differ by at most 5 s: beyond that a process answers 503 until its clock is right. A
-/// stamp that is still more than 5 s ahead of the database's clock counts as of the moment at which the event is applied.
-/// Liking what is liked changes nothing.
+/// For one account and blog, the like or unlike that was accepted last decides, in whatever order they are counted. The
+/// API process that accepts a request stamps its time. Two requests to different processes are ordered correctly if
+/// they are further apart than the difference between the processes' clocks, which is at most 5 s: a process whose
+/// clock is further off answers 503 until the clock is right. A timestamp that is still more than 5 s ahead of the
+/// database's clock is replaced by the time at which the event is applied. Liking a blog again changes nothing.
 #[utoipa::path(
     put,
     path = "/v1/blogs/{id}/like",
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Counts once for all requests with this key."),
-        ("X-Write-Path" = Option<String>, Header, description = "message, direct or direct-batched, where allowed."),
+        ("Idempotency-Key" = Option<String>, Header, description = "All requests with the same key count once."),
+        ("X-Write-Path" = Option<String>, Header,
+         description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
     responses(
-        (status = 202, description = "Promised; it will be counted exactly once.", body = Promised),
+        (status = 202, description = "Accepted; the event will be counted exactly once.", body = Promised),
         (status = 200, description = "Counted (direct paths).", body = CountedNow),
-        (status = 422, description = "The `Idempotency-Key` or the event is not valid.", body = ProblemBody,
+        (status = 422, description = "The `Idempotency-Key` or the event is invalid.", body = ProblemBody,
             content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, LiveBlogProblems, CommonProblems,
     ),
@@ -149,26 +151,28 @@ pub(super) async fn like(
     Ok(actions::like(&state, &caller, blog_id).await?.into())
 }
 
-/// Takes a like back.
+/// Remove a like.
 ///
-/// Of the likes and unlikes of one account and blog, the one accepted last decides, in whatever order they are counted.
-/// The process that answers stamps the time. Requests to different processes are in order when they are further apart
-/// than the processes' clocks, which differ by at most 5 s: beyond that a process answers 503 until its clock is right. A
-/// stamp that is still more than 5 s ahead of the database's clock counts as of the moment at which the event is applied.
-/// Taking back what was not given changes nothing.
+/// For one account and blog, the like or unlike that was accepted last decides, in whatever order they are counted. The
+/// API process that accepts a request stamps its time. Two requests to different processes are ordered correctly if
+/// they are further apart than the difference between the processes' clocks, which is at most 5 s: a process whose
+/// clock is further off answers 503 until the clock is right. A timestamp that is still more than 5 s ahead of the
+/// database's clock is replaced by the time at which the event is applied. Removing a like that does not exist changes
+/// nothing.
 #[utoipa::path(
     delete,
     path = "/v1/blogs/{id}/like",
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Counts once for all requests with this key."),
-        ("X-Write-Path" = Option<String>, Header, description = "message, direct or direct-batched, where allowed."),
+        ("Idempotency-Key" = Option<String>, Header, description = "All requests with the same key count once."),
+        ("X-Write-Path" = Option<String>, Header,
+         description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
     responses(
-        (status = 202, description = "Promised; it will be counted exactly once.", body = Promised),
+        (status = 202, description = "Accepted; the event will be counted exactly once.", body = Promised),
         (status = 200, description = "Counted (direct paths).", body = CountedNow),
-        (status = 422, description = "The `Idempotency-Key` or the event is not valid.", body = ProblemBody,
+        (status = 422, description = "The `Idempotency-Key` or the event is invalid.", body = ProblemBody,
             content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, LiveBlogProblems, CommonProblems,
     ),
@@ -182,21 +186,22 @@ pub(super) async fn unlike(
     Ok(actions::unlike(&state, &caller, blog_id).await?.into())
 }
 
-/// Tells that somebody passed a blog on.
+/// Record a share of a blog.
 ///
-/// Every share counts, so one without an `Idempotency-Key` that is sent again may count twice.
+/// Every share counts. To retry one safely, send an `Idempotency-Key`: without one, a retry may count twice.
 #[utoipa::path(
     post,
     path = "/v1/blogs/{id}/shares",
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Counts once for all requests with this key."),
-        ("X-Write-Path" = Option<String>, Header, description = "message, direct or direct-batched, where allowed."),
+        ("Idempotency-Key" = Option<String>, Header, description = "All requests with the same key count once."),
+        ("X-Write-Path" = Option<String>, Header,
+         description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
     request_body = ShareBody,
     responses(
-        (status = 202, description = "Promised; it will be counted exactly once.", body = Promised),
+        (status = 202, description = "Accepted; the event will be counted exactly once.", body = Promised),
         (status = 200, description = "Counted (direct paths).", body = CountedNow),
         BodyProblems, AuthProblems, LiveBlogProblems, CommonProblems,
     ),
@@ -211,8 +216,8 @@ pub(super) async fn share(
     Ok(actions::share(&state, &caller, blog_id, &body.channel).await?.into())
 }
 
-/// A JSON body that may be left out. Its declared type is not asked for: the browser's beacons, which send views
-/// when a page is left, cannot declare one.
+/// An optional JSON body. Its declared content type is ignored: `navigator.sendBeacon`, with which browsers send views
+/// when the reader leaves a page, cannot declare one.
 #[derive(Debug)]
 pub(super) struct MaybeJson<T>(T);
 

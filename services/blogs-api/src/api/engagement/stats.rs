@@ -1,8 +1,8 @@
-//! How a blog was engaged with over time.
+//! A blog's engagement over time.
 //!
-//! The series has a bucket for every UTC hour or day of the range, those without events included, since that is
-//! what a chart draws. The range is rounded outwards to whole buckets. Series and totals are read from one
-//! snapshot, so that they never contradict each other.
+//! The series has a bucket for every UTC hour or day of the range, also for those without events, because charts need
+//! them. The range is rounded outwards to whole buckets. Series and totals are read from one snapshot, so they never
+//! contradict each other.
 
 use axum::Json;
 use axum::extract::State;
@@ -28,18 +28,18 @@ use range::{Interval, Range};
 const STATS_SERIES: Statement = statement!("stats_series.sql");
 const STATS_TOTALS: Statement = statement!("stats_totals.sql");
 
-/// Which part of the past.
+/// The range and its resolution.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
-    /// The first moment, as a date (UTC) or an RFC 3339 time. Seven days before `to` when left out.
+    /// Start of the range, as a UTC date or an RFC 3339 time. Seven days before `to` by default.
     #[param(example = "2026-11-15")]
     from: Option<String>,
-    /// The moment after the last, likewise. The end of the current hour or day when left out.
+    /// End of the range (exclusive), as a UTC date or an RFC 3339 time. The end of the current hour or day by default.
     #[param(example = "2026-11-22T12:00:00Z")]
     to: Option<String>,
-    /// The length of a bucket: `hour` or `day` (a UTC day). `day` when left out.
+    /// Length of a bucket: `hour` or `day` (UTC). `day` by default.
     #[param(example = "day")]
     interval: Option<String>,
 }
@@ -49,41 +49,41 @@ pub(super) struct Parameters {
 pub(super) struct Stats {
     /// One bucket for every hour or day of the range, oldest first.
     series: Vec<Bucket>,
-    /// Since the blog exists, whatever the range.
+    /// Totals since the blog was created, independent of the range.
     totals: BlogTotals,
-    /// The sum of the series.
+    /// The sums over the series.
     in_range: Sums,
-    /// The beginning of the first bucket.
+    /// Start of the first bucket.
     from: Timestamp,
-    /// The end of the last bucket.
+    /// End of the last bucket.
     to: Timestamp,
-    /// When this was read.
+    /// When the series and the totals were read.
     as_of: Timestamp,
 }
 
-/// One hour or day.
+/// One hour or day of the series.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Bucket {
-    /// When it begins.
+    /// Start of the bucket.
     at: Timestamp,
     #[serde(flatten)]
     sums: Sums,
 }
 
-/// What was counted in a time.
+/// Events counted in a period.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Sums {
     /// Views.
     views: i64,
-    /// Likes given.
+    /// Likes added.
     likes: i64,
-    /// Likes taken back.
+    /// Likes removed.
     unlikes: i64,
     /// Shares.
     shares: i64,
 }
 
-/// What a blog has in total.
+/// A blog's totals.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BlogTotals {
     /// Views.
@@ -94,9 +94,9 @@ pub(super) struct BlogTotals {
     total_shares: i64,
 }
 
-/// Shows how a blog was engaged with, by hour or by day.
+/// Show a blog's engagement by hour or day.
 ///
-/// Readers see this of every live blog, authors also of their own that are not published.
+/// Every reader can see the statistics of a live blog. Only the author can see those of an unpublished blog.
 #[utoipa::path(
     get,
     path = "/v1/blogs/{id}/stats",
@@ -104,7 +104,7 @@ pub(super) struct BlogTotals {
     params(("id" = i64, Path, description = "The blog."), Parameters),
     responses(
         (status = 200, description = "The series and the totals.", body = Stats),
-        (status = 404, description = "There is no such blog for this reader.", body = ProblemBody,
+        (status = 404, description = "The blog does not exist or is not visible to this reader.", body = ProblemBody,
             content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, CommonProblems,
     ),
@@ -160,7 +160,7 @@ impl Parameters {
         let interval = match self.interval.as_deref() {
             None => Interval::Day,
             Some(name) => Interval::named(name)
-                .ok_or_else(|| Problem::bad_parameter("interval", "one of hour, day is expected"))?,
+                .ok_or_else(|| Problem::bad_parameter("interval", "must be hour or day"))?,
         };
         let from = self.from.as_deref().map(|text| moment("from", text)).transpose()?;
         let to = self.to.as_deref().map(|text| moment("to", text)).transpose()?;
@@ -168,7 +168,7 @@ impl Parameters {
             .ok_or_else(|| Problem::bad_parameter("to", "must be after `from`"))?;
         if range.buckets() > i64::from(buckets_max) {
             let reason = format!(
-                "the range has {} buckets of a {}, and at most {buckets_max} are shown: choose a later one",
+                "the range has {} buckets of one {} and the maximum is {buckets_max}: choose a later start",
                 range.buckets(),
                 interval.name()
             );
@@ -178,7 +178,8 @@ impl Parameters {
     }
 }
 
-/// Reads a UTC date or an RFC 3339 time. The years are those that the database can hold without a thought.
+/// Parses a UTC date or an RFC 3339 time. The year is limited to a range that Postgres timestamps hold with room to
+/// spare.
 fn moment(parameter: &'static str, text: &str) -> Result<Timestamp> {
     let date = || text.parse::<Date>().ok().and_then(|date| date.to_zoned(TimeZone::UTC).ok());
     let moment = text.parse::<Timestamp>().ok().or_else(|| date().map(|day| day.timestamp()));
@@ -189,7 +190,7 @@ fn moment(parameter: &'static str, text: &str) -> Result<Timestamp> {
         ));
     };
     if !(1970..=9990).contains(&moment.to_zoned(TimeZone::UTC).year()) {
-        return Err(Problem::bad_parameter(parameter, "must lie between the years 1970 and 9990"));
+        return Err(Problem::bad_parameter(parameter, "must be between the years 1970 and 9990"));
     }
     Ok(moment)
 }

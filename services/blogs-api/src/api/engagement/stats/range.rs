@@ -1,4 +1,4 @@
-//! Ranges of whole hours or days, and their buckets. Every UTC day has 24 hours, so this is arithmetic.
+//! Ranges of whole hours or days, and their buckets. Every UTC day has 24 hours, so plain arithmetic is enough.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -19,7 +19,7 @@ impl Interval {
         [Self::Hour, Self::Day].into_iter().find(|interval| interval.name() == name)
     }
 
-    /// Its name in the API, which is also the database's.
+    /// The name that the API and the database use.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Hour => "hour",
@@ -44,8 +44,8 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// The buckets that the time between two moments touches; none when it is empty. Without an end it is the
-    /// current bucket's, without a beginning seven days before the end.
+    /// The buckets between two moments, rounded outwards; none if the range is empty. By default the range ends with
+    /// the current bucket and begins seven days before its end.
     pub(super) fn new(
         interval: Interval,
         from: Option<Timestamp>,
@@ -54,7 +54,7 @@ impl Range {
     ) -> Option<Self> {
         let step = interval.seconds();
         let down = |second: i64| second.div_euclid(step) * step;
-        // The first second that a moment is not after.
+        // Rounds up to the next whole second.
         let up = |moment: Timestamp| {
             let second = moment.as_second() + i64::from(moment.subsec_nanosecond() > 0);
             down(second + step - 1)
@@ -81,8 +81,8 @@ impl Range {
         (self.to_s - self.from_s) / self.interval.seconds()
     }
 
-    /// A bucket for each, with what was counted in it. `counted` is in the order of time and holds beginnings of
-    /// buckets.
+    /// Fills every bucket of the range with what was counted in it. `counted` is sorted by time and holds only starts
+    /// of buckets.
     pub(super) fn fill(self, counted: &[(Timestamp, Sums)]) -> Vec<Bucket> {
         let mut counted = counted.iter().peekable();
         (0..self.buckets())
