@@ -1,4 +1,4 @@
--- What is shown of these blogs, as far as readers see them. Locks nothing.
+-- Returns the cards of these blogs, leaving out those that readers cannot see. Locks nothing.
 select b.id, s.slug, b.title, l.published_at, a.id as author_id, a.handle as author_handle
 from blogs.live_blog l
 join blogs.blog b on b.id = l.id

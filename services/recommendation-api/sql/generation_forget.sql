@@ -1,4 +1,4 @@
--- Forgets some rows of generations other than $1. Locks them, in key order.
+-- Deletes some rows of generations other than $1. Locks them, in key order.
 delete from recommend.neighbour n
 using (
   select o.generation, o.blog_id

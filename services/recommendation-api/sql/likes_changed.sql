@@ -1,5 +1,5 @@
--- The blogs of the next likes (at most $3, but one transaction's are never parted) that were changed from transaction $1 to
--- before $2, and from which transaction on the rest is. Locks nothing.
+-- Returns the blogs of the next likes (at most $3, but a transaction's likes are never split) that were changed from
+-- transaction $1 to before $2, and the transaction at which the next read begins. Locks nothing.
 with changed as (
   select l.blog_id, l.applied_xid
   from analytics.blog_like l

@@ -1,6 +1,7 @@
--- The neighbours of the blogs $2 as they are now, in generation $1, and these blogs among the neighbours of those they are
--- nearest to. $3: likers looked at, $4: likes of each, $5: neighbours kept. Whoever had one of them for a neighbour without
--- being its own stays as it is until the next generation. Locks the rows of neighbours that change, in key order.
+-- Recomputes the neighbours of the blogs $2 in generation $1, and adds these blogs to the neighbours of the blogs that
+-- they are nearest to. $3: likers considered, $4: likes of each, $5: neighbours kept. A blog that lists one of the
+-- blogs $2 without being listed by it keeps its neighbours until the next generation. Locks the neighbour rows that
+-- change, in key order.
 with pair as materialized (
   select p.blog_id, p.neighbour_id, p.similarity,
          row_number() over (partition by p.blog_id order by p.similarity desc, p.neighbour_id) as place

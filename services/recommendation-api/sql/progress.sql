@@ -1,5 +1,5 @@
--- What readers are shown and how old it is: of when what was learnt is, and of when the lists of popular blogs are; null where
--- there is nothing yet. Locks nothing.
+-- Returns the generation that readers are shown, the time up to which it is complete, and the time of the lists of
+-- popular blogs; a time is null before the first computation. Locks nothing.
 select p.generation, nullif(p.as_of, '-infinity') as learnt_as_of,
        (select r.as_of from analytics.popularity_run r) as popular_as_of, now() as now
 from recommend.progress p

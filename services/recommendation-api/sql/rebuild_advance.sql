@@ -1,2 +1,2 @@
--- The generation that is being made has got to blog $1. Locks the row of progress.
+-- Records that the running rebuild has processed blogs up to $1. Locks the progress row.
 update recommend.progress set next_after_id = $1::bigint

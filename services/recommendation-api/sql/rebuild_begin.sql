@@ -1,4 +1,4 @@
--- Begins the next generation: what is changed from transaction $1 on is learnt again when it is shown. Locks the row of
--- progress.
+-- Begins the next generation. Changes from transaction $1 on are learnt again once readers are shown it. Locks the
+-- progress row.
 update recommend.progress
 set next_xid = $1::bigint, next_after_id = 0, next_began_at = clock_timestamp()

@@ -1,6 +1,7 @@
--- The neighbours of the next $3 live blogs after $2, in generation $1, and the last of these blogs; null when there was none.
--- Whether a blog is live is asked of one at a time, in order of id, and no further than the last of these: the view cannot say that it is in order.
--- $4: likers looked at, $5: likes of each, $6: neighbours kept. Locks the rows that it makes, which nobody sees yet.
+-- Computes the neighbours of the next $3 live blogs after $2 in generation $1, and returns the last of these blogs;
+-- null if none is left. $4: likers considered, $5: likes of each, $6: neighbours kept. Whether a blog is live is
+-- checked blog by blog, in order of id, and no further than the last of these, because the planner does not know that
+-- the view's rows can come in that order. Locks the rows that it inserts, which no reader sees yet.
 with blog as materialized (
   select b.id
   from blogs.blog b

@@ -1,5 +1,5 @@
--- The generation that was made is whole: from now on readers are shown it, and what has changed since it was begun is learnt
--- next. Locks the row of progress.
+-- Switches readers to the completed generation; what has changed since its beginning is learnt next. Locks the progress
+-- row.
 update recommend.progress
 set generation = generation + 1, applied_xid = next_xid, as_of = next_began_at, built_at = now(),
     wanted_since = case when wanted_since > next_began_at then wanted_since end,

@@ -1,8 +1,9 @@
--- A page of blogs for account $1, best first, after score $2 and blog $3, $4 of them; never its own, one that it likes, or one
--- that readers do not see. Four sources, each with a score and a reason: neighbours of what it likes, where a like's
--- weight halves with every three newer likes (below 3), new blogs of whom it follows (below 2), popular blogs with tags of what it likes, follows
--- or writes itself (from 0.5 below 1), popular blogs (below 0.5). A blog's score is the sum. Candidates are sorted first and
--- looked into one by one, until the page is full. Locks nothing.
+-- Returns a page of $4 blogs for account $1, best first, after score $2 and blog $3. It never includes the account's
+-- own blogs, blogs that it likes, or blogs that readers cannot see. Four sources contribute, each with a score and a
+-- reason: neighbours of liked blogs, where the weight of a like halves with every three newer likes (below 3); new
+-- blogs of followed accounts (below 2); popular blogs that share a tag with blogs that the account likes or wrote or
+-- that followed accounts wrote (from 0.5 to below 1); popular blogs (below 0.5). A blog's score is the sum. Candidates
+-- are sorted first and then checked one by one until the page is full. Locks nothing.
 with liked as materialized (
   select l.blog_id,
          power(2::double precision, (1 - row_number() over (order by l.version_us desc, l.blog_id desc)) / 3::double precision)

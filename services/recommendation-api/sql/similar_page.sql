@@ -1,5 +1,5 @@
--- A page of blogs that are liked by whoever likes blog $1, nearest first, after score $2 and blog $3, $4 of them, filled up
--- with popular blogs that share a tag (those score below 0). Locks nothing.
+-- Returns a page of $4 blogs that the likers of blog $1 like, nearest first, after score $2 and blog $3. Popular blogs
+-- that share a tag fill it up; their scores are below 0. Locks nothing.
 with near as (
   select e.neighbour_id as blog_id, e.similarity::double precision as score
   from recommend.neighbour n

@@ -1,4 +1,4 @@
--- A page of live blogs by their popularity in span $1, highest first, after rank $2 and blog $3, $4 of them. Locks nothing.
+-- Returns a page of $4 live blogs by popularity in span $1, highest first, after rank $2 and blog $3. Locks nothing.
 select page.blog_id, page.rank,
        analytics.popularity_at(page.rank, now(), analytics.half_life($1::text)) as popularity
 from (

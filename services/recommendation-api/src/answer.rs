@@ -1,4 +1,5 @@
-//! The three questions, and their answers: pages of blogs, best first, each with why it is there, and with how old that is.
+//! The three queries and their answers: pages of blogs, best first, each with the reason it is listed, and the age of
+//! the data.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,10 +25,10 @@ use web::tokens::{Signed, Tokens};
 use crate::freshness::{AsOf, Freshness};
 use crate::rows::{self, Place};
 
-/// What every handler can reach.
+/// The state that every handler shares.
 #[derive(Clone, FromRef)]
 pub(crate) struct AppState {
-    /// Where answers are read: the replica, if there is one.
+    /// The pool for reads: the replica's, if one is configured.
     pub(crate) pool: Pool,
     pub(crate) freshness: Freshness,
     pub(crate) tokens: Arc<Tokens>,
@@ -48,10 +49,10 @@ pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PageQuery {
-    /// Items in the page, 20 if it is not given.
+    /// Items per page; 20 by default.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -59,19 +60,19 @@ struct PageQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TrendingQuery {
-    /// The time after which engagement counts half; a day if it is not given.
+    /// The half-life of engagement: `day` or `week`; `day` by default.
     #[param(value_type = Option<Window>, inline)]
     window: Option<String>,
-    /// Items in the page, 20 if it is not given.
+    /// Items per page; 20 by default.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it stands in the document; the parameter is read as text, for a clear refusal")]
+#[expect(dead_code, reason = "documents the values; the parameter is parsed from text for a clear error")]
 enum Window {
     Day,
     Week,
@@ -81,39 +82,40 @@ enum Window {
 #[derive(Debug, Serialize, ToSchema)]
 struct AnswerPage {
     items: Vec<Item>,
-    /// Where the next page begins; null on the last one.
+    /// The cursor of the next page; null on the last page.
     #[schema(required = true)]
     next_cursor: Option<String>,
-    /// Everything up to this moment is in it; null while nothing has been made yet.
+    /// The answer includes all changes up to this time; null before the first computation.
     #[schema(required = true)]
     as_of: Option<Timestamp>,
-    /// It is older than it should be: the replica lags, or nobody learns.
+    /// `true` if the data is older than it should be: the replica lags, or learning has stopped.
     stale: bool,
 }
 
-/// One blog, and why it is there.
+/// A recommended blog and the reason.
 #[derive(Debug, Serialize, ToSchema)]
 struct Item {
     blog: BlogCard,
-    /// What the order goes by; of one answer, not to be compared with others. In `trending` it is the popularity now.
+    /// The value that orders this page. Scores of different answers are not comparable. In `trending` it is the current
+    /// popularity.
     score: f64,
     reason: Reason,
 }
 
-/// Why a blog is in an answer.
+/// The reason why a blog is recommended.
 #[derive(Debug, Serialize, ToSchema)]
 struct Reason {
-    /// `liked_together`: who likes `blog_id` (or the blog asked for) likes it, too. `followed`: new, of somebody whom the
-    /// account follows. `tag`: popular, with a tag in common. `popular`: popular.
+    /// `liked_together`: accounts that like `blog_id` (or the blog in the request) like it too. `followed`: recently
+    /// published by an account that the reader follows. `tag`: popular, and shares a tag. `popular`: popular.
     #[schema(example = "liked_together")]
     kind: String,
-    /// The liked blog that it is nearest to.
+    /// The liked blog that it is most similar to.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     blog_id: Option<i64>,
 }
 
-/// What is shown of a blog; the Blogs API has the rest.
+/// The card of a blog; the Blogs API has the full blog.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct BlogCard {
     id: i64,
@@ -123,15 +125,17 @@ struct BlogCard {
     published_at: Timestamp,
 }
 
-/// Whose a blog is.
+/// The author of a blog.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct Author {
     id: i64,
     handle: String,
 }
 
-/// What the signed-in account may like: by what it likes, whom it follows, tags, and what is popular. Never its own blogs, nor
-/// what it likes already.
+/// Recommend blogs to the signed-in account.
+///
+/// The recommendations are based on the blogs that the account likes, the accounts that it follows, tags, and
+/// popularity. They never include the account's own blogs or blogs that it already likes.
 #[utoipa::path(
     get, path = "/v1/recommendations", tag = "recommendations", operation_id = "get_recommendations",
     security(("bearer" = [])), params(PageQuery),
@@ -151,13 +155,15 @@ async fn recommendations(
     answer(&client, places, limit, state.freshness.of_learnt()).await
 }
 
-/// What is liked by whoever likes this blog; filled up with popular blogs that share a tag.
+/// List blogs similar to a blog.
+///
+/// These are blogs that the same accounts like. If there are too few of them, popular blogs that share a tag follow.
 #[utoipa::path(
     get, path = "/v1/blogs/{id}/similar", tag = "recommendations", operation_id = "get_similar",
     security((), ("bearer" = [])), params(("id" = i64, Path, description = "The blog"), PageQuery),
     responses(
         (status = 200, description = "A page", body = AnswerPage),
-        (status = 404, description = "There is no such blog, or readers cannot see it", body = ProblemBody,
+        (status = 404, description = "The blog does not exist or is not visible to readers", body = ProblemBody,
          content_type = "application/problem+json"),
         ParameterProblems, AuthProblems, CommonProblems,
     )
@@ -177,8 +183,10 @@ async fn similar(
     answer(&client, places, limit, state.freshness.of_learnt()).await
 }
 
-/// What is popular now, most popular first. A view is worth 1, a like 4 and a share 8, and each window that has passed since
-/// halves it.
+/// List the most popular blogs.
+///
+/// A view is worth 1, a like 4 and a share 8. The worth of each halves with every half-life that has passed (a day or a
+/// week).
 #[utoipa::path(
     get, path = "/v1/trending", tag = "recommendations", operation_id = "get_trending",
     security((), ("bearer" = [])), params(TrendingQuery),
@@ -207,7 +215,8 @@ fn read(limit: Option<&str>, cursor: Option<&str>) -> Result<(i64, RankCursor)> 
     Ok((page::limit(limit)?, cursor.map_or(Ok(RankCursor::START), RankCursor::decode)?))
 }
 
-/// The page of these places, of which one more than `limit` was asked for. What has gone from sight in between is left out.
+/// Builds the page from these places, of which one more than `limit` was requested. Blogs that have become invisible
+/// since are left out.
 async fn answer(client: &Object, mut places: Vec<Place>, limit: i64, age: AsOf) -> Result<Json<AnswerPage>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = places.len() > limit;

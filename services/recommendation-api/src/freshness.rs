@@ -1,6 +1,6 @@
-//! How old answers are. What was learnt carries the moment up to which it is everything; this is read every second from
-//! wherever answers are read from, so a replica that lags, or a learner that has stopped, shows in its age, and in between
-//! the age grows by itself.
+//! The age of answers. Learnt data records the time up to which it is complete. A task reads this time every second
+//! from the database that answers come from, so the age also shows a replica that lags or a learner that has stopped.
+//! Between two reads the age grows with the clock.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::rows::{self, Progress};
 const EVERY: Duration = Duration::from_secs(1);
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// What was last seen of how old the data is. Clones are the same.
+/// The age of the data, as last read. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Freshness {
     seen: Arc<RwLock<Option<Seen>>>,
@@ -29,12 +29,12 @@ struct Seen {
     at: Instant,
 }
 
-/// How old one answer is.
+/// The age of one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AsOf {
-    /// Everything up to this moment is in it; `None` where nothing has been made yet.
+    /// The answer includes all changes up to this time; `None` before the first computation.
     pub(crate) as_of: Option<Timestamp>,
-    /// It is older than it may be.
+    /// The data is older than the limit.
     pub(crate) stale: bool,
 }
 
@@ -43,18 +43,18 @@ impl Freshness {
         Self { seen: Arc::default(), staleness_max: Duration::from_secs(staleness_max_s) }
     }
 
-    /// Of answers from what was learnt; before anything was, they are made of what is popular alone.
+    /// For answers from learnt data. Before the first computation, they contain only popular blogs.
     pub(crate) fn of_learnt(&self) -> AsOf {
         let as_of = self.seen().and_then(|seen| seen.progress.learnt_as_of.or(seen.progress.popular_as_of));
         AsOf { as_of, stale: self.is_stale() }
     }
 
-    /// Of the lists of what is popular, which are made every hour; stale is where they are read from.
+    /// For answers from the hourly lists of popular blogs. They are stale only if the database they are read from is.
     pub(crate) fn of_popular(&self) -> AsOf {
         AsOf { as_of: self.seen().and_then(|seen| seen.progress.popular_as_of), stale: self.is_stale() }
     }
 
-    /// The age of what was learnt, by the database's clock when it was last seen and ours since.
+    /// The age of the learnt data: by the database's clock when last read, and by this process's clock since.
     pub(crate) fn age(&self) -> Option<Duration> {
         let seen = self.seen()?;
         let age = seen.progress.now.duration_since(seen.progress.learnt_as_of?);
@@ -69,7 +69,7 @@ impl Freshness {
         *self.seen.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks every second until shutdown, and says to `health` whether answers can be had.
+    /// Reads the age every second until shutdown, and reports to `health` whether requests can be answered.
     pub(crate) async fn watch(
         self,
         part: &'static str,

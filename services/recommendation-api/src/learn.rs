@@ -1,8 +1,8 @@
-//! Learning, turn by turn: what has changed, then the next chunk of a rebuild, if one is under way.
+//! Learning in turns: first what has changed, then the next chunk of a rebuild, if one is running.
 //!
-//! A turn is a transaction that holds the row of progress. So one process learns at a time, whichever comes first, and what
-//! was learnt and how far that goes are committed together. Killed in between, the turn has not been; done again, it comes
-//! to the same, since neighbours follow from what the tables say and not from how often they are asked.
+//! A turn is one transaction that locks the progress row. So only one process learns at a time, and the result is
+//! committed together with the progress. If the process is killed, the turn is rolled back. Repeating a turn gives the
+//! same result, because neighbours depend only on the current rows, not on how often they were computed.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::rows;
 use crate::settings::LearningSettings;
 
 const PART: &str = "learning";
-/// The pause after a turn that failed: Postgres restarts in 2 s.
+/// The pause after a failed turn; Postgres restarts within 2 s.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the task needs.
@@ -27,11 +27,11 @@ pub(crate) struct Learn {
     pub(crate) metrics: Metrics,
 }
 
-/// When to come again.
+/// When the next turn begins.
 enum Next {
-    /// There is more.
+    /// At once: there is more to do.
     AtOnce,
-    /// After this.
+    /// After this pause.
     After(Duration),
 }
 
@@ -75,7 +75,7 @@ impl Learn {
         })
     }
 
-    /// Learns the next likes that have changed. True if there are no more.
+    /// Learns the next changed likes. Returns true if there are no more.
     async fn changes(&self) -> Result<bool, Error> {
         let mut client = self.pool.get().await?;
         let transaction = client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
@@ -83,7 +83,7 @@ impl Learn {
             return Ok(true);
         };
         if standing.generation == 0 || standing.applied_xid > standing.horizon_xid {
-            // The first generation, or the first after the tables were brought to another cluster, is a rebuild's.
+            // A rebuild makes the first generation, also after the tables were copied to another cluster.
             return Ok(true);
         }
         let (from, to) = (standing.applied_xid, standing.horizon_xid);

@@ -1,15 +1,16 @@
-//! The Recommendation API: what a reader may like, what is like a blog, and what is popular.
+//! The Recommendation API: blogs that a reader may like, blogs similar to a blog, and popular blogs.
 //!
-//! It learns from the shared tables: which accounts like which blogs stands in `analytics.blog_like`, and each row says by
-//! which transaction it was last changed, so that changes are read in the order in which they become visible, each once
-//! (`learn`). What is learnt are the nearest neighbours of each blog; the computation is one SQL function,
-//! `recommend.pairs_of`, for the blogs that have changed and, chunk by chunk, for all of them (`rebuild`). It depends on
-//! nothing but what the tables say now, so doing it again changes nothing, and what is killed goes on. No account stands in
-//! what was learnt.
+//! It learns from the shared tables. `analytics.blog_like` holds which accounts like which blogs, and each row carries
+//! the id of the transaction that last changed it, so changes are read once each, in the order in which they become
+//! visible (`learn`). The result is the list of each blog's nearest neighbours. One SQL function, `recommend.pairs_of`,
+//! computes it, both for blogs that have changed and, chunk by chunk, for all blogs (`rebuild`). The result depends
+//! only on the current rows, so repeating a step changes nothing and a killed process loses no work that was committed.
+//! Learnt data names no account.
 //!
-//! Answers (`answer`) come from one statement each, bounded on every side. What is popular is Analytics' word, and what a
-//! live blog is Blogs'; neither is written again here. It may take little: few connections, short statements, little
-//! memory (the role's own limits), pauses while it rebuilds, and, if there is one, a replica for everything that is read.
+//! Each answer (`answer`) comes from one statement whose cost is bounded. Analytics defines popularity and Blogs
+//! defines live blogs; this service repeats neither definition. It leaves most of the database's capacity to the
+//! others: few connections, short statements, little memory (limits of its role), pauses during a rebuild, and
+//! optionally a replica for all reads.
 
 mod answer;
 mod freshness;
@@ -25,7 +26,7 @@ use runtime::settings::Defaults;
 pub use service::Service;
 pub use settings::{LearningSettings, RateSettings, RecommendationSettings, Settings};
 
-/// The defaults of this service, `config/recommendation-api.toml`.
+/// The defaults of this service, from `config/recommendation-api.toml`.
 pub const DEFAULTS: Defaults = Defaults::new(
     include_str!("../../../config/recommendation-api.toml"),
     &[
@@ -38,5 +39,5 @@ pub const DEFAULTS: Defaults = Defaults::new(
     ],
 );
 
-/// The statements of this service alone; it also sends those of the `web` crate.
+/// The statements of this service; those of the `web` crate come in addition.
 pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

@@ -1,4 +1,4 @@
-//! What the service tells of how it learns; requests are counted by the `web` crate.
+//! The metrics of learning; the `web` crate counts requests.
 
 use std::sync::atomic::AtomicU64;
 
@@ -32,18 +32,18 @@ impl Metrics {
         let count = |registry: &mut Registry, name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
-        count(registry, "learnt_blogs", "Blogs whose changed likes were learnt", &metrics.learnt_blogs);
-        count(registry, "rebuilt_blogs", "Blogs that rebuilds have been through", &metrics.rebuilt_blogs);
-        count(registry, "rebuilds", "Generations that were made whole and shown", &metrics.rebuilds);
+        count(registry, "learnt_blogs", "Blogs learnt because their likes changed", &metrics.learnt_blogs);
+        count(registry, "rebuilt_blogs", "Blogs processed by rebuilds", &metrics.rebuilt_blogs);
+        count(registry, "rebuilds", "Rebuilds completed; readers are shown their result", &metrics.rebuilds);
         count(
             registry,
             "learning_failures",
-            "Turns of learning that failed and are tried again",
+            "Learning turns that failed; each is retried",
             &metrics.failures,
         );
         let chunk = metrics.chunk_seconds.clone();
-        registry.register_with_unit("rebuild_chunk", "Time of one chunk of a rebuild", Unit::Seconds, chunk);
-        let age = "How old what readers are shown is";
+        registry.register_with_unit("rebuild_chunk", "Duration of a rebuild chunk", Unit::Seconds, chunk);
+        let age = "Age of the learnt data that readers are shown";
         registry.register_with_unit("learnt_age", age, Unit::Seconds, metrics.age_seconds.clone());
         metrics
     }

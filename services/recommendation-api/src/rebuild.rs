@@ -1,8 +1,9 @@
-//! A new generation of neighbours, chunk by chunk, beside the one that readers are shown.
+//! Builds a new generation of neighbours, chunk by chunk, while readers are shown the current one.
 //!
-//! A chunk is a transaction: the neighbours of the next blogs, and how far that goes. When there are no more blogs, the
-//! generation is shown as a whole, and the old one is forgotten in small parts. A chunk should take as long as the settings
-//! say; after each there is a pause, so that whoever else needs the database's processors has them in between.
+//! A chunk is one transaction: it computes the neighbours of the next blogs and records the progress. After the last
+//! blog, readers are switched to the new generation at once, and the old one is deleted in small parts. The size of a
+//! chunk follows its target duration in the settings. A pause follows each chunk so that other users of the database
+//! get its CPU.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::rows;
 use crate::settings::LearningSettings;
 
-/// How large the next chunk is.
+/// The size of the next chunk.
 pub(crate) struct Rebuild {
     settings: LearningSettings,
     blogs: i64,
@@ -23,7 +24,7 @@ impl Rebuild {
         Self { settings, blogs: settings.chunk_blogs_min }
     }
 
-    /// The next chunk, if a generation is being made or it is time for one; and how long to pause after it.
+    /// Processes the next chunk if a rebuild is running or due; returns the pause that must follow.
     pub(crate) async fn turn(&mut self, pool: &Pool, metrics: &Metrics) -> Result<Option<Duration>, Error> {
         let mut client = pool.get().await?;
         let transaction = client.transaction().await.map_err(Error::transaction(TransactionStep::Begin))?;
@@ -35,7 +36,7 @@ impl Rebuild {
             if !(standing.is_wanted || is_foreign) {
                 return Ok(None);
             }
-            // Whatever is there of a generation to come is no part of this one.
+            // Rows left behind by an earlier, unfinished build of this generation are not part of it.
             if rows::forget(&transaction, &[standing.generation]).await? == 0 {
                 rows::rebuild_begin(&transaction, standing.horizon_xid).await?;
             }
@@ -55,7 +56,10 @@ impl Rebuild {
                 rows::rebuild_show(&transaction).await?;
                 database::commit(transaction).await?;
                 metrics.rebuilds.inc();
-                tracing::info!(generation, "a new generation of neighbours is shown");
+                tracing::info!(
+                    generation,
+                    "rebuild completed; readers are shown the new generation of neighbours"
+                );
                 while rows::forget(&client, &[generation]).await? > 0 {}
             }
         }
@@ -66,12 +70,12 @@ impl Rebuild {
         Ok(Some(elapsed * self.settings.rest_percent / 100))
     }
 
-    /// A chunk failed: should it have been too large, the next is the smallest.
+    /// Called when a chunk fails: the next one has the minimum size, in case this one was too large.
     pub(crate) fn failed(&mut self) {
         self.blogs = self.settings.chunk_blogs_min;
     }
 
-    /// Towards the time that a chunk should take; at most twice as many at a time.
+    /// Moves the size towards the target duration of a chunk, at most doubling it.
     fn resize(&mut self, elapsed: Duration) {
         let target = Duration::from_millis(self.settings.chunk_target_ms);
         let next = if elapsed > target * 2 {

@@ -1,4 +1,4 @@
-//! The statements of the service, each with its types.
+//! The service's statements and the types of their rows.
 
 use database::{Error, Statement, statement};
 use deadpool_postgres::{GenericClient, Object, Transaction};
@@ -24,30 +24,30 @@ const RECOMMENDATION_PAGE: Statement = statement!("recommendation_page.sql");
 const SIMILAR_PAGE: Statement = statement!("similar_page.sql");
 const TRENDING_PAGE: Statement = statement!("trending_page.sql");
 
-/// How old what readers are shown is.
+/// The age of the data that readers are shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
-    /// Of when what was learnt is, if anything was.
+    /// The time up to which learnt data is complete, if there is any.
     pub(crate) learnt_as_of: Option<Timestamp>,
-    /// Of when the lists of popular blogs are, if they have been made.
+    /// The time of the lists of popular blogs, if they exist.
     pub(crate) popular_as_of: Option<Timestamp>,
     /// The database's clock.
     pub(crate) now: Timestamp,
 }
 
-/// One place in an answer.
+/// One entry of an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) blog_id: i64,
-    /// What it is ordered by; the cursor.
+    /// The value that orders the page; the cursor contains it.
     pub(crate) rank: f64,
-    /// What the reader is told of that.
+    /// The score that the reader is shown.
     pub(crate) score: f64,
     pub(crate) reason: String,
     pub(crate) because_of: Option<i64>,
 }
 
-/// What is shown of a blog.
+/// The card of a blog.
 #[derive(Debug, Clone)]
 pub(crate) struct Card {
     pub(crate) id: i64,
@@ -58,36 +58,36 @@ pub(crate) struct Card {
     pub(crate) published_at: Timestamp,
 }
 
-/// Where learning stands.
+/// The progress of learning.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Standing {
-    /// What readers are shown; 0: nothing yet.
+    /// The generation that readers are shown; 0 if there is none yet.
     pub(crate) generation: i32,
-    /// Likes of transactions below this are learnt.
+    /// Likes changed by transactions below this id are learnt.
     pub(crate) applied_xid: i64,
-    /// The last blog of the generation that is being made, if one is.
+    /// The last blog processed by the running rebuild, if one is running.
     pub(crate) next_after_id: Option<i64>,
-    /// Somebody asks for a new generation, or it is time for one.
+    /// A rebuild was requested or is due.
     pub(crate) is_wanted: bool,
-    /// Everything that transactions below this one did can be seen.
+    /// Everything changed by transactions below this id is visible.
     pub(crate) horizon_xid: i64,
 }
 
-/// Likes that have changed.
+/// Changed likes.
 #[derive(Debug, Clone)]
 pub(crate) struct Changes {
-    /// The blogs that they are of.
+    /// The blogs of these likes.
     pub(crate) blogs: Vec<i64>,
-    /// The rest begins with this transaction.
+    /// The transaction id at which the next read begins.
     pub(crate) next_xid: i64,
 }
 
 /// A chunk of a rebuild.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chunk {
-    /// Its last blog; `None` when there are no more.
+    /// The last blog of the chunk; `None` when no blogs are left.
     pub(crate) last_id: Option<i64>,
-    /// Its blogs.
+    /// Number of blogs in the chunk.
     pub(crate) blogs: i64,
 }
 
@@ -153,7 +153,7 @@ pub(crate) async fn cards(client: &Object, ids: &[i64]) -> Result<Vec<Card>, Err
     Ok(BLOG_CARDS.query(client, &[&ids]).await?.iter().map(card).collect())
 }
 
-/// Takes the turn to learn; `None` while somebody else has it.
+/// Begins a turn of learning; `None` while another process holds it.
 pub(crate) async fn begin(
     transaction: &Transaction<'_>,
     rebuild_interval_s: u64,
@@ -219,7 +219,7 @@ pub(crate) async fn rebuild_show(transaction: &Transaction<'_>) -> Result<u64, E
     REBUILD_SHOW.execute(transaction, &[]).await
 }
 
-/// Forgets some of the rows of other generations than these, and says how many.
+/// Deletes some rows of generations other than these, and returns how many.
 pub(crate) async fn forget<C: GenericClient + Sync>(client: &C, kept: &[i32]) -> Result<u64, Error> {
     GENERATION_FORGET.execute(client, &[&kept]).await
 }

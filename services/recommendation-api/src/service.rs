@@ -1,4 +1,4 @@
-//! The process: what is started, and how it ends.
+//! The process: what it starts and how it ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,16 +30,18 @@ use crate::{DEFAULTS, SQL};
 
 const NAME: &str = "recommendation-api";
 const ASKING: &str = "asking for the address that was bound";
-/// Where answers are read from. Ready is who can answer; that nobody learns only degrades.
+/// The database that answers are read from. The service is ready if it can answer; if learning stops, it is only
+/// degraded.
 const READS: &str = "reads";
-/// Longest wait for the tasks to end after the last request.
+/// Maximum wait for the tasks to end after the last request.
 const TASKS_MAX: Duration = Duration::from_secs(10);
 
 const DESCRIPTION: &str = "\
-What readers may like: by what they and others like, whom they follow, and what is popular. Times are RFC 3339 in UTC, and \
-every error is a problem document (RFC 9457). Tokens are those of the Blogs API.
+Recommends blogs to readers, based on what they and others like, whom they follow, and what is popular. Times are RFC 3339 \
+in UTC, and every error is a problem document (RFC 9457). Use the tokens of the Blogs API.
 
-Every answer says of when it is (`as_of`), and whether that is longer ago than it should be (`stale`).";
+Each answer states the time up to which its data is complete (`as_of`) and whether the data is older than it should be \
+(`stale`).";
 
 /// The service, ready to run.
 pub struct Service {
@@ -60,7 +62,7 @@ impl runtime::service::Service for Service {
     type Settings = Settings;
 
     const NAME: &'static str = NAME;
-    const ABOUT: &'static str = "What readers may like; HTTP on 8081, operations endpoints on 9081";
+    const ABOUT: &'static str = "Recommendations for readers; HTTP on 8081, operations endpoints on 9081";
     const ROLE: &'static str = "recommendation_api";
     const USES_RABBITMQ: bool = false;
     const DEFAULTS: Defaults = DEFAULTS;
@@ -82,8 +84,7 @@ impl runtime::service::Service for Service {
         let operations_address = listeners.operations_address().context(ASKING)?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        // What learns has a connection of its own: however many readers wait for theirs, it goes on, and however long it
-        // takes, they do.
+        // The learner has its own connection, so that it neither waits for the readers' connections nor keeps them busy.
         let learner = database::Settings { pool_max: 1, ..settings.database.clone() };
         let pool = Pool::new(&learner, NAME)?;
         let rest = settings.database.pool_max - learner.pool_max;
@@ -94,7 +95,8 @@ impl runtime::service::Service for Service {
         let pools = [("learning", &pool), (use_of_primary, &primary)].into_iter();
         database::register_pools(&mut registry, pools.chain(replica.iter().map(|reads| ("reads", reads))));
         let reads = replica.unwrap_or_else(|| primary.clone());
-        // A replica that is behind would refuse the token of a new account, and take one that was taken back.
+        // A lagging replica would reject the token of a new account and accept a revoked one, so epochs come from the
+        // primary.
         let epochs = Epochs::new(&settings.tokens, primary.clone(), &mut registry);
         let tokens = Tokens::new(&settings.tokens, epochs).map_err(anyhow::Error::msg)?;
         let limits = Limits::new(&settings.limits());
@@ -110,7 +112,7 @@ impl runtime::service::Service for Service {
             trusted_proxies: TrustedProxies(settings.requests.trusted_proxies.as_slice().into()),
         };
         let document =
-            web::openapi::base("Commonplace Recommendation API", DESCRIPTION, "Answers can be read");
+            web::openapi::base("Commonplace Recommendation API", DESCRIPTION, "Requests can be answered");
         let (product, document) =
             OpenApiRouter::with_openapi(document).merge(answer::routes(&state)).split_for_parts();
         let frame = Frame {
@@ -182,7 +184,7 @@ impl runtime::service::Service for Service {
             stop.cancel();
         };
         let work = async {
-            // What it waits for besides the tasks' end: a statement of theirs is dropped, and rolled back.
+            // Apart from this, it waits for nothing: an unfinished statement of the tasks is cancelled and rolled back.
             let ended = together(tasks, &stop).await;
             serving.cancel();
             ended
@@ -195,7 +197,7 @@ impl runtime::service::Service for Service {
         tokio::select! {
             ((), ended) = both => ended.context("working behind the requests"),
             () = after_the_end => {
-                tracing::warn!("tasks were still at work when the time to end was over");
+                tracing::warn!("tasks were still running when the time to shut down was over");
                 Ok(())
             }
         }

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use web::settings::{DocsSettings, HttpSettings, RequestSettings};
 use web::tokens::TokenSettings;
 
-/// Memory besides requests and connections: the process itself and what is learnt (32 MiB).
+/// Memory in addition to requests and connections: the process itself and the learnt data in use (32 MiB).
 const BASE_BYTES: usize = 32 << 20;
 
-/// The numbers that this service's keys take.
+/// The bounds of this service's settings.
 pub(crate) const BOUNDS: &[Bound] = &[
     bound("database.pool_max", 2..=500).because("learning holds one connection, and readers need another"),
     bound("recommendation.staleness_max_s", 1..=86_400),
@@ -30,41 +30,41 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("learning.rest_percent", 0..=10_000),
 ];
 
-/// Everything that can be set; the defaults and their reasons stand in `config/recommendation-api.toml`. What all services
-/// share and this one has no use for (RabbitMQ, how views are counted) may stand beside it.
+/// The settings. `config/recommendation-api.toml` has the defaults and their reasons. Sections that services share may
+/// also be present if this service does not use them (RabbitMQ, how views are counted).
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
-    /// Where to listen.
+    /// The listeners.
     pub http: HttpSettings,
     /// Whether the API's documentation is served.
     pub docs: DocsSettings,
-    /// What is logged, and how.
+    /// Logging.
     pub log: LogSettings,
-    /// Where traces go.
+    /// Where traces are sent.
     pub traces: runtime::traces::TraceSettings,
     /// The shared database, under the role `recommendation_api`.
     pub database: database::Settings,
-    /// What a request may cost.
+    /// Limits of a request.
     pub requests: RequestSettings,
-    /// Which tokens count.
+    /// Verification of tokens.
     pub tokens: TokenSettings,
-    /// How often a client may ask.
+    /// Rate limits.
     pub rate_limits: RateSettings,
-    /// Where answers come from.
+    /// Where answers are read from, and when they are stale.
     pub recommendation: RecommendationSettings,
-    /// How it learns.
+    /// Learning.
     pub learning: LearningSettings,
 }
 
-/// The `[rate_limits]` section: here everything is a read.
+/// The `[rate_limits]` section; every request of this service is a read.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateSettings {
-    /// Off: nothing is limited.
+    /// False: no limits apply.
     pub enabled: bool,
-    /// Requests a minute.
+    /// Requests per minute.
     pub read_per_minute: u32,
-    /// Buckets that clients are counted in.
+    /// Maximum number of buckets that count clients' requests.
     pub buckets_max: u32,
 }
 
@@ -72,9 +72,9 @@ pub struct RateSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecommendationSettings {
-    /// A replica that everything is read from, as `database.url`. Empty: there is none.
+    /// Connection URL of a replica for all reads, in the form of `database.url`. Empty: no replica.
     pub replica_url: SecretString,
-    /// Answers from what is older than this are marked as stale, in seconds.
+    /// Answers from data older than this are marked as stale, in seconds.
     pub staleness_max_s: u64,
 }
 
@@ -82,32 +82,32 @@ pub struct RecommendationSettings {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LearningSettings {
-    /// Time between two looks for changed likes, in milliseconds.
+    /// Pause between two reads of changed likes, in milliseconds.
     pub poll_ms: u64,
-    /// Most likes that one look takes in; those of one transaction are never parted.
+    /// Maximum number of likes per read; the likes of one transaction are never split.
     pub changes_max: i64,
-    /// Most blogs that one statement learns.
+    /// Maximum number of blogs that one statement learns.
     pub blogs_max: usize,
-    /// Most likers of a blog that are looked at.
+    /// Maximum number of a blog's likers that are considered.
     pub likers_max: i64,
-    /// Most likes of an account that are looked at.
+    /// Maximum number of an account's likes that are considered.
     pub likes_max: i64,
-    /// Neighbours that are kept of each blog.
+    /// Number of neighbours kept for each blog.
     pub neighbours_max: i64,
-    /// Time from one rebuild to the next, in seconds.
+    /// Interval between rebuilds, in seconds.
     pub rebuild_interval_s: u64,
-    /// Fewest blogs of a chunk of a rebuild.
+    /// Minimum number of blogs in a rebuild chunk.
     pub chunk_blogs_min: i64,
-    /// Most blogs of a chunk of a rebuild.
+    /// Maximum number of blogs in a rebuild chunk.
     pub chunk_blogs_max: i64,
-    /// How long a chunk should take, in milliseconds.
+    /// Target duration of a chunk, in milliseconds.
     pub chunk_target_ms: u64,
-    /// The pause after each chunk, as a share of the time that it took, in percent.
+    /// Pause after each chunk, in percent of the chunk's duration.
     pub rest_percent: u32,
 }
 
 impl Settings {
-    /// Checks the rules between several settings; bounds are checked when settings are loaded.
+    /// Checks the rules between settings; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -121,7 +121,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The limits as the `web` crate has them; nothing here signs in or writes.
+    /// The limits in the form of the `web` crate; this service has no sign-in and no writes.
     pub(crate) fn limits(&self) -> web::limits::RateSettings {
         let RateSettings { enabled, read_per_minute, buckets_max } = self.rate_limits;
         web::limits::RateSettings {
