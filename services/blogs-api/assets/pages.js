@@ -1,11 +1,11 @@
-// What is nicer with script. Without it every form sends itself, and every page says the same.
+// Enhances the pages. Without script, every form submits itself and every page shows the same content.
 "use strict";
 
 const article = document.querySelector("article[data-blog]");
 
-// The numbers of the blog, as the API tells them.
+// Reads the blog's counters from the API.
 async function refresh() {
-  // Its tag is that of the text: asked whether that has changed, the API would not tell the numbers.
+  // The ETag covers the text only: a conditional request would get 304 without the counters.
   const answer = await fetch(`/v1/blogs/${article.dataset.blog}`, { credentials: "omit", cache: "no-store" });
   if (!answer.ok) return;
   const blog = await answer.json();
@@ -18,7 +18,7 @@ async function refresh() {
   }
 }
 
-// A like without leaving the page. The count follows when the event has been counted.
+// Likes a blog without leaving the page. The count changes once the event has been counted.
 async function like(event) {
   event.preventDefault();
   const form = event.currentTarget;

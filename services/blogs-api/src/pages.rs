@@ -1,10 +1,10 @@
-//! What readers see: plain pages, made here, that work without script and a little better with it.
+//! The pages that readers see: server-rendered HTML that works without script; a little script adds comfort.
 //!
-//! A page asks the same functions as the API, so that there is one rule of who sees and may do what, and engagement goes
-//! through the same door. What goes wrong is the API's own [`Problem`], shown to a person by `as_page`. A text by an
-//! author is Markdown in which HTML is text (`markdown`); the policy that is sent along lets a browser run and load
-//! nothing but what this service serves under `/assets`. Who reads stands in a cookie (`session`). Forms are answered
-//! by a redirect, so that reloading a page sends nothing twice.
+//! A page calls the same functions as the API, so there is one rule for who may see and do what, and engagement takes
+//! the same write paths. Failures are the API's [`Problem`], rendered for people by `as_page`. An author's text is
+//! Markdown in which HTML is plain text (`markdown`); the content security policy lets a browser load and run only what
+//! this service serves under `/assets`. A cookie identifies the reader (`session`). A form is answered with a redirect,
+//! so that reloading a page does not submit it twice.
 
 mod act;
 mod assets;
@@ -38,7 +38,7 @@ use crate::limits;
 use crate::problem::Problem;
 use crate::state::AppState;
 
-/// Everything here comes from this service, and scripts and styles from files of their own.
+/// Everything comes from this service, and scripts and styles only from files of their own.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -83,7 +83,7 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
         .merge(assets::routes())
 }
 
-/// What is said to the browser of every page.
+/// Adds the headers that every page has.
 async fn with_headers(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     page_headers(response.headers_mut());
@@ -95,17 +95,18 @@ async fn with_headers(State(state): State<AppState>, request: Request, next: Nex
 
 fn page_headers(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    // Forms are known by where they come from.
+    // Forms are checked by the page that they come from.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
 }
 
-/// Shows a problem to a person, where a browser asks for a page. Whoever must sign in first is led there and back.
+/// Renders a problem for a person if the browser asked for a page. A reader who must sign in is sent to the form and
+/// back.
 pub(crate) fn as_page(request: &Request) -> Option<ShowPage> {
     if is_of_the_api(request.uri().path()) || !accepts_pages(request.headers()) {
         return None;
     }
-    // What was being read can be asked for again.
+    // The page that the reader requested can be requested again.
     let back = if request.method().is_safe() { request.uri().path_and_query().cloned() } else { None };
     Some(Box::new(move |response| show_problem(response, back.as_ref().map_or("/", PathAndQuery::as_str))))
 }
@@ -142,18 +143,18 @@ fn accepts_pages(headers: &HeaderMap) -> bool {
         .is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// Answers a form: look there now.
+/// Answers a form with a redirect.
 fn see(location: &str) -> Response {
     let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response()
 }
 
-/// A page with this status.
+/// Renders a page with this status.
 fn page(status: StatusCode, frame: Frame<'_>, main: maud::Markup) -> Response {
     (status, frame.around(main)).into_response()
 }
 
-/// The account that must be signed in here.
+/// The signed-in account, which this page requires.
 fn account(reader: &Reader) -> Result<&session::ReadingAccount, Problem> {
     reader.account.as_ref().ok_or_else(|| Problem::unauthorized("sign in first"))
 }

@@ -144,7 +144,7 @@ async fn page_asks_for_the_password_and_says_how_an_account_comes_back() {
     let back = Answer::to(form(&api, "/sign-in", "", &credentials)).await.is(303);
     assert_eq!(back.header("location"), Some("/account?done=restored"));
     let cookie = back.header("set-cookie").unwrap().split(';').next().unwrap();
-    assert!(shown("/account?done=restored", cookie).await.contains("no longer deleted"));
+    assert!(shown("/account?done=restored", cookie).await.contains("has been restored"));
     let again = Answer::to(form(&api, "/sign-in", "", &credentials)).await.is(303);
     assert_eq!(again.header("location"), Some("/mine"));
 }

@@ -73,7 +73,7 @@ async fn a_reader_joins_writes_and_likes_and_the_numbers_are_the_databases() {
     assert_eq!(window.js("location.pathname").await, address, "a like with script stays on the page");
     window.click("details.share summary").await;
     window.submit("button[value='email']").await;
-    assert!(window.text("[role=status]").await.contains("passing it on"));
+    assert!(window.text("[role=status]").await.contains("Thank you for sharing"));
     window.until("document.querySelector('[data-total=total_shares]').textContent === '1'").await;
     let totals = "select total_views || ' ' || total_likes || ' ' || total_shares from blogs.blog_counter";
     assert_eq!(world.value::<String>(totals, &[]).await, "1 1 1");
@@ -117,7 +117,7 @@ async fn everything_works_without_script() {
 
     let address = window.js("location.pathname").await.as_str().unwrap().to_owned();
     window.submit("form.like button").await;
-    assert!(window.text("[role=status]").await.contains("like has been taken"));
+    assert!(window.text("[role=status]").await.contains("like has been received"));
     world.until("select total_likes from blogs.blog_counter", 1_i64).await;
     window.go(&format!("http://{}{address}", api.address)).await;
     assert_eq!(window.text("[data-total=total_likes]").await, "1");
@@ -139,7 +139,7 @@ async fn everything_works_without_script() {
     window.submit("header.site form button").await;
     assert!(window.text("header.site").await.contains("Sign in"), "signed out");
     window.go(&format!("http://{}/b/a-draft", api.address)).await;
-    assert_eq!(window.text("h1").await, "There is nothing here");
+    assert_eq!(window.text("h1").await, "Page not found");
 
     // Who must sign in first is led there and back.
     window.go(&format!("http://{}{address}", api.address)).await;

@@ -86,7 +86,7 @@ async fn a_form_of_another_site_does_nothing() {
         window.go(&format!("data:text/html,{form}")).await;
         window.submit("button").await;
         assert!(
-            window.text("main").await.contains("sent by another site"),
+            window.text("main").await.contains("sent from another site"),
             "{path}: {}",
             window.text("body").await
         );

@@ -1,5 +1,5 @@
-//! What readers do with a button: like, share, follow. Each goes the way of the API's own request. Whoever sends too much is
-//! refused before anything is looked up, so the caller comes first.
+//! The reader's buttons: like, share, follow. Each takes the path of the API's own request. The `Caller` extractor
+//! comes first, so that the rate limits reject excess requests before anything is looked up.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -29,7 +29,7 @@ pub(super) async fn like(
     Ok(show::back(&slug, "liked"))
 }
 
-/// Takes a like back.
+/// Removes a like.
 pub(super) async fn unlike(
     State(state): State<AppState>,
     caller: Caller,
@@ -42,13 +42,13 @@ pub(super) async fn unlike(
     Ok(show::back(&slug, "unliked"))
 }
 
-/// How a blog is passed on.
+/// The channel of a share.
 #[derive(Debug, Deserialize)]
 pub(super) struct ShareForm {
     channel: String,
 }
 
-/// Tells that a blog is passed on.
+/// Records a share of a blog.
 pub(super) async fn share(
     State(state): State<AppState>,
     caller: Caller,
@@ -61,13 +61,13 @@ pub(super) async fn share(
     Ok(show::back(&slug, "shared"))
 }
 
-/// Whether an author is to be followed.
+/// Whether to follow or unfollow an author.
 #[derive(Debug, Deserialize)]
 pub(super) struct FollowForm {
     follow: String,
 }
 
-/// Follows an author, or follows them no more.
+/// Follows or unfollows an author.
 pub(super) async fn follow(
     State(state): State<AppState>,
     signed: Signed,

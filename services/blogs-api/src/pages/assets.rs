@@ -1,5 +1,5 @@
-//! The style and the script of the pages, from inside the binary. Their addresses hold a digest of the content, so that
-//! a browser keeps them for good and sees a new release at once.
+//! The pages' style sheet and script, embedded in the binary. Their URLs contain a digest of the content, so that
+//! browsers cache them permanently and still get a new release at once.
 
 use std::sync::LazyLock;
 
@@ -20,14 +20,14 @@ pub(super) struct Asset {
     content: &'static str,
 }
 
-/// The looks of the pages.
+/// The style sheet.
 pub(super) static STYLE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("css", "text/css; charset=utf-8", include_str!("../../assets/pages.css")));
-/// What is nicer with script.
+/// The script, without which the pages also work.
 pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("js", "text/javascript; charset=utf-8", include_str!("../../assets/pages.js"))
 });
-/// The sign in the browser's tab.
+/// The icon in the browser's tab.
 pub(super) static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("svg", "image/svg+xml", include_str!("../../assets/icon.svg")));
 

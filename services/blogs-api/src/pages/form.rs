@@ -1,4 +1,4 @@
-//! A form as a browser sends it: `application/x-www-form-urlencoded`, every field known.
+//! A form as a browser sends it: `application/x-www-form-urlencoded` with known fields only.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -9,7 +9,7 @@ use crate::problem::{Problem, Result};
 
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 
-/// The fields of a form. 415 when it is something else, 413 when it is too long, 422 when a field is missing or unknown.
+/// The fields of a form. 415 for another content type, 413 if it is too long, 422 if a field is missing or unknown.
 #[derive(Debug)]
 pub(super) struct Form<T>(pub(super) T);
 

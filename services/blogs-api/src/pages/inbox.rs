@@ -1,4 +1,4 @@
-//! The inbox: new blogs by those whom the reader follows.
+//! The inbox: new blogs of the authors whom the reader follows.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use crate::extract::Query;
 use crate::problem::Result;
 use crate::state::AppState;
 
-/// What the reader was told, newest first.
+/// Shows the reader's notifications, newest first.
 pub(super) async fn show(
     State(state): State<AppState>,
     signed: Signed,
@@ -25,7 +25,7 @@ pub(super) async fn show(
         notifications::list_notifications(&state, signed.account_id, &query).await?;
     let main = html! {
         h1 { "Inbox" }
-        @if items.is_empty() { p.quiet { "Follow an author, and their new blogs are told of here." } }
+        @if items.is_empty() { p.quiet { "Nothing here yet. Follow an author to be notified of their new blogs." } }
         @if unread > 0 {
             form.inline method="post" action="/inbox" { button type="submit" { "Mark all as read" } }
         }
@@ -45,7 +45,7 @@ pub(super) async fn show(
     Ok(page(StatusCode::OK, Frame { title: "Inbox", reader: &reader, here: "/inbox" }, main))
 }
 
-/// Marks everything as read.
+/// Marks all notifications as read.
 pub(super) async fn read_all(State(state): State<AppState>, signed: Signed) -> Result<Response> {
     let everything = Reading { blog_ids: None, all: Some(true) };
     notifications::read_notifications(&state, signed.account_id, everything).await?;

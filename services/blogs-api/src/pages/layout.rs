@@ -1,4 +1,4 @@
-//! What every page has: its head, where one can go, and small things that several pages show.
+//! The parts that pages share: head, navigation, and small elements.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,18 +9,18 @@ use super::session::Reader;
 use crate::api::blogs::BlogSummary;
 use crate::problem::{FieldError, Problem};
 
-/// A page around its content.
+/// The frame around a page's content.
 pub(super) struct Frame<'a> {
-    /// In the browser's tab, before the site's name.
+    /// The title in the browser's tab, before the site's name.
     pub(super) title: &'a str,
-    /// Who reads.
+    /// The reader.
     pub(super) reader: &'a Reader,
-    /// Which entry of the navigation this is, by its address.
+    /// The address of the navigation's current entry.
     pub(super) here: &'a str,
 }
 
 impl Frame<'_> {
-    /// The whole page.
+    /// Renders the whole page.
     pub(super) fn around(&self, main: Markup) -> Markup {
         html! {
             (DOCTYPE)
@@ -43,7 +43,7 @@ impl Frame<'_> {
                     main #main tabindex="-1" { (main) }
                     footer.site {
                         p {
-                            "A blog for everybody."
+                            "Read blogs, and write your own."
                             @if self.reader.docs { " " a href="/docs" { "The API" } }
                         }
                     }
@@ -79,28 +79,28 @@ impl Frame<'_> {
     }
 }
 
-/// A problem, for a person. Who reads is not asked: that may be what failed.
+/// Renders a problem for a person. It shows no signed-in reader, because reading the session may be what failed.
 pub(super) fn problem(problem: &Problem) -> Markup {
     let status = problem.status();
     let heading = match status.as_u16() {
-        404 => "There is nothing here",
-        403 => "That is not yours to do",
+        404 => "Page not found",
+        403 => "Not allowed",
         429 => "Too many requests",
-        503 => "Just a moment",
-        500.. => "Something failed on our side",
+        503 => "Temporarily unavailable",
+        500.. => "Something went wrong on our side",
         _ => "That did not work",
     };
     let reader = Reader::default();
     let main = html! {
         h1 { (heading) }
         p { (sentence(problem.detail())) }
-        p { a href="/" { "To all blogs" } }
+        p { a href="/" { "All blogs" } }
         p.quiet { (status.as_u16()) " " (status.canonical_reason().unwrap_or_default()) }
     };
     Frame { title: heading, reader: &reader, here: "" }.around(main)
 }
 
-/// What was wrong with a form, before its fields.
+/// The errors of a form, shown above its fields.
 pub(super) fn errors(problem: Option<&Problem>) -> Markup {
     html! {
         @if let Some(problem) = problem {
@@ -116,7 +116,7 @@ pub(super) fn errors(problem: Option<&Problem>) -> Markup {
     }
 }
 
-/// A field of a form with its label.
+/// A labelled field of a form.
 pub(super) fn field(label: &str, name: &str, kind: &str, value: &str, autocomplete: &str) -> Markup {
     html! {
         p.field {
@@ -126,7 +126,7 @@ pub(super) fn field(label: &str, name: &str, kind: &str, value: &str, autocomple
     }
 }
 
-/// Blogs, one below the other.
+/// A list of blogs.
 pub(super) fn list(blogs: &[BlogSummary]) -> Markup {
     html! {
         ol.blogs {
@@ -141,7 +141,7 @@ pub(super) fn list(blogs: &[BlogSummary]) -> Markup {
     }
 }
 
-/// By whom and when.
+/// The author and the date.
 pub(super) fn byline(blog: &BlogSummary) -> Markup {
     html! {
         a href={"/a/" (blog.author.handle)} { (blog.author.handle) }
@@ -149,7 +149,7 @@ pub(super) fn byline(blog: &BlogSummary) -> Markup {
     }
 }
 
-/// What readers did with it.
+/// The engagement counters.
 pub(super) fn numbers(blog: &BlogSummary) -> Markup {
     html! {
         span.numbers {
@@ -160,7 +160,7 @@ pub(super) fn numbers(blog: &BlogSummary) -> Markup {
     }
 }
 
-/// Its tags, each leading to its list.
+/// The tags, each linked to its list.
 pub(super) fn tags(blog: &BlogSummary) -> Markup {
     html! {
         @if !blog.tags.is_empty() {
@@ -171,7 +171,7 @@ pub(super) fn tags(blog: &BlogSummary) -> Markup {
     }
 }
 
-/// The way to the next page of a list.
+/// The link to the next page of a list.
 pub(super) fn more(address: &str, cursor: Option<&str>) -> Markup {
     html! {
         @if let Some(cursor) = cursor {
@@ -181,7 +181,7 @@ pub(super) fn more(address: &str, cursor: Option<&str>) -> Markup {
     }
 }
 
-/// A date that people read, with the moment behind it.
+/// A date in words, with the exact time as an attribute.
 pub(super) fn day(time: Timestamp) -> Markup {
     let text = time.to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string();
     html! { time datetime=(time) { (text) } }
@@ -196,12 +196,12 @@ fn number(n: i64, word: &str, key: &str) -> Markup {
     html! { span { b data-total=(key) { (grouped(n)) } " " span data-one=(word) { (word) @if n != 1 { "s" } } } }
 }
 
-/// Up to which unread notifications are counted.
+/// Formats the number of unread notifications, which are counted up to a maximum.
 fn many(n: i64) -> String {
     if n >= 1000 { "1000+".to_owned() } else { n.to_string() }
 }
 
-/// Thousands apart by a narrow space.
+/// Groups thousands with a narrow space.
 fn grouped(n: i64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() * 2);
@@ -218,7 +218,7 @@ fn grouped(n: i64) -> String {
     text
 }
 
-/// A detail as a sentence.
+/// Turns an error detail into a sentence.
 fn sentence(detail: &str) -> String {
     let mut letters = detail.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();

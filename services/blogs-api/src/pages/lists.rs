@@ -1,4 +1,4 @@
-//! Lists: of blogs, and of accounts.
+//! Lists of blogs and of accounts.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,12 +23,12 @@ const BLOG_PAGE_OWN: Statement = statement!("blog_page_own.sql");
 const FOLLOW_COUNTS: Statement = statement!("follow_counts.sql");
 const READER_STANDING: Statement = statement!("reader_standing.sql");
 
-/// Blogs of one's own in a page.
+/// Items per page of the reader's own blogs.
 const OWN_MAX: usize = 50;
-/// The orders that lists are offered in, as the API calls them and as people do.
+/// The available orders: the API's name and the label.
 const ORDERS: &[(&str, &str)] = &[("newest", "Newest"), ("trending", "Trending")];
 
-/// Live blogs, newest first, or with a tag, or of an author.
+/// Live blogs in the chosen order, optionally with a tag or by an author.
 pub(super) async fn home(
     State(state): State<AppState>,
     reader: Reader,
@@ -63,7 +63,7 @@ pub(super) async fn home(
     Ok(page(StatusCode::OK, Frame { title: &heading, reader: &reader, here: "/" }, main))
 }
 
-/// An author and their blogs.
+/// An author's page, with their blogs.
 pub(super) async fn author(
     State(state): State<AppState>,
     reader: Reader,
@@ -98,7 +98,7 @@ pub(super) async fn author(
     Ok(page(StatusCode::OK, Frame { title: &handle, reader: &reader, here: "" }, main))
 }
 
-/// Who follows an author.
+/// An author's followers.
 pub(super) async fn followers(
     State(state): State<AppState>,
     reader: Reader,
@@ -107,10 +107,10 @@ pub(super) async fn followers(
 ) -> Result<Response> {
     let id = account_id(&state, &handle).await?;
     let list = follows::list_followers(&state, id, &query).await?;
-    Ok(accounts(&reader, &format!("Who follows {handle}"), &format!("/a/{handle}/followers"), &list))
+    Ok(accounts(&reader, &format!("Followers of {handle}"), &format!("/a/{handle}/followers"), &list))
 }
 
-/// Whom an account follows.
+/// The accounts that an account follows.
 pub(super) async fn following(
     State(state): State<AppState>,
     reader: Reader,
@@ -119,17 +119,22 @@ pub(super) async fn following(
 ) -> Result<Response> {
     let id = account_id(&state, &handle).await?;
     let list = follows::list_following(&state, id, &query).await?;
-    Ok(accounts(&reader, &format!("Whom {handle} follows"), &format!("/a/{handle}/following"), &list))
+    Ok(accounts(
+        &reader,
+        &format!("Accounts that {handle} follows"),
+        &format!("/a/{handle}/following"),
+        &list,
+    ))
 }
 
-/// Where one's own blogs begin.
+/// The start of a page of the reader's own blogs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OwnQuery {
     cursor: Option<String>,
 }
 
-/// One's own blogs, drafts as well.
+/// The reader's own blogs, including drafts.
 pub(super) async fn mine(
     State(state): State<AppState>,
     reader: Reader,
@@ -166,14 +171,14 @@ pub(super) async fn mine(
     Ok(page(StatusCode::OK, Frame { title: "My blogs", reader: &reader, here: "/mine" }, main))
 }
 
-/// How a reader stands to a blog and its author.
+/// A reader's relation to a blog and its author.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     pub(super) likes: bool,
     pub(super) follows: bool,
 }
 
-/// Of a reader who is not signed in nothing is known.
+/// Looks up the relation; nothing is known about a reader who is not signed in.
 pub(super) async fn standing(
     state: &AppState,
     reader: &Reader,
@@ -186,7 +191,7 @@ pub(super) async fn standing(
     Ok(Standing { likes: row.get("likes"), follows: row.get("follows") })
 }
 
-/// Follow, or follow no more; nothing on one's own page.
+/// The button to follow or unfollow an author; none on the reader's own page.
 pub(super) fn follow_button(reader: &Reader, author_id: i64, handle: &str, standing: &Standing) -> Markup {
     let (value, name) = if standing.follows { ("no", "Unfollow") } else { ("yes", "Follow") };
     html! {
@@ -198,7 +203,7 @@ pub(super) fn follow_button(reader: &Reader, author_id: i64, handle: &str, stand
     }
 }
 
-/// The id of an account that may act.
+/// The id of an active account.
 pub(super) async fn account_id(state: &AppState, handle: &str) -> Result<i64> {
     if !is_handle(handle) {
         return Err(no_such_account());

@@ -1,30 +1,30 @@
-//! Markdown as HTML that cannot do anything but be read.
+//! Renders Markdown as HTML that is safe to show.
 //!
-//! Three rules, each kept by construction. HTML in the text is text: it is escaped like any other. A link leads to
-//! http, https or mailto, as a browser would read it (the same URL parser), or it is no link. Nothing is fetched: a
-//! picture is shown as a link to it, so that an author does not learn who reads.
+//! Three rules hold by construction. HTML in the text is escaped like any other text. A link leads to http, https or
+//! mailto, as a browser would parse it (the same URL parser), or it is not rendered as a link. The browser fetches
+//! nothing: an image is shown as a link to it, so that an author does not learn who reads the text.
 //!
-//! What is made of a text is bounded, in depth and in length ([`Bounded`]): a few characters of Markdown can open a
-//! hundred thousand quotes.
+//! The output is bounded in depth and in length ([`Bounded`]), because a few characters of Markdown can open a hundred
+//! thousand quotes.
 
 use maud::{Markup, PreEscaped, html};
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd};
 use url::Url;
 
-/// A relative link is read against some address of ours; which does not matter to its scheme.
+/// Base for parsing relative links; its address does not affect their scheme.
 const BASE: &str = "https://base.invalid/b/";
 const SCHEMES: [&str; 3] = ["http", "https", "mailto"];
-/// Quotes, lists and spans of text that may be inside each other; what is deeper is shown at this depth.
+/// Maximum nesting of quotes, lists and spans; deeper content is shown at this depth.
 const DEPTH_MAX: usize = 32;
-/// Most bytes of HTML, but for the end tags of what is open and the note: four times the longest text.
+/// Maximum HTML output in bytes, apart from the end tags of open elements and the note: four times the longest text.
 const HTML_BYTES_MAX: usize = 1 << 20;
-/// What stands where a text is cut.
+/// The note shown where a text is cut.
 const CUT: &str = "<p>The rest of this text is too long to be shown.</p>\n";
-/// The longest tags that the renderer writes for an event, the attributes and line breaks included.
+/// The length of the longest tags that the renderer writes for an event, including attributes and line breaks.
 const TAG_BYTES: usize = 24;
 const CELL_BYTES: usize = 40;
 
-/// The text of a blog as it stands in its page, below the page's own heading.
+/// Renders a blog's text for its page, below the page's own heading.
 pub(super) fn render(text: &str) -> Markup {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let mut rendering = Rendering::default();
@@ -40,10 +40,10 @@ pub(super) fn render(text: &str) -> Markup {
     PreEscaped(output)
 }
 
-/// Where a text has got to.
+/// The state of rendering.
 #[derive(Default)]
 struct Rendering {
-    /// The links and pictures that are open, and whether each has become a link.
+    /// The open links and images, and whether each was rendered as a link.
     open: Vec<bool>,
 }
 
@@ -69,7 +69,7 @@ impl Rendering {
         }
     }
 
-    /// The begin of a link, or nothing where it leads somewhere else, or stands in another link.
+    /// Begins a link; renders nothing if the destination is not allowed or a link is already open.
     fn link(&mut self, destination: &str) -> Event<'static> {
         let is_link = leads_to_a_page(destination) && !self.open.contains(&true);
         self.open.push(is_link);
@@ -81,19 +81,18 @@ impl Rendering {
     }
 }
 
-/// Keeps what is made of a text within its depth and length. Every tag that was begun is ended, so the page around it
-/// stays whole.
+/// Keeps the output within its bounds. Every element that was opened is closed, so the page around it stays intact.
 #[derive(Default)]
 struct Bounded {
-    /// Quotes, lists and spans that are open, shown or not.
+    /// Open quotes, lists and spans, whether shown or not.
     depth: usize,
-    /// No less than the bytes of HTML so far.
+    /// An upper bound of the HTML bytes so far.
     bytes: usize,
-    /// Nothing more is begun.
+    /// True once the limit is reached: no further element is opened.
     is_cut: bool,
-    /// Elements that have been left out since and have not ended.
+    /// Elements that were left out since and have not ended yet.
     left_out: usize,
-    /// Links that are open. They are begun and ended by markup of our own, which has no events of its own.
+    /// Open links. Their markup is written here and produces no events of its own.
     links: usize,
 }
 
@@ -109,7 +108,7 @@ impl Bounded {
             self.links -= usize::from(&**own == "</a>").min(self.links);
         }
         match &event {
-            // What is too deep stands on a line of its own.
+            // Content that is nested too deeply gets a line of its own.
             Event::Start(tag) if nests(&tag.to_end()) => {
                 self.depth += 1;
                 if self.depth > DEPTH_MAX { Some(Event::SoftBreak) } else { Some(event) }
@@ -118,7 +117,7 @@ impl Bounded {
                 self.depth -= 1;
                 if self.depth >= DEPTH_MAX { Some(Event::SoftBreak) } else { Some(event) }
             }
-            // An item is shown where its list is.
+            // An item is shown only if its list is.
             Event::Start(Tag::Item) | Event::End(TagEnd::Item) if self.depth > DEPTH_MAX => {
                 Some(Event::SoftBreak)
             }
@@ -126,7 +125,7 @@ impl Bounded {
         }
     }
 
-    /// After the cut: the ends of what was begun before it.
+    /// After the cut, passes only the ends of elements that were opened before it.
     fn ends<'text>(&mut self, event: Event<'text>) -> Option<Event<'text>> {
         match event {
             Event::Start(_) => {
@@ -155,7 +154,7 @@ impl Bounded {
     }
 }
 
-/// Elements that may stand in others of their kind without end.
+/// Elements that can be nested in others of their kind without limit.
 fn nests(tag: &TagEnd) -> bool {
     matches!(
         tag,
@@ -163,7 +162,7 @@ fn nests(tag: &TagEnd) -> bool {
     )
 }
 
-/// No less than the bytes of HTML that an event becomes.
+/// An upper bound of the HTML bytes that an event produces.
 fn size(event: &Event<'_>) -> usize {
     let escaped = |text: &str| {
         let more = text.bytes().map(|byte| match byte {
@@ -187,14 +186,14 @@ fn size(event: &Event<'_>) -> usize {
     }
 }
 
-/// Would a browser take this for a link of one of our schemes?
+/// Whether a browser would treat this as a link with an allowed scheme.
 fn leads_to_a_page(destination: &str) -> bool {
     let base = Url::parse(BASE).ok();
     let url = Url::options().base_url(base.as_ref()).parse(destination);
     url.is_ok_and(|url| SCHEMES.contains(&url.scheme()))
 }
 
-/// The page has a heading of its own.
+/// Lowers a heading, because the page has its own.
 fn below(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 => HeadingLevel::H2,
@@ -205,7 +204,7 @@ fn below(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// Markup of our own making.
+/// Markup written here, not by the author.
 fn markup(text: String) -> Event<'static> {
     Event::InlineHtml(text.into())
 }

@@ -1,8 +1,8 @@
-//! Who reads a page: the bearer token in a cookie, and nothing else on our side.
+//! The reader's session: a bearer token in a cookie. The server stores nothing about it.
 //!
-//! The cookie is out of reach of scripts and does not travel with requests that other sites make, but for following a
-//! link to us. A form that changes something must also come from a page of ours ([`web::same_origin`]). The API takes no
-//! cookie.
+//! Scripts cannot read the cookie, and browsers send it with requests from other sites only when the reader follows a
+//! link to this site. A form that changes something must also come from a page of this site ([`web::same_origin`]). The
+//! API accepts no cookie.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request, State};
 use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
@@ -23,24 +23,24 @@ use crate::state::AppState;
 
 const READER: Statement = statement!("reader.sql");
 
-/// With TLS the name binds the cookie to this host and to TLS.
+/// With TLS, the prefix of the cookie's name binds it to this host and to TLS.
 const NAME: &str = "session";
 const NAME_OVER_TLS: &str = "__Host-session";
 
-/// Who reads: nobody in particular, or an account.
+/// The reader: anonymous or an account.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reader {
     pub(super) account: Option<ReadingAccount>,
-    /// Whether the API's documentation is on this port.
+    /// Whether the API's documentation is available on this port.
     pub(super) docs: bool,
 }
 
-/// An account that reads.
+/// The signed-in account of a reader.
 #[derive(Debug, Clone)]
 pub(super) struct ReadingAccount {
     pub(super) id: i64,
     pub(super) handle: String,
-    /// Notifications that are not read, up to a thousand.
+    /// Number of unread notifications, up to 1000.
     pub(super) unread: i64,
 }
 
@@ -66,12 +66,12 @@ impl FromRequestParts<AppState> for Reader {
     }
 }
 
-/// As middleware: refuses forms of other sites, and tells the rest of the request who the cookie says it is. A token
-/// that does not count any more is nobody's, and is taken away. What a signed-in account sees, and what answers a form, is kept
-/// by no cache, the browser's included: the next user of the same machine could go back to it.
+/// Middleware: rejects forms of other sites, and identifies the reader by the cookie. A token that is no longer valid
+/// makes the reader anonymous, and the cookie is removed. Pages for a signed-in account and answers to forms may not be
+/// cached, not even by the browser: the next user of the same computer could go back to them.
 ///
 /// # Errors
-/// 403 for a form that does not come from a page of ours.
+/// 403 for a form that does not come from a page of this site.
 pub(super) async fn of_cookie(
     State(state): State<AppState>,
     mut request: Request,
@@ -83,13 +83,13 @@ pub(super) async fn of_cookie(
         let ClientAddress(address) = ClientAddress::from_request_parts(&mut parts, &state).await?;
         state.limits.take(Class::Write, Client::Address(address), 1)?;
         return Err(Problem::forbidden(
-            "this form was sent by another site, or by no browser; programs use the API",
+            "this form was sent from another site or without a browser; programs can use the API",
         ));
     }
     let (mut stale, mut is_private) = (false, !request.method().is_safe());
     if let Some(token) = token(request.headers(), over_tls) {
         match state.tokens.verify(&token).await {
-            // A token for imports signs nobody in.
+            // An import token does not sign anyone in.
             Ok(signed) if signed.purpose == Purpose::Session => {
                 is_private = true;
                 request.extensions_mut().insert(AnyPurpose(signed));
@@ -107,12 +107,12 @@ pub(super) async fn of_cookie(
     Ok(response)
 }
 
-/// The cookie that keeps a reader signed in for so many seconds.
+/// Sets the cookie, which expires after `lifetime_s` seconds.
 pub(super) fn keep(headers: &mut HeaderMap, token: String, lifetime_s: u32, over_tls: bool) {
     set(headers, &cookie(token, i64::from(lifetime_s), over_tls));
 }
 
-/// Takes the cookie away.
+/// Removes the cookie.
 pub(super) fn forget(headers: &mut HeaderMap, over_tls: bool) {
     set(headers, &removal(over_tls));
 }
@@ -132,7 +132,7 @@ fn cookie(value: String, age_s: i64, over_tls: bool) -> Cookie<'static> {
 }
 
 fn set(headers: &mut HeaderMap, cookie: &Cookie<'_>) {
-    // A token is made of letters, digits, dots, hyphens and underscores.
+    // A token consists of letters, digits, dots, hyphens and underscores.
     if let Ok(value) = HeaderValue::try_from(cookie.to_string()) {
         headers.append(SET_COOKIE, value);
     }

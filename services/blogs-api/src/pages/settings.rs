@@ -1,4 +1,4 @@
-//! The reader's own account: the form that deletes it, and the pages that say what that means.
+//! The reader's account: the form that deletes it, and the pages that explain the consequences.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,23 +17,23 @@ use crate::extract::Query;
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 
-/// Where a reader is led whose sign-in has taken the deletion of the account back.
+/// Where a reader is sent after a sign-in that restored the account.
 pub(super) const RESTORED: &str = "/account?done=restored";
 const DELETED: &str = "/account/deleted";
 
-/// What the reader has just done.
+/// The action that the reader has just completed.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Done {
     done: Option<String>,
 }
 
-/// The form of a deletion.
+/// The form that deletes the account.
 #[derive(Debug, Deserialize)]
 pub(super) struct Leave {
     password: SecretString,
 }
 
-/// The reader's account.
+/// Shows the reader's account.
 pub(super) async fn show(
     State(state): State<AppState>,
     reader: Reader,
@@ -43,7 +43,7 @@ pub(super) async fn show(
     shown(&state, &reader, StatusCode::OK, restored, None)
 }
 
-/// Deletes the account, if the password is right, and forgets the session.
+/// Deletes the account if the password is right, and removes the cookie.
 pub(super) async fn delete(
     State(state): State<AppState>,
     signed: Signed,
@@ -64,15 +64,15 @@ pub(super) async fn delete(
     }
 }
 
-/// Says what becomes of a deleted account.
+/// Explains what happens to a deleted account.
 pub(super) async fn deleted(State(state): State<AppState>, reader: Reader) -> Response {
     let main = html! {
         h1 { "Your account is deleted" }
         p {
-            "It and your blogs are no longer shown. If you sign in within " (grace(&state)) ", everything comes back. After that your \
-             e-mail address and your password are forgotten, and only the handle stays taken."
+            "Your account and your blogs are no longer shown. If you sign in within " (grace(&state)) ", both are restored. \
+             After that, we remove your e-mail address and your password; your handle stays taken."
         }
-        p { a href="/sign-in" { "Sign in" } " · " a href="/" { "To all blogs" } }
+        p { a href="/sign-in" { "Sign in" } " · " a href="/" { "All blogs" } }
     };
     page(StatusCode::OK, Frame { title: "Account deleted", reader: &reader, here: DELETED }, main)
         .into_response()
@@ -88,7 +88,7 @@ fn shown(
     let handle = &account(reader)?.handle;
     let main = html! {
         @if restored {
-            div.notice role="status" { p { "Welcome back. Your account is no longer deleted." } }
+            div.notice role="status" { p { "Welcome back. Your account has been restored." } }
         }
         h1 { "Your account" }
         p { "You are signed in as " a href={"/a/" (handle)} { (handle) } "." }
@@ -103,8 +103,8 @@ fn leave_form(state: &AppState, problem: Option<&Problem>) -> Markup {
         (layout::errors(problem))
         form.card method="post" action="/account/delete" {
             p {
-                "Your account and your blogs are no longer shown, and you are signed out everywhere. If you sign in within "
-                (grace(state)) ", everything comes back. After that your e-mail address and your password are forgotten."
+                "Your account and your blogs will no longer be shown, and you will be signed out everywhere. If you sign in \
+                 within " (grace(state)) ", both are restored. After that, we remove your e-mail address and your password."
             }
             (layout::field("Password", "password", "password", "", "current-password"))
             button.bad type="submit" { "Delete my account" }

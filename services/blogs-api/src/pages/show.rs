@@ -1,4 +1,4 @@
-//! One blog, and the view that showing it is.
+//! The page of one blog. Showing it counts as a view.
 
 use axum::RequestExt;
 use axum::extract::{Request, State};
@@ -17,13 +17,13 @@ use crate::extract::{Path, Query};
 use crate::problem::Result;
 use crate::state::AppState;
 
-/// What a reader has just done, to be said above the blog.
+/// The action that the reader has just completed, for the notice above the blog.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Done {
     done: Option<String>,
 }
 
-/// A blog. A draft only for its author; a former address redirects to the present one.
+/// Shows a blog. Only the author sees a draft; a former slug redirects to the current one.
 pub(super) async fn blog(
     State(state): State<AppState>,
     reader: Reader,
@@ -40,7 +40,7 @@ pub(super) async fn blog(
     let headers = request.headers();
     let is_view =
         request.method() == Method::GET && done.done.is_none() && is_document(headers) && !is_ahead(headers);
-    // Whoever has sent too many views sees the page all the same.
+    // A reader over the rate limit still sees the page; only the view is not counted.
     if is_view
         && blog.summary.published_at.is_some()
         && let Ok(caller) = request.extract_parts_with_state(&state).await
@@ -51,23 +51,23 @@ pub(super) async fn blog(
     Ok(page(StatusCode::OK, Frame { title: &blog.summary.title, reader: &reader, here: "" }, main))
 }
 
-/// Passes the view on as the API does, beside the answer: a page does not wait for it, and is shown without.
+/// Records the view as the API does, in the background: the page does not wait for it and is shown even if it fails.
 fn count(state: &AppState, blog_id: i64, caller: Caller) {
     let accepting = state.clone();
     state.tasks.spawn(async move {
         if let Err(problem) = engagement::view(&accepting, &caller, blog_id, None).await {
-            tracing::debug!(blog_id, reason = problem.detail(), "a view was not taken");
+            tracing::debug!(blog_id, reason = problem.detail(), "view not accepted");
         }
     });
 }
 
-/// Is the page fetched to be shown? A browser says so. Without this, an `<img>` on another site would count views by each of
-/// that site's readers. A client that does not say it is no such browser.
+/// Whether the browser loads the page to show it, by its `Sec-Fetch` headers. Without this check, an `<img>` on another
+/// site would count a view for each of that site's readers. A client without these headers is not such a browser.
 fn is_document(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-dest").is_none_or(|destination| destination == "document")
 }
 
-/// A browser that only prepares for what its user may do next.
+/// Whether the browser only prefetches the page.
 fn is_ahead(headers: &HeaderMap) -> bool {
     ["sec-purpose", "purpose"]
         .iter()
@@ -87,7 +87,7 @@ fn article(blog: &Blog, reader: &Reader, standing: &Standing, done: Option<&str>
             div.prose { (markdown::render(&blog.body)) }
         }
         @if summary.published_at.is_some() {
-            section.engage aria-label="What readers did" {
+            section.engage aria-label="Engagement" {
                 p.meta { (layout::numbers(summary)) }
                 div.actions {
                     (like_button(&summary.slug, standing))
@@ -100,7 +100,7 @@ fn article(blog: &Blog, reader: &Reader, standing: &Standing, done: Option<&str>
     }
 }
 
-/// Its words stand for what the script swaps: see `assets/pages.js`.
+/// `assets/pages.js` replaces the button's words when it is pressed.
 fn like_button(slug: &str, standing: &Standing) -> Markup {
     let (verb, name) = if standing.likes { ("unlike", "Liked") } else { ("like", "Like") };
     html! {
@@ -116,9 +116,9 @@ fn share_form(slug: &str) -> Markup {
             summary { "Share" }
             form method="post" action={"/b/" (slug) "/share"} {
                 fieldset {
-                    legend { "How do you pass it on?" }
-                    @for (channel, name) in [("link", "As a link"), ("email", "By e-mail"), ("message", "In a message"),
-                        ("social", "On a network"), ("other", "Otherwise")] {
+                    legend { "How are you sharing it?" }
+                    @for (channel, name) in [("link", "By link"), ("email", "By e-mail"), ("message", "By message"),
+                        ("social", "On a social network"), ("other", "Another way")] {
                         button type="submit" name="channel" value=(channel) { (name) }
                     }
                 }
@@ -130,7 +130,7 @@ fn share_form(slug: &str) -> Markup {
 fn own(blog: &Blog) -> Markup {
     let slug = &blog.summary.slug;
     let (verb, name) =
-        if blog.summary.published_at.is_some() { ("unpublish", "Take back") } else { ("publish", "Publish") };
+        if blog.summary.published_at.is_some() { ("unpublish", "Unpublish") } else { ("publish", "Publish") };
     html! {
         section.own aria-label="Your blog" {
             a.button href={"/b/" (slug) "/edit"} { "Edit" }
@@ -138,28 +138,28 @@ fn own(blog: &Blog) -> Markup {
             details {
                 summary { "Delete" }
                 form method="post" action={"/b/" (slug) "/delete"} {
-                    p { "Nobody will see it any more, and that cannot be taken back." }
-                    button.bad type="submit" { "Delete for good" }
+                    p { "The blog will no longer be visible to anyone. This cannot be undone." }
+                    button.bad type="submit" { "Delete permanently" }
                 }
             }
         }
     }
 }
 
-/// Only words of ours are shown.
+/// Shows only fixed notices, never text from the URL.
 fn said(done: &str) -> Option<&'static str> {
     Some(match done {
-        "liked" => "Your like has been taken; the count follows in a moment.",
-        "unliked" => "Your like has been taken back; the count follows in a moment.",
-        "shared" => "Thank you for passing it on; the count follows in a moment.",
+        "liked" => "Your like has been received; the count follows in a moment.",
+        "unliked" => "Your like has been removed; the count follows in a moment.",
+        "shared" => "Thank you for sharing; the count follows in a moment.",
         "saved" => "Saved.",
-        "published" => "Published: your followers are being told.",
-        "unpublished" => "Taken back: only you see it.",
+        "published" => "Published. Your followers are being notified.",
+        "unpublished" => "Unpublished. Only you can see it now.",
         _ => return None,
     })
 }
 
-/// Back to a blog, with what was done.
+/// Redirects back to a blog, with a notice of the action.
 pub(super) fn back(slug: &str, done: &str) -> Response {
     see(&format!("/b/{slug}?done={done}"))
 }

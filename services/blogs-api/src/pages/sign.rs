@@ -1,4 +1,4 @@
-//! Signing up, in and out.
+//! Sign-up, sign-in and sign-out.
 
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
@@ -20,16 +20,16 @@ use crate::extract::Query;
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 
-/// A form for a password is kept by no cache.
+/// A password form may not be cached.
 const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 
-/// Where to go afterwards: a path of this site.
+/// Where to go afterwards: a path on this site.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Next {
     next: Option<String>,
 }
 
-/// The form of signing in.
+/// The sign-in form.
 #[derive(Debug, Deserialize)]
 pub(super) struct SignIn {
     handle: String,
@@ -37,7 +37,7 @@ pub(super) struct SignIn {
     next: Option<String>,
 }
 
-/// The form of signing up.
+/// The sign-up form.
 #[derive(Debug, Deserialize)]
 pub(super) struct SignUp {
     handle: String,
@@ -45,7 +45,7 @@ pub(super) struct SignUp {
     password: SecretString,
 }
 
-/// The page that asks for handle and password.
+/// Shows the sign-in form.
 pub(super) async fn sign_in_page(reader: Reader, Query(next): Query<Next>) -> Response {
     let next = here(next.next.as_deref());
     let page = page(StatusCode::OK, frame("Sign in", "/sign-in", &reader), sign_in_form("", next, None));
@@ -73,13 +73,13 @@ pub(super) async fn sign_in(
     }
 }
 
-/// The page that asks who wants to join.
+/// Shows the sign-up form.
 pub(super) async fn sign_up_page(reader: Reader) -> Response {
     let page = page(StatusCode::OK, frame("Join", "/sign-up", &reader), sign_up_form("", "", None));
     (NO_STORE, page).into_response()
 }
 
-/// Makes an account, and signs in to it.
+/// Creates an account and signs in to it.
 pub(super) async fn sign_up(
     State(state): State<AppState>,
     address: ClientAddress,
@@ -100,8 +100,8 @@ pub(super) async fn sign_up(
     }
 }
 
-/// Signs out, everywhere: that is what the API can do, and what is safe on a machine that is not one's own. The browser
-/// forgets whatever becomes of that.
+/// Signs out everywhere: the API can do no less, and it is the safe choice on a shared computer. The cookie is removed
+/// even if the sign-out fails.
 pub(super) async fn sign_out(State(state): State<AppState>, signed: Option<Signed>) -> Response {
     let over_tls = state.settings.pages.secure_cookies;
     let ended = match signed {
@@ -113,7 +113,7 @@ pub(super) async fn sign_out(State(state): State<AppState>, signed: Option<Signe
     response
 }
 
-/// The address of the form that leads back to where one was.
+/// The address of the sign-in form that leads back to `next`.
 pub(super) fn address(next: &str) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::from("/sign-in?"));
     query.append_pair("next", next).finish()
@@ -126,7 +126,8 @@ fn signed_in(state: &AppState, token: String, next: &str) -> Response {
     response
 }
 
-/// A path of this site. A browser takes `//host` and `/\host` for another one's, and drops tabs and line breaks.
+/// Accepts only a path on this site. A browser reads `//host` and `/\host` as another host, and drops tabs and line
+/// breaks.
 fn here(next: Option<&str>) -> &str {
     next.filter(|path| {
         path.starts_with('/')
@@ -160,14 +161,14 @@ fn sign_up_form(handle: &str, email: &str, problem: Option<&Problem>) -> Markup 
         (layout::errors(problem))
         form.card method="post" action="/sign-up" {
             (layout::field("Handle", "handle", "text", handle, "username"))
-            p.hint { "2 to 30 of a–z and 0–9, single hyphens between them. It never changes." }
+            p.hint { "2 to 30 characters: a–z, 0–9, and single hyphens between them. Your handle can never be changed." }
             (layout::field("E-mail", "email", "email", email, "email"))
             p.hint { "Never shown." }
             (layout::field("Password", "password", "password", "", "new-password"))
-            p.hint { "At least 10 characters: several words, not a common password with digits." }
+            p.hint { "At least 10 characters. Use several words rather than a common password with digits." }
             button.main type="submit" { "Join" }
         }
-        p { "Here before? " a href="/sign-in" { "Sign in" } "." }
+        p { "Already have an account? " a href="/sign-in" { "Sign in" } "." }
     }
 }
 

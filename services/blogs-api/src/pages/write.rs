@@ -1,5 +1,5 @@
-//! Writing and editing. A form carries a key, so that sending it twice makes one blog, and the version that was read, so
-//! that an edit does not overwrite another.
+//! The forms to write and edit a blog. A new blog's form carries an idempotency key, so that submitting it twice
+//! creates one blog. An edit form carries the version that was read, so that it does not overwrite a concurrent edit.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -18,29 +18,29 @@ use crate::extract::Path;
 use crate::problem::{Problem, Result};
 use crate::state::AppState;
 
-/// What stands in the form.
+/// The fields of the form.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Draft {
     title: String,
-    /// With commas between them.
+    /// Separated by commas.
     tags: String,
     body: String,
-    /// The version that was read, of a blog that there is.
+    /// The version that was read, for an existing blog.
     version: Option<i32>,
-    /// What makes sending it twice once, of a new blog.
+    /// The idempotency key, for a new blog.
     key: Option<String>,
-    /// Which button: `draft` or `publish`.
+    /// The button that was pressed: `draft` or `publish`.
     then: Option<String>,
 }
 
-/// An empty form.
+/// Shows an empty form.
 pub(super) async fn blank(reader: Reader) -> Result<Response> {
     account(&reader)?;
     let draft = Draft { key: Some(Uuid::now_v7().to_string()), ..Draft::default() };
     Ok(page(StatusCode::OK, frame("Write", "/write", &reader), form("Write", "/write", &draft, None)))
 }
 
-/// Makes a blog of it.
+/// Creates a blog.
 pub(super) async fn create(
     State(state): State<AppState>,
     signed: Signed,
@@ -69,7 +69,7 @@ pub(super) async fn create(
     Ok(show::back(&slug, if publish { "published" } else { "saved" }))
 }
 
-/// The form with a blog in it.
+/// Shows the form with an existing blog.
 pub(super) async fn edit(
     State(state): State<AppState>,
     reader: Reader,
@@ -87,7 +87,7 @@ pub(super) async fn edit(
     Ok(page(StatusCode::OK, frame("Edit", "", &reader), form("Edit", &address, &draft, None)))
 }
 
-/// Changes the blog.
+/// Saves the changes.
 pub(super) async fn change(
     State(state): State<AppState>,
     signed: Signed,
@@ -105,7 +105,7 @@ pub(super) async fn change(
     }
 }
 
-/// Shows the blog to readers.
+/// Publishes the blog.
 pub(super) async fn publish(
     State(state): State<AppState>,
     signed: Signed,
@@ -114,12 +114,12 @@ pub(super) async fn publish(
 ) -> Result<Response> {
     let id = own(&state, &reader, &slug).await?.summary.id;
     blogs::publish_blog(&state, &signed, id).await?;
-    // It has another address now.
+    // Publishing has given it another address.
     let blog = own(&state, &reader, &slug).await?;
     Ok(show::back(&blog.summary.slug, "published"))
 }
 
-/// Takes the blog back.
+/// Unpublishes the blog.
 pub(super) async fn unpublish(
     State(state): State<AppState>,
     signed: Signed,
@@ -149,11 +149,11 @@ async fn own(state: &AppState, reader: &Reader, slug: &str) -> Result<Blog> {
     if blog.summary.author.id == author {
         Ok(blog)
     } else {
-        Err(Problem::forbidden("the blog belongs to somebody else"))
+        Err(Problem::forbidden("the blog belongs to another account"))
     }
 }
 
-/// The form once more, with what was written and what is wrong with it; nothing of a text is lost.
+/// Shows the form again, with the author's input and the errors; no text is lost.
 fn again(reader: &Reader, title: &str, address: &str, draft: &Draft, problem: Problem) -> Result<Response> {
     if problem.status().is_server_error() || problem.status() == StatusCode::UNAUTHORIZED {
         return Err(problem);
@@ -180,7 +180,7 @@ fn form(heading: &str, address: &str, draft: &Draft, problem: Option<&Problem>) 
                 textarea #body name="body" rows="18" { "\n" (draft.body) }
             }
             p.field {
-                label for="tags" { "Tags, with commas between them" }
+                label for="tags" { "Tags, separated by commas" }
                 input #tags name="tags" value=(draft.tags);
             }
             @if let Some(version) = draft.version { input type="hidden" name="version" value=(version); }
@@ -198,7 +198,7 @@ fn form(heading: &str, address: &str, draft: &Draft, problem: Option<&Problem>) 
 }
 
 impl Draft {
-    /// Forms send line breaks as the mail of old did.
+    /// Converts the CRLF line breaks that forms send.
     fn text(&self) -> String {
         self.body.replace("\r\n", "\n")
     }
