@@ -1,4 +1,4 @@
-// The parts of the page that have changed, as the server draws them. Without script the page reloads itself instead.
+// Replaces the parts of the page that have changed, as the server renders them. Without script, the page reloads itself.
 "use strict";
 
 const link = document.getElementById("link");
@@ -6,7 +6,7 @@ const pause = document.getElementById("pause");
 const said = document.getElementById("said");
 let paused = false;
 
-// What is shown of the connection; only a change is worth saying.
+// Shows the state of the connection; unchanged text is not written again, so that screen readers stay silent.
 function tell(text, state) {
   if (link.textContent !== text) link.textContent = text;
   document.documentElement.dataset.link = state;
@@ -14,7 +14,7 @@ function tell(text, state) {
 
 const source = new EventSource("/events");
 source.addEventListener("open", () => tell(paused ? "paused" : "live", "live"));
-source.addEventListener("error", () => tell("connection lost, trying again", "lost"));
+source.addEventListener("error", () => tell("connection lost, reconnecting", "lost"));
 source.addEventListener("parts", (event) => {
   if (paused) return;
   for (const [id, markup] of Object.entries(JSON.parse(event.data))) {
@@ -24,7 +24,7 @@ source.addEventListener("parts", (event) => {
   document.documentElement.dataset.pictures = Number(document.documentElement.dataset.pictures ?? 0) + 1;
 });
 
-// Whoever reads a number may hold it still. Going on begins anew, with everything.
+// Pauses the updates, so that numbers can be read. Resuming reloads the page.
 pause.hidden = false;
 pause.addEventListener("click", () => {
   paused = !paused;
@@ -33,7 +33,7 @@ pause.addEventListener("click", () => {
   tell(paused ? "paused" : "live", "live");
 });
 
-// The buttons, without leaving the page.
+// Submits the load forms without leaving the page.
 for (const form of document.querySelectorAll("form.load")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -1,4 +1,4 @@
--- What the database has done since its statistics began: commits, WAL, and updates of the counters. Locks nothing.
+-- Returns the database's counters since its statistics were reset: commits, WAL, and updates of counters. Locks nothing.
 select d.xact_commit as commits, (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint as wal_bytes,
        coalesce(t.n_tup_upd, 0)::bigint as updates, coalesce(t.n_tup_hot_upd, 0)::bigint as hot_updates
 from pg_stat_database d

@@ -1,4 +1,4 @@
--- Fan-outs that are running, those first whose turn it is, and the newest of all. Locks nothing.
+-- Returns up to 6 running fan-outs whose turn is next, and the 4 newest fan-outs in any state. Locks nothing.
 with running as (
   select f.blog_id, f.state, f.total, f.looked_at, f.notified, f.rows_per_s, f.created_at, f.ended_at
   from notify.fan_out f

@@ -1,4 +1,4 @@
--- Parked events that wait for somebody, by reason; the newest $1 of them are looked at. Locks nothing.
+-- Returns the parked events that need attention, by reason; reads only the newest $1 of them. Locks nothing.
 with waiting as (
   select p.kind, p.reason, p.sqlstate, p.first_seen_at
   from analytics.parked p

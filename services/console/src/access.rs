@@ -1,8 +1,9 @@
-//! Who may look.
+//! Access to the console.
 //!
-//! With a token: whoever sends it, as a bearer token, or the cookie that its form leaves, which ends after half a day and says
-//! so itself. Without one the console listens
-//! on this machine alone, where every service refuses names of other sites (`web::server`). What changes something must come from a page of the console itself.
+//! If a token is configured, a request needs it as a bearer token, or the cookie that the sign-in form sets. The cookie
+//! contains its expiry time and expires after 12 hours. Without a token the console listens on the loopback interface
+//! only, where every service rejects host names of other sites (`web::server`). A request that changes something must
+//! come from a page of the console.
 
 use std::sync::Arc;
 
@@ -20,22 +21,23 @@ use crate::settings::AccessSettings;
 
 /// The cookie's name.
 const NAME: &str = "console";
-/// After so many seconds the token is asked for again.
+/// Lifetime of the cookie, in seconds.
 const SESSION_S: i64 = 12 * 60 * 60;
-/// The page that asks for the token, and what it looks like.
+/// The sign-in page, and the files that it needs.
 pub(crate) const SIGN_IN: &str = "/sign-in";
 
-/// As middleware: lets those through who may look.
+/// Middleware: passes only requests with access.
 pub(crate) async fn check(
     State(access): State<Arc<AccessSettings>>,
     request: Request,
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    // Without a token the console is of this machine alone, where no one speaks TLS.
+    // Without a token the console is reachable from this machine only, where there is no TLS.
     let over_tls = access.token().is_some() && access.secure_cookies;
     if !request.method().is_safe() && !web::same_origin::holds(headers, over_tls) {
-        return (StatusCode::FORBIDDEN, "this was sent by another site, or by no browser\n").into_response();
+        return (StatusCode::FORBIDDEN, "this was sent from another site or without a browser\n")
+            .into_response();
     }
     let path = request.uri().path();
     let open = path == SIGN_IN || path.starts_with("/assets/");
@@ -50,7 +52,7 @@ pub(crate) async fn check(
     }
 }
 
-/// The cookie for whoever knows the token; nothing for others.
+/// The cookie, if the token is right.
 pub(crate) fn cookie_for(
     access: &AccessSettings,
     sent: &str,
@@ -89,8 +91,8 @@ fn has_cookie(headers: &HeaderMap, token: &str, now_s: i64) -> bool {
         .any(|cookie| cookie.name() == NAME && is_session(cookie.value(), token, now_s))
 }
 
-/// What the cookie holds: when it ends, and a digest of that and the token. The token comes last, so that a longer text with a
-/// known digest cannot be made without it.
+/// The cookie's value: its expiry time, and a digest of that time and the token. The token comes last, so that a digest
+/// cannot be extended to a longer text without knowing the token.
 fn session(token: &str, until_s: i64) -> String {
     let digest =
         Sha256::new().chain_update(format!("console session\0{until_s}\0")).chain_update(token).finalize();

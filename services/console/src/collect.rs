@@ -1,5 +1,5 @@
-//! Looking, again and again, until the end: every second at what is cheap; at who is busy four times a second; and at what
-//! is costly so seldom that it takes a twentieth of one connection's time at most.
+//! Collects the console's data until shutdown: cheap statistics every second, busy sessions four times a second, and
+//! expensive statistics less often the longer they take, using at most 5 % of one connection's time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::sample::Sampler;
 use crate::statistics;
 
 const ACTIVITY_EVERY: Duration = Duration::from_millis(250);
-/// What is costly is asked for again after this many times what it took, and not before this time.
+/// The pause after an expensive query is this many times its duration, and never shorter than the minimum.
 const COSTLY_PAUSE: u32 = 20;
 const COSTLY_PAUSE_MIN: Duration = Duration::from_millis(1000);
-/// The role's own limit of a statement, and something on top.
+/// The role's statement timeout, plus a margin.
 const ANSWER_WITHIN: Duration = Duration::from_millis(7000);
 
-/// Looks at what is cheap, and makes a picture of each look.
+/// Takes the cheap statistics, and publishes a picture after each sample.
 pub(crate) async fn pictures(
     every: Duration,
     sampler: Sampler,
@@ -44,13 +44,13 @@ pub(crate) async fn pictures(
     }
 }
 
-/// Looks at who is busy, and now and then at what is costly.
+/// Samples the busy sessions, and takes the expensive statistics when they are due.
 pub(crate) async fn findings(pool: Pool, findings: Findings, shutdown: CancellationToken) {
     let mut ticks = interval(ACTIVITY_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next_costly = Instant::now();
     while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-        // Away, the database has nobody who is busy.
+        // While the database is down, no session is busy.
         let busy = bounded(&shutdown, statistics::activity(&pool)).await.unwrap_or_default();
         findings.put_busy(busy);
         if Instant::now() < next_costly {
@@ -65,7 +65,8 @@ pub(crate) async fn findings(pool: Pool, findings: Findings, shutdown: Cancellat
     }
 }
 
-/// What was asked, or nothing when it did not come. That the database is away is said by whoever looks every second.
+/// The result of a query, or `None` if it failed or timed out. The sample taken every second reports that the database
+/// is down.
 async fn bounded<T>(
     shutdown: &CancellationToken,
     asked: impl Future<Output = Result<T, database::Error>>,
@@ -73,7 +74,7 @@ async fn bounded<T>(
     match shutdown.run_until_cancelled(timeout(ANSWER_WITHIN, asked)).await? {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(error)) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the database was not looked at");
+            tracing::debug!(error = &error as &dyn std::error::Error, "could not query the database");
             None
         }
         Err(_) => None,

@@ -1,4 +1,4 @@
-//! What the slower of the two loops has found out.
+//! The results of the slower of the two collection loops.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,19 +7,19 @@ use jiff::Timestamp;
 
 use crate::statistics::Costly;
 
-/// So many looks at who is busy make a minute.
+/// Number of samples kept: one minute.
 const ACTIVITY_KEPT: usize = 240;
 
-/// What the slower of the two loops has found out; clones are the same.
+/// The results of the slower loop; clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings(Arc<Mutex<Found>>);
 
-/// What it was.
+/// A copy of the results.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
-    /// The newest looks at who is busy: sessions by role.
+    /// The latest samples of the busy sessions, by role.
     activity: VecDeque<Vec<(String, i64)>>,
-    /// What is costly to ask for, and when it was asked.
+    /// The expensive statistics, and when they were taken.
     pub(crate) costly: Option<(Timestamp, Costly)>,
 }
 
@@ -28,7 +28,7 @@ impl Findings {
         self.lock().clone()
     }
 
-    /// Adds the newest look at the busy sessions by role.
+    /// Adds a sample of the busy sessions by role.
     pub(crate) fn put_busy(&self, busy: Vec<(String, i64)>) {
         let mut found = self.lock();
         found.activity.push_back(busy);

@@ -1,11 +1,11 @@
-//! The console: what operators look at, live.
+//! The console: a live view for operators.
 //!
-//! It looks and touches nothing: it reads the `/metrics` of every process (`scrape`, `openmetrics`), the depth of the
-//! queues, and Postgres's statistics with the few columns that its role may see (`statistics`). Each look is a `sample`;
-//! the last two minutes of them are the history from which a `picture` is made: rates, percentiles, and what is away
-//! since when. A picture is drawn as a page, with plots in SVG (`page`, `plot`), and sent to every browser that looks, part
-//! by part as they change (`routes`). Without script the same page reloads itself. The one thing that it can start is a
-//! bounded load of ordinary requests to the Blogs API (`load`), where the settings allow that.
+//! It only reads: the `/metrics` of every process (`scrape`, `openmetrics`), the depths of the queues, and Postgres
+//! statistics with the few columns that its role may read (`statistics`). A `sample` holds the values of one moment.
+//! From the samples of the last two minutes it derives a `picture`: rates, percentiles, and which servers are down
+//! since when. A picture is rendered as a page with SVG plots (`page`, `plot`). Each browser receives the parts that
+//! have changed (`routes`); without script, the page reloads itself. If the settings allow it, the console can also
+//! start a bounded load of ordinary requests to the Blogs API (`load`).
 
 mod access;
 mod collect;
@@ -29,7 +29,7 @@ use runtime::settings::Defaults;
 pub use service::Service;
 pub use settings::{AccessSettings, LoadSettings, ScrapeSettings, Settings};
 
-/// The defaults of this service, `config/console.toml`.
+/// The defaults of this service, from `config/console.toml`.
 pub const DEFAULTS: Defaults = Defaults::new(
     include_str!("../../../config/console.toml"),
     &[runtime::traces::BOUNDS, database::BOUNDS, broker::BOUNDS, web::settings::BOUNDS, settings::BOUNDS],

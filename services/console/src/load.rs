@@ -1,5 +1,5 @@
-//! A bounded load, started by hand: views by new visitors, sent to the Blogs API as any reader would, path by path, so that
-//! what each costs can be told apart. One at a time.
+//! A bounded load that an operator starts: views by new visitors, sent to the Blogs API as ordinary requests, one write
+//! path after another, so that the cost of each path can be compared. Only one load runs at a time.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -19,27 +19,27 @@ use crate::sample::{Sample, Sampler};
 use crate::scrape::addresses;
 use crate::settings::LoadSettings;
 
-/// How long the workers may take to count what was accepted, and how often that is looked at.
+/// How long the workers may take to count what was accepted, and the interval at which the console checks.
 const COUNTED_WITHIN: Duration = Duration::from_secs(30);
 const COUNTED_POLL: Duration = Duration::from_millis(100);
-/// A sender that was refused pauses.
+/// The pause of a sender after a refusal.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
-/// How long the Blogs API may take to accept a connection.
+/// Timeout for a connection to the Blogs API.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
-/// Longer than any answer that the API gives.
+/// Timeout for a response; longer than any response of the API takes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-/// What is asked for.
+/// The load that an operator requests.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
-    /// A path, or `each`: all of them in turn.
+    /// A write path, or `each` for all paths in turn.
     pub(crate) path: String,
     pub(crate) seconds: u32,
     pub(crate) senders: u32,
 }
 
-/// Starts loads; clones are the same.
+/// Starts and stops loads; clones share the state.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     settings: LoadSettings,
@@ -54,39 +54,39 @@ pub(crate) struct Load {
 struct State {
     stop: Option<CancellationToken>,
     status: Status,
-    /// Of the path whose turn it is.
+    /// The progress of the current path.
     progress: Arc<Progress>,
 }
 
-/// How far the load has got, or how the last one went.
+/// The state of the running load, or the result of the last one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Status {
     pub(crate) is_running: bool,
-    /// Why there is none.
+    /// Why the load failed.
     pub(crate) failure: Option<String>,
     pub(crate) runs: Vec<Run>,
 }
 
-/// One path's turn.
+/// The part of a load on one write path.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) path: WritePath,
     pub(crate) phase: Phase,
     pub(crate) seconds: u32,
     pub(crate) senders: u32,
-    /// Events that were accepted, and requests that were answered otherwise or not at all.
+    /// Accepted events, and requests that were refused or failed.
     pub(crate) accepted: u64,
     pub(crate) refused: u64,
-    /// What the first of these was told.
+    /// The reason for the first refusal or failure.
     pub(crate) refusal: Option<String>,
-    /// How long it sent.
+    /// How long requests were sent.
     pub(crate) sent_s: f64,
-    /// Seconds until half, and 99 of 100, were answered.
+    /// Time to accept a request: p50 and p99, in seconds.
     pub(crate) accept_s: [Option<f64>; 2],
-    /// Seconds from the last answer until everything was counted.
+    /// Seconds from the last response until everything was counted.
     pub(crate) counted_s: Option<f64>,
     pub(crate) commits: Option<f64>,
-    /// Bytes of WAL of the whole server meanwhile.
+    /// Bytes of WAL that the whole server wrote during this time.
     pub(crate) wal_bytes: Option<f64>,
 }
 
@@ -109,16 +109,16 @@ impl Run {
     }
 }
 
-/// What a run is at.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Another path has its turn.
+    /// Another path runs first.
     Waiting,
-    /// Requests are sent.
+    /// Requests are being sent.
     Sending,
-    /// What was accepted is being counted.
+    /// The workers are counting the accepted events.
     Counting,
-    /// It is over.
+    /// The run has ended.
     Done,
 }
 
@@ -134,12 +134,12 @@ impl Load {
         Self { settings, sampler, client, state: Arc::default(), tasks, shutdown }
     }
 
-    /// What may be asked for, where anything may.
+    /// The limits of a load, if loads are enabled.
     pub(crate) fn settings(&self) -> Option<&LoadSettings> {
         Some(&self.settings).filter(|settings| settings.enabled)
     }
 
-    /// How far it has got.
+    /// The current state.
     pub(crate) fn status(&self) -> Status {
         let state = self.lock();
         let mut status = state.status.clone();
@@ -150,24 +150,24 @@ impl Load {
         status
     }
 
-    /// Starts.
+    /// Starts a load.
     ///
     /// # Errors
-    /// A sentence that says why not.
+    /// The reason why the load cannot start.
     pub(crate) fn start(&self, order: &Order) -> Result<(), String> {
-        let settings = self.settings().ok_or("loads are not enabled here (load.enabled)")?;
+        let settings = self.settings().ok_or("loads are disabled; set load.enabled to allow them")?;
         let all = WritePath::ALL.into_iter();
         let paths: Vec<WritePath> =
             all.filter(|path| order.path == "each" || order.path == path.name()).collect();
         if paths.is_empty() {
-            return Err(format!("the path must be each or one of {}", WritePath::NAMES.join(", ")));
+            return Err(format!("the path must be `each` or one of {}", WritePath::NAMES.join(", ")));
         }
         for (name, value, max) in [
             ("seconds", order.seconds, settings.seconds_max),
             ("senders", order.senders, settings.senders_max),
         ] {
             if !(1..=max).contains(&value) {
-                return Err(format!("{name} must be from 1 to {max}"));
+                return Err(format!("{name} must be between 1 and {max}"));
             }
         }
         let stop = self.shutdown.child_token();
@@ -192,7 +192,7 @@ impl Load {
         Ok(())
     }
 
-    /// Ends the load that is running, if there is one.
+    /// Stops the running load, if there is one.
     pub(crate) fn stop(&self) {
         if let Some(stop) = &self.lock().stop {
             stop.cancel();
@@ -211,7 +211,7 @@ impl Load {
         Ok(())
     }
 
-    /// One path's turn: sends, waits until all of it is counted, and reckons what it cost.
+    /// Runs one path: sends, waits until everything is counted, and computes the cost.
     async fn one(
         &self,
         place: usize,
@@ -263,7 +263,8 @@ impl Load {
         Ok(())
     }
 
-    /// Waits until the workers have counted as many events as were accepted. On the direct paths that is so already.
+    /// Waits until the workers have counted as many events as were accepted. On the direct paths, they are already
+    /// counted.
     async fn counted(
         &self,
         before: &Sample,
@@ -300,7 +301,7 @@ impl Load {
                 return Ok(address);
             }
         }
-        Err("the Blogs API takes no connection".to_owned())
+        Err("the Blogs API accepts no connections".to_owned())
     }
 
     async fn blog_id(&self) -> Result<i64, String> {
@@ -312,11 +313,10 @@ impl Load {
             let answer = self.client.get(address).timeout(ANSWER_WITHIN).send().await?.error_for_status()?;
             answer.json::<serde_json::Value>().await
         };
-        let page =
-            asked.await.map_err(|_| "the Blogs API does not say which blog is the newest".to_owned())?;
+        let page = asked.await.map_err(|_| "the Blogs API did not return its newest blog".to_owned())?;
         page.pointer("/items/0/id")
             .and_then(serde_json::Value::as_i64)
-            .ok_or_else(|| "there is no blog yet".to_owned())
+            .ok_or_else(|| "there is no blog to view yet".to_owned())
     }
 
     fn change(&self, place: usize, change: impl FnOnce(&mut Run)) {
@@ -330,18 +330,18 @@ impl Load {
     }
 }
 
-/// Requests that were not accepted.
+/// Number of requests that were not accepted.
 fn refused(tally: &Tally) -> u64 {
     tally.refused_total() + tally.unknown + tally.unopened
 }
 
-/// Why the first of them was not.
+/// The reason for the first of them.
 fn refusal(tally: &Tally) -> Option<String> {
     if let Some((status, body)) = &tally.refusal {
         let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
         let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()).unwrap_or_default();
         return Some(format!("{status} {detail}"));
     }
-    let unopened = || (tally.unopened > 0).then(|| "the Blogs API takes no connection".to_owned());
+    let unopened = || (tally.unopened > 0).then(|| "the Blogs API accepts no connections".to_owned());
     tally.broken.clone().or_else(unopened)
 }

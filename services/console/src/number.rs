@@ -1,11 +1,11 @@
-//! Numbers for people: three digits that matter, and a unit.
+//! Formats numbers for display: three significant digits and a unit.
 
 /// A rate or a count, such as `0`, `3.2`, `812`, `12 400`.
 pub(crate) fn plain(value: f64) -> String {
     if value < 9.95 && value.fract().abs() > 0.049 { format!("{value:.1}") } else { whole(value) }
 }
 
-/// A whole number, thousands apart by a narrow space.
+/// A whole number, with thousands grouped by a narrow space.
 pub(crate) fn whole(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::with_capacity(digits.len() * 2);
@@ -23,7 +23,7 @@ pub(crate) fn whole(value: f64) -> String {
 
 /// A whole number.
 pub(crate) fn count(value: i64) -> String {
-    // Beyond 2^53 the last digits of a count are of no use to anybody.
+    // Beyond 2^53 the last digits do not matter.
     whole(value as f64)
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn bytes(value: f64) -> String {
     }
 }
 
-/// Something, or a dash where nothing is known.
+/// A value, or a dash if it is unknown.
 pub(crate) fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "\u{2013}".to_owned(), text)
 }

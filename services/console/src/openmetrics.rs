@@ -1,9 +1,9 @@
-//! Numbers out of an `OpenMetrics` text, as our own processes write it: samples of a name with labels, and histograms.
+//! Parses `OpenMetrics` text in the form that our processes write: samples with names and labels, and histograms.
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
 use std::collections::BTreeMap;
 
-/// The samples of one or several processes; those of several are added up.
+/// The samples of one or more processes; those of several processes are added up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Samples(Vec<Line>);
 
@@ -14,38 +14,38 @@ struct Line {
     value: f64,
 }
 
-/// How often values were at most so large, since a process began.
+/// A histogram: the counts per bucket since the process began.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Histogram {
-    /// Upper bounds and how many values were not above, in order; the last bound is infinite.
+    /// Upper bounds, each with the number of values up to it, in order; the last bound is infinite.
     buckets: Vec<(f64, f64)>,
     sum: f64,
 }
 
 impl Samples {
-    /// Reads a text. Lines that are no samples are passed over.
+    /// Parses a text. Lines that are not samples are skipped.
     pub(crate) fn parse(text: &str) -> Self {
         Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect())
     }
 
-    /// Adds those of another process.
+    /// Adds the samples of another process.
     pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// The sum of a name's samples that have all of these labels.
+    /// The sum of the samples with this name and all of these labels.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.of(name, labels).map(|line| line.value).sum()
     }
 
-    /// The largest of them.
+    /// The largest sample with this name.
     pub(crate) fn max(&self, name: &str) -> f64 {
         self.of(name, &[]).map(|line| line.value).fold(0.0, f64::max)
     }
 
-    /// A histogram by its name, of the samples that have all of these labels.
+    /// The histogram with this name, over the samples that have all of these labels.
     pub(crate) fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Histogram {
-        // Bounds are not negative, and the bits of such numbers are in the order of the numbers.
+        // Bounds are not negative, and the bit patterns of non-negative floats sort like the floats.
         let mut buckets: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
         for line in self.of(&format!("{name}_bucket"), labels) {
             let bound =
@@ -66,12 +66,12 @@ impl Samples {
 }
 
 impl Histogram {
-    /// Values in all.
+    /// The number of values.
     pub(crate) fn count(&self) -> f64 {
         self.buckets.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// What has come since `earlier`.
+    /// The values added since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let before = |bound: f64| {
             let same = earlier.buckets.iter().find(|(known, _)| known.to_bits() == bound.to_bits());
@@ -81,13 +81,12 @@ impl Histogram {
         Self { buckets: buckets.collect(), sum: self.sum - earlier.sum }
     }
 
-    /// The mean; none of nothing.
+    /// The mean; `None` without values.
     pub(crate) fn mean(&self) -> Option<f64> {
         (self.count() > 0.0).then(|| self.sum / self.count())
     }
 
-    /// The value that this share of all values does not exceed, as far as the buckets tell: evenly spread within its
-    /// bucket, as Prometheus reckons it. None of nothing.
+    /// The quantile at `share`, interpolated linearly within its bucket, as Prometheus does. `None` without values.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let rank = share * self.count();
         let mut below = (0.0, 0.0);
@@ -106,7 +105,7 @@ impl Histogram {
     }
 }
 
-/// Reads `name{label="value",…} 1.5`, with or without labels, and whatever stands behind the number.
+/// Parses `name{label="value",…} 1.5`, with or without labels; ignores what follows the number.
 fn line(text: &str) -> Option<Line> {
     let end = text.find(['{', ' '])?;
     let (name, rest) = text.split_at(end);
@@ -118,7 +117,7 @@ fn line(text: &str) -> Option<Line> {
     Some(Line { name: name.to_owned(), labels, value })
 }
 
-/// Reads up to and with the closing brace. In a value a backslash stands before `\`, `"` and `n`.
+/// Parses the labels up to and including the closing brace. In a value, a backslash escapes `\`, `"` and `n`.
 fn labels(mut rest: &str) -> Option<(Vec<(String, String)>, &str)> {
     let mut labels = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! The page, part by part. Each part has a place of its own, so that a browser that is told of a change swaps what changed
-//! and nothing else; what one can press or type into stands outside of them.
+//! Renders the page, part by part. Each part has its own element, so that a browser replaces only what has changed.
+//! Buttons and inputs are outside these elements.
 
 mod load;
 mod overview;
@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::picture::Picture;
 use crate::settings::LoadSettings;
 
-/// Every part by the id of its place.
+/// Renders every part, with the id of its element.
 pub(crate) fn parts(picture: &Picture) -> Vec<(&'static str, Markup)> {
     let mut parts = vec![
         ("clock", overview::clock(picture)),
@@ -28,19 +28,19 @@ pub(crate) fn parts(picture: &Picture) -> Vec<(&'static str, Markup)> {
     parts
 }
 
-/// The buttons alone.
+/// Renders the load form alone.
 pub(crate) fn load_alone(load: Option<&LoadSettings>) -> Markup {
     refused(load, "")
 }
 
-/// The same, with why a load was not started.
+/// Renders the load form with the reason why a load was not started.
 pub(crate) fn refused(load: Option<&LoadSettings>, refusal: &str) -> Markup {
     let main = html! {
         main {
             h1 { "Commonplace " span { "console" } }
             @match load {
                 Some(settings) => (load::form(settings, refusal)),
-                None => p { "Loads are not enabled here (load.enabled)." },
+                None => p { "Loads are disabled (load.enabled)." },
             }
             p { a href="/" { "Back to the console" } }
         }
@@ -48,7 +48,7 @@ pub(crate) fn refused(load: Option<&LoadSettings>, refusal: &str) -> Markup {
     frame(main, None)
 }
 
-/// The form that asks for the token.
+/// Renders the sign-in form.
 pub(crate) fn sign_in(wrong: Option<&str>) -> Markup {
     frame(
         html! {
@@ -58,7 +58,7 @@ pub(crate) fn sign_in(wrong: Option<&str>) -> Markup {
                 form method="post" action="/sign-in" {
                     label for="token" { "Token" }
                     input #token name="token" type="password" autocomplete="current-password" required;
-                    button.main type="submit" { "Look" }
+                    button.main type="submit" { "Sign in" }
                 }
             }
         },
@@ -66,7 +66,7 @@ pub(crate) fn sign_in(wrong: Option<&str>) -> Markup {
     )
 }
 
-/// The whole page.
+/// Renders the whole page.
 pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
     let parts = parts(picture);
     let part = |name: &str| parts.iter().find(|(id, _)| *id == name).map(|(_, markup)| markup);
@@ -78,7 +78,7 @@ pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
                 h1 { "Commonplace " span { "console" } }
                 p.now {
                     span #clock { @if let Some(part) = part("clock") { (part) } }
-                    " " span #link role="status" { "still" }
+                    " " span #link role="status" { "static" }
                     " " button #pause type="button" aria-pressed="false" hidden { "Pause" }
                 }
             }
@@ -91,12 +91,12 @@ pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
                 }
                 @if let Some(settings) = load {
                     (load::form(settings, ""))
-                    noscript { p { "This page reloads itself; " a href="/load" { "the buttons on one that stands still" } "." } }
+                    noscript { p { "This page reloads itself; to start a load, use " a href="/load" { "a page that does not" } "." } }
                 }
                 @if load.is_some() { (place("runs", "runs")) }
                 div.columns {
                     section aria-labelledby="equation-title" {
-                        h2 #equation-title { "Nothing is lost, nothing counts twice" }
+                        h2 #equation-title { "Every event is accounted for" }
                         (place("equation", "panel"))
                     }
                     section aria-labelledby="database-title" {
@@ -104,11 +104,11 @@ pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
                         (place("database", "panel"))
                     }
                     section aria-labelledby="parked-title" {
-                        h2 #parked-title { "Set aside" }
+                        h2 #parked-title { "Parked events" }
                         (place("parked", "panel"))
                     }
                     section aria-labelledby="fan-outs-title" {
-                        h2 #fan-outs-title { "Telling followers" }
+                        h2 #fan-outs-title { "Notifying followers" }
                         (place("fan-outs", "panel"))
                     }
                 }
@@ -118,7 +118,7 @@ pub(crate) fn whole(picture: &Picture, load: Option<&LoadSettings>) -> Markup {
     )
 }
 
-/// The outermost. Without script it loads itself again after so many seconds.
+/// Renders the document. Without script, it reloads itself every `reload_s` seconds.
 fn frame(body: Markup, reload_s: Option<u32>) -> Markup {
     html! {
         (DOCTYPE)

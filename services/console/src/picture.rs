@@ -1,4 +1,4 @@
-//! What the last two minutes of samples say: rates, percentiles, and what is away since when.
+//! Derives rates, percentiles and outages from the samples of the last two minutes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,43 +16,43 @@ use crate::sample::{Depths, Sample};
 use crate::scrape::Scraped;
 use crate::statistics::Costly;
 
-/// Samples that are kept, and places of a plot.
+/// Number of samples kept, and of points in a plot.
 pub(crate) const KEPT: usize = 121;
-/// Percentiles and means are those of this time.
+/// Percentiles and means cover this period.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Samples, the newest last, and since when each server has been away.
+/// The samples, newest last, and since when each server has been down.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     samples: VecDeque<Sample>,
     away_since: BTreeMap<String, Timestamp>,
 }
 
-/// Everything that a page shows.
+/// The data of a page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Picture {
-    /// When it was seen; none before the first look.
+    /// When the newest sample was taken; `None` before the first one.
     pub(crate) time: Option<Timestamp>,
     pub(crate) servers: Vec<Server>,
     pub(crate) paths: Vec<Path>,
     pub(crate) message: Message,
     pub(crate) database: Database,
-    /// Sessions that are executing something, by role, on average over the last minute.
+    /// Busy sessions by role, on average over the last minute.
     pub(crate) busy: Vec<(String, f64)>,
-    /// What is costly to ask for, as it last was, and when.
+    /// The expensive statistics, and when they were taken.
     pub(crate) costly: Option<(Timestamp, Costly)>,
     pub(crate) load: load::Status,
 }
 
-/// A server or a service, which can be away.
+/// A server or a service that can be down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) name: String,
-    /// What its being away means.
+    /// The consequences while it is down.
     pub(crate) meaning: &'static str,
-    /// Since when it does not answer.
+    /// Since when it has been down.
     pub(crate) away_since: Option<Timestamp>,
-    /// Why, or how many processes there are.
+    /// The reason, or the number of processes.
     pub(crate) note: String,
 }
 
@@ -60,50 +60,50 @@ pub(crate) struct Server {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Path {
     pub(crate) name: &'static str,
-    /// Events accepted in a second, look by look.
+    /// Events accepted per second, sample by sample.
     pub(crate) accepted: Vec<Option<f64>>,
     /// Events accepted since the processes began.
     pub(crate) accepted_total: Option<f64>,
-    /// Seconds until half, 95 and 99 of 100 requests were accepted.
+    /// Time to accept a request: p50, p95 and p99, in seconds.
     pub(crate) accept_s: [Option<f64>; 3],
-    /// Transactions in a second that this path made.
+    /// Transactions per second on this path.
     pub(crate) commits: Option<f64>,
-    /// Events in one of them.
+    /// Events per transaction.
     pub(crate) events_per_commit: Option<f64>,
 }
 
-/// What only the path of messages has.
+/// The figures that only the message path has.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Message {
     pub(crate) depths: Option<Depths>,
-    /// Envelopes that wait, look by look.
+    /// Envelopes in the queue, sample by sample.
     pub(crate) depth: Vec<Option<f64>>,
     pub(crate) events_per_envelope: Option<f64>,
     pub(crate) envelopes_per_batch: Option<f64>,
-    /// Seconds from the oldest envelope of a batch to its commit: half, and 99 of 100 batches.
+    /// Time from the oldest envelope of a batch to its commit: p50 and p99, in seconds.
     pub(crate) freshness_s: [Option<f64>; 2],
     /// Envelopes in the outbox.
     pub(crate) outbox: Option<f64>,
 }
 
-/// The whole database.
+/// The figures of the whole database.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Database {
-    /// Commits in a second, look by look.
+    /// Commits per second, sample by sample.
     pub(crate) commits: Vec<Option<f64>>,
-    /// Bytes of WAL in a second, look by look.
+    /// Bytes of WAL per second, sample by sample.
     pub(crate) wal: Vec<Option<f64>>,
-    /// The share of updates of counters that touched no index, since the statistics began.
+    /// The share of counter updates that changed no index, since the statistics were reset.
     pub(crate) hot: Option<f64>,
 }
 
 const RECOMMENDATION_API: &str = "recommendation_api";
 
-/// A server or a service as one look found it.
+/// A server or a service as one sample found it.
 struct Seen {
     name: String,
     meaning: &'static str,
-    /// What answers, or why nothing does.
+    /// A note if it responds, or the reason if it does not.
     answer: Result<String, String>,
 }
 
@@ -113,7 +113,7 @@ impl Seen {
         Self { name: name_of(role), meaning: meaning_of(role), answer: processes(scraped) }
     }
 
-    /// Everything that a look is for.
+    /// All servers and services of a sample.
     fn all(sample: &Sample) -> Vec<Self> {
         let server = |name: &str, meaning, reason: Option<&String>| Self {
             name: name.to_owned(),
@@ -123,12 +123,12 @@ impl Seen {
         let mut seen = vec![
             server(
                 "Postgres",
-                "Views, likes and shares go on through RabbitMQ, which keeps them; whatever needs the database is refused.",
+                "Views, likes and shares are still accepted through RabbitMQ and counted later; requests that need the database fail.",
                 sample.database.as_ref().err(),
             ),
             server(
                 "RabbitMQ",
-                "What is accepted is kept in the outbox, and sent when RabbitMQ is back.",
+                "Accepted events are kept in the outbox, and published when RabbitMQ is back.",
                 sample.queues.as_ref().err(),
             ),
             Self::service("blogs_api", &sample.api),
@@ -139,7 +139,7 @@ impl Seen {
     }
 }
 
-/// How people call a service: `blogs_api` is the Blogs API.
+/// The display name of a service: `blogs_api` is "Blogs API".
 fn name_of(role: &str) -> String {
     let words = role.split('_').enumerate().map(|(index, word)| {
         let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
@@ -152,19 +152,19 @@ fn name_of(role: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What it means that a service is away.
+/// The consequences while a service is down.
 fn meaning_of(role: &str) -> &'static str {
     match role {
-        "blogs_api" => "Nothing is accepted.",
-        "analytics_worker" => "The queue keeps what is accepted; it is counted when a worker is back.",
-        "notification_worker" => "Followers are told of new blogs when a worker is back.",
-        RECOMMENDATION_API => "Readers are recommended nothing; everything else goes on.",
-        _ => "What it does waits or is refused.",
+        "blogs_api" => "No requests are accepted.",
+        "analytics_worker" => "Accepted events stay in the queue, and are counted when a worker is back.",
+        "notification_worker" => "Followers are notified of new blogs when a worker is back.",
+        RECOMMENDATION_API => "Readers get no recommendations; everything else works.",
+        _ => "Its work waits or is refused.",
     }
 }
 
 impl History {
-    /// Takes the newest look.
+    /// Adds the newest sample.
     pub(crate) fn push(&mut self, sample: Sample) {
         for Seen { name, answer, .. } in Seen::all(&sample) {
             if answer.is_ok() {
@@ -179,13 +179,13 @@ impl History {
         }
     }
 
-    /// How something grew in a second, between each look and the one before.
+    /// The growth per second between consecutive samples.
     fn rates(&self, count: impl Fn(&Sample, &Sample) -> Option<f64>) -> Vec<Option<f64>> {
         let pairs = self.samples.iter().zip(self.samples.iter().skip(1));
         pairs.map(|(before, now)| per_second(before, now, &count)).collect()
     }
 
-    /// The newest look, and the oldest of the last ten seconds.
+    /// The newest sample, and the oldest one of the last ten seconds.
     fn window(&self) -> Option<(&Sample, &Sample)> {
         let now = self.samples.back()?;
         let before = self.samples.iter().find(|sample| now.at.duration_since(sample.at) <= WINDOW)?;
@@ -194,7 +194,7 @@ impl History {
 }
 
 impl Picture {
-    /// What the history shows now.
+    /// Derives the picture from the history.
     pub(crate) fn of(history: &History, found: &Found, load: load::Status) -> Self {
         let Some(newest) = history.samples.back() else { return Self { load, ..Self::default() } };
         let recommender = name_of(RECOMMENDATION_API);
@@ -285,7 +285,7 @@ impl Database {
     }
 }
 
-/// Requests that the Recommendation APIs answered in a second, without those of operators.
+/// Requests per second that the Recommendation APIs answered, without operators' requests.
 fn recommendations(history: &History) -> Option<f64> {
     let (before, now) = history.window()?;
     let answered = |samples: &Samples| {

@@ -1,17 +1,17 @@
-//! A line over time, drawn on the server: no script, no library, as sharp as the screen is.
+//! A line chart drawn on the server as SVG: no script, no library.
 
 use std::fmt::Write;
 
 use maud::{Markup, html};
 
-/// In units of the drawing; it is stretched to the width that there is.
+/// In units of the drawing, which is stretched to the available width.
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 64.0;
-/// Room for the thickness of the line.
+/// Room for the stroke of the line.
 const MARGIN: f64 = 2.0;
 
-/// Values in the order of time, the newest last, on a scale from nothing to the highest of them and of `at_least`. Gaps are
-/// where nothing is known. `label` says to those who do not see it what it shows.
+/// Draws values in the order of time, the newest last, on a scale from 0 to the larger of their maximum and `at_least`.
+/// Unknown values leave a gap. `label` describes the chart for screen readers.
 pub(crate) fn line(values: &[Option<f64>], places: usize, at_least: f64, label: &str) -> Markup {
     let highest = values.iter().flatten().copied().fold(at_least, f64::max);
     let points = points(values, places, highest);
@@ -27,7 +27,7 @@ pub(crate) fn line(values: &[Option<f64>], places: usize, at_least: f64, label: 
     }
 }
 
-/// Parts of a whole, side by side; each has a class of its own.
+/// Draws the parts of a whole side by side; each part has its own class.
 pub(crate) fn shares(parts: &[(usize, f64)], label: &str) -> Markup {
     let whole: f64 = parts.iter().map(|(_, share)| share).sum();
     let mut end = 0.0;
@@ -46,7 +46,7 @@ pub(crate) fn shares(parts: &[(usize, f64)], label: &str) -> Markup {
     }
 }
 
-/// Runs of values without a gap, as points.
+/// The runs of values without a gap, as points.
 fn points(values: &[Option<f64>], places: usize, highest: f64) -> Vec<Vec<(f64, f64)>> {
     let step = WIDTH / (places.max(2) - 1) as f64;
     let first = places.saturating_sub(values.len());

@@ -1,4 +1,4 @@
-//! How what is counted grew between two looks.
+//! How counters grew between two samples.
 
 use events::WritePath;
 
@@ -6,8 +6,8 @@ use crate::openmetrics::{Histogram, Samples};
 use crate::sample::Sample;
 use crate::scrape::Scraped;
 
-/// The transactions that a path made between two looks, by the events in them: those of the workers are the path of
-/// messages'.
+/// The transactions of a path between two samples, as a histogram of events per transaction. The workers' transactions
+/// belong to the message path.
 pub(crate) fn transactions(before: &Sample, now: &Sample, path: WritePath) -> Option<Histogram> {
     if path == WritePath::Message {
         let batches = |samples: &Samples| samples.histogram("commonplace_worker_batch_events", &[]);
@@ -18,13 +18,14 @@ pub(crate) fn transactions(before: &Sample, now: &Sample, path: WritePath) -> Op
     grown_histogram(&before.api, &now.api, transactions)
 }
 
-/// How a number grew between two looks at the same processes. One that became smaller began anew: nothing is known.
+/// How much a counter grew between two samples of the same processes. `None` if it shrank, because a process has
+/// restarted.
 pub(crate) fn grown(before: &Scraped, now: &Scraped, number: impl Fn(&Samples) -> f64) -> Option<f64> {
     let (before, now) = same(before, now)?;
     Some(number(now) - number(before)).filter(|grown| *grown >= 0.0)
 }
 
-/// As [`grown`], of a histogram.
+/// As [`grown`], for a histogram.
 pub(crate) fn grown_histogram(
     before: &Scraped,
     now: &Scraped,
@@ -40,7 +41,7 @@ fn same<'a>(before: &'a Scraped, now: &'a Scraped) -> Option<(&'a Samples, &'a S
     Some((before.samples.as_ref()?, now.samples.as_ref()?))
 }
 
-/// How much a count that was taken between two looks comes to in a second.
+/// The growth of a counter between two samples, per second.
 pub(crate) fn per_second(
     before: &Sample,
     now: &Sample,

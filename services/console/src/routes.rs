@@ -1,4 +1,4 @@
-//! What the console answers: the page, the stream of its changes, and the buttons.
+//! The console's routes: the page, the stream of its changes, and the forms.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -31,14 +31,14 @@ use crate::picture::Picture;
 use crate::settings::AccessSettings;
 use crate::{access, page};
 
-/// Everything is served from here; there is no script or style in the page itself.
+/// Everything is served from here; the page contains no inline script or style.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const STYLE: &str = include_str!("../assets/console.css");
 const SCRIPT: &str = include_str!("../assets/console.js");
 const ICON: &str = include_str!("../assets/icon.svg");
 
-/// What handlers can reach; clones share it.
+/// The state that handlers share.
 #[derive(Clone)]
 pub(crate) struct Console {
     access: Arc<AccessSettings>,
@@ -48,7 +48,7 @@ pub(crate) struct Console {
     shutdown: CancellationToken,
 }
 
-/// Where requests come from, and how often each may sign in.
+/// Where requests come from, and the rate limit of sign-ins.
 #[derive(Clone)]
 pub(crate) struct Callers {
     pub(crate) limits: Limits,
@@ -78,20 +78,20 @@ impl Console {
         Self { access: Arc::new(access), pictures, load, callers, shutdown }
     }
 
-    /// Who may look.
+    /// The access settings.
     pub(crate) fn access(&self) -> &AccessSettings {
         &self.access
     }
 }
 
-/// What requests may take together and each for itself.
+/// The limits of all requests together and of each one.
 #[derive(Debug, Clone)]
 struct Bounds {
     places: Arc<Semaphore>,
     timeout: Duration,
 }
 
-/// The routes, but for those of operations.
+/// The routes, without the operations endpoints.
 pub(crate) fn routes(console: Console, requests: &RequestSettings) -> Router {
     let bounds =
         Bounds { places: Arc::new(Semaphore::new(requests.concurrent_max)), timeout: requests.timeout() };
@@ -108,7 +108,7 @@ pub(crate) fn routes(console: Console, requests: &RequestSettings) -> Router {
         .route("/assets/console.css", get(async || asset("text/css; charset=utf-8", STYLE)))
         .route("/assets/console.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/assets/icon.svg", get(async || asset("image/svg+xml", ICON)))
-        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; / is the console\n"))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing at this path; the console is at /\n"))
         .layer(DefaultBodyLimit::max(requests.body_bytes_max))
         .layer(from_fn_with_state(Arc::clone(&console.access), access::check))
         .layer(from_fn_with_state(bounds, within))
@@ -116,11 +116,12 @@ pub(crate) fn routes(console: Console, requests: &RequestSettings) -> Router {
         .with_state(console)
 }
 
-/// As middleware: the answer, if there is a place for the request and it comes in time. A stream has its answer with its
-/// head, and what follows takes neither.
+/// Middleware: answers 503 if too many requests are in progress or the response takes too long. A stream counts only
+/// until its response begins.
 async fn within(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
     let Ok(_place) = bounds.places.try_acquire() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many requests are in progress; try again\n")
+            .into_response();
     };
     match timeout(bounds.timeout, next.run(request)).await {
         Ok(response) => response,
@@ -135,7 +136,7 @@ async fn headers(State(console): State<Console>, request: Request, next: Next) -
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    // Without a token the console answers this machine alone, which has no TLS.
+    // Without a token the console is reachable from this machine only, which has no TLS.
     if console.access().secure_cookies && console.access().token().is_some() {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
@@ -147,17 +148,17 @@ async fn show(State(console): State<Console>) -> Markup {
     page::whole(&picture, console.load.settings())
 }
 
-/// The buttons alone, on a page that does not reload itself: for those without script.
+/// The load form on a page that does not reload itself, for browsers without script.
 async fn stand_still(State(console): State<Console>) -> Markup {
     page::load_alone(console.load.settings())
 }
 
-/// The parts of the page that have changed since this browser was last told, as often as there is a new picture. It ends
-/// with the service.
+/// Streams the parts of the page that have changed since the last event, whenever there is a new picture. The stream
+/// ends when the service stops.
 async fn events(State(console): State<Console>) -> Response {
     let stream = Sse::new(changes(console)).keep_alive(KeepAlive::default());
     let mut response = stream.into_response();
-    // A proxy in between must pass each event on at once.
+    // Tells a proxy to forward each event at once.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -179,7 +180,7 @@ fn changes(console: Console) -> impl Stream<Item = Result<Event, Infallible>> {
                 news.insert(part, text);
             }
         }
-        // Text by name is always JSON.
+        // A map of strings always serializes to JSON.
         let data = serde_json::to_string(&news).unwrap_or_default();
         Some((Ok(Event::default().event("parts").data(data)), (pictures, told, shutdown)))
     })
@@ -204,12 +205,12 @@ async fn stop(State(console): State<Console>, headers: HeaderMap) -> Response {
     answer(&console, &headers, None)
 }
 
-/// The script takes a sentence or nothing; a form is led back to the page, or shown why not.
+/// Answers the script with a sentence or nothing. A form is redirected to the page, or gets the reason for a refusal.
 fn answer(console: &Console, headers: &HeaderMap, refusal: Option<String>) -> Response {
     let is_script = headers.get("x-requested-with").is_some();
     match refusal {
         None if is_script => StatusCode::NO_CONTENT.into_response(),
-        // Without a fragment: the page would not reload itself at an address that has one.
+        // Without a fragment: browsers do not reload a page whose URL has one.
         None => Redirect::to("/").into_response(),
         Some(refusal) if is_script => (StatusCode::UNPROCESSABLE_ENTITY, refusal).into_response(),
         Some(refusal) => {

@@ -1,4 +1,4 @@
-//! One look at everything that is cheap to look at.
+//! One sample of all cheap statistics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use crate::scrape::{Scraped, scrape};
 use crate::settings::{ScrapeSettings, Settings};
 use crate::statistics::{self, Database};
 
-/// A server that has not answered by then is away, as far as a live view is concerned.
+/// A server that takes longer than this counts as down.
 const ANSWER_WITHIN: Duration = Duration::from_millis(2000);
 
-/// What was seen.
+/// The values of one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) at: Instant,
     pub(crate) time: Timestamp,
     pub(crate) api: Scraped,
     pub(crate) worker: Scraped,
-    /// The other services, by their roles.
+    /// The other services, by role.
     pub(crate) others: BTreeMap<String, Scraped>,
-    /// Or why the database did not say.
+    /// The database's statistics, or why they are missing.
     pub(crate) database: Result<Database, String>,
-    /// Or why RabbitMQ did not say.
+    /// The depths of the queues, or why they are missing.
     pub(crate) queues: Result<Depths, String>,
 }
 
-/// Deliveries that wait.
+/// Messages waiting in the queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Depths {
-    /// Envelopes for the Analytics workers.
+    /// Envelopes for the analytics workers.
     pub(crate) engagement: u32,
-    /// What RabbitMQ has given up.
+    /// Dead-lettered messages.
     pub(crate) dead: u32,
-    /// Events of blogs for the Notification workers.
+    /// Blog events for the notification workers.
     pub(crate) blogs: u32,
 }
 
@@ -65,7 +65,7 @@ impl Sampler {
         }
     }
 
-    /// Looks at everything at once.
+    /// Queries all sources concurrently.
     pub(crate) async fn take(&self) -> Sample {
         let within = self.settings.timeout();
         let scraped = self.settings.services.iter().map(|(role, targets)| async move {
@@ -111,7 +111,7 @@ async fn depths(kept: &mut Option<Probe>, settings: &broker::Settings) -> Result
     })
 }
 
-/// The first cause: what people recognise.
+/// The root cause, which people recognise.
 fn reason(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {

@@ -1,4 +1,4 @@
-//! Reading the `/metrics` of every process of a service, replicas included.
+//! Reads the `/metrics` of every process of a service, replicas included.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use url::Url;
 
 use crate::openmetrics::Samples;
 
-/// More than this of an answer is not read.
+/// Maximum bytes read of a response.
 const BYTES_MAX: usize = 4 << 20;
-/// Processes of a service that are asked.
+/// Maximum number of processes scraped per service.
 const PROCESSES_MAX: usize = 64;
 
-/// What the processes of a service said.
+/// The result of scraping a service's processes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scraped {
-    /// Of all that answered, together; none if nobody did.
+    /// The sum of all responses; `None` if no process responded.
     pub(crate) samples: Option<Samples>,
-    /// How many answered.
+    /// Number of processes that responded.
     pub(crate) answered: usize,
-    /// How many did not, or names behind which there is nobody.
+    /// Number of processes that did not respond, and of names that do not resolve.
     pub(crate) silent: usize,
 }
 
-/// Asks all of them at once.
+/// Scrapes all targets concurrently.
 pub(crate) async fn scrape(client: &reqwest::Client, targets: &[String], within: Duration) -> Scraped {
     let found = join_all(targets.iter().map(|target| timeout(within, addresses(target)))).await;
     let mut scraped = Scraped::default();
@@ -52,7 +52,7 @@ pub(crate) async fn scrape(client: &reqwest::Client, targets: &[String], within:
     scraped
 }
 
-/// Everybody behind the name.
+/// All addresses that the name resolves to.
 pub(crate) async fn addresses(target: &str) -> Vec<SocketAddr> {
     let Ok(url) = Url::parse(target) else { return Vec::new() };
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! The process: what is started, and how it ends.
+//! The process: what it starts and how it ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,14 +29,15 @@ use crate::settings::Settings;
 use crate::{DEFAULTS, SQL};
 
 const NAME: &str = "console";
-/// The service that a load goes to.
+/// The service that a load is sent to.
 const LOADED: &str = "blogs-api";
-/// Connections of one address, which is that of all browsers in `up`: a browser has some six, and one for each open page.
+/// Connections per client address. Under `up` all browsers share one: a browser opens about six, and one more for each
+/// open page.
 const CONNECTIONS_IN_UP: i64 = 64;
-/// The token has 128 bits or more: ten tries a minute are for people who mistype it.
+/// The token has at least 128 bits: ten attempts a minute are enough for people who mistype it.
 const SIGN_INS_PER_MINUTE: u32 = 10;
 
-/// A console that is about to run.
+/// A console that is ready to run.
 pub struct Service {
     settings: Settings,
     listeners: Listeners,
@@ -78,14 +79,14 @@ impl runtime::service::Service for Service {
         self.listeners.operations_address().unwrap_or(self.settings.http.readiness())
     }
 
-    // A load that is running is stopped.
+    // A running load is stopped at the end.
     async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let Self { settings, listeners, pool } = self;
         let mut registry = Registry::default();
         database::register_pools(&mut registry, [("all", &pool)]);
         let shutdown = shutdown.child_token();
         let health = Health::new(ReadyRule::All(&["looking"]));
-        let client = reqwest::Client::builder().no_proxy().build().context("making an HTTP client")?;
+        let client = reqwest::Client::builder().no_proxy().build().context("creating the HTTP client")?;
         let sampler = Sampler::new(&settings, client.clone(), pool.clone());
         let loads = TaskTracker::new();
         let load = Load::new(&settings.load, sampler.clone(), client, loads.clone(), shutdown.clone());
@@ -147,8 +148,8 @@ impl runtime::service::Service for Service {
     }
 }
 
-/// How often the token may be tried from one address. Nothing else is limited by address here: what is behind the token is
-/// bounded by `[requests]`.
+/// The rate limit of token attempts per address. Other requests have no limit per address: `[requests]` bounds what the
+/// token protects.
 fn sign_ins() -> RateSettings {
     RateSettings {
         enabled: true,

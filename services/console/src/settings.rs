@@ -10,13 +10,13 @@ use serde::Deserialize;
 use url::Url;
 use web::settings::{HttpSettings, RequestSettings};
 
-/// Memory besides requests and connections: the process itself and minutes of samples (48 MiB).
+/// Memory in addition to requests and connections: the process itself and minutes of samples (48 MiB).
 const BASE_BYTES: usize = 48 << 20;
 
-/// Fewest characters of a token: 128 bits in hexadecimal.
+/// Minimum length of the token, in characters: 128 bits in hexadecimal.
 const TOKEN_LENGTH_MIN: usize = 32;
 
-/// The numbers that this service's keys take.
+/// The bounds of this service's settings.
 pub(crate) const BOUNDS: &[Bound] = &[
     bound("database.pool_max", 2..=500).because("one connection is for expensive statistics"),
     bound("scrape.every_ms", 100..=60_000),
@@ -26,27 +26,27 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("load.senders_max", 1..=1024),
 ];
 
-/// Everything the console can be told; the defaults and their reasons stand in `config/console.toml`. What all services
-/// share and this one has no use for may stand beside it.
+/// The settings. `config/console.toml` has the defaults and their reasons. Sections that services share may also be
+/// present if this service does not use them.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
-    /// Where it listens.
+    /// The listeners.
     pub http: HttpSettings,
-    /// What is logged, and how.
+    /// Logging.
     pub log: runtime::settings::LogSettings,
-    /// Where traces go.
+    /// Where traces are sent.
     pub traces: runtime::traces::TraceSettings,
     /// The shared database, under the role `console`.
     pub database: database::Settings,
-    /// RabbitMQ, to ask how deep the queues are.
+    /// RabbitMQ, for the depths of the queues.
     pub broker: broker::Settings,
-    /// What a request may cost.
+    /// Limits of a request.
     pub requests: RequestSettings,
-    /// Who may look.
+    /// Access to the console.
     pub access: AccessSettings,
-    /// What is looked at.
+    /// The processes to scrape.
     pub scrape: ScrapeSettings,
-    /// The load that can be started.
+    /// The load that operators can start.
     pub load: LoadSettings,
 }
 
@@ -54,20 +54,20 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessSettings {
-    /// Who knows it may look. Empty: browsers of this machine alone.
+    /// The token that grants access. Empty: the console is reachable from this machine only.
     pub token: SecretString,
-    /// Whether the cookie travels over TLS alone.
+    /// Whether the cookie is sent over TLS only.
     pub secure_cookies: bool,
 }
 
-/// The `[scrape]` section. Every key but the first two is the role of a service.
+/// The `[scrape]` section. Apart from the first two keys, each key is the role of a service.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ScrapeSettings {
-    /// How often to look, in milliseconds.
+    /// Interval between samples, in milliseconds.
     pub every_ms: u64,
-    /// How long a process may take to answer, in milliseconds.
+    /// Timeout of a scrape, in milliseconds.
     pub timeout_ms: u64,
-    /// The base addresses of each service's processes, by the service's role.
+    /// The base URLs of each service's processes, by the service's role.
     #[serde(flatten)]
     pub services: BTreeMap<String, Vec<String>>,
 }
@@ -76,20 +76,20 @@ pub struct ScrapeSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadSettings {
-    /// Whether a load can be started.
+    /// Whether console users can start a load.
     pub enabled: bool,
-    /// The Blogs API that it goes to.
+    /// The base URL of the Blogs API that receives the load.
     pub api: String,
-    /// The blog that is viewed; 0 is the newest.
+    /// The blog to view; 0 is the newest.
     pub blog_id: i64,
-    /// Most seconds of a path.
+    /// Maximum duration per path, in seconds.
     pub seconds_max: u32,
-    /// Most requests at a time.
+    /// Maximum number of concurrent requests.
     pub senders_max: u32,
 }
 
 impl Settings {
-    /// Checks the rules between several settings, and addresses; bounds are checked when settings are loaded.
+    /// Checks the rules between settings, and addresses; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -103,7 +103,7 @@ impl Settings {
 }
 
 impl AccessSettings {
-    /// The token, where one is asked for.
+    /// The token, if one is configured.
     pub(crate) fn token(&self) -> Option<&str> {
         Some(self.token.expose_secret()).filter(|token| !token.is_empty())
     }
@@ -112,12 +112,12 @@ impl AccessSettings {
         match self.token() {
             Some(token) => ensure!(
                 token.len() >= TOKEN_LENGTH_MIN && token.bytes().all(|byte| byte.is_ascii_graphic()),
-                "access.token must have {TOKEN_LENGTH_MIN} visible ASCII characters or more (openssl rand -hex 32)"
+                "access.token must have at least {TOKEN_LENGTH_MIN} visible ASCII characters (openssl rand -hex 32)"
             ),
             None => ensure!(
                 is_loopback,
-                "http.address is not of this machine alone, so access.token must be set (openssl rand -hex 32), or \
-                 http.address be 127.0.0.1"
+                "http.address is not a loopback address: set access.token (openssl rand -hex 32), or set http.address to \
+                 127.0.0.1"
             ),
         }
         Ok(())
@@ -125,19 +125,19 @@ impl AccessSettings {
 }
 
 impl ScrapeSettings {
-    /// How often to look.
+    /// The interval between samples.
     pub(crate) fn every(&self) -> Duration {
         Duration::from_millis(self.every_ms)
     }
 
-    /// How long a process may take to answer.
+    /// The timeout of a scrape.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
 
     fn validate(&self) -> Result<()> {
         for (key, targets) in &self.services {
-            ensure!(targets.len() <= 32, "scrape.{key} must be at most 32 addresses");
+            ensure!(targets.len() <= 32, "scrape.{key} must have at most 32 addresses");
             for target in targets {
                 base(&format!("scrape.{key}"), target)?;
             }
@@ -152,7 +152,7 @@ impl LoadSettings {
     }
 }
 
-/// An address of a process, without a path. A refusal does not repeat it: it may hold a login.
+/// Parses the address of a process, without a path. The error does not repeat it, because it may contain a password.
 fn base(key: &str, text: &str) -> Result<()> {
     let sentence = || format!("{key} must be http://host:port");
     let url = Url::parse(text).with_context(sentence)?;

@@ -1,4 +1,4 @@
-//! What the database says, each statement with its types.
+//! Statistics from the database: the statements and the types of their rows.
 
 use database::{Error, Pool, Statement, statement};
 use jiff::Timestamp;
@@ -9,10 +9,10 @@ const EQUATION: Statement = statement!("equation.sql");
 const FAN_OUTS: Statement = statement!("fan_outs.sql");
 const PARKED: Statement = statement!("parked.sql");
 
-/// Parked events that are looked at.
+/// Maximum number of parked events that are read.
 pub(crate) const PARKED_MAX: i64 = 10_000;
 
-/// Counts since the database's statistics began.
+/// Counters since the database's statistics were reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Database {
     pub(crate) commits: i64,
@@ -21,17 +21,17 @@ pub(crate) struct Database {
     pub(crate) hot_updates: i64,
 }
 
-/// Both sides of the equation of the ledger.
+/// Both sides of the accounting of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Equation {
-    /// Events of the envelopes that the ledger holds.
+    /// Events of the envelopes in the ledger.
     pub(crate) ledger: i64,
-    /// Events of the days that have been dropped from it.
+    /// Events of days that have been dropped from the ledger.
     pub(crate) dropped_days: i64,
     pub(crate) kinds: Vec<Kind>,
 }
 
-/// What became of the events of a kind.
+/// The outcomes of the events of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) kind: String,
@@ -39,11 +39,11 @@ pub(crate) struct Kind {
     pub(crate) repeat: i64,
     pub(crate) discarded: i64,
     pub(crate) parked: i64,
-    /// Rows that are parked, which must be as many as are accounted for as parked.
+    /// Rows in the table of parked events, which must match the number counted as parked.
     pub(crate) parked_rows: i64,
 }
 
-/// Parked events of one reason.
+/// Parked events with the same reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parked {
     pub(crate) kind: Option<String>,
@@ -53,7 +53,7 @@ pub(crate) struct Parked {
     pub(crate) newest_at: Timestamp,
 }
 
-/// A fan-out and how far it has got.
+/// A fan-out and its progress.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FanOut {
     pub(crate) blog_id: i64,
@@ -64,17 +64,17 @@ pub(crate) struct FanOut {
     pub(crate) per_s: f64,
 }
 
-/// What is costly to ask for, and asked for now and then.
+/// The expensive statistics, which are taken less often.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Costly {
     pub(crate) equation: Equation,
     pub(crate) parked: Vec<Parked>,
-    /// How many parked events were looked at; at [`PARKED_MAX`] there may be more.
+    /// Number of parked events read; at [`PARKED_MAX`] there may be more.
     pub(crate) parked_events: i64,
     pub(crate) fan_outs: Vec<FanOut>,
 }
 
-/// The cheap numbers.
+/// Reads the cheap statistics.
 pub(crate) async fn database(pool: &Pool) -> Result<Database, Error> {
     let client = pool.get().await?;
     let row = DATABASE.query_one(&client, &[]).await?;
@@ -86,14 +86,14 @@ pub(crate) async fn database(pool: &Pool) -> Result<Database, Error> {
     })
 }
 
-/// Roles that are executing something at this moment, and how many sessions of each.
+/// The roles with busy sessions, and the number of these sessions.
 pub(crate) async fn activity(pool: &Pool) -> Result<Vec<(String, i64)>, Error> {
     let client = pool.get().await?;
     let rows = ACTIVITY.query(&client, &[]).await?;
     Ok(rows.iter().map(|row| (row.get("role"), row.get("sessions"))).collect())
 }
 
-/// The costly numbers.
+/// Reads the expensive statistics.
 pub(crate) async fn costly(pool: &Pool) -> Result<Costly, Error> {
     let client = pool.get().await?;
     let mut equation = Equation::default();
@@ -133,12 +133,12 @@ pub(crate) async fn costly(pool: &Pool) -> Result<Costly, Error> {
 }
 
 impl Equation {
-    /// Events on the left side.
+    /// Events on the left side: taken in.
     pub(crate) fn taken_in(&self) -> i64 {
         self.ledger + self.dropped_days
     }
 
-    /// The right side, kind by kind added up.
+    /// The right side, summed over the kinds.
     pub(crate) fn total(&self) -> Kind {
         let mut total = Kind { kind: "all".to_owned(), ..Kind::default() };
         for kind in &self.kinds {
@@ -151,14 +151,14 @@ impl Equation {
         total
     }
 
-    /// Do both sides agree, and is what is accounted for as parked there?
+    /// Whether both sides agree, and the parked rows match the number counted as parked.
     pub(crate) fn holds(&self) -> bool {
         self.taken_in() == self.total().sum() && self.kinds.iter().all(|kind| kind.parked == kind.parked_rows)
     }
 }
 
 impl Kind {
-    /// Events of this kind, whatever became of them.
+    /// Events of this kind with any outcome.
     pub(crate) fn sum(&self) -> i64 {
         self.counted + self.repeat + self.discarded + self.parked
     }

@@ -53,7 +53,9 @@ async fn numbers_move_and_equal_the_database() {
     assert_eq!(window.number("[data-value=parked]").await, 1);
     let verdict = "document.querySelector('.verdict').textContent";
     window
-        .until(&format!("{verdict}.includes('not hold: 0 events') && {verdict}.includes('as parked 1 are')"))
+        .until(&format!(
+            "{verdict}.includes('not hold: 0 events') && {verdict}.includes('parked events has 1.')"
+        ))
         .await;
     world.run("update analytics.outcome set n = n - 1 where (hour, kind, outcome, slot) = (select hour, kind, outcome, slot from analytics.outcome limit 1)").await;
     window.until(&format!("{verdict}.includes('not hold: 1 events')")).await;
@@ -123,14 +125,14 @@ async fn an_outage_of_either_server_is_plain_to_see() {
 
     between.set(Mode::Refuse);
     between.cut();
-    window.until("document.querySelector('#outages').innerText.includes('RabbitMQ is away')").await;
+    window.until("document.querySelector('#outages').innerText.includes('RabbitMQ is down')").await;
     assert!(window.text("#outages").await.contains("kept in the outbox"));
     window.until("document.querySelector('[data-server=RabbitMQ]').classList.contains('away')").await;
     between.set(Mode::Open);
     window.until(all_there).await;
 
     world.close_database().await;
-    window.until("document.querySelector('#outages').innerText.includes('Postgres is away')").await;
+    window.until("document.querySelector('#outages').innerText.includes('Postgres is down')").await;
     assert!(window.text("#outages").await.contains("Since "));
     // It is said at once to whoever does not see it, and the rest goes on.
     assert_eq!(window.js("document.querySelector('#outages').getAttribute('role')").await, "alert");
@@ -138,7 +140,7 @@ async fn an_outage_of_either_server_is_plain_to_see() {
     window.until(all_there).await;
 
     worker.stop().await;
-    window.until("document.querySelector('#outages').innerText.includes('Analytics worker is away')").await;
+    window.until("document.querySelector('#outages').innerText.includes('Analytics worker is down')").await;
     window.close(&[]).await;
     for service in [console, api] {
         service.stop().await;

@@ -50,7 +50,7 @@ async fn screenshots() {
     window.size([1280, 620]).await;
     window.scheme("light").await;
     world.close_database().await;
-    window.until("document.querySelector('#outages').innerText.includes('Postgres is away')").await;
+    window.until("document.querySelector('#outages').innerText.includes('Postgres is down')").await;
     save(&window, "console-outage.png").await;
     world.open_database().await;
     window.until("!document.querySelector('.outage')").await;

@@ -1,4 +1,4 @@
-//! The buttons that start a load, and what it came to, path beside path.
+//! The form that starts a load, and its results, one column per path.
 
 use events::WritePath;
 use maud::{Markup, html};
@@ -8,17 +8,17 @@ use crate::load::{Phase, Run, Status};
 use crate::number::{bytes, or_dash, plain, seconds};
 use crate::settings::LoadSettings;
 
-/// What one can press. It stays as it is while the rest of the page moves.
+/// The form. It stays unchanged while the rest of the page is updated.
 pub(super) fn form(settings: &LoadSettings, refusal: &str) -> Markup {
     html! {
         section #load aria-labelledby="load-title" {
             h2 #load-title { "Try it" }
-            p.quiet { "Views by new visitors, sent to the Blogs API like any reader's. They are real, and are counted." }
+            p.quiet { "Sends views by new visitors to the Blogs API, as browsers do. They are real views and count." }
             div.loads {
             form.load method="post" action="/load" {
-                span.field { label for="seconds" { "seconds a path" }
+                span.field { label for="seconds" { "seconds per path" }
                     input #seconds name="seconds" type="number" inputmode="numeric" min="1" max=(settings.seconds_max) value=(settings.seconds_max.min(8)) required; }
-                span.field { label for="senders" { "requests at a time" }
+                span.field { label for="senders" { "concurrent requests" }
                     input #senders name="senders" type="number" inputmode="numeric" min="1" max=(settings.senders_max) value=(settings.senders_max.min(32)) required; }
                 span.buttons {
                     button.main type="submit" name="path" value="each" { "All paths in turn" }
@@ -32,14 +32,14 @@ pub(super) fn form(settings: &LoadSettings, refusal: &str) -> Markup {
     }
 }
 
-/// The paths of the load that runs or ran last, side by side.
+/// The results of the running or the last load, one column per path.
 pub(super) fn runs(status: &Status) -> Markup {
     if status.runs.is_empty() {
         return html! {};
     }
     html! {
         @if let Some(failure) = &status.failure { p.refusal { (failure) } }
-        div.scroll tabindex="0" role="group" aria-label="What the load came to" {
+        div.scroll tabindex="0" role="group" aria-label="Results of the load" {
             table {
                 thead { tr { th scope="col" { "path" } @for run in &status.runs { th scope="col" { (run.path.name()) } } } }
                 tbody {
@@ -52,12 +52,12 @@ pub(super) fn runs(status: &Status) -> Markup {
                     (row("accepted in, p50", &status.runs, |run| html! { (or_dash(run.accept_s[0], seconds)) }))
                     (row("accepted in, p99", &status.runs, |run| html! { (or_dash(run.accept_s[1], seconds)) }))
                     (row("all counted after", &status.runs, |run| html! { (counted(run)) }))
-                    (row("commits for 1000 events", &status.runs, |run| html! { (or_dash(each(run, run.commits).map(|n| n * 1000.0), plain)) }))
-                    (row("WAL an event", &status.runs, |run| html! { (or_dash(each(run, run.wal_bytes), bytes)) }))
+                    (row("commits per 1000 events", &status.runs, |run| html! { (or_dash(each(run, run.commits).map(|n| n * 1000.0), plain)) }))
+                    (row("WAL per event", &status.runs, |run| html! { (or_dash(each(run, run.wal_bytes), bytes)) }))
                 }
             }
         }
-        p.quiet { "WAL is the whole server's meanwhile: it is this load's where nothing else is at work." }
+        p.quiet { "WAL is what the whole server wrote during the run, so other activity is included." }
     }
 }
 
@@ -67,19 +67,19 @@ fn row(name: &str, runs: &[Run], cell: impl Fn(&Run) -> Markup) -> Markup {
 
 fn phase(run: &Run) -> String {
     match run.phase {
-        Phase::Waiting => "waits".to_owned(),
-        Phase::Sending => format!("sending, {} s with {}", run.seconds, run.senders),
-        Phase::Counting => "being counted".to_owned(),
+        Phase::Waiting => "waiting".to_owned(),
+        Phase::Sending => format!("sending for {} s with {} senders", run.seconds, run.senders),
+        Phase::Counting => "counting".to_owned(),
         Phase::Done => "done".to_owned(),
     }
 }
 
-/// On the direct paths nothing is left to wait for.
+/// On the direct paths, an accepted event is already counted.
 fn counted(run: &Run) -> String {
     if run.path == WritePath::Message {
         return or_dash(run.counted_s, seconds);
     }
-    or_dash(run.counted_s, |_| "with the answer".to_owned())
+    or_dash(run.counted_s, |_| "on response".to_owned())
 }
 
 fn rate(run: &Run) -> Option<f64> {

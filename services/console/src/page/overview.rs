@@ -1,4 +1,4 @@
-//! What is there and what is away, both sides of the equation, the database, what was set aside, and fan-outs.
+//! The parts that show servers and outages, the accounting of events, the database, parked events, and fan-outs.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,31 +9,31 @@ use crate::picture::{KEPT, Picture, Server};
 use crate::plot;
 use crate::statistics::{FanOut, Kind, PARKED_MAX};
 
-/// When it was seen.
+/// The time of the sample.
 pub(super) fn clock(picture: &Picture) -> Markup {
     html! {
         @match picture.time {
             Some(time) => time datetime=(time) { (at(time)) " UTC" },
-            None => "not yet looked",
+            None => "no sample yet",
         }
     }
 }
 
-/// What everything depends on, each with its state in words as well as in colour.
+/// The servers and services, each with its state in words as well as in colour.
 pub(super) fn servers(picture: &Picture) -> Markup {
     html! {
         ul aria-label="Servers and services" {
             @for server in &picture.servers {
                 li.away[server.away_since.is_some()] data-server=(server.name) {
                     b { (server.name) } " "
-                    span { @if server.away_since.is_some() { "away" } @else { (server.note) } }
+                    span { @if server.away_since.is_some() { "down" } @else { (server.note) } }
                 }
             }
         }
     }
 }
 
-/// What is away, since when, and what that means.
+/// The servers and services that are down, since when, and the consequences.
 pub(super) fn outages(picture: &Picture) -> Markup {
     html! {
         @for server in &picture.servers {
@@ -46,7 +46,7 @@ pub(super) fn outages(picture: &Picture) -> Markup {
 
 fn outage(server: &Server, since: Timestamp, picture: &Picture) -> Markup {
     html! {
-        h2 { (server.name) " is away" }
+        h2 { (server.name) " is down" }
         p {
             "Since " (at(since)) " UTC. " (server.meaning)
             @if server.name == "RabbitMQ" && let Some(outbox) = picture.message.outbox {
@@ -60,9 +60,9 @@ fn outage(server: &Server, since: Timestamp, picture: &Picture) -> Markup {
     }
 }
 
-/// The equation with its numbers.
+/// Both sides of the accounting of events, with the numbers.
 pub(super) fn equation(picture: &Picture) -> Markup {
-    let Some((asked_at, costly)) = &picture.costly else { return html! { p.quiet { "Not yet asked." } } };
+    let Some((asked_at, costly)) = &picture.costly else { return html! { p.quiet { "No data yet." } } };
     let equation = &costly.equation;
     let total = equation.total();
     html! {
@@ -74,10 +74,10 @@ pub(super) fn equation(picture: &Picture) -> Markup {
             " + " span.term { b { (count(total.parked)) } " parked" }
         }
         p.verdict.broken[!equation.holds()] {
-            @if equation.holds() { "It holds, to the event." }
+            @if equation.holds() { "It holds exactly." }
             @else {
-                "It does not hold: " (count(equation.taken_in() - total.sum())) " events are not accounted for, and of "
-                (count(total.parked)) " that are accounted for as parked " (count(total.parked_rows)) " are there."
+                "It does not hold: " (count(equation.taken_in() - total.sum())) " events are not accounted for. "
+                (count(total.parked)) " events are counted as parked; the table of parked events has " (count(total.parked_rows)) "."
             }
         }
         div.scroll tabindex="0" role="group" aria-label="By kind" {
@@ -90,8 +90,10 @@ pub(super) fn equation(picture: &Picture) -> Markup {
             }
         }
         p.quiet {
-            "In one snapshot, as of " (at(*asked_at)) " UTC"
-            @if equation.dropped_days > 0 { "; " (count(equation.dropped_days)) " of them in days that have been dropped" }
+            "One snapshot, taken at " (at(*asked_at)) " UTC"
+            @if equation.dropped_days > 0 {
+                "; " (count(equation.dropped_days)) " of the events taken in are in days that have been dropped"
+            }
             "."
         }
     }
@@ -106,13 +108,13 @@ fn row(kind: &Kind) -> Markup {
     }
 }
 
-/// Commits, WAL, and whose time it is.
+/// Commits, WAL, and the share of database time by role.
 pub(super) fn database(picture: &Picture) -> Markup {
     let database = &picture.database;
     let now = |values: &[Option<f64>]| values.last().copied().flatten();
     let (commits, wal) = (now(&database.commits), now(&database.wal));
-    let commits_label = format!("commits a second over two minutes; now {}", or_dash(commits, plain));
-    let wal_label = format!("bytes of WAL a second over two minutes; now {}", or_dash(wal, bytes));
+    let commits_label = format!("commits per second over two minutes; now {}", or_dash(commits, plain));
+    let wal_label = format!("bytes of WAL per second over two minutes; now {}", or_dash(wal, bytes));
     html! {
         div.pair {
             div {
@@ -126,13 +128,13 @@ pub(super) fn database(picture: &Picture) -> Markup {
         }
         (busy(&picture.busy))
         p.quiet {
-            "Counter updates that touch no index: "
+            "Counter updates that changed no index (HOT): "
             b { (or_dash(database.hot, |share| format!("{:.1} %", share * 100.0))) }
         }
     }
 }
 
-/// The share of each role in what sessions executed; sampled four times a second.
+/// The share of each role in database time, sampled four times a second.
 fn busy(busy: &[(String, f64)]) -> Markup {
     let whole: f64 = busy.iter().map(|(_, sessions)| sessions).sum();
     let share = |sessions: f64| if whole > 0.0 { sessions / whole * 100.0 } else { 0.0 };
@@ -147,22 +149,25 @@ fn busy(busy: &[(String, f64)]) -> Markup {
                     li { span class={"key part-" (place)} {} (role) " " b { (format!("{:.0} %", share(*sessions))) } }
                 }
             }
-            p.quiet { (format!("{whole:.2}")) " sessions busy on average" }
+            p.quiet { (format!("{whole:.2}")) " busy sessions on average" }
         } @else {
-            p.quiet { "Nobody was seen at work." }
+            p.quiet { "No busy session was seen." }
         }
     }
 }
 
-/// Parked events by reason.
+/// Parked events, by reason.
 pub(super) fn parked(picture: &Picture) -> Markup {
-    let Some((_, costly)) = &picture.costly else { return html! { p.quiet { "Not yet asked." } } };
+    let Some((_, costly)) = &picture.costly else { return html! { p.quiet { "No data yet." } } };
     if costly.parked.is_empty() {
         return html! { p.quiet { "No event is parked." } };
     }
     let more = if costly.parked_events >= PARKED_MAX { " or more" } else { "" };
     html! {
-        p { b data-value="parked" { (count(costly.parked_events)) (more) } " events wait for somebody to look: " code { "commonplace parked list" } }
+        p {
+            b data-value="parked" { (count(costly.parked_events)) (more) } " events need attention: run "
+            code { "commonplace parked list" }
+        }
         ul.reasons {
             @for parked in &costly.parked {
                 li {
@@ -176,11 +181,11 @@ pub(super) fn parked(picture: &Picture) -> Markup {
     }
 }
 
-/// How far followers have been told.
+/// The progress of fan-outs.
 pub(super) fn fan_outs(picture: &Picture) -> Markup {
     let fan_outs = picture.costly.as_ref().map(|(_, costly)| costly.fan_outs.as_slice()).unwrap_or_default();
     html! {
-        @if fan_outs.is_empty() { p.quiet { "No blog has been told of yet." } }
+        @if fan_outs.is_empty() { p.quiet { "No fan-out has run yet." } }
         ul.fan-outs { @for fan_out in fan_outs { li { (progress(fan_out)) } } }
     }
 }
@@ -191,7 +196,7 @@ fn progress(fan_out: &FanOut) -> Markup {
         "blog " (fan_out.blog_id) " " span.state { (fan_out.state) } " "
         progress max=(fan_out.total.max(1)) value=(if fan_out.state == "done" { fan_out.total.max(1) } else { fan_out.looked_at }) aria-label=(label) {}
         span.quiet {
-            (count(fan_out.looked_at)) " of " (count(fan_out.total)) " followers, " (count(fan_out.notified)) " told"
+            (count(fan_out.looked_at)) " of " (count(fan_out.total)) " followers, " (count(fan_out.notified)) " notified"
             @if fan_out.state == "running" { ", " (plain(fan_out.per_s)) "/s" }
         }
     }

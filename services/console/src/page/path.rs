@@ -1,4 +1,4 @@
-//! A write path: what it accepts, how fast, and how it gets into the database.
+//! The card of a write path: its rate, its latency, and how its events reach the database.
 
 use events::WritePath;
 use maud::{Markup, html};
@@ -7,7 +7,7 @@ use crate::number::{count, or_dash, plain, seconds};
 use crate::picture::{KEPT, Message, Path, Picture};
 use crate::plot;
 
-/// A path for people.
+/// The description of a path.
 pub(super) struct About {
     path: WritePath,
     pub(super) place: &'static str,
@@ -24,31 +24,31 @@ pub(super) const ABOUT: [About; 3] = [
     About {
         path: WritePath::Message,
         place: "path-message",
-        how: "Through RabbitMQ; workers count in batches. Answered when RabbitMQ has it.",
+        how: "Through RabbitMQ; workers count in batches. The API answers once RabbitMQ has confirmed.",
     },
     About {
         path: WritePath::Direct,
         place: "path-direct",
-        how: "One transaction a request. Answered when it is counted.",
+        how: "One transaction per request. The API answers once the event is counted.",
     },
     About {
         path: WritePath::DirectBatched,
         place: "path-direct-batched",
-        how: "Requests that wait share a transaction. Answered when it is counted.",
+        how: "Waiting requests share a transaction. The API answers once the event is counted.",
     },
 ];
 
-/// A path's card. The rate is its largest number, and the plot under it the last two minutes of that.
+/// The card of a path. The rate is its largest number; the plot below shows the rate over the last two minutes.
 pub(super) fn card(picture: &Picture, about: &About) -> Markup {
     let none = Path::default();
     let path = picture.paths.iter().find(|path| path.name == about.name()).unwrap_or(&none);
     let rate = path.accepted.last().copied().flatten();
     let highest = path.accepted.iter().flatten().copied().fold(0.0, f64::max);
-    // All cards have one scale, so that they can be compared.
+    // All cards share one scale, so that they can be compared.
     let scale =
         picture.paths.iter().flat_map(|path| path.accepted.iter().flatten()).copied().fold(10.0, f64::max);
     let label = format!(
-        "{}: events accepted a second over two minutes; now {}, highest {}",
+        "{}: events accepted per second over two minutes; now {}, highest {}",
         about.name(),
         or_dash(rate, plain),
         plain(highest)
@@ -71,7 +71,7 @@ pub(super) fn card(picture: &Picture, about: &About) -> Markup {
                 span.unit { "of " } b { (or_dash(path.events_per_commit, plain)) } span.unit { " events" }
             }))
             @if about.path == WritePath::Message { (message(&picture.message)) }
-            @else { (fact("visible", html! { "with the answer" })) }
+            @else { (fact("visible", html! { "on response" })) }
             (fact("accepted", html! { b data-value="accepted" { (or_dash(path.accepted_total, |n| plain(n.round()))) } }))
         }
     }
@@ -81,7 +81,7 @@ fn message(message: &Message) -> Markup {
     let depth = message.depths.map(|depths| i64::from(depths.engagement));
     let deepest = message.depth.iter().flatten().copied().fold(0.0, f64::max);
     let label = format!(
-        "envelopes in the queue over two minutes; now {}, most {}",
+        "envelopes in the queue over two minutes; now {}, highest {}",
         or_dash(depth, count),
         plain(deepest)
     );
