@@ -1,16 +1,16 @@
 //! The engine that accepts engagement: views, likes, shares.
 //!
-//! Endpoints and pages turn a request into events (who sent it, what it is, when it was accepted) and hand them to one
+//! Endpoints and pages turn a request into events (the sender, the action, the time of acceptance) and pass them to one
 //! of three *write paths*:
 //!
-//! - `message`: the events leave in an envelope, and the answer is 202 once the broker has confirmed it, or once
-//!   it is kept in the outbox because the broker did not ([`Spill`]);
-//! - `direct`: the request is one transaction of its own, and the answer is 200 with the new totals;
+//! - `message`: the events travel in an envelope. The answer is 202 once RabbitMQ has confirmed the envelope, or once it is
+//!   stored in the outbox because RabbitMQ did not confirm it in time ([`Spill`]);
+//! - `direct`: the request has its own transaction, and the answer is 200 with the new totals;
 //! - `direct-batched`: waiting requests share a transaction, and the answer is the same 200.
 //!
-//! A 2xx means that the events will be counted exactly once. Any other answer promises nothing: the client
-//! sends again, with the same key if it needs to know that nothing counts twice. The rows and the rules are the
-//! `engagement` crate's on all three paths. The engine does not know the state of the API, which holds it.
+//! A 2xx means that the events will be counted exactly once. Any other answer promises nothing: the client may retry,
+//! and must use the same key if the event must not count twice. On all three paths, the `engagement` crate writes the
+//! rows and applies the rules. The engine does not know the API's state, which contains it.
 
 mod choice;
 mod direct;
@@ -45,7 +45,7 @@ use self::metrics::Metrics;
 use crate::clock_check::ClockCheck;
 use crate::problem::Result;
 
-/// The write paths, and what turns requests into events.
+/// The write paths, and the keys and clock that turn requests into events.
 pub struct Acceptance {
     settings: Settings,
     secrets: Secrets,
@@ -55,25 +55,25 @@ pub struct Acceptance {
     metrics: Metrics,
 }
 
-/// What the direct paths need, where they are enabled.
+/// What the direct paths need, if they are enabled.
 #[derive(Debug)]
 struct Direct {
     engagement: Arc<Engagement>,
     batched: Batched,
 }
 
-/// Where accepted events are.
+/// Where the accepted events are.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    /// With the broker, or in the outbox on the way to it.
+    /// Confirmed by the broker, or in the outbox.
     Published,
-    /// In the database, with this effect, by event.
+    /// Applied in the database, with these effects, in the order of the events.
     Applied(Vec<Effect>),
 }
 
 impl Acceptance {
-    /// Checks the settings, registers the metrics, and starts the task of `direct-batched` where the direct
-    /// paths are enabled. The task ends, after its last batch, when the state is dropped.
+    /// Validates the settings, registers the metrics, and starts the task of `direct-batched` if the direct paths are
+    /// enabled. The task ends after its last batch, when the state is dropped.
     ///
     /// # Errors
     /// A sentence that says which setting to change.
@@ -106,8 +106,8 @@ impl Acceptance {
         })
     }
 
-    /// Returns when a task of a path has ended, which none does as long as it is well: the publisher's, or that of
-    /// `direct-batched`.
+    /// Returns when the task of a path has ended, which happens early only if it has panicked: the publisher's task or
+    /// that of `direct-batched`.
     pub async fn ended(&self) {
         match &self.direct {
             Some(direct) => tokio::select! {
@@ -118,17 +118,18 @@ impl Acceptance {
         }
     }
 
-    /// The clock that stamps events and envelopes.
+    /// The clock for the timestamps of events and envelopes.
     pub(crate) fn clock(&self) -> &Clock {
         self.clock.clock()
     }
 
-    /// The keys under which visitors and clients' keys are hashed.
+    /// The keys that hash visitors and idempotency keys.
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 
-    /// The deadline of a request that has just been read. The time that it took to know its caller, `known_after`, counts.
+    /// The deadline of a request that has just been read. It includes `known_after`, the time spent to identify the
+    /// caller.
     pub(crate) fn deadline(&self, known_after: Duration) -> Instant {
         let time_max = Duration::from_millis(self.settings.accept_timeout_ms);
         Instant::now() + time_max.saturating_sub(known_after)
@@ -139,8 +140,8 @@ impl Acceptance {
         self.metrics.refused(refusal, events);
     }
 
-    /// Accepts all of the events on this path by the deadline of their request, or none. `traceparent` is the trace that
-    /// the client says the request belongs to.
+    /// Accepts all events on this path before the request's deadline, or none. `traceparent` is the trace that the
+    /// client's request belongs to.
     pub(crate) async fn accept(
         &self,
         path: WritePath,
@@ -179,7 +180,7 @@ impl Acceptance {
                 return Ok(Accepted::Published);
             }
             (WritePath::Direct, Some(direct)) => {
-                // In a box: what a transaction needs is not to be carried along by requests that make none.
+                // Boxed, so that requests without a transaction do not carry the size of one.
                 let applied =
                     Box::pin(direct::apply(&direct.engagement, self.clock(), path, events, &self.metrics));
                 timeout_at(deadline, applied).await.map_err(|_| Refusal::TimedOut)??

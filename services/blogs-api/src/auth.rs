@@ -1,5 +1,5 @@
-//! Who is asking: tokens, which every HTTP service verifies alike ([`web::tokens`]), and passwords. This service alone issues
-//! tokens of sessions, for passwords; the operator issues those of imports.
+//! Authentication: tokens, which all HTTP services verify in the same way ([`web::tokens`]), and passwords. Only this
+//! service issues session tokens, in exchange for a password; the operator issues import tokens.
 
 mod passwords;
 mod tries;
@@ -18,13 +18,13 @@ pub(crate) use web::tokens::{AnyPurpose, Epochs, Issued, Issuer, Known, Purpose,
 /// The `[tokens]` section of the service that issues sessions.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TokenSettings {
-    /// `id:seed,id:seed`, the seeds of Ed25519 keys in base64. The first signs sessions, all verify.
+    /// `id:seed,id:seed`: the seeds of Ed25519 keys in base64. The first one signs sessions; all of them verify.
     pub signing_keys: SigningKeys,
-    /// Public keys of imports: `id:key,id:key`. Empty: no import is taken.
+    /// Public keys for import tokens: `id:key,id:key`. Empty: no import tokens are accepted.
     pub import_verifying_keys: VerifyingKeys,
-    /// How long the token of a session is good for, in seconds.
+    /// Lifetime of a session token, in seconds.
     pub lifetime_s: u32,
-    /// What every service that verifies has.
+    /// The settings of every service that verifies tokens.
     #[serde(flatten)]
     pub verifying: web::tokens::TokenSettings,
 }
@@ -41,7 +41,7 @@ impl TokenSettings {
         Ok(())
     }
 
-    /// What issues sessions.
+    /// The issuer of session tokens.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -51,7 +51,7 @@ impl TokenSettings {
             .map_err(|error| error.to_string())
     }
 
-    /// What verifies sessions and the tokens of imports.
+    /// The verifier of session and import tokens.
     ///
     /// # Errors
     /// A sentence that says what to change.

@@ -1,10 +1,10 @@
-//! Compares this process's clock with the database's, and says when engagement must be refused.
+//! Compares this process's clock with the database's, and decides when engagement must be refused.
 //!
-//! A like carries the time at which it was accepted, and the newest decides. A process whose clock is wrong by more
-//! than [`CLOCK_SKEW_MAX`] would overrule the others or be overruled by them, so it accepts nothing while the skew is
-//! *known*: [`SAMPLES`] comparisons of the last minute all exceed the limit, each taken with less than that limit of
-//! doubt (half its round trip). One bad comparison refuses nothing, one good one ends a refusal. While Postgres is
-//! away the skew is unknown, and the process accepts.
+//! A like carries the time of its acceptance, and the newest one decides. A process whose clock is off by more than
+//! [`CLOCK_SKEW_MAX`] would override the others or be overridden by them. It therefore accepts no engagement while the
+//! skew is *known*: the last [`SAMPLES`] comparisons, all within a minute, exceed the limit, and the uncertainty of
+//! each (half its round trip) is below that limit. One bad comparison does not cause a refusal, and one good one ends
+//! it. While Postgres is down, the skew is unknown and the process accepts.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,12 +17,12 @@ use jiff::SignedDuration;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Comparisons that must agree before the skew is known.
+/// Number of comparisons that must agree before the skew is known.
 const SAMPLES: usize = 3;
-/// How long a comparison says something about the clock.
+/// How long a comparison stays valid.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// The comparisons of a process. Clones share them.
+/// The comparisons of a process; clones share them.
 #[derive(Debug, Clone)]
 pub struct ClockCheck {
     clock: Clock,
@@ -43,7 +43,7 @@ struct Shared {
 struct Known(VecDeque<(Instant, SignedDuration)>);
 
 impl ClockCheck {
-    /// A check that has compared nothing yet.
+    /// Creates a check without comparisons.
     pub(crate) fn register(clock: Clock, refuses: bool, registry: &mut Registry) -> Self {
         let skew_seconds = Gauge::default();
         let meaning = "How far this process's clock is ahead of the database's";
@@ -57,15 +57,15 @@ impl ClockCheck {
         &self.clock
     }
 
-    /// Is the skew known to be too large?
+    /// Whether the skew is known to be too large.
     pub(crate) fn is_refusing(&self) -> bool {
         self.shared.is_refusing.load(Ordering::Relaxed)
     }
 
-    /// Compares the clocks once. True when another comparison should follow soon: this one was out of the limit.
+    /// Compares the clocks once. Returns true if this comparison exceeded the limit and another one should follow soon.
     ///
     /// # Errors
-    /// That the database could not be asked.
+    /// The database could not be queried.
     pub(crate) async fn compare(&self, pool: &Pool) -> Result<bool, database::Error> {
         let compared = database::clock_skew(pool, || self.clock.time_of_day()).await;
         let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,10 +84,10 @@ impl ClockCheck {
         compared.map(|_| again)
     }
 
-    /// Why engagement is refused.
+    /// The reason for refusing engagement, if there is one.
     ///
     /// # Errors
-    /// A sentence that says by how much the clocks differ.
+    /// A sentence that states the difference between the clocks.
     pub(crate) fn verdict(&self) -> Result<(), String> {
         if !self.is_refusing() {
             return Ok(());
@@ -98,7 +98,7 @@ impl ClockCheck {
 }
 
 impl Known {
-    /// Takes a comparison, unless its round trip leaves too much doubt. True while too few have been taken to tell.
+    /// Adds a comparison, unless its round trip makes it too uncertain. Returns true while there are too few to decide.
     fn take(&mut self, skew: &ClockSkew, now: Instant) -> bool {
         if skew.round_trip / 2 < CLOCK_SKEW_MAX {
             if self.0.len() >= SAMPLES {
@@ -109,7 +109,7 @@ impl Known {
         self.skew(now).is_none()
     }
 
-    /// The smallest of the newest skews, when all of them are recent and exceed the limit.
+    /// The smallest of the newest skews, if all are recent and exceed the limit.
     fn skew(&self, now: Instant) -> Option<SignedDuration> {
         let exceeding = self.0.iter().filter(|(at, ahead)| {
             now.saturating_duration_since(*at) <= SAMPLE_AGE_MAX && ahead.unsigned_abs() > CLOCK_SKEW_MAX

@@ -1,9 +1,9 @@
-//! The Blogs API: accounts, blogs, and the door through which engagement comes in.
+//! The Blogs API: accounts, blogs, and the acceptance of engagement.
 //!
-//! Handlers are thin: an extractor checks the form of a request, a plain function checks its meaning, and a
-//! typed function beside a statement in `sql/` does the work. What goes wrong is a [`web::problem::Problem`], which
-//! is what the client reads; the cause is logged and never sent. Engagement is accepted here (`acceptance`)
-//! and counted elsewhere; what authors do is written here, and told to others through the `outbox`.
+//! Handlers are thin: an extractor validates the form of a request, a plain function validates its meaning, and a typed
+//! function runs the statement in `sql/`. Failures are [`web::problem::Problem`]s, which the client reads; their cause
+//! is logged and never sent. Engagement is accepted here (`acceptance`) and counted elsewhere. Authors' changes are
+//! written here and published through the `outbox`.
 
 mod acceptance;
 mod account;
@@ -23,6 +23,6 @@ pub use service::Service;
 pub use settings::{DEFAULTS, Settings};
 pub(crate) use web::{client_address, extract, limits, page, problem};
 
-/// The statements of this service alone. It also sends those of the `web` crate and, where the direct paths are enabled,
-/// those of the `engagement` crate.
+/// The statements of this service. It also sends those of the `web` crate and, if the direct paths are enabled, those
+/// of the `engagement` crate.
 pub static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");

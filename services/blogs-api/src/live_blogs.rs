@@ -1,10 +1,10 @@
-//! Which blogs readers can see, asked once and remembered for a while.
+//! A cache of the blogs that readers can see.
 //!
-//! An event for a blog that is not there should be answered 404, and an event for one that is there should not
-//! cost a query. So live ids are remembered, a bounded number for a bounded time. An id that is not known is
-//! looked up by one task, which takes every lookup that is waiting into one statement: however many requests
-//! ask for however many made-up ids, one query runs at a time. While Postgres is away the answer is
-//! [`Presence::Unknown`], at once, and the event goes through: whoever counts it decides.
+//! An event for a missing blog should be answered 404, and an event for a live blog should not cost a query. The cache
+//! therefore keeps a limited number of live ids for a limited time. One task looks up unknown ids and combines all
+//! waiting lookups into one statement: however many requests ask for made-up ids, only one query runs at a time. While
+//! Postgres is down, the answer is immediately [`Presence::Unknown`], and the event is accepted; the worker that counts
+//! it decides.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,33 +26,33 @@ const LIVE_BLOGS: Statement = statement!("live_blogs.sql");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Most ids that are remembered.
+    /// Maximum number of cached ids.
     pub ids_max: u64,
-    /// How long an id is remembered, in milliseconds; a blog that another process took back is still accepted
-    /// for so long.
+    /// How long an id is cached, in milliseconds. Events for a blog that another process has unpublished are accepted
+    /// for this long.
     pub ttl_ms: u64,
-    /// Longest wait of a request for a lookup, and of a lookup for the database, in milliseconds.
+    /// Maximum wait of a request for a lookup, and of a lookup for the database, in milliseconds.
     pub lookup_timeout_ms: u64,
-    /// After a failed lookup nobody asks again for so long, in milliseconds.
+    /// After a failed lookup, no further lookup is made for this long, in milliseconds.
     pub away_ms: u64,
-    /// Most requests that wait for a lookup; more are let through unasked.
+    /// Maximum number of requests that wait for a lookup; events of further ones are accepted without one.
     pub waiting_max: usize,
-    /// Ids after which one statement takes no further request's.
+    /// Number of ids after which a statement takes no further request.
     pub lookup_ids_max: usize,
 }
 
-/// What is known of a blog.
+/// The result for a blog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// Readers can see it.
     Live,
-    /// There is none, or readers cannot see it.
+    /// The blog does not exist, or readers cannot see it.
     Absent,
-    /// The database could not be asked.
+    /// The database could not be queried.
     Unknown,
 }
 
-/// The ids that are known to be live, and the way to learn of others. Clones share both.
+/// The cache, and the sender to the lookup task. Clones share both.
 #[derive(Debug, Clone)]
 pub struct LiveBlogs {
     known: Cache<i64, ()>,
@@ -62,7 +62,7 @@ pub struct LiveBlogs {
 }
 
 impl LiveBlogs {
-    /// Starts the task that looks ids up. It ends when the last clone is gone.
+    /// Starts the lookup task. It ends when the last clone is dropped.
     pub fn start(settings: &Settings, pool: Pool, registry: &mut Registry, tasks: &TaskTracker) -> Self {
         let known = Cache::builder()
             .max_capacity(settings.ids_max)
@@ -77,7 +77,7 @@ impl LiveBlogs {
         Self { known, lookups, lookup_timeout, metrics }
     }
 
-    /// Is the blog live?
+    /// Whether the blog is live.
     pub async fn is_live(&self, blog_id: i64) -> Presence {
         if self.known.get(&blog_id).await.is_some() {
             self.metrics.memory.inc();
@@ -86,7 +86,7 @@ impl LiveBlogs {
         self.look_up(BTreeSet::from([blog_id])).await.of(blog_id)
     }
 
-    /// Which of these blogs are live, in at most one statement.
+    /// Which of these blogs are live, with at most one statement.
     pub async fn among(&self, blog_ids: &[i64]) -> Found {
         let mut live = BTreeSet::new();
         let mut unknown = BTreeSet::new();
@@ -106,12 +106,12 @@ impl LiveBlogs {
         found
     }
 
-    /// Forgets a blog that has just been taken back or deleted here.
+    /// Removes a blog that this process has just unpublished or deleted.
     pub async fn forget(&self, blog_id: i64) {
         self.known.invalidate(&blog_id).await;
     }
 
-    /// Returns when the task that looks ids up has ended, which it does not as long as it is well.
+    /// Returns when the lookup task has ended, which happens early only if it has panicked.
     pub async fn ended(&self) {
         self.lookups.closed().await;
     }
@@ -120,7 +120,7 @@ impl LiveBlogs {
         let deadline = Instant::now() + self.lookup_timeout;
         let (answer, answered) = oneshot::channel();
         let asked = self.lookups.try_send(Lookup { blog_ids, answer });
-        // The time in the queue counts, too: it is the request that waits.
+        // The timeout covers the time in the queue, because the request waits there too.
         let answered = if asked.is_ok() { timeout_at(deadline, answered).await.ok() } else { None };
         let live = answered.and_then(Result::ok).flatten();
         if let Some(live) = live {
@@ -133,7 +133,7 @@ impl LiveBlogs {
     }
 }
 
-/// The answer for several blogs.
+/// The results for several blogs.
 #[derive(Debug)]
 pub struct Found {
     live: BTreeSet<i64>,
@@ -141,14 +141,14 @@ pub struct Found {
 }
 
 impl Found {
-    /// What is known of one of them.
+    /// The result for one of them.
     #[must_use]
     pub fn of(&self, blog_id: i64) -> Presence {
         if self.live.contains(&blog_id) { Presence::Live } else { self.rest }
     }
 }
 
-/// One request's ids. It is answered with the live ones among them, or `None` if the database could not be asked.
+/// The ids of one request. The answer is the set of live ones, or `None` if the database could not be queried.
 struct Lookup {
     blog_ids: BTreeSet<i64>,
     answer: oneshot::Sender<Option<BTreeSet<i64>>>,
@@ -170,14 +170,14 @@ impl LookupTask {
                 self.known.insert(*id, ()).await;
             }
             for Lookup { blog_ids, answer } in lookups {
-                // A request that has given up in the meantime does not want the answer any more.
+                // A request that has timed out no longer waits for the answer.
                 let _ = answer.send(live.as_ref().map(|live| &blog_ids & live));
             }
         }
     }
 
-    /// The lookups of one statement and their ids: what is waiting, as far as it takes them, but for those of requests
-    /// that have given up. `None` when there will be none any more.
+    /// The lookups of the next statement and their ids: everything that is waiting and fits, except for requests that
+    /// have given up. `None` when no further lookup can come.
     async fn next(&mut self) -> Option<(Vec<Lookup>, BTreeSet<i64>)> {
         let (mut lookups, mut blog_ids) = (Vec::new(), BTreeSet::new());
         while blog_ids.len() < self.settings.lookup_ids_max {
@@ -194,7 +194,7 @@ impl LookupTask {
         Some((lookups, blog_ids))
     }
 
-    /// The live ones among these, or `None` while the database is away.
+    /// The live ones among these ids, or `None` while the database is down.
     async fn ask(&mut self, blog_ids: Vec<i64>) -> Option<BTreeSet<i64>> {
         if self.away_until.is_some_and(|until| Instant::now() < until) {
             return None;
@@ -210,16 +210,19 @@ impl LookupTask {
         };
         self.away_until = Some(Instant::now() + Duration::from_millis(self.settings.away_ms));
         let error = failed.as_ref().map(|error| error as &dyn std::error::Error);
-        tracing::warn!(error, "blogs cannot be looked up; their events go through");
+        tracing::warn!(
+            error,
+            "cannot look up blogs; accepting events without checking that their blogs are live"
+        );
         None
     }
 
-    /// `None` when the deadline passed first.
+    /// `None` if the deadline passed first.
     async fn query(&self, blog_ids: &[i64], deadline: Instant) -> Result<Option<BTreeSet<i64>>, Error> {
         let Ok(client) = timeout_at(deadline, self.pool.get()).await else { return Ok(None) };
         let client = client?;
         let Ok(rows) = timeout_at(deadline, LIVE_BLOGS.query(&client, &[&blog_ids])).await else {
-            // Whoever took this connection from the pool next would wait behind the statement.
+            // Do not return this connection to the pool: the statement is still running on it.
             drop(Object::take(client));
             return Ok(None);
         };
@@ -227,7 +230,7 @@ impl LookupTask {
     }
 }
 
-/// Requests by what told them.
+/// Counts requests by the source of their answer.
 #[derive(Debug, Clone)]
 struct Metrics {
     memory: Counter,
@@ -242,7 +245,7 @@ impl Metrics {
         let metrics = Self { memory: by("memory"), database: by("database"), let_through: by("let_through") };
         registry.register(
             "live_blog_lookups",
-            "Requests by what told them which blogs are live; let_through: nobody could",
+            "Requests by the source of the answer whether blogs are live; let_through: unknown, accepted anyway",
             lookups,
         );
         metrics
@@ -255,14 +258,14 @@ mod tests {
 
     use super::*;
 
-    /// Lookups of a database that refuses connections: nothing listens on port 1.
+    /// Lookups of a database that refuses connections, because nothing listens on port 1.
     fn away(waiting_max: usize) -> (LiveBlogs, TaskTracker) {
         let tasks = TaskTracker::new();
         let (settings, pool) = settings(waiting_max);
         (LiveBlogs::start(&settings, pool, &mut Registry::default(), &tasks), tasks)
     }
 
-    /// The same without the task, which the caller has.
+    /// The same without a running task; the caller holds it.
     fn unattended(waiting_max: usize) -> (LiveBlogs, LookupTask) {
         let (settings, pool) = settings(waiting_max);
         let known = Cache::new(settings.ids_max);
@@ -332,7 +335,7 @@ mod tests {
         assert_eq!(live_blogs.is_live(1).await, Presence::Unknown);
         assert!(began.elapsed() >= live_blogs.lookup_timeout);
 
-        // Nobody asks for it any more.
+        // No request waits for it any more.
         let (answer, _answered) = oneshot::channel();
         live_blogs.lookups.try_send(Lookup { blog_ids: BTreeSet::from([2]), answer }).unwrap();
         let (lookups, blog_ids) = task.next().await.unwrap();

@@ -1,9 +1,8 @@
-//! Envelopes that wait in the database to be published. The [relay] publishes them under the ids
-//! that they have here.
+//! Envelopes stored in the database until they are published. The [relay] publishes them under their stored ids.
 //!
-//! An author's change and the message that tells of it cannot be committed together in two systems. So the
-//! message is a row of `blogs.outbox`, in the transaction of the change. The other rows are envelopes of
-//! engagement that RabbitMQ did not confirm in time ([`crate::acceptance::Spill`]).
+//! An author's change and the message that announces it cannot be committed together in two systems. The message is
+//! therefore a row of `blogs.outbox`, written in the transaction of the change. The other rows are engagement envelopes
+//! that RabbitMQ did not confirm in time ([`crate::acceptance::Spill`]).
 
 pub(crate) mod relay;
 
@@ -21,8 +20,8 @@ use uuid::Uuid;
 const OUTBOX_PUT: Statement = statement!("outbox_put.sql");
 const OUTBOX_SPILL: Statement = statement!("outbox_spill.sql");
 
-/// The door to the outbox, the bell that wakes this process's relay, and what is known of how the outbox is.
-/// Clones share all of it.
+/// Access to the outbox, the signal that wakes this process's relay, and the outbox's last known state. Clones share
+/// all of it.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     shared: Arc<Shared>,
@@ -31,23 +30,23 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Shared {
     bell: Notify,
-    /// With so many in it nothing is spilled.
+    /// Nothing is spilled while the outbox holds this many envelopes.
     envelopes_max: u32,
-    /// How many there were at the last look.
+    /// The number of envelopes at the last count.
     envelopes: AtomicU64,
     trouble: Mutex<Option<String>>,
 }
 
 impl Outbox {
-    /// An outbox that nobody waits at yet, and that takes spilled envelopes up to this number.
+    /// Creates the state of an outbox that accepts spilled envelopes up to this number.
     #[must_use]
     pub fn new(envelopes_max: u32) -> Self {
         let (bell, envelopes, trouble) = (Notify::new(), AtomicU64::new(0), Mutex::new(None));
         Self { shared: Arc::new(Shared { bell, envelopes_max, envelopes, trouble }) }
     }
 
-    /// Writes what happened to a blog into the caller's transaction. It is told of once that commits; then call
-    /// [`Outbox::wake`].
+    /// Writes an event about a blog into the caller's transaction. It is published after the commit; call
+    /// [`Outbox::wake`] then.
     ///
     /// # Errors
     /// [`Error::Statement`].
@@ -55,7 +54,7 @@ impl Outbox {
         put(transaction, event.id, event.kind.event_type(), &codec::encode_blog(event)).await
     }
 
-    /// Writes a follow, or its end, into the caller's transaction, as [`Outbox::put_blog`] does.
+    /// Writes a follow or unfollow into the caller's transaction, as [`Outbox::put_blog`] does.
     ///
     /// # Errors
     /// [`Error::Statement`].
@@ -63,11 +62,11 @@ impl Outbox {
         put(transaction, event.id, event.kind.event_type(), &codec::encode_follow(event)).await
     }
 
-    /// Keeps envelopes as they are, all of them or none, in a transaction of their own.
+    /// Stores envelopes unchanged, all of them or none, in a transaction of their own.
     pub(crate) async fn spill(&self, client: &Object, envelopes: &[&Envelope]) -> Result<(), Error> {
         let ids: Vec<Uuid> = envelopes.iter().map(|envelope| envelope.id.as_uuid()).collect();
         let keys: Vec<&str> = envelopes.iter().map(|envelope| envelope.routing_key).collect();
-        // An envelope holds 512 events at most.
+        // An envelope holds at most 512 events.
         let events: Vec<i32> =
             envelopes.iter().map(|envelope| i32::try_from(envelope.events).unwrap_or(i32::MAX)).collect();
         let bodies: Vec<&[u8]> = envelopes.iter().map(|envelope| envelope.body.as_slice()).collect();
@@ -77,43 +76,43 @@ impl Outbox {
         Ok(())
     }
 
-    /// Tells the relay of this process that there is something to do. A call while it is busy is not lost.
+    /// Wakes this process's relay. A call while the relay is busy is not lost.
     pub fn wake(&self) {
         self.shared.bell.notify_one();
     }
 
-    /// Waits until somebody calls [`Outbox::wake`], or has since the last wait.
+    /// Waits for a call of [`Outbox::wake`]; a call since the last wait counts.
     pub(crate) async fn woken(&self) {
         self.shared.bell.notified().await;
     }
 
-    /// Up to where it is worth counting how many envelopes wait.
+    /// The number up to which envelopes need to be counted.
     pub(crate) fn envelopes_max(&self) -> u32 {
         self.shared.envelopes_max
     }
 
-    /// So many envelopes wait, as the relay has just counted; no more than [`Outbox::envelopes_max`].
+    /// Records the relay's count, which is at most [`Outbox::envelopes_max`].
     pub(crate) fn counted(&self, envelopes: u64) {
         self.shared.envelopes.store(envelopes, Ordering::Relaxed);
     }
 
-    /// Did as many wait as may, when the relay last looked?
+    /// Whether the outbox was full at the last count.
     pub(crate) fn is_full(&self) -> bool {
         self.shared.envelopes.load(Ordering::Relaxed) >= u64::from(self.shared.envelopes_max)
     }
 
-    /// Whoever spills says how it went: why not, or that it did.
+    /// Records the result of a spill: a failure's reason, or success.
     pub(crate) fn report(&self, trouble: Option<String>) {
         *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// Why nothing could be spilled since this was last asked, unless something was after that.
+    /// Takes the reason of the last failed spill, unless one has succeeded since.
     pub(crate) fn take_trouble(&self) -> Option<String> {
         self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// An envelope of one event, which has the event's id, and the trace of the request that it comes of.
+/// Builds an envelope with one event; it has the event's id and the trace of the request.
 async fn put(
     transaction: &Transaction<'_>,
     id: Uuid,

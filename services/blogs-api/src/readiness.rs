@@ -1,6 +1,6 @@
-//! What `/readyz` says. The API is ready while the broker or the database works, since either can keep what is
-//! accepted, and not ready while its clock is known to be wrong ([`ClockCheck`]). A database that answers but
-//! stores nothing (read only, full, locked) does not work.
+//! The readiness check. The API is ready while the broker or the database works, since either can store what is
+//! accepted. It is not ready while its clock is known to be wrong ([`ClockCheck`]). A database that responds but cannot
+//! store anything (read-only, full, locked) counts as not working.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use crate::clock_check::ClockCheck;
 use crate::outbox::Outbox;
 
 const EVERY: Duration = Duration::from_secs(2);
-/// The pause after a comparison of clocks that another one has to confirm.
+/// The pause before the comparison that confirms a clock skew.
 const CONFIRM_AFTER: Duration = Duration::from_millis(200);
 
 const ENDED: &str = "the publisher has ended";
 const BROKER: &str = "broker";
 const DATABASE: &str = "database";
 
-/// Either promise path will do.
+/// One of the two is enough.
 pub(crate) const RULE: ReadyRule = ReadyRule::AnyOf(&[BROKER, DATABASE]);
 
-/// Looks at the database every two seconds and at the broker also whenever its state changes, until `shutdown`.
+/// Checks the database every two seconds, and the broker also whenever its state changes, until `shutdown`.
 pub(crate) async fn watch(
     health: Health,
     pool: Pool,
@@ -39,15 +39,15 @@ pub(crate) async fn watch(
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            // An error means that the publisher has ended: then the ticks go on alone, and say so.
+            // An error means that the publisher has ended; the ticks continue and report it.
             Ok(()) = broker.changed() => {}
             _ = ticks.tick() => {
                 let compared = clock.compare(&pool).await.map_err(|error| error.to_string());
                 if compared == Ok(true) {
                     ticks.reset_after(CONFIRM_AFTER);
                 }
-                // Asked once: while nothing is spilled the database is believed again, or nobody would ever
-                // come to find out that it has recovered.
+                // The trouble is taken once: while nothing is spilled, the database is trusted again; otherwise no one
+                // would find out that it has recovered.
                 let trouble = outbox.take_trouble().map_or(Ok(()), Err);
                 health.report(DATABASE, compared.map(drop).and(clock.verdict()).and(trouble));
             }

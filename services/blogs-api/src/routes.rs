@@ -1,4 +1,4 @@
-//! Every route of the service in the frame that all services have, and which web pages may call them.
+//! All routes of the service, in the frame that services share, and the CORS rules.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -15,7 +15,7 @@ use crate::api::{self, idempotency};
 use crate::pages;
 use crate::state::AppState;
 
-/// Everything that the service answers.
+/// Builds the router.
 ///
 /// # Errors
 /// A sentence that says which setting to change.

@@ -1,8 +1,8 @@
-//! The service: its parts put together, run, and ended in order.
+//! The service: starts its parts, runs them, and stops them in order.
 //!
-//! Starting checks the settings and binds the listener, and needs no server to be there. The end is the end of
-//! the input: no new connections, the requests under way finish, then the tasks behind them (the publisher, then
-//! the spill that it hands over to), then the connections to Postgres and RabbitMQ.
+//! Starting validates the settings and binds the listeners; it does not require any server to be reachable. The service
+//! stops in order: no new connections, running requests finish, then the tasks behind them (the publisher, then the
+//! spill that it hands over to), then the connections to Postgres and RabbitMQ.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,12 +40,12 @@ use crate::settings::{DEFAULTS, Settings};
 use crate::state::{AppState, Parts};
 
 const NAME: &str = "blogs-api";
-/// Connections of one address, which is that of all clients in `up`.
+/// Connections per client address; under `up` all clients share one address.
 const CONNECTIONS_IN_UP: i64 = 128;
-/// Longest wait for the tasks to end after the last request.
+/// Maximum wait for the tasks to end after the last request.
 const TASKS_MAX: Duration = Duration::from_secs(10);
 const ASKING: &str = "asking for the address that was bound";
-const STILL_AT_WORK: &str = "tasks were still at work when the time to end was over";
+const STILL_AT_WORK: &str = "tasks were still running when the time to shut down was over";
 
 /// The service, ready to run.
 pub struct Service {
@@ -58,14 +58,14 @@ pub struct Service {
     publisher: Publisher,
     spill: JoinHandle<()>,
     relay: Relay,
-    /// Behind the requests: they end when the state and the publisher do.
+    /// The tasks that serve requests; they end when the state and the publisher do.
     tasks: TaskTracker,
-    /// Ends the publisher.
+    /// Stops the publisher.
     ending: CancellationToken,
 }
 
 impl Service {
-    /// Starts it with a clock other than this machine's.
+    /// Starts the service with the given clock instead of this machine's.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -155,7 +155,7 @@ impl runtime::service::Service for Service {
 
     const NAME: &'static str = NAME;
     const ABOUT: &'static str =
-        "Accounts, blogs, and the door for engagement; HTTP on 8080, operations endpoints on 9080";
+        "Accounts, blogs and the acceptance of engagement; HTTP on 8080, operations endpoints on 9080";
     const ROLE: &'static str = "blogs_api";
     const USES_RABBITMQ: bool = true;
     const DEFAULTS: Defaults = DEFAULTS;
@@ -267,19 +267,19 @@ impl runtime::service::Service for Service {
     }
 }
 
-/// Returns when a task that requests wait for has ended before `stop`: without it they would be refused for ever, and
-/// nothing else would show it.
+/// Returns when a task that requests depend on has ended before `stop`. Without it, all such requests would be refused,
+/// and nothing else would show why.
 async fn any_lost(state: AppState, spill: JoinHandle<()>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = state.engagement.ended() => {}
         () = state.live_blogs.ended() => {}
-        // That it panicked has been printed where it did.
+        // The panic has already been logged.
         _ = spill => {}
     }
 }
 
-/// So long after a token was cancelled.
+/// Sleeps for `time` once the token is cancelled.
 async fn after(time: Duration, cancelled: &CancellationToken) {
     cancelled.cancelled().await;
     sleep(time).await;

@@ -1,6 +1,5 @@
-//! Every setting of the Blogs API. Defaults and reasons stand in `config/default.toml` and
-//! `config/blogs-api.toml`; a bound that makes no sense stops the start with a sentence that says what to
-//! change.
+//! The settings of the Blogs API. `config/default.toml` and `config/blogs-api.toml` have the defaults and their
+//! reasons. Invalid values prevent the start, with an error that says what to change.
 
 use anyhow::{Context, ensure};
 use axum::http::HeaderValue;
@@ -12,7 +11,7 @@ use crate::acceptance::BATCH_EVENTS_MAX;
 use crate::auth::{PasswordSettings, TokenSettings};
 use crate::limits::RateSettings;
 
-/// The defaults of this service, as they stand in `config/blogs-api.toml`.
+/// The defaults of this service, from `config/blogs-api.toml`.
 pub const DEFAULTS: Defaults = Defaults::new(
     include_str!("../../../config/blogs-api.toml"),
     &[
@@ -27,9 +26,9 @@ pub const DEFAULTS: Defaults = Defaults::new(
     ],
 );
 
-/// The numbers that this service's keys take.
+/// The bounds of this service's settings.
 const BOUNDS: &[Bound] = &[
-    // JSON writes some characters in more bytes than Markdown has.
+    // JSON may need more bytes than Markdown for a character.
     bound("bodies.blog_bytes_max", 2 * BODY_BYTES_MAX as u64..=64 << 20),
     bound("bodies.batch_bytes_max", 1..=64 << 20),
     bound("tokens.lifetime_s", 60..=366 * 86_400),
@@ -67,20 +66,20 @@ const BOUNDS: &[Bound] = &[
     bound("relay.lease_ms", 1..=3_600_000),
 ];
 
-/// Most bytes of a blog's body, as Markdown.
+/// Maximum length of a blog's body as Markdown, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where to listen.
+    /// The listeners.
     pub http: HttpSettings,
     /// Whether the API's documentation is served.
     pub docs: DocsSettings,
-    /// What to log.
+    /// Logging.
     pub log: LogSettings,
-    /// Where traces go.
+    /// Where traces are sent.
     pub traces: runtime::traces::TraceSettings,
     /// Postgres, under the role `blogs_api`.
     pub database: database::Settings,
@@ -90,9 +89,9 @@ pub struct Settings {
     pub engagement: crate::acceptance::Settings,
     /// The relay that empties the outbox.
     pub relay: crate::outbox::relay::Settings,
-    /// What a request may cost.
+    /// Limits of a request.
     pub requests: RequestSettings,
-    /// The bodies that may be longer than `requests.body_bytes_max`.
+    /// Limits of bodies that may be longer than `requests.body_bytes_max`.
     pub bodies: BodySettings,
     /// Bearer tokens.
     pub tokens: TokenSettings,
@@ -102,19 +101,19 @@ pub struct Settings {
     pub accounts: AccountSettings,
     /// Rate limits.
     pub rate_limits: RateSettings,
-    /// Which web pages may call the API.
+    /// The web origins that may call the API.
     pub cors: CorsSettings,
     /// The pages that readers see.
     pub pages: PageSettings,
 }
 
-/// The `[bodies]` section: routes whose bodies may be longer than `requests.body_bytes_max`.
+/// The `[bodies]` section: limits for routes whose bodies may be longer than `requests.body_bytes_max`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BodySettings {
-    /// Longest body that creates or changes a blog, in bytes.
+    /// Maximum body of a request that creates or changes a blog, in bytes.
     pub blog_bytes_max: usize,
-    /// Longest batch of events, in bytes.
+    /// Maximum batch of events, in bytes.
     pub batch_bytes_max: usize,
 }
 
@@ -129,7 +128,7 @@ impl BodySettings {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountSettings {
-    /// How many days after its deletion an account comes back by signing in.
+    /// Days after its deletion during which a sign-in restores an account.
     pub deletion_grace_days: i32,
 }
 
@@ -137,21 +136,21 @@ pub struct AccountSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageSettings {
-    /// Whether readers reach the pages over TLS: then the cookie of a session travels no other way, and browsers are told to
-    /// come no other way.
+    /// Whether readers reach the pages over TLS. The session cookie is then sent over TLS only, and browsers are told
+    /// to use TLS only.
     pub secure_cookies: bool,
 }
 
-/// Which web pages may call the API.
+/// The web origins that may call the API.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorsSettings {
-    /// Exact origins, such as `https://example.org`. Empty: none, and no CORS header is ever sent.
+    /// Exact origins, such as `https://example.org`. Empty: none, and no CORS header is sent.
     pub allowed_origins: Vec<String>,
 }
 
 impl Settings {
-    /// Checks the rules between several settings; bounds are checked when settings are loaded.
+    /// Checks the rules between settings; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -161,16 +160,16 @@ impl Settings {
         self.bodies.validate(&self.requests)?;
         ensure!(
             self.engagement.accept_timeout_ms < self.requests.timeout_ms,
-            "engagement.accept_timeout_ms is {} and must be below requests.timeout_ms ({}), so that who waits for a \
-             promise is told of it",
+            "engagement.accept_timeout_ms is {} and must be below requests.timeout_ms ({}), so that clients see the more \
+             specific error",
             self.engagement.accept_timeout_ms,
             self.requests.timeout_ms
         );
         self.cors.origins().map(drop)
     }
 
-    /// Memory besides requests and connections: password hashes that run at the same time, and the process itself with the
-    /// events that wait to be published (16 MiB).
+    /// Memory in addition to requests and connections: concurrent password hashes, and the process itself with the
+    /// events waiting to be published (16 MiB).
     fn base_bytes(&self) -> usize {
         let hash = usize::try_from(self.passwords.memory_kib).unwrap_or(usize::MAX).saturating_mul(1024);
         hash.saturating_mul(self.passwords.running_max).saturating_add(48 << 20)
@@ -181,7 +180,7 @@ impl CorsSettings {
     /// The origins as header values.
     ///
     /// # Errors
-    /// A sentence that names the one that is no origin.
+    /// A sentence that names the invalid origin.
     pub fn origins(&self) -> anyhow::Result<Vec<HeaderValue>> {
         let origin = |text: &String| {
             let sentence = || {

@@ -1,4 +1,4 @@
-//! What every handler can reach. A request clones it once for each layer that it passes, so all of it is behind one pointer.
+//! The state that all handlers share. A request clones it once per layer, so all of it is behind one pointer.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct AppState(Arc<Parts>);
 pub struct Parts {
     /// Connections under the role `blogs_api`.
     pub pool: database::Pool,
-    /// Every setting, as it was checked at start.
+    /// The settings, validated at the start.
     pub settings: Settings,
     /// Issues the tokens of sessions.
     pub issuer: Issuer,
@@ -33,19 +33,19 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Limits guessing at one account's password.
     pub tries: Tries,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: TrustedProxies,
     /// Rate limits.
     pub limits: Limits,
     /// The write paths of engagement.
     pub engagement: Acceptance,
-    /// Which blogs are live, as far as has been seen.
+    /// The cache of live blogs.
     pub live_blogs: LiveBlogs,
-    /// Events of blogs, in the transaction that makes them true.
+    /// Writes events into the transactions that cause them.
     pub outbox: Outbox,
-    /// The clock that stamps events, and how it compares with the database's.
+    /// The clock for timestamps, and its comparison with the database's.
     pub clock: ClockCheck,
-    /// Work that goes on behind an answer; the end of the service waits for it.
+    /// Tasks that outlive their response; shutdown waits for them.
     pub tasks: TaskTracker,
 }
 

@@ -1,4 +1,4 @@
-//! Which write path a request takes: its own choice where the settings allow one, else theirs.
+//! Chooses the write path of a request: the request's own choice if the settings allow it, else the configured one.
 
 use std::net::IpAddr;
 
@@ -9,10 +9,10 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use crate::problem::{Problem, Result};
 
-/// The header by which a request chooses its path, where that is allowed.
+/// The header in which a request chooses its write path, if that is allowed.
 const HEADER: &str = "x-write-path";
 
-/// The path of a request: its own choice where that is allowed, else the settings'.
+/// The write path of a request.
 pub(crate) fn choose(settings: &Settings, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<WritePath> {
     let wanted = headers.get(HEADER).filter(|_| may_choose(settings, peer, headers));
     let Some(wanted) = wanted else { return Ok(settings.write_path) };
@@ -27,8 +27,8 @@ pub(crate) fn choose(settings: &Settings, peer: Option<IpAddr>, headers: &Header
     Ok(path)
 }
 
-/// May this caller choose? It is the peer of the connection that counts: anybody can send a forwarded address. A request that
-/// a proxy passes on is not its peer's.
+/// Whether this caller may choose. The peer of the connection decides, because anyone can send a forwarded address. A
+/// request that was forwarded by a proxy may not choose.
 fn may_choose(settings: &Settings, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
     let is_forwarded = ["x-forwarded-for", "forwarded", "via"].iter().any(|name| headers.contains_key(*name));
     let from = &settings.write_path_header_from;

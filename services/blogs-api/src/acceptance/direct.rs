@@ -1,4 +1,4 @@
-//! Events straight into the database: what both direct paths do with a batch, of one request or of several.
+//! Applies events directly to the database, for both direct paths.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use events::{Clock, ENVELOPE_EVENTS_MAX, EngagementEvent, EngagementKind, WriteP
 use super::metrics::Metrics;
 use super::refusal::Refusal;
 
-/// What one event has done.
+/// The effect of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// It is counted; these are the totals of its blog.
+    /// It was counted; these are its blog's totals.
     Counted(Totals),
-    /// It had been counted before, by its key or by what it says; these are the totals of its blog.
+    /// It had been counted before, by its key or by its content; these are its blog's totals.
     Repeat(Totals),
-    /// It is not, for this reason.
+    /// It was not counted, for this reason.
     Refused(Refusal),
 }
 
-/// Applies the events in one transaction and says what each has done. They have a ledger id like every envelope,
-/// so that an unknown outcome of the commit can be asked about.
+/// Applies the events in one transaction and returns the effect of each. Like every envelope they have an id in the
+/// ledger, so that the outcome of a lost commit can be looked up.
 pub(super) async fn apply(
     engagement: &Engagement,
     clock: &Clock,
@@ -58,7 +58,7 @@ fn effect(outcome: Outcome, blog_id: i64, totals: &BTreeMap<i64, Totals>) -> Eff
         (Outcome::Counted, Some(totals)) => Effect::Counted(*totals),
         (Outcome::Repeat, Some(totals)) => Effect::Repeat(*totals),
         (Outcome::Refused | Outcome::Parked, _) => Effect::Refused(Refusal::BadValue),
-        // The ledger knows the event, and no attempt of this request saw what became of it.
+        // The ledger has the event, but no attempt of this request saw its result.
         (Outcome::Replayed, _) => Effect::Refused(Refusal::OutcomeUnknown),
         _ => Effect::Refused(Refusal::NoSuchBlog),
     }
@@ -73,7 +73,7 @@ fn refusal(error: Error) -> Refusal {
     tracing::warn!(
         error = &error as &dyn std::error::Error,
         reason = refusal.name(),
-        "events could not be applied"
+        "could not apply events"
     );
     refusal
 }

@@ -1,6 +1,6 @@
-//! `direct-batched`: requests that wait share a transaction. It gathers like the publisher of envelopes does:
-//! what is waiting when a transaction may begin goes into it, up to a bound. There is no timer: a request alone
-//! leaves at once, and under load batches fill by themselves.
+//! `direct-batched`: waiting requests share a transaction. Batches form as in the publisher of envelopes: when a
+//! transaction can begin, it takes everything that is waiting, up to a limit. There is no timer: a single request
+//! starts at once, and under load batches fill by themselves.
 
 use std::slice::Chunks;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::settings::{BatchedSettings, Settings};
 
-/// The way to the task. When it is dropped the task applies what waits, and ends.
+/// The sender to the task. When it is dropped, the task applies what is waiting and ends.
 #[derive(Debug)]
 pub(super) struct Batched {
     waiting: mpsc::Sender<Waiting>,
@@ -43,13 +43,13 @@ impl Batched {
         Self { waiting: sender, events_max: settings.events_max }
     }
 
-    /// Returns when the task has ended, which it does not as long as it is well.
+    /// Returns when the task has ended, which happens early only if it has panicked.
     pub(super) async fn ended(&self) {
         self.waiting.closed().await;
     }
 
-    /// Waits for the events' transaction and says what each has done. More than fit into one transaction share
-    /// several; a failure of one is a failure of all, of which nobody knows what became of the others.
+    /// Waits for the events' transaction and returns the effect of each. Events that exceed one transaction are split
+    /// over several; if one of these fails, the whole request fails with an unknown outcome.
     pub(super) async fn apply(
         &self,
         events: Vec<EngagementEvent>,
@@ -82,14 +82,14 @@ impl Batched {
     }
 }
 
-/// One request's events, or a part of them.
+/// The events of one request, or a part of them.
 #[derive(Debug)]
 struct Waiting {
     events: Vec<EngagementEvent>,
     answer: oneshot::Sender<Result<Vec<Effect>, Refusal>>,
 }
 
-/// What it takes to apply a batch.
+/// What a transaction needs.
 #[derive(Debug, Clone)]
 struct Transaction {
     engagement: Arc<Engagement>,
@@ -119,7 +119,7 @@ async fn run(settings: BatchedSettings, transaction: Transaction, mut waiting: m
     while transactions.join_next().await.is_some() {}
 }
 
-/// Takes everything that waits and fits. The one that does not is the first of the next batch.
+/// Takes everything that is waiting and fits. The first request that does not fit begins the next batch.
 fn gather(
     first: Waiting,
     waiting: &mut mpsc::Receiver<Waiting>,
@@ -140,9 +140,9 @@ fn gather(
 }
 
 impl Transaction {
-    /// Applies a batch and gives every request its own part of what it did.
+    /// Applies a batch and sends each request its effects.
     async fn apply(self, mut batch: Vec<Waiting>) {
-        // Who has given up in the meantime was promised nothing.
+        // Drop the requests that have timed out; they were promised nothing.
         batch.retain(|waiting| !waiting.answer.is_closed());
         let mut events = Vec::new();
         let mut answers = Vec::with_capacity(batch.len());
@@ -153,7 +153,7 @@ impl Transaction {
         if events.is_empty() {
             return;
         }
-        // After so long everybody whom this is for has given up.
+        // After this time all clients of this batch have given up.
         let applied =
             direct::apply(&self.engagement, &self.clock, WritePath::DirectBatched, events, &self.metrics);
         match timeout(self.time_max, applied).await.unwrap_or(Err(Refusal::TimedOut)) {

@@ -1,10 +1,10 @@
-//! Who sent an event, without keeping who it was.
+//! Identifies the sender of an event without storing who it was.
 //!
-//! A visitor is a 64-bit keyed hash; no address, user agent or client's own name is ever published or stored.
-//! The key is made from the service's secret and the UTC day of the event, so that all processes agree on it,
-//! before and after a restart and for imported days, while nobody can follow a visitor from one day to the
-//! next. An idempotency key is hashed in the same manner, but under a key without a day: it must be known again
-//! tomorrow.
+//! A visitor is a 64-bit keyed hash; addresses, user agents and clients' names for visitors are never published or
+//! stored. The key is derived from the service's secret and the UTC day of the event. All processes therefore agree on
+//! it, also after a restart and for imported days, but a visitor cannot be tracked from one day to the next. An
+//! idempotency key is hashed in the same way, but with a key that does not depend on the day, because it must still
+//! match tomorrow.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,32 +18,32 @@ use sha2::Sha256;
 use siphasher::{sip, sip128};
 use uuid::Uuid;
 
-/// A key of SipHash.
+/// A SipHash key.
 type SipKey = [u8; 16];
 
 const DAY_S: i64 = 86_400;
 
-/// Who sent an event: the best that is known.
+/// The best identification of a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Identity<'a> {
-    /// Signed in.
+    /// A signed-in account.
     Account(i64),
-    /// What the client calls its visitor.
+    /// The client's name for its visitor.
     Named(&'a str),
-    /// Nothing but where the request came from and what sent it.
+    /// Only the address and the user agent of the request.
     Address(IpAddr, &'a [u8]),
 }
 
-/// What makes two events one, as far as the client says so.
+/// The client's idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientKey<'a> {
-    /// What the client sent.
+    /// The key that the client sent.
     pub(crate) key: &'a str,
-    /// Where in a batch, when the key is the whole batch's.
+    /// The event's index in the batch, if the key is the whole batch's.
     pub(crate) index: Option<u64>,
 }
 
-/// The keys of both hashes. Those of the last two days used are kept.
+/// The keys of both hashes. The visitor keys of the last two days used are cached.
 pub(crate) struct Secrets {
     root: Hkdf<Sha256>,
     event_key: SipKey,
@@ -57,15 +57,14 @@ impl Secrets {
         Self { root, event_key, days: Mutex::default() }
     }
 
-    /// The visitor behind an identity, on the UTC day of `time`.
+    /// The visitor with this identity, on the UTC day of `time`.
     pub(crate) fn visitor(&self, time: Timestamp, identity: Identity<'_>) -> Visitor {
         let mut bytes = Vec::with_capacity(160);
         identity.write(&mut bytes);
         Visitor(sip::SipHasher24::new_with_key(&self.day_key(time)).hash(&bytes))
     }
 
-    /// The key under which an event counts once: over who sent it, what it is, which blog it is about, and what
-    /// the client calls it.
+    /// The key under which an event counts once: a hash of the sender, the action, the blog and the client's key.
     pub(crate) fn event_key(
         &self,
         identity: Identity<'_>,
@@ -88,7 +87,7 @@ impl Secrets {
     fn day_key(&self, time: Timestamp) -> SipKey {
         let day = time.as_second().div_euclid(DAY_S);
         let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
-        // Today and yesterday never share a slot.
+        // Consecutive days use different slots.
         let [even, odd] = &mut *days;
         let slot = if day.rem_euclid(2) == 0 { even } else { odd };
         match slot {
@@ -109,7 +108,7 @@ impl fmt::Debug for Secrets {
 }
 
 impl Identity<'_> {
-    /// Writes it so that no two identities are the same bytes, of the same kind or not.
+    /// Encodes the identity so that different identities, of the same or different kinds, never have the same bytes.
     fn write(self, bytes: &mut Vec<u8>) {
         match self {
             Self::Account(account_id) => {
@@ -132,7 +131,7 @@ impl Identity<'_> {
     }
 }
 
-/// Appends a part with its length before it.
+/// Appends a part, prefixed with its length.
 fn write(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
     bytes.extend_from_slice(part);
@@ -140,7 +139,7 @@ fn write(bytes: &mut Vec<u8>, part: &[u8]) {
 
 fn derive(root: &Hkdf<Sha256>, info: &[u8]) -> SipKey {
     let mut key = SipKey::default();
-    // Only a key of more than 255 hashes' length can be refused.
+    // HKDF fails only for outputs longer than 255 hashes.
     let _ = root.expand(info, &mut key);
     key
 }
@@ -175,7 +174,7 @@ mod tests {
         let visitor = secrets.visitor(at("2026-11-22T10:00:00Z"), Identity::Named("reader"));
         let client = ClientKey { key: "k", index: None };
         let key = secrets.event_key(Identity::Account(7), EngagementKind::Share, 42, client);
-        // Worked out from RFC 5869 and the definition of SipHash-2-4, apart from this code.
+        // Computed from RFC 5869 and the definition of SipHash-2-4, independently of this code.
         assert_eq!(visitor.0, 0x1c32_0322_9683_a28f);
         assert_eq!(key.as_u128(), 0x4dc8_14ab_4382_8a57_6146_74dd_8e0f_8461);
     }

@@ -1,8 +1,8 @@
-//! The message path: encode here, in the handler; one task fills the envelopes. What the broker does not confirm
-//! in time that task hands over to the [spill](super::spill).
+//! The message path. The handler encodes the events here, and the publisher's task fills the envelopes. The task hands
+//! envelopes that the broker does not confirm in time over to the [spill](super::spill).
 //!
-//! A traced request has a span here, from the hand-over to the confirm, which the envelope carries to the workers, if it
-//! carries no other's; and which names the envelope in any case.
+//! A traced request gets a span here, from the hand-over to the confirm. The span records the envelope's id. The
+//! envelope carries the span's context to the workers, unless it carries another request's.
 
 use broker::{EXCHANGE, EncodedEvents, PublishError, Publisher};
 use events::{EngagementEvent, EnvelopeId, codec};
@@ -14,8 +14,8 @@ use tracing::field::Empty;
 
 use super::refusal::Refusal;
 
-/// Hands the events to the publisher. All of them are confirmed or kept, or nothing is promised. `traceparent` is passed on
-/// where the request is not traced here.
+/// Passes the events to the publisher. Either all are confirmed or stored, or nothing is promised. `traceparent` is
+/// passed on if the request is not traced here.
 pub(super) async fn publish(
     publisher: &Publisher,
     events: &[EngagementEvent],
@@ -29,7 +29,7 @@ pub(super) async fn publish(
     let several = parts.len() > 1;
     let published = try_join_all(parts.map(|part| publisher.publish(part, deadline))).await;
     record(&span, &published);
-    // Where one of several was not even sent, another may have been.
+    // If one of several parts was not sent, another may have been.
     published.map(drop).map_err(|error| if several { Refusal::OutcomeUnknown } else { error.into() })
 }
 
@@ -62,7 +62,7 @@ fn record(span: &Span, published: &Result<Vec<EnvelopeId>, PublishError>) {
     }
 }
 
-/// Splits encoded events into as few parts as fit into an envelope each, in their order.
+/// Splits encoded events, in order, into as few parts as possible that each fit into an envelope.
 fn parts(events: impl Iterator<Item = Vec<u8>>) -> Result<Vec<EncodedEvents>, PublishError> {
     let mut parts: Vec<EncodedEvents> = Vec::new();
     for event in events {
@@ -94,7 +94,7 @@ mod tests {
             let joined = parts.iter().map(EncodedEvents::bytes).collect::<Vec<_>>().join(&b',');
             let expected = events.iter().map(Vec::as_slice).collect::<Vec<_>>().join(&b',');
             prop_assert_eq!(joined, expected);
-            // No part could have held the first event of the next.
+            // The first event of the next part would not have fitted into this one.
             for (part, next) in parts.iter().zip(parts.iter().skip(1)) {
                 let first = next.bytes().split(|&byte| byte == b',').next().unwrap();
                 prop_assert!(!part.clone().try_push(first));

@@ -1,4 +1,4 @@
-//! What came in and what became of it. Counted where the confirm or the commit is seen, never derived.
+//! Metrics of accepted and refused events, counted where the confirm or the commit is seen and never derived.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Metrics {
         let metrics = Self {
             accepted: Family::default(),
             refused: Family::default(),
-            // Half a millisecond to four seconds.
+            // From 0.5 ms to 4 s.
             accept_time: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.0005, 2.0, 14))
             }),
@@ -34,7 +34,7 @@ impl Metrics {
                 Histogram::new(exponential_buckets(1.0, 2.0, 10))
             }),
         };
-        // Every series is there from the start, so that a rate over it begins at 0.
+        // All series exist from the start, so that a rate over one begins at 0.
         for path in WritePath::ALL {
             for kind in EngagementKind::ALL {
                 let _ = metrics.accepted.get_or_create(&accepted_labels(path, kind));
@@ -48,7 +48,11 @@ impl Metrics {
             let _ = metrics.refused.get_or_create(&[("reason", refusal.name())]);
         }
         registry.register("engagement_accepted", "Events answered with a 2xx", metrics.accepted.clone());
-        registry.register("engagement_refused", "Events answered otherwise", metrics.refused.clone());
+        registry.register(
+            "engagement_refused",
+            "Events answered with another status",
+            metrics.refused.clone(),
+        );
         registry.register_with_unit(
             "engagement_accept",
             "Time from a valid request to the confirm or commit",
@@ -57,7 +61,7 @@ impl Metrics {
         );
         registry.register(
             "engagement_transaction_events",
-            "Events in a transaction of a direct path; its count is that of the commits",
+            "Events per transaction on a direct path; the histogram's count is the number of commits",
             metrics.transaction_events.clone(),
         );
         metrics

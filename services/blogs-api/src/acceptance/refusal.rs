@@ -1,40 +1,40 @@
-//! Why events were not taken on, as it is counted and as the client reads it.
+//! The reasons for refusing events, as metrics count them and as clients read them.
 
 use broker::PublishError;
 
 use crate::problem::Problem;
 
-/// Why events were not taken on. After any of them nothing was promised.
+/// Why events were refused. None of these promises that an event counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// As many requests wait as may.
+    /// The maximum number of requests is already waiting.
     Full,
-    /// No confirm, or no commit, in time. They may be counted all the same.
+    /// No confirm or commit in time. The events may count nevertheless.
     TimedOut,
-    /// The confirm or the commit was lost on the way, or came for a part of them only. They may be counted all the same.
+    /// The confirm or the commit was lost, or covers only some of the events. They may count nevertheless.
     OutcomeUnknown,
-    /// The process is about to end.
+    /// The process is shutting down.
     Closed,
-    /// They do not fit into an envelope.
+    /// The events do not fit into an envelope.
     TooLarge,
-    /// The database cannot take them now.
+    /// The database is unavailable.
     DatabaseAway,
-    /// The database cannot take them, and will not before somebody mends it.
+    /// The database rejects events, and will continue to until an operator intervenes.
     DatabaseBroken,
-    /// The database will never take this one.
+    /// The database will never accept this value.
     BadValue,
     /// This process's clock is known to be wrong.
     ClockSkew,
-    /// The direct paths are not enabled.
+    /// The direct paths are disabled.
     NotEnabled,
-    /// Readers cannot see the blog, or there is none.
+    /// The blog does not exist or is not visible to readers.
     NoSuchBlog,
     /// The client sent something that is not an event.
     Invalid,
 }
 
 impl Refusal {
-    /// Every reason.
+    /// All reasons.
     pub(crate) const ALL: [Self; 12] = [
         Self::Full,
         Self::TimedOut,
@@ -50,7 +50,7 @@ impl Refusal {
         Self::Invalid,
     ];
 
-    /// Its name in metrics.
+    /// The reason's name in metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -68,29 +68,31 @@ impl Refusal {
         }
     }
 
-    /// What the client reads.
+    /// The text that the client reads. The load generator recognises "nothing was promised" and "it may count twice".
     pub(crate) fn sentence(self) -> &'static str {
         match self {
-            Self::Full => "too many requests are waiting; nothing was promised, send it again",
+            Self::Full => "too many requests are waiting; nothing was promised, so send the request again",
             Self::TimedOut => {
-                "it could not be confirmed in time; nothing was promised, send it again (with the same key, or it \
-                 may count twice)"
+                "the event was not confirmed in time; nothing was promised, so send the request again (with the same key, \
+                 or it may count twice)"
             }
             Self::OutcomeUnknown => {
-                "it is not known whether all of it was counted; nothing was promised, send it again (with the same \
-                 key, or it may count twice)"
+                "it is not known whether all events were counted; nothing was promised, so send the request again (with the \
+                 same key, or it may count twice)"
             }
-            Self::Closed => "this process is about to end; nothing was promised, send it again",
+            Self::Closed => "this process is shutting down; nothing was promised, so send the request again",
             Self::TooLarge => "the events do not fit into an envelope",
             Self::DatabaseAway => {
-                "the database is not available just now; nothing was promised, send it again"
+                "the database is not available; nothing was promised, so send the request again"
             }
             Self::DatabaseBroken => {
-                "the database does not take events; nothing was promised, and it has been logged"
+                "the database rejects events; nothing was promised, and the error has been logged"
             }
             Self::BadValue => "the database cannot hold a value of this event",
-            Self::ClockSkew => "this process's clock is wrong; nothing was promised, send it again",
-            Self::NotEnabled => "X-Write-Path: the direct paths are not enabled here",
+            Self::ClockSkew => {
+                "this process's clock is wrong; nothing was promised, so send the request again"
+            }
+            Self::NotEnabled => "X-Write-Path: the direct paths are disabled on this server",
             Self::NoSuchBlog => "there is no such blog",
             Self::Invalid => "this is not an event",
         }

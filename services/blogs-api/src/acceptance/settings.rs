@@ -12,43 +12,42 @@ use tokio::sync::mpsc;
 
 use crate::live_blogs;
 
-/// Fewest bytes of a secret that nobody guesses.
+/// Minimum length of the secret, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// The most that [`Settings::batch_events_max`] may be.
+/// The upper bound of [`Settings::batch_events_max`].
 pub(crate) const BATCH_EVENTS_MAX: usize = 100_000;
 
 /// How engagement is accepted.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The path of requests that do not choose one.
+    /// The write path of requests that do not choose one.
     pub write_path: WritePath,
-    /// Are the direct paths enabled? The role of the service must then be a member of `engagement_writer`.
+    /// Whether the direct paths are enabled. The service's role must then be a member of `engagement_writer`.
     pub direct_path: bool,
-    /// May a request choose its path by the header `X-Write-Path`?
+    /// Whether a request may choose its path with the header `X-Write-Path`.
     pub allow_write_path_header: bool,
-    /// Networks whose connections may choose so, where that is allowed.
+    /// Networks whose connections may choose a path, if that is allowed.
     pub write_path_header_from: Vec<IpNet>,
-    /// Longest wait for a confirm or a commit, from when a request has been read, in milliseconds; then the answer
-    /// is 503.
+    /// Maximum wait for a confirm or a commit after the request has been read, in milliseconds; then the answer is 503.
     pub accept_timeout_ms: u64,
-    /// A view counts once per visitor, blog and window of so many seconds; 0: every view counts.
+    /// Length of the window in which a view counts once per visitor and blog, in seconds; 0: every view counts.
     pub view_window_s: u32,
-    /// What visitors and keys are hashed with. The same for all processes; a new one makes everybody a new
-    /// visitor.
+    /// The secret for hashing visitors and keys. All processes must have the same one; a new one makes every visitor a
+    /// new visitor.
     pub visitor_secret: SecretString,
-    /// Does a clock that is known to be wrong refuse engagement, and make the process not ready?
+    /// Whether a clock that is known to be wrong refuses engagement and makes the process not ready.
     pub refuse_on_clock_skew: bool,
-    /// Most events of one batch request.
+    /// Maximum number of events in a batch request.
     pub batch_events_max: usize,
-    /// Most hours or days of one series.
+    /// Maximum number of hours or days in a series.
     pub series_buckets_max: u32,
-    /// What becomes of events that the broker does not confirm in time.
+    /// What happens to events that the broker does not confirm in time.
     pub spill: SpillSettings,
-    /// The grouping of `direct-batched`.
+    /// The batches of `direct-batched`.
     pub direct_batched: BatchedSettings,
-    /// What is remembered of live blogs.
+    /// The cache of live blogs.
     pub live_blogs: live_blogs::Settings,
 }
 
@@ -56,11 +55,11 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchedSettings {
-    /// Most requests that wait for a transaction; more are answered 503.
+    /// Maximum number of requests that wait for a transaction; further ones are answered 503.
     pub waiting_max: usize,
-    /// Most events of one transaction.
+    /// Maximum number of events in a transaction.
     pub events_max: usize,
-    /// Most transactions at the same time.
+    /// Maximum number of concurrent transactions.
     pub transactions_max: usize,
 }
 
@@ -68,23 +67,23 @@ pub struct BatchedSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpillSettings {
-    /// When the broker has been away or blocked for so long, events go to the outbox without waiting for half of
-    /// their time, in milliseconds.
+    /// Once the broker has been unreachable or blocked for this long, events go to the outbox at once instead of after
+    /// half of their time, in milliseconds.
     pub away_ms: u64,
-    /// Most envelopes that wait for an insert, besides those in it.
+    /// Maximum number of envelopes that wait for an insert, in addition to those being inserted.
     pub waiting_max: usize,
-    /// Most envelopes of one insert.
+    /// Maximum number of envelopes per insert.
     pub insert_envelopes_max: usize,
-    /// Shortest time from the beginning of an insert to the next, in milliseconds.
+    /// Minimum interval between the starts of two inserts, in milliseconds.
     pub insert_every_ms: u64,
-    /// The pause after an insert that failed, in milliseconds.
+    /// The pause after a failed insert, in milliseconds.
     pub retry_pause_ms: u64,
-    /// While the outbox holds so many envelopes nothing is spilled into it.
+    /// While the outbox holds this many envelopes, nothing is spilled into it.
     pub outbox_envelopes_max: u32,
 }
 
 impl SpillSettings {
-    /// Makes the channel from the publisher to the task.
+    /// Creates the channel from the publisher to the task.
     pub fn open(&self) -> (HandOver, mpsc::Receiver<Overdue>) {
         let (to, overdue) = mpsc::channel(self.waiting_max);
         (HandOver { to, away_after: Duration::from_millis(self.away_ms) }, overdue)
@@ -100,7 +99,7 @@ impl Settings {
         );
         ensure!(
             self.visitor_secret.expose_secret().len() >= SECRET_BYTES_MIN,
-            "engagement.visitor_secret must have at least {SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` makes one"
+            "engagement.visitor_secret must have at least {SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` generates one"
         );
         Ok(())
     }
@@ -110,7 +109,7 @@ impl Settings {
 pub(super) mod tests {
     use super::*;
 
-    /// Settings that pass.
+    /// Valid settings.
     pub(in crate::acceptance) fn settings() -> Settings {
         Settings {
             write_path: WritePath::Message,

@@ -1,14 +1,14 @@
-//! The spill: what RabbitMQ has not confirmed in time is kept in the outbox, and accepted because of that.
+//! The spill: stores envelopes that RabbitMQ has not confirmed in time in the outbox, so that they can be accepted.
 //!
-//! The publisher hands overdue envelopes over with everybody who waits for them, and goes on trying; this task
-//! puts what has arrived into the outbox, one insert at a time, as the same bytes under the same id. When that
-//! commits everybody is answered. Inserts follow each other at a distance, so that envelopes fill: the outbox is
-//! bounded by their number, and the relay has to send each of them. A confirm may come first, or afterwards, or the
-//! envelope may have been taken without one: then it is published a second time by the relay, and the ledger
-//! ignores the second copy.
+//! The publisher hands overdue envelopes over, together with their waiting requests, and keeps trying to publish them.
+//! This task inserts what has arrived into the outbox, one insert at a time, with the same bytes and the same id. Once
+//! the insert commits, all these requests are answered. Inserts are spaced out so that envelopes fill up: the outbox is
+//! bounded by their number, and the relay must send each of them. RabbitMQ may confirm an envelope before or after the
+//! insert, or take it without a confirm. The relay then publishes it a second time, and the ledger ignores the second
+//! copy.
 //!
-//! An insert that fails is tried again until nobody waits for its envelopes any more. So nothing here can fall
-//! behind: the hand-over is bounded, and while it is full the publisher keeps what it has, within its own bounds.
+//! A failed insert is retried until no request waits for its envelopes any more. No backlog can build up here: the
+//! hand-over is bounded, and while it is full the publisher keeps its envelopes, within its own bounds.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) struct Spill {
 }
 
 impl Spill {
-    /// Registers the metrics. `overdue` is what [`SpillSettings::open`] made.
+    /// Registers the metrics. `overdue` comes from [`SpillSettings::open`].
     #[must_use]
     pub(crate) fn new(
         settings: &Settings,
@@ -44,13 +44,13 @@ impl Spill {
         overdue: mpsc::Receiver<Overdue>,
         registry: &mut Registry,
     ) -> Self {
-        // Whoever waited for half of its time before it came here has left after so long.
+        // Requests arrive here with half of their time left, so after this timeout they have all given up.
         let insert_timeout = Duration::from_millis(settings.accept_timeout_ms) / 2;
         let metrics = Metrics::register(registry);
         Self { settings: settings.spill.clone(), insert_timeout, pool, outbox, overdue, metrics }
     }
 
-    /// Keeps what is handed over until the publisher has ended and nothing of it is left.
+    /// Stores what is handed over until the publisher has ended and nothing is left.
     pub(crate) async fn run(mut self) {
         let mut waiting = Vec::new();
         let mut failing = false;
@@ -68,10 +68,10 @@ impl Spill {
                 Err(error) => {
                     self.metrics.failures.inc();
                     self.outbox.report(Some(error.to_string()));
-                    // Logged when it begins; each further try would say the same.
+                    // Only the first failure is logged; every retry would repeat it.
                     if !std::mem::replace(&mut failing, true) {
                         let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, "events can be neither confirmed nor kept");
+                        tracing::warn!(error, "events can neither be confirmed nor stored; retrying");
                     }
                     sleep(Duration::from_millis(self.settings.retry_pause_ms)).await;
                 }
@@ -79,8 +79,8 @@ impl Spill {
         }
     }
 
-    /// Lets go of the envelopes that nobody waits for any more and adds what has been handed over, as far as one
-    /// insert takes it; waits until there is something. False when there is nothing and will be nothing.
+    /// Drops envelopes whose requests have given up, and adds handed-over ones up to the size of one insert; waits
+    /// until there is at least one. Returns false when there is none and the publisher has ended.
     async fn gather(&mut self, waiting: &mut Vec<Overdue>) -> bool {
         let most = self.settings.insert_envelopes_max;
         loop {
@@ -111,7 +111,7 @@ impl Spill {
         let envelopes: Vec<_> = waiting.iter().map(Overdue::envelope).collect();
         let began = Instant::now();
         let Ok(kept) = timeout_at(until, self.outbox.spill(&client, &envelopes)).await else {
-            // Whoever took this connection from the pool next would wait behind the statement.
+            // Do not return this connection to the pool: the statement is still running on it.
             drop(Object::take(client));
             return Err(Failed::TimedOut);
         };
@@ -123,14 +123,14 @@ impl Spill {
     }
 }
 
-/// Why envelopes were not kept, this time.
+/// Why envelopes could not be stored this time.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("the outbox takes nothing")]
+    #[error("the outbox accepts nothing")]
     Database(#[from] Error),
     #[error("the outbox did not answer in time")]
     TimedOut,
-    #[error("the outbox holds as many envelopes as it may (engagement.spill.outbox_envelopes_max)")]
+    #[error("the outbox is full (engagement.spill.outbox_envelopes_max)")]
     Full,
 }
 
@@ -148,19 +148,19 @@ impl Metrics {
             envelopes: Counter::default(),
             events: Counter::default(),
             failures: Counter::default(),
-            // Half a millisecond to four seconds.
+            // From 0.5 ms to 4 s.
             insert_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
         };
         for (name, meaning, counter) in [
-            ("engagement_spilled_envelopes", "Envelopes put into the outbox", &metrics.envelopes),
-            ("engagement_spilled_events", "Events in these envelopes", &metrics.events),
+            ("engagement_spilled_envelopes", "Envelopes stored in the outbox", &metrics.envelopes),
+            ("engagement_spilled_events", "Events in spilled envelopes", &metrics.events),
             ("engagement_spill_failures", "Inserts into the outbox that failed", &metrics.failures),
         ] {
             registry.register(name, meaning, counter.clone());
         }
         registry.register_with_unit(
             "engagement_spill_insert",
-            "Time to put envelopes into the outbox and commit",
+            "Time to store envelopes in the outbox and commit",
             Unit::Seconds,
             metrics.insert_seconds.clone(),
         );

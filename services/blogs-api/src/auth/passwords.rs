@@ -1,7 +1,7 @@
-//! Passwords, hashed with Argon2id.
+//! Password hashing with Argon2id.
 //!
-//! A hash costs tens of megabytes and milliseconds on purpose, so that only so many run at a time, a few more
-//! wait, and the rest are told to come again: a flood of sign-ins must not take the memory of the process.
+//! A hash deliberately costs tens of megabytes and milliseconds. Therefore only a limited number runs concurrently, a
+//! few more wait, and further requests are told to retry: a flood of sign-ins must not exhaust the process's memory.
 
 use std::sync::Arc;
 
@@ -13,29 +13,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{Problem, Result};
 
-/// Fewest bytes of a password.
+/// Minimum length of a password, in bytes.
 pub(crate) const LENGTH_MIN: usize = 10;
-/// Most bytes of a password.
+/// Maximum length of a password, in bytes.
 pub(crate) const LENGTH_MAX: usize = 128;
 
-/// When everything is busy, come again after this many seconds.
+/// Seconds to wait before a retry, when all places are taken.
 const RETRY_S: u64 = 2;
 
 /// The `[passwords]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordSettings {
-    /// Memory of one hash, in KiB.
+    /// Memory per hash, in KiB.
     pub memory_kib: u32,
     /// Passes over that memory.
     pub passes: u32,
-    /// Hashes that run at the same time.
+    /// Maximum number of concurrent hashes.
     pub running_max: usize,
-    /// Requests that wait for their turn; more are answered 503.
+    /// Maximum number of waiting requests; further ones are answered 503.
     pub waiting_max: usize,
-    /// Tries at one account's password a minute.
+    /// Attempts per minute at one account's password.
     pub tries_per_minute: u32,
-    /// Networks that are remembered, from which accounts have been signed in to.
+    /// Maximum number of remembered networks from which accounts have signed in.
     pub known_networks_max: u64,
 }
 
@@ -43,23 +43,23 @@ pub struct PasswordSettings {
 #[derive(Clone)]
 pub struct Passwords {
     argon2: Argon2<'static>,
-    /// A place to wait or to run in.
+    /// Places to wait or run.
     places: Arc<Semaphore>,
-    /// A turn to run.
+    /// Permits to run.
     turns: Arc<Semaphore>,
-    /// The hash of nothing in particular: what is verified for a handle that does not exist, so that the
-    /// answer takes as long as for one that does.
+    /// The hash of a throwaway password. It is verified when a handle does not exist, so that the answer takes as long
+    /// as for an existing one.
     nobody: Arc<str>,
 }
 
 impl Passwords {
-    /// Hashes one throwaway password to begin with.
+    /// Hashes one throwaway password at the start.
     ///
     /// # Errors
     /// A sentence that says what to change in the settings.
     pub fn new(settings: &PasswordSettings) -> std::result::Result<Self, String> {
         let params = Params::new(settings.memory_kib, settings.passes, 1, None).map_err(|error| {
-            format!("passwords.memory_kib and passwords.passes do not go together: {error}")
+            format!("the combination of passwords.memory_kib and passwords.passes is invalid: {error}")
         })?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let nobody =
@@ -72,7 +72,7 @@ impl Passwords {
         })
     }
 
-    /// The hash to keep, as a PHC string.
+    /// Hashes a password for storage, as a PHC string.
     ///
     /// # Errors
     /// 503 when too many are waiting.
@@ -83,7 +83,7 @@ impl Passwords {
             .map_err(|error| Problem::internal(&error))
     }
 
-    /// Is it the password of this hash? Without a hash, it is not, and that takes as long to say.
+    /// Whether the password matches this hash. Without a hash the answer is no, after the same time.
     ///
     /// # Errors
     /// 503 when too many are waiting.
@@ -94,9 +94,9 @@ impl Passwords {
         Ok(exists && matches.map_err(|error| Problem::internal(&error))?)
     }
 
-    /// Runs `work` beside the loop. The permits go with it: work whose request is gone still takes its turn.
+    /// Runs `work` on a blocking thread. It owns the permits, so they stay taken even if the request is cancelled.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let busy = || Problem::unavailable("too many sign-ins at once", RETRY_S);
+        let busy = || Problem::unavailable("too many sign-ins are in progress; try again", RETRY_S);
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| busy())?;
         let permits: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (place, turn);

@@ -1,15 +1,17 @@
-//! Tries at a password, limited by account: the limit by address alone lets an attacker with many addresses guess on.
+//! Limits password attempts per account. A limit per address alone would not stop an attacker with many addresses.
 //!
-//! All tries at signing in under a name share a bucket, whether there is such an account or not, so that an answer does not
-//! tell which accounts exist. It is asked before the password is verified, and the right password is one of the tries.
+//! All sign-in attempts for a name share a bucket, whether the account exists or not, so that an answer does not reveal
+//! which accounts exist. The bucket is checked before the password is verified, and attempts with the right password
+//! also count.
 //!
-//! An attacker could keep that bucket empty and thereby the owner out. So a network from which the account has been signed in
-//! to has a bucket of its own, which others cannot reach; sessions go on in any case. Networks are remembered in memory: after
-//! a restart, and from a new network, the owner competes with the attacker for the shared bucket.
+//! An attacker could keep this bucket empty and so lock the owner out. Therefore each network from which the account
+//! has signed in has its own bucket, which others cannot drain; existing sessions are not affected at all. The networks
+//! are remembered in memory: after a restart, and from a new network, the owner competes with the attacker for the
+//! shared bucket.
 //!
-//! Changing the password, deleting the account and asking for an export take the present password. These tries are counted
-//! together, by the account's id. A holder of a stolen token can
-//! empty that bucket too, until the owner signs out everywhere.
+//! Changing the password, deleting the account and requesting an export require the current password. These attempts
+//! share a bucket per account id. The holder of a stolen token can drain this bucket too, until the owner signs out
+//! everywhere.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -25,7 +27,7 @@ use super::PasswordSettings;
 use crate::limits::{Buckets, RateSettings};
 use crate::problem::Result;
 
-/// The limits of tries; cheap to clone. Off, they let everything through.
+/// The limits; cheap to clone. If disabled, they allow everything.
 #[derive(Clone)]
 pub struct Tries {
     on: Option<Arc<On>>,
@@ -33,24 +35,24 @@ pub struct Tries {
 
 struct On {
     buckets: Buckets,
-    /// By hash of name and network: where accounts have been signed in to.
+    /// The networks from which accounts have signed in, by the hash of name and network.
     known: Cache<u64, ()>,
     hash: RandomState,
 }
 
-/// What has a bucket of its own.
+/// What has its own bucket.
 #[derive(Hash)]
 enum Key<'a> {
-    /// A name, tried from wherever it is not known.
+    /// A name, from unknown networks.
     Name(&'a str),
-    /// A name, tried from a network from which it has been signed in to.
+    /// A name, from a network from which it has signed in.
     NameFrom(&'a str, IpAddr),
-    /// An account, tried with its token.
+    /// An account, with its token.
     Account(i64),
 }
 
 impl Tries {
-    /// Limits as they are set; off where rate limits are.
+    /// Builds the limits; disabled if rate limits are.
     #[must_use]
     pub fn new(settings: &PasswordSettings, rates: &RateSettings) -> Self {
         let on = rates.enabled.then(|| {
@@ -63,7 +65,7 @@ impl Tries {
         Self { on }
     }
 
-    /// Takes one try at signing in under a name.
+    /// Takes one sign-in attempt for a name.
     ///
     /// # Errors
     /// 429 with the time to wait.
@@ -75,14 +77,14 @@ impl Tries {
         on.buckets.take(key, NonZeroU32::MIN)
     }
 
-    /// Remembers a network from which an account has been signed in to.
+    /// Remembers a network from which an account has signed in.
     pub(crate) async fn signed_in(&self, name: &str, address: IpAddr) {
         if let Some(on) = &self.on {
             on.known.insert(on.hash.hash_one((&normal(name), household(address))), ()).await;
         }
     }
 
-    /// Takes one try at the password of an account whose token the client has.
+    /// Takes one attempt at the password of the account whose token the client holds.
     ///
     /// # Errors
     /// 429 with the time to wait.
@@ -90,14 +92,14 @@ impl Tries {
         self.on.as_ref().map_or(Ok(()), |on| on.buckets.take(Key::Account(account_id), NonZeroU32::MIN))
     }
 
-    /// Drops refilled buckets now and then, until `shutdown`.
+    /// Removes full buckets periodically, until `shutdown`.
     pub async fn sweep(self, shutdown: CancellationToken) {
         let Some(on) = self.on else { return shutdown.cancelled().await };
         Buckets::sweep([&on.buckets], shutdown).await;
     }
 }
 
-/// One name, however it is typed.
+/// Normalizes a name as the sign-in does.
 fn normal(name: &str) -> String {
     name.trim().to_lowercase()
 }

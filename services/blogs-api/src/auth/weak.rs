@@ -1,37 +1,36 @@
-//! Passwords that guessers try first.
+//! Rejects passwords that attackers try first.
 //!
-//! A password is refused if it has fewer than five different characters, where runs such as `12345` and `qwerty` count as
-//! one; if it is a common password, or a common word with a few digits and marks around it; or if it is made of the handle
-//! or the e-mail address. Digits and marks that stand for letters (`p@ssw0rd`) and repetitions hide none of these.
+//! A password is rejected in three cases: it has fewer than five different characters, where a run such as `12345` or
+//! `qwerty` counts as one; it is a common password, or a common word with a few digits and symbols around it; or it is
+//! made of the handle or the e-mail address. Substituted letters (`p@ssw0rd`) and repetitions are recognised.
 //!
-//! We do not use the crate `zxcvbn`: its answer about 128 crafted characters takes a second (about 90 ms for the first 32),
-//! which is more than the hash itself, and it brings `chrono` into the tree, which is banned. The list is derived from its
-//! list.
+//! The crate `zxcvbn` is not used: for 128 crafted characters it takes a second (about 90 ms for the first 32), longer
+//! than the hash itself, and it depends on `chrono`, which is banned. The word list is derived from its list.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-/// Fewest different characters.
+/// Minimum number of different characters.
 const DIFFERENT_MIN: usize = 5;
-/// With more characters than this around it, a common word is no longer what makes a password.
+/// Number of other characters around a common word above which the password is accepted.
 const AROUND_MAX: usize = 8;
 
 const SAME: &str =
     "must have at least 5 different characters besides spaces; runs such as 12345 and qwerty count as one";
 const COMMON: &str =
-    "is one of the passwords that guessers try first; a few digits or marks around a common word do not help";
-const OWN: &str = "must not be made of the handle or the e-mail address";
+    "is a password that attackers try first; adding a few digits or symbols to a common word does not help";
+const OWN: &str = "must not be made of your handle or e-mail address";
 
 static COMMON_PASSWORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     let lines = include_str!("common_passwords.txt").lines().filter(|line| !line.starts_with('#'));
     lines.flat_map(str::split_whitespace).collect()
 });
 
-/// The same words with [`letter`] on every character.
+/// The same words with [`letter`] applied to every character.
 static COMMON_LETTERS: LazyLock<HashSet<String>> =
     LazyLock::new(|| COMMON_PASSWORDS.iter().map(|word| word.chars().map(letter).collect()).collect());
 
-/// Keys beside each other, by rows and by columns.
+/// Neighbouring keys, by rows and by columns.
 const KEYBOARDS: [&str; 11] = [
     "1234567890",
     "qwertyuiop",
@@ -46,7 +45,7 @@ const KEYBOARDS: [&str; 11] = [
     "ячсмитьбю",
 ];
 
-/// Why a password of this account would be guessed soon, if it would.
+/// Why a password is weak for this account, if it is.
 pub(crate) fn weakness(password: &str, handle: &str, email: &str) -> Option<&'static str> {
     let lower = password.trim().to_lowercase();
     if different(&lower) < DIFFERENT_MIN {
@@ -66,12 +65,12 @@ pub(crate) fn weakness(password: &str, handle: &str, email: &str) -> Option<&'st
     (is_common(&lower) || is_common(bare) || is_word).then_some(COMMON)
 }
 
-/// Different characters that are not the next ones of a run.
+/// The number of different characters that do not continue a run.
 fn different(text: &str) -> usize {
     steps(text).collect::<HashSet<char>>().len()
 }
 
-/// The characters that do not follow the one before them, without spaces.
+/// The characters that do not continue a run, without spaces.
 fn steps(text: &str) -> impl Iterator<Item = char> {
     let mut before = None;
     text.chars().filter(|character| !character.is_whitespace()).filter(move |&character| {
@@ -80,7 +79,7 @@ fn steps(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// Is it the same character, the next or last one of the alphabet, or the key beside it?
+/// Whether the character repeats the previous one, or is next to it in the alphabet or on the keyboard.
 fn follows(before: char, character: char) -> bool {
     let is_beside = |(first, second): (char, char)| {
         (first, second) == (before, character) || (second, first) == (before, character)
@@ -91,7 +90,7 @@ fn follows(before: char, character: char) -> bool {
         || KEYBOARDS.iter().any(|keys| keys.chars().zip(keys.chars().skip(1)).any(is_beside))
 }
 
-/// What is repeated, if the text is nothing but a repetition; else the text.
+/// The repeated part if the text is a repetition; otherwise the text.
 fn repeated(text: &str) -> &str {
     let is_unit =
         |unit: &&str| text.len().is_multiple_of(unit.len()) && unit.repeat(text.len() / unit.len()) == text;
@@ -99,7 +98,7 @@ fn repeated(text: &str) -> &str {
     starts.take_while(|unit| unit.len() <= text.len() / 2).find(is_unit).unwrap_or(text)
 }
 
-/// Is there, apart from a few characters around it, nothing in the password but this name?
+/// Whether the password consists of this name and only a few characters around it.
 fn is_made_of(password: &str, name: &str) -> bool {
     let letters_and_digits = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     let (whole, of_name, of_password) = (letters_and_digits(name), Words::of(name), Words::of(password));
@@ -108,12 +107,12 @@ fn is_made_of(password: &str, name: &str) -> bool {
             && (of_password.plain == of_name.plain || of_password.letters == of_name.letters)
 }
 
-/// The letters within the characters at both ends that are no letters. Empty, if there is too much around them.
+/// The text without the non-letters at both ends. Empty if there are too many of them.
 #[derive(Default)]
 struct Words {
-    /// As they stand.
+    /// As typed.
     plain: String,
-    /// With digits and marks as the letters that they stand for.
+    /// With digits and symbols replaced by the letters that they resemble.
     letters: String,
 }
 
@@ -131,7 +130,7 @@ impl Words {
     }
 }
 
-/// The letter that a digit or mark stands for. A 1 is an i or an l, so both are one letter here.
+/// The letter that a digit or symbol resembles. A 1 can be an i or an l, so both map to the same letter.
 pub(crate) fn letter(character: char) -> char {
     match character {
         '0' => 'o',
@@ -221,7 +220,7 @@ mod tests {
         ] {
             assert_eq!(of_ada(password), None, "{password:?}");
         }
-        // A handle of a letter is in many passwords.
+        // Many passwords contain a one-letter handle.
         assert_eq!(weakness("q7#xk2!vmd", "q7", "q@example.org"), None);
     }
 }

@@ -1,12 +1,11 @@
-//! The relay: the task that empties the outbox into RabbitMQ. Every process of the API runs one.
+//! The relay: the task that publishes the outbox to RabbitMQ. Every API process runs one.
 //!
-//! A turn claims the oldest envelopes by a lease, publishes them under their own ids, and deletes those that
-//! the broker confirmed. No transaction is open while it waits for confirms, so that a slow broker never holds
-//! a lock in the shared database. Whatever dies in between, the lease runs out and another relay sends the
-//! same bytes under the same id; the receivers know the id. The relay wakes when this process commits an event
-//! and looks by itself now and then for what others left, and for engagement that was spilled. It claims nothing
-//! while the broker is away. It gives the publisher a few envelopes at a time, so that live events are not sent
-//! behind a whole turn of old ones.
+//! A turn claims the oldest envelopes with a lease, publishes them under their ids, and deletes those that the broker
+//! confirmed. No transaction is open while the relay waits for confirms, so a slow broker never holds a lock in the
+//! shared database. If the process dies, the lease expires and another relay sends the same bytes under the same id,
+//! which receivers recognise. The relay wakes when this process commits an event, and also polls for what other
+//! processes left and for spilled engagement. It claims nothing while the broker is down. It gives the publisher only a
+//! few envelopes at a time, so that live events do not queue behind a whole turn of old ones.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -34,26 +33,26 @@ const OUTBOX_DELETE: Statement = statement!("outbox_delete.sql");
 const OUTBOX_RELEASE: Statement = statement!("outbox_release.sql");
 const OUTBOX_WAITING: Statement = statement!("outbox_waiting.sql");
 
-/// Counting the outbox takes a fiftieth of the time at most.
+/// Counting takes at most 1/50 of the time.
 const COUNT_PAUSE: u32 = 50;
 
 /// The `[relay]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Longest time between two looks at the outbox, in milliseconds.
+    /// Maximum interval between two reads of the outbox, in milliseconds.
     pub poll_ms: u64,
-    /// Longest pause after a failure, in milliseconds; pauses double up to it.
+    /// Maximum pause after failures, in milliseconds; pauses double up to it.
     pub pause_max_ms: u64,
-    /// Most envelopes of one turn.
+    /// Maximum number of envelopes per turn.
     pub claim_envelopes_max: u16,
-    /// Bytes after which a turn claims no further envelope.
+    /// Number of bytes after which a turn claims no further envelope.
     pub claim_bytes_max: usize,
-    /// Most envelopes of a turn that wait at the publisher at a time.
+    /// Maximum number of envelopes that wait at the publisher at a time.
     pub publish_envelopes_max: usize,
-    /// How long a claim holds, in milliseconds.
+    /// Duration of a lease, in milliseconds.
     pub lease_ms: u32,
-    /// Longest wait for the confirms of a turn, in milliseconds; well below the lease.
+    /// Maximum wait for the confirms of a turn, in milliseconds; must be well below the lease.
     pub publish_timeout_ms: u32,
 }
 
@@ -61,8 +60,8 @@ impl Settings {
     fn check(&self) -> anyhow::Result<()> {
         ensure!(
             self.lease_ms / 2 >= self.publish_timeout_ms,
-            "relay.lease_ms must be at least twice relay.publish_timeout_ms, or a second relay sends what the \
-             first still waits for"
+            "relay.lease_ms must be at least twice relay.publish_timeout_ms; otherwise a second relay sends envelopes \
+             that the first is still waiting for"
         );
         Ok(())
     }
@@ -79,7 +78,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Checks the settings and registers the metrics.
+    /// Validates the settings and registers the metrics.
     ///
     /// # Errors
     /// A sentence that says which setting to change.
@@ -95,11 +94,11 @@ impl Relay {
         Ok(Self { settings, pool, publisher, outbox, metrics, count_at: Instant::now() })
     }
 
-    /// Relays until `shutdown`; the turn in hand is finished.
+    /// Relays until `shutdown`; a turn in progress is finished.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut failures = 0_u32;
         loop {
-            // In this order: a backlog makes every next turn due at once.
+            // Shutdown is checked first, because under a backlog the next turn is always due.
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
@@ -113,14 +112,14 @@ impl Relay {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         failures,
-                        "the relay could not work"
+                        "the relay's turn failed; retrying"
                     );
                 }
             }
         }
     }
 
-    /// Waits until something was committed here, it is time to look, or the pause after failures is over.
+    /// Waits until this process has committed something, polling is due, or the pause after failures is over.
     async fn next_turn(&self, failures: u32) {
         if failures == 0 {
             tokio::select! {
@@ -146,7 +145,7 @@ impl Relay {
         if claimed.len() >= usize::from(self.settings.claim_envelopes_max)
             || bytes >= self.settings.claim_bytes_max
         {
-            // More may wait: the next turn begins at once.
+            // More envelopes may be waiting: begin the next turn at once.
             self.outbox.wake();
         }
         let (published, unpublished) = self.publish(claimed).await;
@@ -165,8 +164,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Counts what waits, once in `poll_ms` however fast the turns follow each other, and less often where it takes
-    /// long.
+    /// Counts the waiting envelopes once per `poll_ms`, however fast turns follow each other, and less often if
+    /// counting is slow.
     async fn count(&mut self, client: &Object) -> Result<(), Error> {
         let began = Instant::now();
         if began < self.count_at {
@@ -196,8 +195,8 @@ impl Relay {
         Ok(envelopes)
     }
 
-    /// Publishes a few at a time, in the order of their ids, and tells the confirmed from the rest. Engagement is
-    /// published as mandatory; what no queue took is not confirmed.
+    /// Publishes a few envelopes at a time, in order of id, and separates the confirmed from the rest. Engagement is
+    /// published as mandatory; an envelope that no queue took is not confirmed.
     async fn publish(&self, envelopes: Vec<Envelope>) -> (Vec<Uuid>, Vec<Uuid>) {
         let deadline = Instant::now() + Duration::from_millis(u64::from(self.settings.publish_timeout_ms));
         let sent = envelopes.into_iter().map(async |envelope| {
@@ -210,7 +209,7 @@ impl Relay {
             match result {
                 Ok(()) => published.push(id),
                 Err(error) => {
-                    tracing::debug!(%id, error = &error as &dyn std::error::Error, "an envelope was not published");
+                    tracing::debug!(%id, error = &error as &dyn std::error::Error, "could not publish an envelope");
                     unpublished.push(id);
                 }
             }
@@ -219,23 +218,23 @@ impl Relay {
     }
 }
 
-/// Why a turn did not do all it could.
+/// Why a turn was incomplete.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("the outbox could not be read or written")]
+    #[error("cannot read or write the outbox")]
     Database(#[from] Error),
-    #[error("{0} envelopes were not confirmed; they are sent again")]
+    #[error("{0} envelopes were not confirmed; they will be sent again")]
     Unpublished(usize),
 }
 
-/// The routing keys of the envelopes that this release knows how to publish.
+/// The routing keys that this release can publish.
 fn routing_keys() -> [&'static str; 6] {
     let [published, unpublished, deleted] = BlogEventKind::ALL.map(BlogEventKind::event_type);
     let [followed, unfollowed] = FollowEventKind::ALL.map(FollowEventKind::event_type);
     [ENGAGEMENT, published, unpublished, deleted, followed, unfollowed]
 }
 
-/// The envelope in a row, if this release can read it. One that it cannot stays in the outbox, under its lease.
+/// The envelope in a row, if this release can read it. Otherwise it stays in the outbox under its lease.
 fn envelope(row: &Row) -> Option<Envelope> {
     let id: Uuid = row.get("id");
     let wanted: &str = row.get("routing_key");
@@ -250,7 +249,7 @@ fn envelope(row: &Row) -> Option<Envelope> {
             traceparent: row.get("traceparent"),
         }),
         Err(error) => {
-            tracing::error!(%error, "an envelope in the outbox cannot be published");
+            tracing::error!(%error, "cannot publish an envelope of the outbox");
             None
         }
     }
@@ -273,15 +272,15 @@ impl Metrics {
             oldest_age: Gauge::default(),
         };
         registry.register("outbox_relayed", "Envelopes published from the outbox", metrics.relayed.clone());
-        registry.register("outbox_failures", "Turns that left something undone", metrics.failures.clone());
+        registry.register("outbox_failures", "Relay turns that were incomplete", metrics.failures.clone());
         registry.register(
             "outbox_envelopes",
-            "Envelopes in the outbox, when the relay last looked; counted as far as it may be filled",
+            "Envelopes in the outbox at the relay's last count; counted up to the outbox's limit",
             metrics.envelopes.clone(),
         );
         registry.register_with_unit(
             "outbox_oldest_age",
-            "Age of the oldest waiting envelope, when the relay last looked",
+            "Age of the oldest waiting envelope at the relay's last count",
             Unit::Seconds,
             metrics.oldest_age.clone(),
         );
