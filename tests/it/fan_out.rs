@@ -112,7 +112,7 @@ async fn what_cannot_be_inserted_leaves_no_half_chunk_and_goes_on_when_it_can() 
     begin(&world, blog).await;
     let notifier = small_chunks(&world, 10).await;
     world.until("select looked_at from notify.fan_out", 40_i64).await;
-    notifier.degraded("fan-outs", "could not be taken").await;
+    notifier.degraded("fan-outs", "could not process").await;
     assert_eq!(told(&world, blog).await, followers[..40]);
     assert_row_is_true(&world).await;
     world.run("alter table notify.notification drop constraint refused").await;

@@ -99,7 +99,7 @@ async fn an_envelope_that_ends_workers_is_parked_after_three_tries_and_its_neigh
         .await
         .unwrap();
     assert_eq!((row.get::<_, Uuid>(0), row.get::<_, i32>(1)), (deadly.as_uuid(), -1));
-    assert!(row.get::<_, &str>(2).starts_with("3 workers ended"), "{row:?}");
+    assert!(row.get::<_, &str>(2).starts_with("3 workers died"), "{row:?}");
     assert_eq!(row.get::<_, Option<&str>>(3), None);
     assert_eq!(row.get::<_, Option<&str>>(4), Some(TRACE));
     assert_eq!(row.get::<_, i32>(5), 3);
@@ -220,7 +220,7 @@ async fn workers_stop_when_everything_is_parked_and_go_on_when_it_is_mended() {
     publish(&publisher, &[view(blog, 2)]).await;
     let five = |loader| one_by_one(loader).set("poison.stop_in_a_row", 5);
     let worker = world.worker_with(five).await;
-    worker.degraded("parking", "5 events or more were all parked").await;
+    worker.degraded("parking", "the last 5 events were all parked").await;
     // It is up, and says that it is not ready.
     let (status, ready) = answer(worker.request(Method::GET, "/readyz")).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{ready}");
@@ -331,7 +331,7 @@ async fn workers_stop_when_they_would_park_a_sound_envelope() {
     }
     let five = |loader| one_by_one(loader).set("poison.stop_in_a_row", 5);
     let worker = world.worker_with(five).await;
-    worker.degraded("parking", "would park an envelope in which nothing is wrong").await;
+    worker.degraded("parking", "would park a sound envelope").await;
     let back = wait_until(async || depth(&world).await == 4);
     assert!(back.await, "the rest is in the queue: {}", depth(&world).await);
     worker.stop().await;

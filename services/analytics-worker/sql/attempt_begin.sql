@@ -1,4 +1,5 @@
--- Notes a try of an envelope and returns which it is. The same try told twice is one. Locks its row.
+-- Records an attempt to apply an envelope, and returns its number. Recording the same attempt twice counts once. Locks
+-- its row.
 insert into analytics.attempt as old (envelope_id, attempts, last_try)
 values ($1::uuid, 1, $2::uuid)
 on conflict (envelope_id) do update

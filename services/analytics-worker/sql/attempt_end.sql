@@ -1,2 +1,2 @@
--- Forgets the tries of an envelope that is settled, or whose try was given up in order. Locks its row.
+-- Deletes the attempts of an envelope that is settled, or whose attempt was given up in an orderly way. Locks its row.
 select analytics.end_attempt($1::uuid)

@@ -1,2 +1,2 @@
--- Forgets expired keys, at most so many. Locks those rows, passing over what others hold.
+-- Deletes expired event keys, at most $1 of them. Locks those rows, skipping those that others hold.
 select analytics.forget_event_keys($1::integer)

@@ -1,4 +1,4 @@
--- Has this envelope been applied? Locks nothing.
+-- Returns whether this envelope has been applied. Locks nothing.
 select exists (
   select
   from analytics.envelope_ledger l

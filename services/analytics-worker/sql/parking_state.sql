@@ -1,6 +1,6 @@
--- What was taken in during the newest $1 minutes that took anything in, how much of it is parked, and how many events,
--- counted up to $2, were parked since one last was not: events that were refused, and apart from them those that are
--- unfit. Parked events that were redriven or given up do not count. Locks nothing.
+-- Returns how many events were taken in during the newest $1 minutes with any events, how many of them are parked, and
+-- the current run of consecutively parked events, counted up to $2. Rejected and unfit events are counted separately.
+-- Parked events that were redriven or dropped do not count. Locks nothing.
 with newest as (
   select i.minute, sum(i.events) as events
   from analytics.intake i

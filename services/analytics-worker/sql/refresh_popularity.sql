@@ -1,3 +1,3 @@
--- Makes the lists of popular blogs anew if they are older than $1 seconds; how many rows changed, null if it was not time or
--- somebody else is at it. Locks those rows, in key order.
+-- Rebuilds the lists of popular blogs if they are older than $1 seconds. Returns the number of changed rows; null if they
+-- are not due or another worker is rebuilding them. Locks those rows, in key order.
 select analytics.refresh_popularity(make_interval(secs => $1::double precision)) as changed

@@ -1,7 +1,7 @@
-//! From the queue to the tables: batches, retries, acks. The loop around them is [`broker::consume`].
+//! Moves events from the queue to the tables: batches, retries, acks. [`broker::consume`] has the loop around it.
 //!
-//! A batch that could not be applied for so long that RabbitMQ would soon take it back ends the epoch: its deliveries go back
-//! into the queue.
+//! If a batch cannot be applied for so long that RabbitMQ would soon redeliver it, the worker ends the epoch, which
+//! returns the batch's deliveries to the queue.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,13 @@ use crate::metrics::Metrics;
 use crate::poison::{Poison, Suspect};
 use crate::settings::Settings;
 
-/// How long the first try to apply a batch may go without an end: no statement of it is given more than half of that by
-/// Postgres. A server that hangs keeps connections open and ends nothing.
+/// Timeout of the first attempt to apply a batch. Postgres ends each of its statements after less than half of that. A
+/// server that hangs keeps connections open and never ends anything by itself.
 const TRY_MAX: Duration = Duration::from_secs(60);
-/// Longest wait for what nothing depends on: a look at what was parked lately, a try that is to be forgotten.
+/// Timeout for queries that nothing depends on: reading recently parked events, deleting a recorded attempt.
 const LOOK_MAX: Duration = Duration::from_secs(3);
 
-/// What a consuming task needs.
+/// What the consuming task needs.
 #[derive(Clone)]
 pub(crate) struct Consuming {
     pub(crate) queue: Queue,
@@ -38,14 +38,14 @@ pub(crate) struct Consuming {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Why a batch is given up, and the epoch with it.
+/// Why a batch, and with it the epoch, is given up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GivenUp {
-    #[error("a batch could not be applied for {0} s, its deliveries go back into the queue")]
+    #[error("could not apply a batch within {0} s; its deliveries return to the queue")]
     TooLong(u64),
-    #[error("the last batch could not be applied before the end of the time for shutting down")]
+    #[error("could not apply the last batch before the shutdown deadline")]
     Drained,
-    #[error("RabbitMQ did not take an ack, the deliveries come again")]
+    #[error("RabbitMQ did not accept an ack; the deliveries will come again")]
     Ack(#[source] broker::Error),
 }
 
@@ -61,7 +61,7 @@ impl Worker for Consuming {
         let messages = batch.deliveries.iter();
         let messages = messages.map(|delivery| (delivery.traceparent.as_deref(), delivery.message_id));
         let span = traces::batch(self.queue.name(), messages);
-        // While one is tried that may be what ends workers nothing else is read: it alone is to be blamed.
+        // While a suspect is tried, nothing else is read, so that only the suspect can be to blame if the worker dies.
         let is_tried_alone = batch.suspect.is_some();
         let committed = tokio::select! {
             biased;
@@ -75,11 +75,11 @@ impl Worker for Consuming {
                 return Err(EpochEnd::Worker(given_up));
             }
         };
-        // It ends with the commit.
+        // The span ends with the commit.
         drop(span);
         #[cfg(feature = "fail-points")]
         fail::fail_point!("worker-after-commit");
-        // Only now that it is committed may RabbitMQ forget it.
+        // RabbitMQ may drop the deliveries only after the commit.
         if let Some(last) = batch.deliveries.last()
             && let Err(error) = last.ack_through().await
         {
@@ -98,13 +98,13 @@ impl Worker for Consuming {
         Some(self.settings.poison.check_interval())
     }
 
-    /// A database that does not answer has its own ways to show.
+    /// The reason to stop consuming, if there is one. A database that does not respond is reported elsewhere.
     async fn verdict(&self) -> Option<String> {
         let verdict = match database::within(LOOK_MAX, self.poison.verdict()).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::debug!(error, "what was parked lately cannot be looked at");
+                tracing::debug!(error, "could not read recently parked events");
                 return None;
             }
         };
@@ -139,7 +139,7 @@ impl Consuming {
         broker::consume(&subscription, &self, &self.shutdown).await;
     }
 
-    /// Sees a batch through to its commit. True when something of it was parked.
+    /// Retries a batch until it is committed. Returns true if an event was parked.
     async fn commit(&self, batch: &mut Batch) -> Result<bool, GivenUp> {
         match batch.suspect {
             _ if self.queue == Queue::EngagementDead => self.park_dead(batch).await,
@@ -148,8 +148,7 @@ impl Consuming {
         }
     }
 
-    /// Applies a batch, and tries again for as long as the database is the reason that it cannot be. True when
-    /// something of it was parked.
+    /// Applies a batch, retrying while the failure is the database's. Returns true if an event was parked.
     async fn apply(&self, batch: &Batch) -> Result<bool, GivenUp> {
         self.metrics.arrived(batch);
         self.again_and_again(|| async {
@@ -168,39 +167,40 @@ impl Consuming {
         .await
     }
 
-    /// An envelope that came back again and again, alone. That it is tried is committed before its body is read, and
-    /// forgotten when the try ends in whatever way but the end of this process.
+    /// Applies a suspect: an envelope that was redelivered again and again, on its own. The attempt is committed before
+    /// its body is read, and deleted when it ends in any way other than the death of this process.
     async fn try_suspect(&self, batch: &mut Batch, id: EnvelopeId) -> Result<bool, GivenUp> {
         self.metrics.suspects.inc();
         let number = Uuid::now_v7();
         match self.again_and_again(async || Ok(self.poison.begin(id, number).await?)).await? {
             Suspect::Applied => {
-                // Its worker ended after the commit: nobody will ask for this row again.
+                // Its worker died after the commit, so no one will ask for this row again.
                 self.again_and_again(async || Ok(self.poison.end(id).await?)).await?;
                 return Ok(false);
             }
             Suspect::Try => batch.read_suspect(),
             Suspect::Deadly(attempts) => {
-                let reason = format!("{attempts} workers ended while they applied it alone");
+                let reason = format!("{attempts} workers died while they applied it on its own");
                 let whole = batch.deliveries.iter().map(|delivery| gather::whole(delivery, reason.clone()));
                 batch.unreadable = whole.map(|body| ParkedBody { attempts, unfit: false, ..body }).collect();
             }
         }
         let settled = self.apply(batch).await;
         if settled.is_ok() {
-            // Before the ack, after which nobody would come to forget it.
+            // Before the ack: afterwards no one would come back to delete it.
             self.again_and_again(async || Ok(self.poison.end(id).await?)).await?;
         } else if let Err(error) = database::within(LOOK_MAX, self.poison.end(id)).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, %id, "the try of an envelope that came back often could not be forgotten");
+            tracing::warn!(error, %id, "could not delete the recorded attempt of a suspect envelope");
         }
         settled
     }
 
-    /// What the broker itself gave up is set aside whole, where it can be listed.
+    /// Parks messages that the broker dead-lettered, unread, so that operators can list them.
     async fn park_dead(&self, batch: &Batch) -> Result<bool, GivenUp> {
-        let reason =
-            |reason: Option<&str>| format!("given up by the broker: {}", reason.unwrap_or("unknown reason"));
+        let reason = |reason: Option<&str>| {
+            format!("dead-lettered by the broker: {}", reason.unwrap_or("unknown reason"))
+        };
         let bodies: Vec<_> = batch
             .deliveries
             .iter()
@@ -210,8 +210,8 @@ impl Consuming {
         Ok(true)
     }
 
-    /// Tries until it is done, or until there is no more time for it. A try that is cut short may have been committed: then
-    /// the next one, here or by whoever gets the deliveries next, finds that in the tables.
+    /// Retries until the attempt succeeds or its time is over. An attempt that timed out may have been committed; the
+    /// next attempt, here or in the worker that gets the deliveries next, finds that in the tables.
     async fn again_and_again<F, T>(&self, attempt: impl Fn() -> F) -> Result<T, GivenUp>
     where
         F: Future<Output = Result<T, engagement::Error>>,
@@ -238,15 +238,15 @@ impl Consuming {
                 Err(error) => error,
             };
             if let engagement::Error::Database(database::Error::NoAnswer(_)) = error {
-                // Finding the bad among thousands of events takes many statements; such a batch must end some day.
+                // Isolating one bad event among thousands takes many statements; such a batch must end eventually.
                 limit *= 2;
             }
             self.metrics.retries.inc();
-            // Logged when it begins; afterwards the health says it, and each try would say the same.
+            // Only the first failure is logged. After that, the health check reports it; every retry would repeat it.
             if self.health.status().parts.get("batches").is_none_or(|part| part.works) {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "a batch cannot be applied, trying again"
+                    "could not apply a batch; retrying"
                 );
             }
             self.health.report("batches", Err(format!("a batch cannot be applied: {error}")));
@@ -254,7 +254,7 @@ impl Consuming {
         }
     }
 
-    /// Waits until what is being tried must be given up.
+    /// Waits until the current attempt must be given up.
     async fn out_of_time(&self) -> GivenUp {
         let worker = &self.settings.worker;
         let drained = async {

@@ -1,8 +1,8 @@
-//! Batches from deliveries: what has arrived, up to the bounds.
+//! Gathers deliveries into batches of limited size.
 //!
-//! What arrives after a quiet time is applied at once. Under load the next batch is waited for until
-//! `worker.batch_interval_ms` after the last, or until it is full: every commit costs the same for one event as for a
-//! thousand, and all of them share the database and its disk.
+//! After a quiet period, a delivery is applied at once. Under load, the next batch is due `worker.batch_interval_ms`
+//! after the last one or when it is full: a commit costs the same for one event as for a thousand, and all batches
+//! share the database and its disk.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -16,48 +16,48 @@ use uuid::Uuid;
 
 use crate::settings::{Settings, WorkerSettings};
 
-/// Namespace of the ids that bodies without a usable one are parked under, so that a redelivery parks the same row.
+/// Namespace for the ids of parked bodies without a usable id, so that a redelivery parks the same row.
 const BODY_NAMESPACE: Uuid = Uuid::from_u128(0x5ab1_c8e2_94f0_4b53_a1d7_30c6_2d1e_8f4b);
 
-/// Deliveries that are applied together, in order of arrival.
+/// Deliveries that are applied together, in the order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) deliveries: Vec<Delivery>,
     pub(crate) envelopes: Vec<Incoming>,
     pub(crate) unreadable: Vec<ParkedBody>,
     pub(crate) events: usize,
-    /// The batch is this envelope alone, and its body has not been read.
+    /// The batch is this envelope alone; its body has not been read.
     pub(crate) suspect: Option<EnvelopeId>,
 }
 
-/// What a delivery says.
+/// The content of a delivery.
 pub(crate) enum Read {
     Envelope(Incoming),
-    /// It has come back so often that it may be what ends workers: nothing of its body is read yet.
+    /// It was redelivered so often that it may be what kills workers; its body has not been read.
     Suspect(EnvelopeId),
     Unreadable(ParkedBody),
     NewerWire(i32),
 }
 
-/// What became of trying to take one more delivery into the batch.
+/// The result of adding one more delivery to the batch.
 enum Step {
     Taken,
     Full,
     NoneArrived,
 }
 
-/// Reads batches off one consumer.
+/// Reads batches from one consumer.
 pub(crate) struct Gather {
     consumer: Consumer,
     envelopes_max: usize,
     events_max: usize,
     suspect_after: u32,
     interval: Duration,
-    /// Until then a batch that is not full waits for more.
+    /// When a batch that is not full is due.
     due: Instant,
-    /// What has been taken of the next batch.
+    /// The deliveries of the next batch so far.
     batch: Batch,
-    /// Read already, but too much for the batch before.
+    /// A delivery that was read but did not fit into the previous batch.
     carried: Option<(Delivery, Read)>,
 }
 
@@ -77,9 +77,9 @@ impl Gather {
         }
     }
 
-    /// Reads what has arrived into the next batch, one delivery after the other, until there is nothing more or the batch is
-    /// full; and never ends: so the batch is decoded while the database applies the one before. Nothing is lost when
-    /// this is dropped; what else there is to say of the consumer is left for [`Batches::next`].
+    /// Reads deliveries into the next batch, one after the other, until none is left or the batch is full; then waits
+    /// for ever. This decodes the batch while the database applies the previous one. Dropping it loses nothing; the end
+    /// of the stream is left for [`Batches::next`] to report.
     pub(crate) async fn read_ahead(&mut self) -> Infallible {
         while let Ok(Step::Taken) = self.step() {
             tokio::task::yield_now().await;
@@ -87,7 +87,7 @@ impl Gather {
         pending().await
     }
 
-    /// Takes into the batch what has arrived. True when it takes nothing more.
+    /// Adds what has arrived to the batch. Returns true once the batch is complete.
     fn fill(&mut self) -> Result<bool, StreamEnd> {
         loop {
             match self.step()? {
@@ -98,7 +98,7 @@ impl Gather {
         }
     }
 
-    /// Takes one delivery into the batch. One that has no place in it is kept for the next.
+    /// Adds one delivery to the batch. One that does not fit is kept for the next batch.
     fn step(&mut self) -> Result<Step, StreamEnd> {
         let Batch { deliveries, events, suspect, .. } = &self.batch;
         if suspect.is_some() || deliveries.len() >= self.envelopes_max || *events >= self.events_max {
@@ -129,8 +129,8 @@ impl Gather {
 impl Batches for Gather {
     type Batch = Batch;
 
-    /// The next batch: at least one delivery, and with it whatever else has arrived when it is due, or full, or the
-    /// stream ends. Nothing is lost when this is dropped while it waits.
+    /// Returns the next batch: at least one delivery, and everything that has arrived when the batch is due or full or
+    /// the stream ends. Dropping it while it waits loses nothing.
     async fn next(&mut self) -> Result<Batch, StreamEnd> {
         while !self.fill()? {
             let due = tokio::time::sleep_until(self.due);
@@ -213,7 +213,9 @@ fn read(delivery: &Delivery, suspect_after: u32) -> Read {
     let id = match delivery.message_id.map(EnvelopeId::try_from) {
         Some(Ok(id)) => id,
         Some(Err(error)) => return Read::Unreadable(whole(delivery, error.to_string())),
-        None => return Read::Unreadable(whole(delivery, "the message has no id that is a UUID".to_owned())),
+        None => {
+            return Read::Unreadable(whole(delivery, "the message id is missing or not a UUID".to_owned()));
+        }
     };
     if delivery.delivery_count >= suspect_after { Read::Suspect(id) } else { decode(delivery, id) }
 }
@@ -225,7 +227,7 @@ fn decode(delivery: &Delivery, id: EnvelopeId) -> Read {
     }
 }
 
-/// A delivery that is set aside as it is.
+/// A delivery that is parked unread.
 pub(crate) fn whole(delivery: &Delivery, reason: String) -> ParkedBody {
     let derived = || Uuid::new_v5(&BODY_NAMESPACE, &delivery.body);
     ParkedBody {

@@ -1,4 +1,4 @@
-//! What a worker says of itself in numbers.
+//! The worker's metrics.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::gather::Batch;
 
-/// What a blog has a counter of.
+/// The counters of a blog.
 pub(crate) const KINDS: [&str; 3] = ["views", "likes", "shares"];
 
 /// The kind of an event that cannot be read.
@@ -74,7 +74,7 @@ impl Metrics {
             apply_seconds: seconds(),
             freshness_seconds: seconds(),
         };
-        // Every series is there from the start: an increase from nothing to the first parked event would be none.
+        // All series exist from the start: otherwise the first parked event would not show as an increase.
         let kinds = EngagementKind::ALL.map(EngagementKind::name);
         for (kind, outcome) in kinds.iter().flat_map(|kind| Outcome::ALL.map(|outcome| (*kind, outcome))) {
             if outcome != Outcome::Refused {
@@ -90,29 +90,29 @@ impl Metrics {
         let mut add =
             |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
         add("epochs_ended", "Connections to RabbitMQ that ended without a shutdown", &metrics.epochs_ended);
-        add("acks_lost", "Batches that were committed but whose ack was not taken", &metrics.acks_lost);
-        add("retries", "Tries of a batch that failed", &metrics.retries);
-        add("suspects", "Envelopes that came back so often that they were taken alone", &metrics.suspects);
-        add("redelivered_envelopes", "Envelopes that RabbitMQ had handed out before", &metrics.redelivered);
+        add("acks_lost", "Batches that were committed but whose ack failed", &metrics.acks_lost);
+        add("retries", "Failed attempts to apply a batch", &metrics.retries);
+        add("suspects", "Envelopes redelivered so often that they were applied alone", &metrics.suspects);
+        add("redelivered_envelopes", "Envelopes that RabbitMQ had delivered before", &metrics.redelivered);
         let looked_at = "Blogs whose counters were compared with what they count";
         add("reconciled_blogs", looked_at, &metrics.reconciled_blogs);
         add(
             "popularity_runs",
-            "Times that the lists of popular blogs were made here",
+            "Rebuilds of the lists of popular blogs by this worker",
             &metrics.popularity_runs,
         );
-        add("unreadable_messages", "Messages that were set aside whole", &metrics.unreadable);
+        add("unreadable_messages", "Messages that were parked unread", &metrics.unreadable);
         registry.register("events", "Events by kind and outcome", metrics.events.clone());
-        registry.register("batch_events", "Events in a batch", metrics.batch_events.clone());
-        registry.register("batch_envelopes", "Envelopes in a batch", metrics.batch_envelopes.clone());
-        let clock = "How far this clock is ahead of the database's";
+        registry.register("batch_events", "Events per batch", metrics.batch_events.clone());
+        registry.register("batch_envelopes", "Envelopes per batch", metrics.batch_envelopes.clone());
+        let clock = "How far this process's clock is ahead of the database's";
         registry.register_with_unit("clock_skew", clock, Unit::Seconds, metrics.clock_skew_seconds.clone());
         registry.register(
             "partitions_ahead",
-            "Days that are made ahead, a partition each, of the table with fewest",
+            "Days for which partitions exist in advance; the minimum over the tables",
             metrics.days_ahead.clone(),
         );
-        let drift = "How far counters are from what they count, as each blog was last looked at";
+        let drift = "Difference between counters and what they count, as of each blog's last comparison";
         registry.register("drift", drift, metrics.counter_drift.clone());
         let apply = "Time to apply and commit a batch";
         registry.register_with_unit("apply", apply, Unit::Seconds, metrics.apply_seconds.clone());
@@ -121,7 +121,7 @@ impl Metrics {
         metrics
     }
 
-    /// A batch has been read off the queue.
+    /// Records a batch that was read from the queue.
     pub(crate) fn arrived(&self, batch: &Batch) {
         self.batch_events.observe(real(batch.events));
         self.batch_envelopes.observe(real(batch.deliveries.len()));
@@ -130,7 +130,7 @@ impl Metrics {
         self.unreadable.inc_by(wide(batch.unreadable.len()));
     }
 
-    /// A batch has been committed.
+    /// Records a batch that was committed.
     pub(crate) fn applied(&self, batch: &Batch, applied: &Applied, took: Duration, now: Timestamp) {
         self.apply_seconds.observe(took.as_secs_f64());
         if let Some(oldest) = batch.envelopes.iter().map(|envelope| envelope.id.made_at()).min() {

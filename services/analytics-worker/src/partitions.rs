@@ -1,13 +1,13 @@
-//! The days of the ledger and of the views: made ahead, and dropped when they are old.
+//! The daily partitions of the ledger and of the views: created in advance, and dropped when they are old.
 //!
-//! Every worker tries; the owner's functions let one session through at a time and refuse what is not safe. They go by the
-//! database's clock, so a worker whose clock is wrong does no harm. A day is dropped when it is older than the ledger
-//! remembers and no envelope of it has waited for a day: not in the outbox, not parked (the function looks), and not in a
-//! queue (this module looks, and asks only while both are empty). Only a day that was dropped is refused to envelopes that
-//! come later; a day that no worker was there to make can still be made, however long ago it was.
+//! Every worker runs this task. The owner's functions admit one session at a time and reject unsafe changes. They use
+//! the database's clock, so a worker whose clock is wrong does no harm. A day is dropped when it is older than the
+//! ledger's retention and no envelope of that day has been waiting for a whole day: not in the outbox and not parked
+//! (the function checks), and not in a queue (this module checks, and drops only while both queues are empty). Only a
+//! dropped day rejects later envelopes; a day that no worker created in time can still be created, however old it is.
 //!
-//! An old delivery that another worker holds unacked while its day is dropped is not counted twice: the day is not made
-//! again, so the delivery is parked as late.
+//! If another worker holds an old delivery unacked while its day is dropped, the delivery is not counted twice: the day
+//! is not created again, so the delivery is parked as late.
 
 use broker::{Probe, Queue};
 use database::{Pool, Statement, statement};
@@ -24,14 +24,15 @@ const OLD_DAYS: Statement = statement!("old_days.sql");
 const DROP_DAY: Statement = statement!("drop_day.sql");
 const FORGET_EVENT_KEYS: Statement = statement!("forget_event_keys.sql");
 
-/// Tables of days. A ledger day goes first: a view that an envelope could still bring must find its day.
+/// Tables with daily partitions. The ledger's day is dropped first: while an envelope can still be applied, its views'
+/// day must exist.
 const TABLES: [&str; 2] = ["envelope_ledger", "blog_view"];
-/// Most days of a table dropped in one round.
+/// Maximum number of days dropped per table and round.
 const DROPS_MAX: usize = 32;
-/// SQLSTATEs `lock_not_available` and `query_canceled`: the day is in use, or too large to be summed in time.
+/// SQLSTATEs `lock_not_available` and `query_canceled`: the day is in use, or summing it takes too long.
 const NOT_NOW: [&str; 2] = ["55P03", "57014"];
 
-/// A round of maintenance every so often, until shutdown.
+/// Runs a round of maintenance periodically until shutdown.
 pub(crate) async fn run(
     settings: Settings,
     pool: Pool,
@@ -41,7 +42,7 @@ pub(crate) async fn run(
 ) {
     loop {
         if let Err(error) = round(&settings, &pool, &engagement, &metrics, &shutdown).await {
-            tracing::warn!(error = &*error, "a round of partition maintenance failed, the next one goes on");
+            tracing::warn!(error = &*error, "partition maintenance failed; the next round retries");
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -60,7 +61,7 @@ async fn round(
     let client = pool.get().await?;
     let today: Date = TODAY.query_one(&client, &[]).await?.get("today");
     drop(client);
-    // From yesterday: an envelope made just before midnight is applied just after it.
+    // Beginning yesterday: an envelope created just before midnight is applied just after it.
     for day in today.yesterday()?.series(1.day()).take(usize::from(settings.partitions.days_ahead) + 2) {
         engagement.ensure_day(day).await?;
         metrics.days_ahead.set((day - today).get_days().into());
@@ -80,7 +81,7 @@ async fn round(
     Ok(())
 }
 
-/// So many at a time, each its own short transaction, until none is left: however many come in, they do not pile up.
+/// Deletes keys in short transactions of limited size until none has expired, so they do not pile up however many arrive.
 async fn forget_event_keys(
     client: &deadpool_postgres::Object,
     most: i32,
@@ -95,19 +96,20 @@ async fn forget_event_keys(
         }
     }
     if forgotten > 0 {
-        tracing::info!(forgotten, "expired event keys are forgotten");
+        tracing::info!(forgotten, "deleted expired event keys");
     }
     Ok(())
 }
 
-/// Drops the days of a table that may go. A day that may not, yet or now, does not hold up the days after it.
+/// Drops the days of a table that may be dropped. A day that may not be dropped, now or ever, does not block the days
+/// after it.
 async fn drop_old(client: &deadpool_postgres::Object, table: &str, kept: i32) -> Result<(), database::Error> {
     let days = OLD_DAYS.query(client, &[&table, &kept]).await?;
     let mut dropped = 0;
     for day in days.iter().map(|row| row.get::<_, Date>(0)) {
         match DROP_DAY.query_one(client, &[&table, &day, &kept]).await {
             Ok(row) if row.get(0) => {
-                tracing::info!(table, %day, "a day is dropped");
+                tracing::info!(table, %day, "dropped a day's partition");
                 dropped += 1;
             }
             Ok(_) => {}
@@ -116,7 +118,7 @@ async fn drop_old(client: &deadpool_postgres::Object, table: &str, kept: i32) ->
                     error = &error as &dyn std::error::Error,
                     table,
                     %day,
-                    "a day could not be dropped, the next round tries it again"
+                    "could not drop a day's partition; the next round retries"
                 );
             }
             Err(error) => return Err(error),

@@ -1,18 +1,20 @@
-//! Messages that end workers, and releases that park everything.
+//! Handles messages that kill workers, and releases that park everything.
 //!
-//! *Suspects.* A worker that dies takes with it which message killed it: all that it had fetched comes back with a
-//! higher count. So the count alone sets nothing aside. An envelope that has come back a few times is taken alone, and
-//! the try is committed before its body is read. Tries that end in order are forgotten; what is left are those that
-//! ended with their worker, and after a few of them the envelope is parked unread.
+//! *Suspects.* When a worker dies, the message that killed it is unknown: everything that it had fetched is redelivered
+//! with a higher delivery count. The count alone therefore parks nothing. An envelope that was redelivered several
+//! times is applied on its own, and the attempt is committed before its body is read. Attempts that end in an orderly
+//! way are deleted; those that remain ended with the death of their worker, and after a few of them the envelope is
+//! parked unread.
 //!
-//! *The stop rule.* One bad event is parked and the rest goes on. When everything is parked, the fault is more likely
-//! in the worker than in the events, and a bad release must not drain the queue. What was taken in and parked stands in
-//! the tables, so that a restart does not forget it and siblings see it: then they stop consuming, stay up, and say
-//! why. When the parked events have been redriven or given up, they go on.
+//! *The stop rule.* A single bad event is parked and the others are applied. If everything is parked, the fault is more
+//! likely in the worker than in the events, and a bad release must not drain the queue. The tables record what was
+//! taken in and parked, so a restart does not forget it and other workers see it too: they stop consuming, stay up, and
+//! report why. They resume once the parked events have been redriven or dropped.
 //!
-//! Only events that the worker can read and the database refuses count for that rule. An unfit event is its producer's
-//! doing: it cannot be read, its time lies outside the days that can be counted, or the broker gave it up. Any number of
-//! them stops no worker, unless the worker fails the `rehearsal`: then it is the worker that takes sound events for unfit.
+//! Only events that the worker can read and the database rejects count for this rule. An unfit event is its producer's
+//! fault: it cannot be read, its time is outside the days that can be counted, or the broker dead-lettered it. No
+//! number of unfit events stops a worker, unless the worker fails the `rehearsal`: then it is the worker that misjudges
+//! sound events.
 
 use database::{Error, Pool, Statement, statement};
 use engagement::Engagement;
@@ -27,18 +29,18 @@ const ATTEMPT_BEGIN: Statement = statement!("attempt_begin.sql");
 const ATTEMPT_END: Statement = statement!("attempt_end.sql");
 const PARKING_STATE: Statement = statement!("parking_state.sql");
 
-/// What is to be done with a suspect.
+/// What to do with a suspect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Suspect {
     /// It has been applied; only its ack was lost.
     Applied,
-    /// The next try is noted.
+    /// Apply it; the attempt is recorded.
     Try,
-    /// So many tries ended with their worker.
+    /// Park it; this many attempts ended with the death of their worker.
     Deadly(i32),
 }
 
-/// Looks after suspects and the stop rule.
+/// Tracks suspects and applies the stop rule.
 #[derive(Debug, Clone)]
 pub(crate) struct Poison {
     settings: PoisonSettings,
@@ -51,8 +53,8 @@ impl Poison {
         Self { settings, pool, engagement }
     }
 
-    /// Notes that a suspect is about to be tried, unless it must not be. Whoever does not hear the answer asks again with
-    /// the same number, or one worker that lives would count for several that died.
+    /// Records an attempt to apply a suspect, unless it must not be applied. A caller that does not get the answer must
+    /// retry with the same number; otherwise one living worker would count as several dead ones.
     pub(crate) async fn begin(&self, id: EnvelopeId, number: Uuid) -> Result<Suspect, Error> {
         let client = self.pool.get().await?;
         if LEDGER_KNOWS.query_one(&client, &[&id.day(), &id.as_uuid()]).await?.get("known") {
@@ -64,14 +66,14 @@ impl Poison {
         Ok(if attempts > most { Suspect::Deadly(most) } else { Suspect::Try })
     }
 
-    /// A suspect is settled, or its try was given up in order.
+    /// Deletes the attempts of a suspect that is settled, or whose attempt was given up in an orderly way.
     pub(crate) async fn end(&self, id: EnvelopeId) -> Result<(), Error> {
         let client = self.pool.get().await?;
         ATTEMPT_END.query_one(&client, &[&id.as_uuid()]).await?;
         Ok(())
     }
 
-    /// Why nothing should be consumed, if nothing should.
+    /// The reason to stop consuming, if there is one.
     pub(crate) async fn verdict(&self) -> Result<Option<String>, engagement::Error> {
         let parking = self.parking().await?;
         if let Some(verdict) = self.settings.verdict(&parking) {
@@ -80,9 +82,7 @@ impl Poison {
         if !self.settings.is_rehearsal_due(&parking) || rehearsal::passes(&self.engagement).await? {
             return Ok(None);
         }
-        Ok(Some(stopped(
-            "this release would park an envelope in which nothing is wrong, as it parked the last ones",
-        )))
+        Ok(Some(stopped("this release would park a sound envelope, as it parked the last ones")))
     }
 
     async fn parking(&self) -> Result<Parking, Error> {
@@ -99,7 +99,7 @@ impl Poison {
     }
 }
 
-/// What was taken in and parked lately.
+/// Events that were recently taken in and parked.
 #[derive(Debug, Clone, Copy, Default)]
 struct Parking {
     events: i64,
@@ -110,13 +110,14 @@ struct Parking {
 }
 
 impl PoisonSettings {
-    /// Says why to stop. Unfit events count neither as parked nor as taken in: they would hide the share of the others.
+    /// The reason to stop, if there is one. Unfit events count neither as parked nor as taken in, because they would
+    /// hide the share of the others.
     fn verdict(&self, parking: &Parking) -> Option<String> {
         let &Parking { refused, refused_in_a_row, .. } = parking;
         let events = (parking.events - parking.unfit).max(refused);
         if refused_in_a_row >= self.stop_in_a_row {
             Some(stopped(&format!(
-                "the last {refused_in_a_row} events or more were all parked (poison.stop_in_a_row)"
+                "at least the last {refused_in_a_row} events were all parked (poison.stop_in_a_row)"
             )))
         } else if refused >= self.stop_parked_min && refused * 100 > events * self.stop_percent {
             Some(stopped(&format!("{refused} of the last {events} events were parked (poison.stop_percent)")))
@@ -125,7 +126,7 @@ impl PoisonSettings {
         }
     }
 
-    /// Are there so many unfit events that the worker may be the reason?
+    /// Whether there are so many unfit events that the worker may be the cause.
     fn is_rehearsal_due(&self, parking: &Parking) -> bool {
         parking.unfit_in_a_row >= self.stop_in_a_row || parking.unfit >= self.stop_parked_min
     }
@@ -133,8 +134,8 @@ impl PoisonSettings {
 
 fn stopped(cause: &str) -> String {
     format!(
-        "nothing is consumed: {cause}; `commonplace parked list` says why, and when they are redriven or dropped this \
-         goes on"
+        "nothing is consumed: {cause}; `commonplace parked list` shows the reasons, and consumption resumes \
+         once these events are redriven or dropped"
     )
 }
 

@@ -1,5 +1,5 @@
-//! The lists of popular blogs, made anew every hour. What popular means is the owner's function
-//! (`analytics.popularity`), and so is the making: this only says when. All workers ask, and one of them does it.
+//! Rebuilds the lists of popular blogs every hour. The owner's functions define popularity (`analytics.popularity`) and
+//! rebuild the lists; this task only triggers them. All workers ask, and one of them does the work.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::metrics::Metrics;
 use crate::settings::PopularitySettings;
 
 const REFRESH_POPULARITY: Statement = statement!("refresh_popularity.sql");
-/// Asking costs a row; so a list is late by a minute at most.
+/// Asking reads one row, so the lists are at most one minute late.
 const ASK_EVERY_MAX: Duration = Duration::from_secs(60);
 
-/// Asks every so often, until shutdown.
+/// Triggers the rebuild periodically until shutdown.
 pub(crate) async fn run(
     settings: PopularitySettings,
     pool: Pool,
@@ -27,12 +27,12 @@ pub(crate) async fn run(
             refreshed = refresh(&pool, interval) => match refreshed {
                 Ok(Some(changed)) => {
                     metrics.popularity_runs.inc();
-                    tracing::debug!(changed, "the lists of popular blogs are made");
+                    tracing::debug!(changed, "rebuilt the lists of popular blogs");
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "the lists of popular blogs could not be made, the old ones stay"
+                    "could not rebuild the lists of popular blogs; the old ones stay in use"
                 ),
             },
         }

@@ -1,11 +1,10 @@
-//! Counters against what they count: some blogs at a time, round and round.
+//! Compares counters with what they count, a few blogs at a time, in endless rounds.
 //!
-//! A look that takes longer than the role's statement timeout is not repeated as it was: half as many blogs are looked
-//! at, down to one, and a single blog that takes so long is left out. After each look that succeeds they are twice as
-//! many again, up to the setting.
+//! If a comparison exceeds the role's statement timeout, the next one covers half as many blogs, down to one; a single
+//! blog that takes too long is skipped. Each comparison that succeeds doubles the number again, up to the setting.
 //!
-//! A batch writes what it counts and the counter in one transaction, so they agree in every snapshot; what differs was
-//! changed by something else. That is for a person to look into, so it is said and not mended here.
+//! A batch writes the events and the counter in one transaction, so they agree in every snapshot; a difference was
+//! caused by something else. An operator must investigate it, so it is reported and not repaired here.
 
 use std::collections::BTreeMap;
 
@@ -20,24 +19,24 @@ const COUNTER_DRIFT: Statement = statement!("counter_drift.sql");
 const COUNTER_NEXT: Statement = statement!("counter_next.sql");
 /// SQLSTATE `query_canceled`: the statement timeout.
 const QUERY_CANCELED: &str = "57014";
-/// Most blogs that one warning names.
+/// Maximum number of blogs that one warning names.
 const NAMED_MAX: usize = 20;
 
-/// How far counters are off, by kind.
+/// The differences of the counters, by kind.
 type Sums = [i64; KINDS.len()];
 
-/// Where the going round has got to.
+/// The state of the current round.
 struct Round {
-    /// Blogs that the next look takes in.
+    /// Number of blogs in the next comparison.
     most: i32,
-    /// The last blog that was looked at.
+    /// The last blog that was compared.
     after: i64,
-    /// What each look found, by the last blog that it took in; looks that found nothing are left out. Where looks have
-    /// become smaller, a blog may stand in two of them until the round is over.
+    /// The differences that each comparison found, by the last blog that it covered; comparisons without differences
+    /// are left out. After the size has shrunk, two comparisons may cover the same blog until the round ends.
     found: BTreeMap<i64, Sums>,
 }
 
-/// Looks every so often, until shutdown.
+/// Compares periodically until shutdown.
 pub(crate) async fn run(
     settings: ReconcileSettings,
     pool: Pool,
@@ -54,7 +53,7 @@ pub(crate) async fn run(
                     error = &error as &dyn std::error::Error,
                     most = round.most,
                     after = round.after,
-                    "counters could not be compared, the next look goes on"
+                    "could not compare counters; retrying"
                 ),
             },
         }
@@ -66,7 +65,7 @@ pub(crate) async fn run(
 }
 
 impl Round {
-    /// Looks at the next blogs. What took too long is tried in smaller parts from the next look on.
+    /// Compares the next blogs. After a timeout, the following comparisons are smaller.
     async fn look(&mut self, pool: &Pool, metrics: &Metrics) -> Result<(), Error> {
         let client = pool.get().await?;
         match COUNTER_DRIFT.query(&client, &[&self.after, &self.most]).await {
@@ -79,7 +78,7 @@ impl Round {
                 let next: Option<i64> = COUNTER_NEXT.query_one(&client, &[&self.after]).await?.get("blog_id");
                 tracing::warn!(
                     blog = next,
-                    "its counters take too long to compare, and are left out of this round"
+                    "comparing this blog's counters takes too long; skipping it in this round"
                 );
                 self.after = next.unwrap_or(0);
             }
@@ -88,7 +87,7 @@ impl Round {
         Ok(())
     }
 
-    /// Takes in what a look found, says it, and goes on behind it, or from the start when there was no more.
+    /// Records and reports the result of a comparison, and moves on, or back to the start after the last blog.
     fn take(&mut self, rows: &[Row], metrics: &Metrics) {
         let (looked_at, last_id): (i64, i64) =
             rows.first().map_or((0, self.after), |row| (row.get("looked_at"), row.get("last_id")));
@@ -110,11 +109,11 @@ impl Round {
             tracing::warn!(
                 count,
                 blogs = ?named,
-                "counters differ from what they count: `commonplace reconcile` shows where, and mends them"
+                "counters differ from what they count; `commonplace reconcile` shows where and can repair them"
             );
         }
 
-        // What was found here before is out of date, and so is what was found behind the end.
+        // Earlier results for these blogs are out of date, and so are results beyond the last blog.
         let is_end = looked_at < i64::from(self.most);
         self.found.retain(|of, _| *of <= self.after || (*of > last_id && !is_end));
         if !blogs.is_empty() {

@@ -1,4 +1,4 @@
-//! The process: what is started, and how it ends.
+//! The process: what it starts and how it ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::poison::Poison;
 use crate::settings::Settings;
 use crate::{DEFAULTS, SQL, partitions, popularity, reconcile, watch};
 
-/// Time for connections to end in order after the last batches had theirs.
+/// Time to close connections in an orderly way after the last batches.
 const AFTER_DRAIN: Duration = Duration::from_secs(1);
 
-/// A worker that is about to run.
+/// A worker that is ready to run.
 pub struct Service {
     settings: Settings,
     listener: TcpListener,
@@ -68,7 +68,7 @@ impl runtime::service::Service for Service {
     }
 
     async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        // Its own end, too: when one task fails the others drain.
+        // A child token, so that the other tasks also drain when one task fails.
         let shutdown = shutdown.child_token();
         let mut registry = Registry::default();
         database::register_pools(&mut registry, [("all", &self.pool)]);
@@ -120,7 +120,7 @@ impl runtime::service::Service for Service {
     }
 
     fn settings_in_up(loader: Loader, _up: &UpContext<'_>) -> Loader {
-        // Popular blogs are seen at once.
+        // Shows popular blogs soon after they become popular.
         loader.set("popularity.interval_s", 10)
     }
 }

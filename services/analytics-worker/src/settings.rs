@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use runtime::settings::{Bound, at_least, bound};
 use serde::Deserialize;
 
-/// The numbers that this service's keys take.
+/// The bounds of this service's settings.
 pub(crate) const BOUNDS: &[Bound] = &[
     bound("worker.batch_envelopes_max", 1..=4096),
     bound("worker.batch_events_max", 1..=65_536),
@@ -33,29 +33,29 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("reconcile.interval_s", 1..=86_400),
 ];
 
-/// Everything a worker can be told; the defaults and their reasons stand in `config/analytics-worker.toml`. What all
-/// services share and this one has no use for (tokens) may stand beside it.
+/// The settings. `config/analytics-worker.toml` has the defaults and their reasons. Sections that services share may
+/// also be present if this service does not use them (tokens).
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
-    /// Where health and metrics are served.
+    /// The listener for health and metrics.
     pub http: runtime::settings::HttpSettings,
-    /// What is logged, and how.
+    /// Logging.
     pub log: runtime::settings::LogSettings,
-    /// Where traces go.
+    /// Where traces are sent.
     pub traces: runtime::traces::TraceSettings,
     /// The shared database, under this service's role.
     pub database: database::Settings,
     /// RabbitMQ.
     pub broker: broker::Settings,
-    /// What counts.
+    /// The rules for counting.
     pub engagement: engagement::Settings,
     /// Batches and retries.
     pub worker: WorkerSettings,
-    /// Messages that end workers, and the rule that stops workers.
+    /// Messages that kill workers, and the rule that stops workers.
     pub poison: PoisonSettings,
-    /// The days of the ledger and of the views.
+    /// The daily partitions of the ledger and of the views.
     pub partitions: PartitionSettings,
-    /// Counters and what they count.
+    /// The comparison of counters with what they count.
     pub reconcile: ReconcileSettings,
     /// The lists of popular blogs.
     pub popularity: PopularitySettings,
@@ -65,23 +65,23 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerSettings {
-    /// Most envelopes in a batch.
+    /// Maximum number of envelopes in a batch.
     pub batch_envelopes_max: usize,
-    /// Most events in a batch. One envelope is never split, however many it holds.
+    /// Maximum number of events in a batch. An envelope is never split, however many events it holds.
     pub batch_events_max: usize,
-    /// Time from one batch to the next that is not full, in milliseconds.
+    /// Interval between batches that are not full, in milliseconds.
     pub batch_interval_ms: u64,
-    /// Most envelopes that RabbitMQ hands out before the first of them is acked.
+    /// Maximum number of unacked envelopes that RabbitMQ delivers to this worker.
     pub prefetch: u16,
-    /// First pause after a batch could not be applied, in milliseconds; it doubles from there.
+    /// First pause after a failed attempt to apply a batch, in milliseconds; it doubles from there.
     pub retry_pause_min_ms: u64,
-    /// Longest pause between tries, in milliseconds.
+    /// Maximum pause between attempts, in milliseconds.
     pub retry_pause_max_ms: u64,
-    /// After so long the channel is given up and its deliveries go back into the queue, in seconds.
+    /// Time after which the channel is given up and its deliveries return to the queue, in seconds.
     pub give_up_after_s: u64,
     /// Time for the last batches at shutdown, in seconds.
     pub drain_timeout_s: u64,
-    /// A worker whose clock differs more than this from the database's is not ready, in seconds.
+    /// A worker is not ready while its clock differs by more than this from the database's, in seconds.
     pub clock_skew_max_s: u64,
 }
 
@@ -89,19 +89,19 @@ pub struct WorkerSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoisonSettings {
-    /// An envelope that has been delivered so often before is taken alone.
+    /// An envelope with this many earlier deliveries is applied on its own.
     pub suspect_after_deliveries: u32,
-    /// Tries that ended with their worker after which an envelope is parked.
+    /// Number of attempts that killed their worker after which an envelope is parked.
     pub attempts_max: i32,
-    /// Events parked one after the other that stop all workers.
+    /// Number of consecutive parked events that stops all workers.
     pub stop_in_a_row: i64,
-    /// Share of what was taken in lately that stops all workers when more is parked, in percent.
+    /// Share of recent events, in percent, that stops all workers if more than that is parked.
     pub stop_percent: i64,
-    /// The newest minutes that took anything in: what is "lately".
+    /// The period that counts as recent: the newest minutes in which anything was taken in.
     pub stop_minutes: i64,
-    /// While fewer are parked the share stops nobody.
+    /// Minimum number of parked events before the share can stop workers.
     pub stop_parked_min: i64,
-    /// Time between two looks at what was parked, in milliseconds.
+    /// Interval between two reads of the parked events, in milliseconds.
     pub check_interval_ms: u64,
 }
 
@@ -109,13 +109,13 @@ pub struct PoisonSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartitionSettings {
-    /// Days that are made ahead.
+    /// Days for which partitions are created in advance.
     pub days_ahead: u16,
-    /// Days that the ledger remembers.
+    /// Days that the ledger keeps.
     pub ledger_days: u16,
-    /// Time between two rounds of maintenance, in seconds.
+    /// Interval between rounds of maintenance, in seconds.
     pub interval_s: u64,
-    /// Most expired event keys that one statement forgets.
+    /// Maximum number of expired event keys that a statement deletes.
     pub forget_keys_max: i32,
 }
 
@@ -123,9 +123,9 @@ pub struct PartitionSettings {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReconcileSettings {
-    /// Blogs that one look takes in.
+    /// Number of blogs per comparison.
     pub blogs_per_round: i32,
-    /// Time between two looks, in seconds.
+    /// Interval between comparisons, in seconds.
     pub interval_s: u64,
 }
 
@@ -133,12 +133,12 @@ pub struct ReconcileSettings {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PopularitySettings {
-    /// Lists that are older than this are made anew, in seconds.
+    /// Lists older than this are rebuilt, in seconds.
     pub interval_s: u64,
 }
 
 impl Settings {
-    /// Checks the rules between several settings; bounds are checked when settings are loaded.
+    /// Checks the rules between settings; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// What refuses a value: the loader or the rules between settings.
+    /// The error for a value, from the loader or from the rules between settings.
     fn refusal(key: &'static str, value: u32) -> Option<String> {
         let loaded = Loader::new(crate::DEFAULTS).environment([]).set(key, value).load::<Settings>();
         match loaded {

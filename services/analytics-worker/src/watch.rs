@@ -1,5 +1,5 @@
-//! The database's clock. Days, windows and versions come from the clocks of several machines; one that is wrong
-//! must not take part.
+//! Checks this process's clock against the database's. Days, windows and versions come from the clocks of several
+//! machines; a machine whose clock is wrong must not take part.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
--- The active account behind a handle. Locks nothing.
+-- Returns the active account with this handle. Locks nothing.
 select a.id
 from blogs.account a
 join blogs.active_account active on active.id = a.id

@@ -1,5 +1,5 @@
--- Who signs in under a handle, the hash of the password, and what tokens are checked by: an active account, or one that was
--- deleted less than $2 days ago and comes back by signing in. Locks nothing.
+-- Returns the account of a handle for a sign-in, with its password hash and token epoch: an active account, or one that
+-- was deleted less than $2 days ago, which a sign-in restores. Locks nothing.
 select a.id, a.password_hash, a.token_epoch, a.created_at, active.id is null as is_deleted
 from blogs.account a
 left join blogs.active_account active on active.id = a.id

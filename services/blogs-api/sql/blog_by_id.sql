@@ -1,4 +1,4 @@
--- A blog as readers see it; a draft only for its author, $2. Locks nothing.
+-- Returns a blog that readers can see, or a draft of its author, $2. Locks nothing.
 select b.id, s.slug, b.title, b.body, b.version, b.created_at, b.updated_at, b.published_at,
        a.id as author_id, a.handle as author_handle, c.total_views, c.total_likes, c.total_shares,
        array(select t.name from blogs.blog_tag bt join blogs.tag t on t.id = bt.tag_id

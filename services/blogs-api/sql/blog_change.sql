@@ -1,4 +1,5 @@
--- An edit: what is null stays; nothing if the version is none of those that the author has seen. Locks that blog.
+-- Edits a blog; nulls keep the current values. No row if its version is not among those that the client has seen. Locks
+-- that blog.
 update blogs.blog
 set title = coalesce($3::text, title), body = coalesce($4::text, body), version = version + 1, updated_at = now()
 where id = $1::bigint and author_id = $2::bigint and deleted_at is null

@@ -1,4 +1,4 @@
--- Deletes a blog, which takes it from sight; its row stays. Locks that blog.
+-- Marks a blog as deleted, which hides it; its row stays. Locks that blog.
 update blogs.blog
 set deleted_at = now(), version = version + 1
 where id = $1::bigint and author_id = $2::bigint and deleted_at is null

@@ -1,5 +1,5 @@
--- A draft of this author that may be published, so that later statements read the clock after the wait for it. Locks that
--- blog.
+-- Returns a draft of this author that may be published, so that later statements read the clock after waiting for the
+-- lock. Locks that blog.
 select title
 from blogs.blog
 where id = $1::bigint and author_id = $2::bigint and deleted_at is null and published_at is null

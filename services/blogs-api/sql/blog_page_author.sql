@@ -1,4 +1,4 @@
--- A page of an author's live blogs, newest first; made like blog_page_newest.sql. Locks nothing.
+-- Returns a page of an author's live blogs, newest first; built like blog_page_newest.sql. Locks nothing.
 select page.id, page.published_at
 from (
   select b.id, b.published_at

@@ -1,5 +1,5 @@
--- A page of an author's live blogs with a tag, newest first: the author's blogs are walked, as in
--- blog_page_newest.sql, and the tag is looked up for each. Locks nothing.
+-- Returns a page of an author's live blogs with a tag, newest first: walks the author's blogs, as in
+-- blog_page_newest.sql, and looks up the tag of each. Locks nothing.
 select page.id, page.published_at
 from (
   select b.id, b.published_at

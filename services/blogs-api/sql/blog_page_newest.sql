@@ -1,6 +1,6 @@
--- A page of live blogs, newest first. live_blog decides; the conditions before it only name the index to walk, and
--- a scalar subquery keeps the walk in its order and short. 101 is the most that is ever wanted: 100, and one to
--- know whether there are more. Locks nothing.
+-- Returns a page of live blogs, newest first. live_blog decides; the conditions before it only name the index to walk,
+-- and a scalar subquery keeps the walk ordered and short. The limit of 101 is the largest page plus one row, which
+-- shows whether there are more. Locks nothing.
 select page.id, page.published_at
 from (
   select b.id, b.published_at

@@ -1,5 +1,6 @@
--- A page of live blogs with a tag, newest first; made like blog_page_newest.sql. The tag is a number, so that plans
--- know how many blogs have it: many, and walking the newest is short; few, and they are sorted. Locks nothing.
+-- Returns a page of live blogs with a tag, newest first; built like blog_page_newest.sql. The tag is given by id, so
+-- that the planner knows how many blogs have it: for a common tag it walks the newest blogs, for a rare one it sorts
+-- its blogs. Locks nothing.
 select page.id, page.published_at
 from (
   select b.id, b.published_at

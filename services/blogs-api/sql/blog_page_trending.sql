@@ -1,4 +1,4 @@
--- A page of live blogs by their popularity of the day, highest first; made like blog_page_newest.sql. Locks nothing.
+-- Returns a page of live blogs by the day's popularity, highest first; built like blog_page_newest.sql. Locks nothing.
 select page.id, page.rank
 from (
   select p.blog_id as id, p.rank

@@ -1,4 +1,5 @@
--- The same of an author's, with tag $5 or (null) with any: all that an author has are looked at. Locks nothing.
+-- Returns a page of an author's live blogs by popularity, with tag $5 or (null) any tag; reads all blogs of the author.
+-- Locks nothing.
 select p.blog_id as id, p.rank
 from blogs.live_blog l
 join analytics.blog_popularity p on p.span = 'day' and p.blog_id = l.id

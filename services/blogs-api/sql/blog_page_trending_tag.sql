@@ -1,5 +1,5 @@
--- The same of those with a tag. The tag is a number, so that plans know how many blogs have it: many, and walking the most
--- popular is short; few, and they are sorted. Locks nothing.
+-- Returns a page of live blogs with a tag by popularity. The tag is given by id, so that the planner knows how many blogs
+-- have it: for a common tag it walks the most popular blogs, for a rare one it sorts its blogs. Locks nothing.
 select page.id, page.rank
 from (
   select p.blog_id as id, p.rank

@@ -1,5 +1,5 @@
--- Locks the current address of a blog, and those among these that are somebody's, in order of address: two blogs that each
--- take the address of the other would otherwise wait for one another.
+-- Locks the current slug of a blog, and those of these slugs that exist, in order of slug. Two blogs that each take the
+-- other's slug would otherwise deadlock.
 select from blogs.blog_slug
 where blog_id = $1::bigint and is_current or slug = any ($2::text[])
 order by slug

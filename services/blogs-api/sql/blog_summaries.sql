@@ -1,4 +1,4 @@
--- What lists show of these blogs, as far as they are still live; newest first. Locks nothing.
+-- Returns what lists show of these blogs, newest first, leaving out those that are no longer live. Locks nothing.
 select b.id, s.slug, b.title, b.version, b.created_at, b.updated_at, b.published_at,
        a.id as author_id, a.handle as author_handle, c.total_views, c.total_likes, c.total_shares,
        array(select t.name from blogs.blog_tag bt join blogs.tag t on t.id = bt.tag_id

@@ -1,4 +1,4 @@
--- Puts tags on a blog. Locks the new rows.
+-- Adds tags to a blog. Locks the new rows.
 insert into blogs.blog_tag (tag_id, blog_id)
 select t.id, $1::bigint
 from blogs.tag t

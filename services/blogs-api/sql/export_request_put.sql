@@ -1,5 +1,5 @@
--- An account's request for an export: the open one, or a new one in place of one that was used or has expired. Judged by the row
--- itself, which another request may have made a moment ago. Locks the account's row of requests.
+-- Returns an account's open export request, or creates one in place of a used or expired one. It decides by the current
+-- row, which another request may have written a moment ago. Locks the account's row of requests.
 insert into blogs.export_request as r (account_id)
 values ($1::bigint)
 on conflict (account_id) do update

@@ -1,5 +1,5 @@
--- A page of an account's followers in the order of their ids. active_account is asked of each by a scalar subquery, so
--- that the walk along the key stays in order and short. Locks nothing.
+-- Returns a page of an account's followers, ordered by id. A scalar subquery checks active_account for each, so that the
+-- walk along the key stays ordered and short. Locks nothing.
 select a.id, a.handle
 from (
   select f.follower_id as id

@@ -1,4 +1,5 @@
--- A page of those whom an account follows in the order of their ids; made like follow_page_followers.sql. Locks nothing.
+-- Returns a page of the accounts that an account follows, ordered by id; built like follow_page_followers.sql. Locks
+-- nothing.
 select a.id, a.handle
 from (
   select f.followee_id as id

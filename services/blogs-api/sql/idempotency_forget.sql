@@ -1,6 +1,6 @@
--- Forgets answers of more than a day ago, the oldest first, at most $1 at a time. One process at a time does so: the
--- others find nothing. Locks the rows it removes, passing over those that others hold, such as the erasing of an account:
--- it never waits while it holds rows.
+-- Deletes responses that are older than a day, oldest first, at most $1 at a time. Only one process at a time does so;
+-- the others find nothing. Locks the rows it deletes, skipping those that others hold, such as the erasing of an
+-- account: it never waits while it holds rows.
 with turn as materialized (
   select blogs.turn_to_forget() as is_mine),
 old as materialized (

@@ -1,5 +1,5 @@
--- A page of a person's notifications whose blogs are still live, newest first. The time stands there twice so that days
--- which cannot be meant are not looked into. Locks nothing.
+-- Returns a page of an account's notifications of live blogs, newest first. The time condition appears twice so that
+-- partitions that cannot match are not read. Locks nothing.
 select page.blog_id, page.published_at, page.read_at, s.slug, b.title, a.id as author_id, a.handle as author_handle
 from (
   select n.blog_id, n.published_at, n.read_at

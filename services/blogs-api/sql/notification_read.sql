@@ -1,4 +1,4 @@
--- A person has read what they were told of these blogs. Locks those notifications in the order of their key.
+-- Marks an account's notifications of these blogs as read. Locks those notifications in key order.
 with unread as materialized (
   select n.published_at, n.blog_id
   from notify.fan_out f

@@ -1,4 +1,4 @@
--- A person has read everything that they were told of; at most $2 of them at a time. Locks those in the order of their key.
+-- Marks an account's notifications as read, at most $2 at a time. Locks those in key order.
 with unread as materialized (
   select n.published_at, n.blog_id
   from notify.notification n

@@ -1,4 +1,4 @@
--- How many notifications a person has not read, of blogs that are still live; counted up to $2. Locks nothing.
+-- Counts an account's unread notifications of live blogs, up to $2. Locks nothing.
 select count(*) as unread
 from (
   select

@@ -1,6 +1,6 @@
--- Claims the oldest waiting envelopes for one relay until its lease ends: at most $1 of them, and no more once
--- $2 bytes are reached (the oldest always). Only those whose routing key this relay knows: a newer release may
--- have written others. Locks the candidates and skips those that another relay is claiming just now.
+-- Claims the oldest waiting envelopes for one relay until its lease ends: at most $1 of them, and no further one once $2
+-- bytes are reached (the oldest always). Only those whose routing key this relay knows, because a newer release may have
+-- written others. Locks the candidates, skipping those that another relay is claiming.
 with waiting as materialized (
   select o.id, octet_length(o.body) as bytes
   from blogs.outbox o

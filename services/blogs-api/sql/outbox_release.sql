@@ -1,5 +1,5 @@
--- Gives claimed envelopes back before their lease ends, since they could not be published. Locks them in the
--- order of their ids.
+-- Releases claimed envelopes before their lease ends, because they could not be published. Locks them in the order of
+-- their ids.
 with unpublished as materialized (
   select o.id from blogs.outbox o where o.id = any ($1::uuid[]) order by o.id for no key update
 )

@@ -1,5 +1,5 @@
--- Keeps engagement envelopes that the broker did not confirm in time, for the relay to publish. One that is there
--- already stays as it is: it was tried before, and the outcome was not known. Locks the new rows only.
+-- Stores engagement envelopes that the broker did not confirm in time, for the relay to publish. An envelope that is
+-- already stored stays unchanged: an earlier attempt had an unknown outcome. Locks the new rows only.
 insert into blogs.outbox (id, routing_key, events, body, traceparent)
 select e.id, e.routing_key, e.events, e.body, e.traceparent
 from unnest($1::uuid[], $2::text[], $3::integer[], $4::bytea[], $5::text[])

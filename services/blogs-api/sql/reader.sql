@@ -1,2 +1,2 @@
--- What a page calls the account that reads it. Locks nothing.
+-- Returns the handle of the account that reads a page. Locks nothing.
 select a.handle from blogs.account a where a.id = $1::bigint

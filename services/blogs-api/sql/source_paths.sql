@@ -1,5 +1,5 @@
--- The live blogs that were imported from these paths. A scalar subquery asks live_blog for these alone: a join would
--- work out all of it. Locks nothing.
+-- Returns the live blogs that were imported from these paths. A scalar subquery checks live_blog for these only; a join
+-- would compute the whole view. Locks nothing.
 select b.source_path, b.id
 from blogs.blog b
 where b.source_path = any ($1::text[])

@@ -1,4 +1,4 @@
--- The engagement of one blog from $3 to before $4, summed by UTC hour or day ($2). Locks nothing.
+-- Returns the engagement of one blog from $3 to before $4, summed by UTC hour or day ($2). Locks nothing.
 select date_trunc($2::text, h.hour, 'UTC') as at,
        sum(h.views)::bigint as views,
        sum(h.likes)::bigint as likes,

@@ -1,5 +1,5 @@
--- The totals of one blog that this reader ($2, or null) may see: a live one, or their own that is not deleted.
--- Locks nothing.
+-- Returns the totals of one blog that the reader ($2, or null) may see: a live one, or the reader's own unless it is
+-- deleted. Locks nothing.
 select c.total_views, c.total_likes, c.total_shares, now() as as_of
 from blogs.blog b
 join blogs.blog_counter c on c.blog_id = b.id

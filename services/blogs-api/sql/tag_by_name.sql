@@ -1,4 +1,4 @@
--- The tag of a name, if any blog ever had it. Locks nothing.
+-- Returns the tag with this name, if any blog ever had it. Locks nothing.
 select id
 from blogs.tag
 where name = $1::text

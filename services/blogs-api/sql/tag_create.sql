@@ -1,5 +1,5 @@
--- The tags among these that nobody used before, in the order of their names. Locks the new rows, and until the end of the
--- transaction the table against whoever forgets tags.
+-- Creates those of these tags that do not exist, in the order of their names. Locks the new rows, and until the end of
+-- the transaction the table against operators who delete unused tags.
 insert into blogs.tag (name)
 select wanted.name
 from unnest($1::text[]) as wanted (name)

@@ -1,3 +1,3 @@
--- Drops the oldest day of notifications if it is older than so many days, and says which it was. Locks the parent against
--- everything, for at most 200 ms of waiting.
+-- Drops the oldest day of notifications if it is more than $1 days old, and returns it. Locks the parent against
+-- everything, waiting at most 200 ms for the lock.
 select notify.drop_oldest_day($1::integer)

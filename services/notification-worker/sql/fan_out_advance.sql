@@ -1,5 +1,5 @@
--- Puts a fan-out behind the chunk that has just been inserted, and at the end of the line; or ends it with its last chunk.
--- Locks that row.
+-- Moves a fan-out's cursor past the chunk that has just been inserted and puts the fan-out at the end of the queue, or
+-- completes it after its last chunk. Locks that row.
 update notify.fan_out
 set after_id = case when $5::boolean then 0 else $2::bigint end,
     looked_at = looked_at + $3::bigint,

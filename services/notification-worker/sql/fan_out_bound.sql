@@ -1,4 +1,4 @@
--- How many followers the next chunk looks at, and the last of them. Locks nothing.
+-- Returns the number of followers in the next chunk, and the last of them. Locks nothing.
 select count(*) as followers, max(next.follower_id) as last_id
 from (
   select f.follower_id

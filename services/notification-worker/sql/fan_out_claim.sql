@@ -1,4 +1,5 @@
--- The running fan-out that has waited longest for its turn. Locks that row, passing over those that another worker is at.
+-- Claims the running fan-out that has waited longest for its turn. Locks that row, skipping those that other workers
+-- hold.
 select f.blog_id, f.published_at, f.after_id,
        f.published_at < now() - $1::integer * interval '1 day' as is_expired
 from notify.fan_out f

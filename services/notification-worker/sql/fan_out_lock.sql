@@ -1,4 +1,4 @@
--- The state of a blog's fan-out. Locks that row, so that what is read in later statements is not out of date.
+-- Returns the state of a blog's fan-out. Locks that row, so that what later statements read is up to date.
 select f.state
 from notify.fan_out f
 where f.blog_id = $1::bigint

@@ -1,5 +1,5 @@
--- How many fan-outs are running, how many followers they have still to look at, and how long the one that has waited longest
--- has waited for its next chunk. Locks nothing.
+-- Returns the number of running fan-outs, the number of followers they have yet to process, and how long the one that has
+-- waited longest has been waiting for its next chunk. Locks nothing.
 select
   count(*) as fan_outs,
   coalesce(sum(greatest(f.total - f.looked_at, 0)), 0)::bigint as followers,

@@ -1,4 +1,4 @@
--- As notification_insert.sql, where somebody was told before: they stay as they are. Locks the new rows only.
+-- Like notification_insert.sql, but skips followers who already have the notification. Locks the new rows only.
 insert into notify.notification (recipient_id, published_at, blog_id)
 select f.follower_id, $4::timestamptz, $5::bigint
 from social.follow f

@@ -1,5 +1,5 @@
--- Tells of a blog whoever follows its author since before it was published, from one follower to another, in the order of
--- the key. Somebody who was told before violates the primary key. Locks the new rows only.
+-- Inserts the notifications of a blog for the active accounts that followed its author when it was published, for one
+-- range of followers, in key order. An existing notification violates the primary key. Locks the new rows only.
 insert into notify.notification (recipient_id, published_at, blog_id)
 select f.follower_id, $4::timestamptz, $5::bigint
 from social.follow f

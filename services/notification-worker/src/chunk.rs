@@ -1,14 +1,15 @@
-//! One chunk of one fan-out: the heart of the matter.
+//! Processes one chunk of one fan-out.
 //!
-//! A chunk is one transaction. It locks the row of the fan-out that has waited longest, asks in a later statement whether
-//! readers still see the blog, finds the next followers along the key of `social.follow`, inserts their notifications by
-//! one statement from that table, moves the cursor behind them, and commits. The cursor and the rows are committed
-//! together or not at all, so a worker that dies leaves nothing half done, and the next one goes on at the cursor.
+//! A chunk is one transaction. It locks the row of the fan-out that has waited longest. A later statement checks
+//! whether readers still see the blog. The chunk then finds the next followers along the key of `social.follow`,
+//! inserts their notifications with one statement from that table, moves the cursor past them, and commits. The cursor
+//! and the notifications are committed together or not at all, so a worker that dies leaves nothing half done, and the
+//! next one continues at the cursor.
 //!
-//! So nobody is told twice, and the primary key has nothing to refuse. That is worth relying on: an insert that is ready
-//! for a conflict writes a record more of WAL for every row. Should the key refuse a row all the same (notifications were
-//! brought back from a backup that the fan-out was not), the chunk is done again by a statement that passes over those
-//! who were told.
+//! So no follower is notified twice, and the primary key never has to reject a row. That matters for cost: an insert
+//! prepared for conflicts writes one more WAL record per row. If the key rejects a row nevertheless (notifications were
+//! restored from a backup and the fan-out was not), the chunk is repeated with a statement that skips followers who
+//! already have the notification.
 
 use std::time::{Duration, Instant};
 
@@ -30,36 +31,36 @@ const NOTIFICATION_INSERT: Statement = statement!("notification_insert.sql");
 /// SQLSTATE `unique_violation`.
 const UNIQUE_VIOLATION: &str = "23505";
 
-/// What a turn came to.
+/// The result of a turn.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// There is no fan-out to work on, or others are at all of them.
+    /// There is no fan-out to work on, or other workers hold all of them.
     Idle,
     /// A fan-out was withdrawn or cancelled without a chunk.
     Again,
-    /// A chunk is committed.
+    /// A chunk was committed.
     Chunk(Chunk),
 }
 
-/// A chunk that is committed.
+/// A committed chunk.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) blog_id: i64,
-    /// Followers that it looked at.
+    /// Number of followers processed.
     pub(crate) looked_at: i64,
-    /// Those of them who were told.
+    /// Number of followers notified.
     pub(crate) notified: u64,
-    /// The fan-out is done with it.
+    /// Whether this chunk completed the fan-out.
     pub(crate) is_last: bool,
-    /// From the claim to the end of the commit.
+    /// Time from the claim to the end of the commit.
     pub(crate) took: Duration,
-    /// The commit alone.
+    /// Time of the commit alone.
     pub(crate) commit: Duration,
 }
 
-/// A chunk that could not be taken, and whose it was if that is known.
+/// A chunk failed; with the blog of its fan-out, if that is known.
 #[derive(Debug, thiserror::Error)]
-#[error("a chunk{} could not be taken", of(*blog_id))]
+#[error("could not process a chunk{}", of(*blog_id))]
 pub(crate) struct Failed {
     blog_id: Option<i64>,
     #[source]
@@ -76,7 +77,7 @@ impl From<Error> for Failed {
     }
 }
 
-/// Whose turn it is.
+/// The fan-out whose turn it is.
 struct Claimed {
     blog_id: i64,
     published_at: Timestamp,
@@ -84,11 +85,11 @@ struct Claimed {
     is_expired: bool,
 }
 
-/// Takes the next chunk, of `rows` followers at most.
+/// Processes the next chunk, of at most `rows` followers.
 ///
 /// # Errors
-/// What the database said. If only this fan-out is at fault, it is put at the end of the line, so that the others have their
-/// turn. One of these faults is a day that cannot be made now.
+/// The database's error. If only this fan-out is at fault, it is moved to the end of the queue, so that the others have
+/// their turn. One such fault is a day's partition that cannot be created now.
 pub(crate) async fn take(pool: &Pool, rows: i64, days_kept: i32) -> Result<Turn, Failed> {
     let mut taken = attempt(pool, rows, days_kept, NOTIFICATION_INSERT).await;
     if let Err(failed) = &taken
@@ -102,7 +103,7 @@ pub(crate) async fn take(pool: &Pool, rows: i64, days_kept: i32) -> Result<Turn,
     {
         tracing::warn!(
             blog_id = failed.blog_id,
-            "somebody had been told already; the chunk is done again without them"
+            "a follower already had the notification; repeating the chunk without such followers"
         );
         taken = attempt(pool, rows, days_kept, NOTIFICATION_COMPLETE).await;
     }
@@ -129,7 +130,7 @@ async fn attempt(pool: &Pool, rows: i64, days_kept: i32, insert: Statement) -> R
     Ok(chunk.map_or(Turn::Again, |chunk| Turn::Chunk(Chunk { took, commit, ..chunk })))
 }
 
-/// Tells the next followers, or ends the fan-out if there is nothing to tell any more.
+/// Notifies the next followers, or ends the fan-out if no more may be notified.
 async fn work_off(
     transaction: &Transaction<'_>,
     claimed: &Claimed,
@@ -145,7 +146,7 @@ async fn work_off(
             FAN_OUT_EXPIRE.execute(transaction, &[&claimed.blog_id]).await?;
             tracing::warn!(
                 blog_id = claimed.blog_id,
-                "a fan-out is older than what is kept; it is cancelled"
+                "the fan-out is older than the retention of notifications; cancelled"
             );
             None
         }
@@ -153,7 +154,7 @@ async fn work_off(
             settle::withdraw(transaction, claimed.blog_id).await?;
             tracing::info!(
                 blog_id = claimed.blog_id,
-                "readers do not see the blog, or it is dated more than 60 days ahead; its fan-out is withdrawn until then"
+                "fan-out withdrawn: readers do not see the blog, or its publishing time is more than 60 days ahead"
             );
             None
         }
@@ -170,7 +171,7 @@ async fn claim(transaction: &Transaction<'_>, days_kept: i32) -> Result<Option<C
     }))
 }
 
-/// Inserts the notifications of the next followers and moves the cursor behind them. The times are for the caller to say.
+/// Inserts the notifications of the next followers and moves the cursor past them. The caller fills in the times.
 async fn tell(
     transaction: &Transaction<'_>,
     claimed: &Claimed,

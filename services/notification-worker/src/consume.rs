@@ -1,8 +1,8 @@
-//! What authors do, from the queue to the fan-outs: retries, acks. The loop around them is [`broker::consume`].
+//! Consumes blog events from the queue: retries, acks. [`broker::consume`] has the loop around it.
 //!
-//! What has arrived is settled, blog by blog, and acked after that; a worker that dies in
-//! between leaves it to be delivered again, and settling again changes nothing. A message that cannot be read is given up to
-//! the queue of the dead, where it stays for a person to look at; what can be read of it is done.
+//! Deliveries are settled blog by blog and then acked. If the worker dies in between, they are redelivered, and
+//! settling a blog again changes nothing. A message that cannot be read is dead-lettered for an operator; the parts of
+//! it that can be read are settled.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,19 +26,19 @@ pub(crate) struct Consuming {
     pub(crate) broker: broker::Settings,
     pub(crate) settings: EventSettings,
     pub(crate) pool: Pool,
-    /// To ring when something has been settled.
+    /// Rung when a blog has been settled.
     pub(crate) bell: Arc<Notify>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Why an event is given up, and the epoch with it.
+/// Why an event, and with it the epoch, is given up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GivenUp {
-    #[error("an event could not be settled for {0} s, it goes back into the queue")]
+    #[error("could not settle an event within {0} s; it returns to the queue")]
     TooLong(u64),
-    #[error("an event could not be settled before the end")]
+    #[error("could not settle an event before the shutdown deadline")]
     Drained,
 }
 
@@ -97,10 +97,10 @@ impl Consuming {
             self.until_settled(blog_id).await.map_err(EpochEnd::Worker)?;
             self.bell.notify_one();
         }
-        // Before the ack, which takes in everything that came earlier and is not answered for.
+        // Before the ack, which also covers all earlier deliveries that are still unanswered.
         for (delivery, reason) in unreadable {
             self.metrics.unreadable.inc();
-            tracing::error!(id = ?delivery.message_id, reason, "a message cannot be read; it is given up");
+            tracing::error!(id = ?delivery.message_id, reason, "cannot read a message; it is dead-lettered");
             delivery.give_up().await?;
         }
         if let Some(last) = good {
@@ -109,7 +109,7 @@ impl Consuming {
         Ok(())
     }
 
-    /// Settles, and tries again for as long as the database cannot.
+    /// Settles a blog, retrying while the failure is the database's.
     async fn until_settled(&self, blog_id: i64) -> Result<(), GivenUp> {
         let began = Instant::now();
         let mut backoff = self.backoff();
@@ -123,7 +123,7 @@ impl Consuming {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 blog_id,
-                "an event cannot be settled yet"
+                "could not settle an event; retrying"
             );
             self.health.report("events", Err(format!("an event cannot be settled: {error}")));
             if began.elapsed() >= Duration::from_secs(self.settings.give_up_after_s) {
@@ -142,7 +142,7 @@ impl Consuming {
     }
 }
 
-/// Adds the blogs that a delivery is about; the error is why it, or a part of it, cannot be read.
+/// Adds the blogs that a delivery is about. The error says why the delivery, or a part of it, cannot be read.
 fn read(delivery: &Delivery, blogs: &mut BTreeSet<i64>) -> Result<(), String> {
     let events = codec::decode_blog(&delivery.body).map_err(|error| error.to_string())?;
     let mut malformed = None;

@@ -1,10 +1,11 @@
-//! Fan-outs that no event begins.
+//! Finds fan-outs that no event has begun.
 //!
-//! Events make telling prompt, but an event alone would make it depend on luck: its queue is lost, the database is restored to a
-//! time before it was handled, or it is handled while an operator hides the blog, who sends no event when the blog comes back. So
-//! each worker walks through the blogs of the days that notifications are kept, newest first, and settles those that readers
-//! see without a fan-out, or with one that is withdrawn. The walk reads one index, a thousand blogs at a time, and rests after
-//! each of these rounds, so that it takes a bounded share of the database however many blogs there are.
+//! Events make notifications prompt, but must not be the only trigger. The queue may be lost; the database may be
+//! restored to a time before an event was handled; or an event may be handled while an operator hides the blog, and
+//! restoring the blog sends no event. Each worker therefore walks through the blogs of the retention period, newest
+//! first, and settles those that readers see but that have no fan-out or a withdrawn one. The walk reads one index, a
+//! thousand blogs per round, and rests after each round, so that its share of the database's time is bounded however
+//! many blogs there are.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::settle::settle;
 
 const FAN_OUTS_FIND: Statement = statement!("fan_outs_find.sql");
 
-/// The rest after a round, as a multiple of the time that the round took: a walk takes a tenth of one connection.
+/// The rest after a round, as a multiple of the round's duration: a walk uses a tenth of one connection's time.
 const REST: u32 = 9;
 
 /// What the task that finds fan-outs needs.
@@ -30,17 +31,17 @@ pub(crate) struct Finding {
     pub(crate) interval: Duration,
     pub(crate) days_kept: i32,
     pub(crate) pool: Pool,
-    /// To ring when a fan-out has begun.
+    /// Rung when a fan-out has begun.
     pub(crate) bell: Arc<Notify>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: CancellationToken,
 }
 
-/// How far a walk has come: the last blog of the last round.
+/// The progress of a walk: the last blog of the last round.
 #[derive(Debug, Clone, Copy)]
 struct Cursor {
-    /// None before the first round.
+    /// `None` before the first round.
     first_published_at: Option<Timestamp>,
     id: i64,
 }
@@ -51,13 +52,13 @@ impl Cursor {
 
 /// One round of a walk.
 struct Round {
-    /// None when there are no more blogs.
+    /// `None` when no blogs are left.
     next: Option<Cursor>,
     due: Vec<i64>,
 }
 
 impl Finding {
-    /// Walks, and walks again, until shutdown.
+    /// Walks repeatedly until shutdown.
     pub(crate) async fn run(self) {
         let mut cursor = Cursor::START;
         while !self.shutdown.is_cancelled() {
@@ -94,7 +95,7 @@ impl Finding {
         Ok(Round { next, due })
     }
 
-    /// A blog that cannot be settled now is found again by the next walk, and keeps no other waiting.
+    /// Settles the blogs. One that cannot be settled now delays no other; the next walk finds it again.
     async fn settle_all(&self, due: &[i64]) {
         let mut outcome = Ok(());
         for &blog_id in due {
@@ -103,7 +104,10 @@ impl Finding {
             }
             match database::within(TRY_MAX, settle(&self.pool, blog_id)).await {
                 Ok(true) => {
-                    tracing::info!(blog_id, "found a blog whose followers are to be told; no event said so");
+                    tracing::info!(
+                        blog_id,
+                        "found a blog whose followers must be notified without an event for it"
+                    );
                     self.metrics.found.inc();
                     self.bell.notify_one();
                 }

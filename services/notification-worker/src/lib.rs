@@ -1,14 +1,14 @@
-//! The Notification worker: tells those who follow an author of each new blog.
+//! The Notification worker: notifies an author's followers of each new blog.
 //!
-//! It asks nobody for the followers: they stand in a table that it may read, so that a million people are told by
-//! statements that insert straight from it. What authors do arrives as events (`consume`) and only says at which blog to
-//! look: whether there is something to tell is decided by the state of the shared tables (`settle`), so events may come
-//! late, twice, or in any order. An event that is lost, or that came while readers did not see the blog, is made up for by a
-//! walk through the blogs (`find`). A fan-out is a row. It is worked off in chunks (`chunk`), each of which is one transaction
-//! that inserts notifications and moves the row's cursor behind them, so whatever is killed goes on at the chunk. All
-//! workers take chunks from the fan-out that has waited longest (`work`), as large and as fast as the database's own
-//! commits allow (`pace`). Beside that a worker keeps the days of notifications (`partitions`) and says how much there is
-//! to do (`watch`).
+//! It requests no list of followers: they are in a shared table that it may read, so a million people are notified by
+//! statements that insert directly from that table. Events of authors' changes (`consume`) only name the blog to check.
+//! The current state of the shared tables decides whether followers are notified (`settle`), so events may arrive late,
+//! twice or in any order. A walk through the blogs (`find`) makes up for events that were lost or arrived while the
+//! blog was hidden. A fan-out is a row. It is processed in chunks (`chunk`); each chunk is one transaction that inserts
+//! notifications and moves the row's cursor past them, so after a kill the work continues at the cursor. All workers
+//! take chunks from the fan-out that has waited longest (`work`), with a size and a rate that follow the database's
+//! commit times (`pace`). In addition, a worker maintains the daily partitions of notifications (`partitions`) and
+//! reports the remaining work (`watch`).
 
 mod chunk;
 mod consume;
@@ -27,7 +27,7 @@ use runtime::settings::Defaults;
 pub use service::Service;
 pub use settings::{EventSettings, FanOutSettings, PartitionSettings, Settings};
 
-/// The defaults of this service, `config/notification-worker.toml`.
+/// The defaults of this service, from `config/notification-worker.toml`.
 pub const DEFAULTS: Defaults = Defaults::new(
     include_str!("../../../config/notification-worker.toml"),
     &[runtime::traces::BOUNDS, database::BOUNDS, broker::BOUNDS, settings::BOUNDS],

@@ -1,4 +1,4 @@
-//! What a worker tells of itself.
+//! The worker's metrics.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -60,39 +60,43 @@ impl Metrics {
             "Connections to RabbitMQ that ended without a shutdown",
             &metrics.epochs_ended,
         );
-        counter("settled_events", "Blogs that were looked at because of an event", &metrics.settled);
-        let found = "Fan-outs that began or were resumed because the tables called for it, without an event";
+        counter("settled_events", "Blogs checked because of an event", &metrics.settled);
+        let found = "Fan-outs begun or resumed by the search, without an event";
         counter("fan_outs_found", found, &metrics.found);
-        counter("unreadable_messages", "Messages that were given up", &metrics.unreadable);
+        counter(
+            "unreadable_messages",
+            "Messages that were dead-lettered because they cannot be read",
+            &metrics.unreadable,
+        );
         counter(
             "failures",
-            "Tries of a chunk, an event or a search for fan-outs that failed",
+            "Failed attempts at a chunk, an event or a search for fan-outs",
             &metrics.failures,
         );
-        counter("followers_looked_at", "Followers that chunks went through", &metrics.looked_at);
+        counter("followers_looked_at", "Followers processed in chunks", &metrics.looked_at);
         counter("notifications", "Notifications inserted", &metrics.notified);
-        counter("fan_outs_done", "Fan-outs that this worker took the last chunk of", &metrics.done);
+        counter("fan_outs_done", "Fan-outs whose last chunk this worker processed", &metrics.done);
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
-        gauge("fan_outs_running", "Fan-outs of all workers that are not done", &metrics.fan_outs);
-        gauge("followers_waiting", "Followers that these have still to look at", &metrics.followers);
-        gauge("chunk_rows", "Followers that the next chunk looks at", &metrics.chunk_rows);
+        gauge("fan_outs_running", "Running fan-outs, of all workers", &metrics.fan_outs);
+        gauge("followers_waiting", "Followers that running fan-outs have yet to process", &metrics.followers);
+        gauge("chunk_rows", "Followers in the next chunk", &metrics.chunk_rows);
         gauge(
             "partitions_ahead",
-            "Days of notifications that are made ahead, a partition each",
+            "Days for which partitions of notifications exist in advance",
             &metrics.days_ahead,
         );
-        let pause = "The pause between chunks, above 0 under pressure";
+        let pause = "Pause between chunks; above 0 while the database is under pressure";
         registry.register_with_unit("pause", pause, Unit::Seconds, metrics.pause_seconds.clone());
-        let wait = "How long the running fan-out that has waited longest has waited for its next chunk";
+        let wait = "Longest time that a running fan-out has been waiting for its next chunk";
         registry.register_with_unit("fan_out_wait", wait, Unit::Seconds, metrics.wait_seconds.clone());
-        let chunk = "Time of a chunk, with its commit";
+        let chunk = "Duration of a chunk, including its commit";
         registry.register_with_unit("chunk", chunk, Unit::Seconds, metrics.chunk_seconds.clone());
-        let commit = "Time of a chunk's commit: the sign of pressure";
+        let commit = "Duration of a chunk's commit; rises under pressure";
         registry.register_with_unit("commit", commit, Unit::Seconds, metrics.commit_seconds.clone());
         metrics
     }
 
-    /// A chunk has been committed.
+    /// Records a committed chunk.
     pub(crate) fn taken(&self, chunk: &Chunk) {
         self.looked_at.inc_by(chunk.looked_at.unsigned_abs());
         self.notified.inc_by(chunk.notified);
@@ -101,7 +105,7 @@ impl Metrics {
         self.commit_seconds.observe(chunk.commit.as_secs_f64());
     }
 
-    /// What the next chunk will be.
+    /// Records the size of the next chunk and the pause before it.
     pub(crate) fn pace(&self, rows: i64, pause: Duration) {
         self.chunk_rows.set(rows);
         self.pause_seconds.set(pause.as_secs_f64());

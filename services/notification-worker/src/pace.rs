@@ -1,18 +1,18 @@
-//! How much a chunk takes, and how long the pause after it is.
+//! Decides the size of a chunk and the pause after it.
 //!
-//! Two things are wanted of a chunk: that it ends soon, because others wait for their turn, and that it does not take the
-//! disk from those who commit beside it. For the first its size follows the time that the last one took. For the second
-//! the worker listens to its own commits: how long they take is how long everybody's take. A slow one halves the chunk
-//! and begins or doubles a pause; each quick one halves the pause and lets the chunk grow again.
+//! A chunk should end soon, because other fan-outs wait for their turn, and it should not take the disk away from other
+//! transactions. For the first goal, its size follows the duration of the last chunk. For the second, the worker
+//! measures its own commits, because they take as long as everyone else's. A slow commit halves the chunk and begins or
+//! doubles a pause; each quick one halves the pause and lets the chunk grow again.
 
 use std::time::Duration;
 
 use crate::settings::FanOutSettings;
 
-/// The shortest pause; below it there is none.
+/// The minimum pause; a shorter one is dropped.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// What is known of how fast the database takes it.
+/// What is known about the speed of the database.
 #[derive(Debug, Clone)]
 pub(crate) struct Pace {
     settings: FanOutSettings,
@@ -26,7 +26,7 @@ impl Pace {
         Self { settings, rows: settings.chunk_rows_min, pause: Duration::ZERO }
     }
 
-    /// Followers that the next chunk looks at.
+    /// Number of followers in the next chunk.
     pub(crate) fn rows(&self) -> i64 {
         self.rows
     }
@@ -36,19 +36,19 @@ impl Pace {
         self.pause
     }
 
-    /// Learns from a chunk: how many followers it looked at, how long it took in all, and how long its commit.
+    /// Learns from a chunk: the followers processed, its total duration, and the duration of its commit.
     pub(crate) fn learn(&mut self, looked_at: i64, took: Duration, commit: Duration) {
         let FanOutSettings { chunk_rows_min, chunk_rows_max, pause_max_ms, .. } = self.settings;
         let under_pressure = commit > Duration::from_millis(self.settings.commit_slow_ms);
         let wanted = if under_pressure {
             self.rows / 2
         } else if looked_at < self.rows {
-            // The end of a fan-out: how long a whole chunk would have taken is not known.
+            // The end of a fan-out: the duration of a full chunk is unknown.
             self.rows
         } else {
             let target_us = u128::from(self.settings.chunk_target_ms) * 1000;
             let rows = u128::from(self.rows.unsigned_abs()) * target_us / took.as_micros().max(1);
-            // At most half or twice: one odd chunk says little.
+            // At most half or double: a single chunk may be an outlier.
             i64::try_from(rows).unwrap_or(i64::MAX).clamp(self.rows / 2, self.rows.saturating_mul(2))
         };
         self.rows = wanted.clamp(chunk_rows_min, chunk_rows_max);
@@ -95,13 +95,13 @@ mod tests {
     #[test]
     fn chunks_come_to_take_the_time_that_they_should() {
         let mut pace = Pace::new(SETTINGS);
-        // 20 rows a millisecond: 4000 rows are 200 ms.
+        // 20 rows per millisecond: 4000 rows take 200 ms.
         for _ in 0..20 {
             let took = Duration::from_micros(u64::try_from(pace.rows()).unwrap() * 50);
             pace.learn(pace.rows(), took, QUICK);
         }
         assert_eq!((pace.rows(), pace.pause()), (4000, Duration::ZERO));
-        // Suddenly ten times as slow.
+        // Suddenly ten times slower.
         for _ in 0..20 {
             let took = Duration::from_micros(u64::try_from(pace.rows()).unwrap() * 500);
             pace.learn(pace.rows(), took, QUICK);

@@ -1,8 +1,8 @@
-//! The days of notifications: made ahead, and dropped when they are old.
+//! The daily partitions of notifications: created in advance, and dropped when they are old.
 //!
-//! Every worker tries; the owner's functions let one at a time through and refuse what must not be. Nothing that is
-//! dropped can come back: a fan-out whose day is older than what is kept is cancelled, and the row of one that is done
-//! stays for ever.
+//! Every worker runs this task. The owner's functions admit one session at a time and reject unsafe changes. Nothing
+//! that was dropped can come back: a fan-out whose day is older than the retention period is cancelled, and the row of
+//! a completed fan-out is kept for ever.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::settings::PartitionSettings;
 const CREATE_DAY_AHEAD: Statement = statement!("create_day_ahead.sql");
 const DROP_OLDEST_DAY: Statement = statement!("drop_oldest_day.sql");
 
-/// The name of the lock under which the owner makes and drops days.
+/// The name of the lock under which the owner creates and drops days.
 const LOCK: &str = "notify.days.notification";
-/// The pause after somebody else was at the days, or the database did not answer.
+/// The pause after another session held the lock, or the database did not respond.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
-/// Most days dropped in one round.
+/// Maximum number of days dropped per round.
 const DROPS_MAX: usize = 32;
 
-/// A round of maintenance every so often, until shutdown.
+/// Runs a round of maintenance periodically until shutdown.
 pub(crate) async fn run(
     settings: PartitionSettings,
     pool: Pool,
@@ -37,7 +37,7 @@ pub(crate) async fn run(
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "a round of partition maintenance failed, the next one goes on"
+                    "partition maintenance failed; the next round retries"
                 );
                 BUSY_PAUSE
             }
@@ -49,15 +49,15 @@ pub(crate) async fn run(
     }
 }
 
-/// Whether all days are there.
+/// Runs a round. Returns whether all days exist.
 async fn round(settings: PartitionSettings, pool: &Pool, metrics: &Metrics) -> Result<bool, Error> {
     let client = pool.get().await?;
-    // From yesterday: a blog published just before midnight is told of just after it.
+    // Beginning yesterday: a blog published just before midnight is announced just after it.
     for ahead in -1..=settings.days_ahead {
         let made: String = CREATE_DAY_AHEAD.query_one(&client, &[&ahead]).await?.get(0);
         if made != "there" {
             if let Some(holder) = database::lock::holder(&client, LOCK).await? {
-                tracing::info!(holder, "another session holds the lock of the days");
+                tracing::info!(holder, "another session holds the lock on the days");
             }
             return Ok(false);
         }
@@ -66,7 +66,7 @@ async fn round(settings: PartitionSettings, pool: &Pool, metrics: &Metrics) -> R
     for _ in 0..DROPS_MAX {
         let dropped = DROP_OLDEST_DAY.query_one(&client, &[&settings.days_kept]).await?;
         let Some(day) = dropped.get::<_, Option<Date>>(0) else { break };
-        tracing::info!(%day, "a day of notifications is dropped");
+        tracing::info!(%day, "dropped a day of notifications");
     }
     Ok(true)
 }

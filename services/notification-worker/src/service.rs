@@ -1,4 +1,4 @@
-//! The process: what is started, and how it ends.
+//! The process: what it starts and how it ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::settings::Settings;
 use crate::work::Work;
 use crate::{DEFAULTS, SQL, partitions, watch};
 
-/// Longest time for what is in hand at shutdown. Orchestrators kill after 10 s.
+/// Maximum time for work in progress at shutdown; orchestrators kill after 10 s.
 const DRAIN_MAX: Duration = Duration::from_secs(9);
 
-/// A worker that is about to run.
+/// A worker that is ready to run.
 pub struct Service {
     settings: Settings,
     listener: TcpListener,
@@ -37,7 +37,7 @@ impl runtime::service::Service for Service {
     type Settings = Settings;
 
     const NAME: &'static str = "notification-worker";
-    const ABOUT: &'static str = "Tells followers of new blogs; operations endpoints on 8091";
+    const ABOUT: &'static str = "Notifies followers of new blogs; operations endpoints on 8091";
     const ROLE: &'static str = "notification_worker";
     const USES_RABBITMQ: bool = true;
     const DEFAULTS: Defaults = DEFAULTS;
@@ -68,7 +68,7 @@ impl runtime::service::Service for Service {
 
     async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let Self { settings, listener, pool } = self;
-        // Its own end, too: when one task fails the others drain.
+        // A child token, so that the other tasks also drain when one task fails.
         let shutdown = shutdown.child_token();
         let ending = shutdown.clone();
         let mut registry = Registry::default();

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use runtime::settings::{Bound, bound};
 use serde::Deserialize;
 
-/// The numbers that this service's keys take.
+/// The bounds of this service's settings.
 pub(crate) const BOUNDS: &[Bound] = &[
     bound("database.pool_max", 2..=500)
         .because("a chunk holds one connection while events are settled on another"),
@@ -27,30 +27,30 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("partitions.interval_s", 1..=86_400),
 ];
 
-/// How long a try to settle an event or to take a chunk may go without an end: no statement of it is given more than half
-/// of that by Postgres. A server that hangs keeps connections open and ends nothing. What was cut short may have been
-/// committed; the tables say so to the next try.
+/// Timeout of an attempt to settle an event or to process a chunk. Postgres ends each of its statements after less than
+/// half of that. A server that hangs keeps connections open and never ends anything by itself. An attempt that timed
+/// out may have been committed; the next attempt finds that in the tables.
 pub(crate) const TRY_MAX: Duration = Duration::from_secs(60);
 
-/// Everything a worker can be told; the defaults and their reasons stand in `config/notification-worker.toml`. What all
-/// services share and this one has no use for (how views are counted) may stand beside it.
+/// The settings. `config/notification-worker.toml` has the defaults and their reasons. Sections that services share may
+/// also be present if this service does not use them (how views are counted).
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
-    /// Where health and metrics are served.
+    /// The listener for health and metrics.
     pub http: runtime::settings::HttpSettings,
-    /// What is logged, and how.
+    /// Logging.
     pub log: runtime::settings::LogSettings,
-    /// Where traces go.
+    /// Where traces are sent.
     pub traces: runtime::traces::TraceSettings,
     /// The shared database, under this service's role.
     pub database: database::Settings,
     /// RabbitMQ.
     pub broker: broker::Settings,
-    /// What authors do.
+    /// The consumption of blog events.
     pub events: EventSettings,
     /// Chunks and their pace.
     pub fan_out: FanOutSettings,
-    /// The days of notifications.
+    /// The daily partitions of notifications.
     pub partitions: PartitionSettings,
 }
 
@@ -58,13 +58,13 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventSettings {
-    /// Most deliveries that RabbitMQ hands out before the first of them is acked.
+    /// Maximum number of unacked messages that RabbitMQ delivers to this worker.
     pub prefetch: u16,
-    /// First pause after something failed, in milliseconds; it doubles from there.
+    /// First pause after a failure, in milliseconds; it doubles from there.
     pub retry_pause_min_ms: u64,
-    /// Longest pause between tries, in milliseconds.
+    /// Maximum pause between attempts, in milliseconds.
     pub retry_pause_max_ms: u64,
-    /// After so long the channel is given up and its deliveries go back into the queue, in seconds.
+    /// Time after which the channel is given up and its deliveries return to the queue, in seconds.
     pub give_up_after_s: u64,
 }
 
@@ -72,19 +72,19 @@ pub struct EventSettings {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FanOutSettings {
-    /// Fewest followers that a chunk looks at.
+    /// Minimum number of followers in a chunk.
     pub chunk_rows_min: i64,
-    /// Most followers that a chunk looks at.
+    /// Maximum number of followers in a chunk.
     pub chunk_rows_max: i64,
-    /// How long a chunk should take, in milliseconds.
+    /// Target duration of a chunk, in milliseconds.
     pub chunk_target_ms: u64,
-    /// A commit that takes longer is a sign of pressure, in milliseconds.
+    /// A commit that takes longer than this is a sign of pressure, in milliseconds.
     pub commit_slow_ms: u64,
-    /// Longest pause between chunks while there is pressure, in milliseconds.
+    /// Maximum pause between chunks under pressure, in milliseconds.
     pub pause_max_ms: u64,
-    /// Longest time between two looks for work, in milliseconds.
+    /// Maximum interval between two checks for work, in milliseconds.
     pub poll_ms: u64,
-    /// Pause between two walks through the blogs in search of fan-outs that no event began, in milliseconds.
+    /// Pause between two walks that search for fan-outs that no event began, in milliseconds.
     pub find_interval_ms: u64,
 }
 
@@ -92,16 +92,16 @@ pub struct FanOutSettings {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartitionSettings {
-    /// Days that are made ahead.
+    /// Days for which partitions are created in advance.
     pub days_ahead: i32,
-    /// Days that notifications are kept.
+    /// Days for which notifications are kept.
     pub days_kept: i32,
-    /// Time between two rounds of maintenance, in seconds.
+    /// Interval between rounds of maintenance, in seconds.
     pub interval_s: u64,
 }
 
 impl Settings {
-    /// Checks the rules between several settings; bounds are checked when settings are loaded.
+    /// Checks the rules between settings; bounds are checked when settings are loaded.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -128,7 +128,7 @@ impl EventSettings {
         Duration::from_millis(self.retry_pause_min_ms)
     }
 
-    /// The pause after one more.
+    /// The pause after the next failure.
     pub(crate) fn next_pause(&self, pause: Duration) -> Duration {
         (pause * 2).min(Duration::from_millis(self.retry_pause_max_ms))
     }

@@ -1,8 +1,9 @@
-//! Whether there is something to tell of a blog, by what the tables say now.
+//! Decides from the current tables whether followers must be notified of a blog.
 //!
-//! The event does not decide: events come late, twice, past each other, or never. The row of the fan-out is locked first, and
-//! whether readers see the blog is read in a later statement. Another worker that settles the same blog at that moment waits,
-//! and then sees what has been committed since. So after the event of the last change, the row is as that change left the blog.
+//! The event does not decide, because events arrive late, twice, out of order, or never. The fan-out's row is locked
+//! first, and a later statement reads whether readers see the blog. Another worker that settles the same blog at that
+//! moment waits, and then sees what has been committed. So after the event of the last change, the row matches the
+//! state that this change left.
 
 use database::{Error, Pool, Statement, TransactionStep, statement};
 use deadpool_postgres::Transaction;
@@ -13,10 +14,10 @@ const FAN_OUT_LOCK: Statement = statement!("fan_out_lock.sql");
 const FAN_OUT_RESUME: Statement = statement!("fan_out_resume.sql");
 const FAN_OUT_WITHDRAW: Statement = statement!("fan_out_withdraw.sql");
 
-/// Begins, resumes or withdraws the fan-out of a blog, or leaves it as it is. True if it has begun or is resumed.
+/// Begins, resumes or withdraws the fan-out of a blog, or leaves it unchanged. Returns true if it was begun or resumed.
 ///
 /// # Errors
-/// What the database said.
+/// The database's error.
 pub(crate) async fn settle(pool: &Pool, blog_id: i64) -> Result<bool, Error> {
     let mut client = pool.get().await?;
     let begun = client.transaction().await;
@@ -39,12 +40,12 @@ pub(crate) async fn settle(pool: &Pool, blog_id: i64) -> Result<bool, Error> {
     Ok(is_under_way)
 }
 
-/// The author of a blog whose followers may be told of it.
+/// The author of a blog, if followers may be notified of it.
 pub(crate) async fn author(transaction: &Transaction<'_>, blog_id: i64) -> Result<Option<i64>, Error> {
     Ok(FAN_OUT_AUTHOR.query_opt(transaction, &[&blog_id]).await?.map(|row| row.get("author_id")))
 }
 
-/// Stops a fan-out that is locked, until its followers may be told of the blog again.
+/// Withdraws a locked fan-out until followers may be notified of the blog again.
 pub(crate) async fn withdraw(transaction: &Transaction<'_>, blog_id: i64) -> Result<(), Error> {
     FAN_OUT_WITHDRAW.execute(transaction, &[&blog_id]).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! How much there is to do, for the metrics, read every few seconds.
+//! Reads the remaining work every few seconds, for the metrics.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 const FAN_OUTS_WAITING: Statement = statement!("fan_outs_waiting.sql");
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Looks until shutdown.
+/// Reads periodically until shutdown.
 pub(crate) async fn run(pool: Pool, health: Health, metrics: Metrics, shutdown: CancellationToken) {
     loop {
         match database::within(INTERVAL, look(&pool)).await {

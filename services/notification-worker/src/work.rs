@@ -1,4 +1,4 @@
-//! Chunk after chunk, as long as there is something to do.
+//! Processes chunk after chunk while there is work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::settings::{Settings, TRY_MAX};
 
-/// What the task that takes chunks needs.
+/// What the task that processes chunks needs.
 pub(crate) struct Work {
     pub(crate) settings: Settings,
     pub(crate) pool: Pool,
-    /// Rings when a fan-out has begun here.
+    /// Rings when a fan-out has begun in this process.
     pub(crate) bell: Arc<Notify>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
@@ -25,7 +25,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Takes chunks until shutdown; the one in hand is finished.
+    /// Processes chunks until shutdown; a chunk in progress is finished.
     pub(crate) async fn run(self) {
         let mut pace = Pace::new(self.settings.fan_out);
         let mut failure_pause = self.settings.events.first_pause();
@@ -63,9 +63,9 @@ impl Work {
     fn tell_of(&self, chunk: &Chunk, pace: &Pace) {
         self.metrics.taken(chunk);
         self.metrics.pace(pace.rows(), pace.pause());
-        tracing::debug!(blog_id = chunk.blog_id, looked_at = chunk.looked_at, took = ?chunk.took, "a chunk is committed");
+        tracing::debug!(blog_id = chunk.blog_id, looked_at = chunk.looked_at, took = ?chunk.took, "committed a chunk");
         if chunk.is_last {
-            tracing::info!(blog_id = chunk.blog_id, "everybody has been told of the blog");
+            tracing::info!(blog_id = chunk.blog_id, "all followers have been notified of the blog");
         }
     }
 
