@@ -245,7 +245,7 @@ impl Metrics {
         let metrics = Self { memory: by("memory"), database: by("database"), let_through: by("let_through") };
         registry.register(
             "live_blog_lookups",
-            "Requests by the source of the answer whether blogs are live; let_through: unknown, accepted anyway",
+            "Live-blog checks by source of the answer; let_through: no answer, event accepted anyway",
             lookups,
         );
         metrics
