@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_bad_events_stop_nothing_and_many_do() {
+    fn stop_rule_needs_many_bad_events() {
         let stops = |events, refused, refused_in_a_row| {
             let parking = Parking { events, refused, refused_in_a_row, ..Parking::default() };
             settings().verdict(&parking).is_some()
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn unfit_events_stop_nothing_hide_nothing_and_call_for_a_rehearsal() {
+    fn unfit_events_only_trigger_a_rehearsal() {
         let parking = Parking { events: 1000, unfit: 1000, unfit_in_a_row: 100, ..Parking::default() };
         assert_eq!(settings().verdict(&parking), None);
         assert!(settings().is_rehearsal_due(&parking));

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_settings_are_refused_by_name() {
+    fn error_names_each_invalid_setting() {
         assert_eq!(refusal("worker.prefetch", 128), None);
         for (key, value, names) in [
             (

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn handles_are_those_of_the_table() {
+    fn handle_rule_matches_the_tables() {
         // The table's rule: ^[a-z0-9](-?[a-z0-9]){1,29}$
         let long = "a".repeat(30);
         let hyphens = vec!["a"; 30].join("-");

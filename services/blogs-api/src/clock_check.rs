@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skew_is_known_when_three_recent_comparisons_exceed_the_limit() {
+    fn skew_is_known_after_three_recent_comparisons_above_the_limit() {
         let ahead = |at_s| (at_s, skew(3600, 2));
         assert_eq!(known_after(&[ahead(0), ahead(1)], 1), None, "too few");
         assert_eq!(known_after(&[ahead(0), ahead(1), ahead(2)], 2), Some(3600));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_comparison_says_nothing() {
+    fn slow_comparison_is_ignored() {
         let slow = (2, skew(3600, 10_000));
         assert_eq!(known_after(&[(0, skew(3600, 2)), (1, skew(3600, 2)), slow], 2), None);
     }

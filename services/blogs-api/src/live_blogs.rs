@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_the_database_is_away_nobody_is_turned_down() {
+    async fn events_are_accepted_while_the_database_is_down() {
         let (live_blogs, tasks) = away(8);
         live_blogs.known.insert(1, ()).await;
         assert_eq!(live_blogs.is_live(1).await, Presence::Live);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_finds_no_room_to_wait_is_let_through() {
+    async fn full_lookup_queue_lets_requests_through() {
         let (live_blogs, _task) = unattended(1);
         let (answer, _answered) = oneshot::channel();
         live_blogs.lookups.try_send(Lookup { blog_ids: BTreeSet::from([1]), answer }).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_waits_no_longer_than_it_may() {
+    async fn lookup_wait_is_limited_by_the_timeout() {
         let (mut live_blogs, mut task) = unattended(2);
         live_blogs.lookup_timeout = Duration::from_millis(20);
         let began = Instant::now();
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_is_lost_is_noticed() {
+    async fn loss_of_the_task_is_detected() {
         let (live_blogs, task) = unattended(1);
         assert_eq!(live_blogs.ended().now_or_never(), None);
         drop(task);

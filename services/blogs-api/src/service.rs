@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_behind_the_requests_that_is_lost_ends_the_service() {
+    async fn loss_of_a_background_task_ends_the_service() {
         let mut service = service().await;
         service.spill = service.tasks.spawn(async { panic!("as the test wants it") });
         let shutdown = CancellationToken::new();
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_that_lacks_nothing_runs_until_it_is_told_to_end() {
+    async fn service_runs_until_shutdown() {
         let service = service().await;
         let shutdown = CancellationToken::new();
         let run = service.run(shutdown.clone());

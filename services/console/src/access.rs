@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_and_its_cookie_and_nothing_else() {
+    fn only_the_token_or_its_cookie_grants_access() {
         let token = "0123456789abcdef0123456789abcdef";
         let access = AccessSettings { token: token.into(), secure_cookies: false };
         let (_, cookie) = cookie_for(&access, token).unwrap();

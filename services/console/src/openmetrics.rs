@@ -164,7 +164,7 @@ nonsense
 "#;
 
     #[test]
-    fn samples_are_added_up_by_their_labels() {
+    fn samples_are_summed_by_labels() {
         let mut samples = Samples::parse(TEXT);
         assert_eq!(samples.sum("accepted_total", &[("path", "message")]).to_bits(), 12_f64.to_bits());
         assert_eq!(samples.sum("plain", &[]).to_bits(), 3.5_f64.to_bits());
@@ -175,7 +175,7 @@ nonsense
     }
 
     #[test]
-    fn a_histogram_tells_mean_and_quantiles() {
+    fn histogram_computes_mean_and_quantiles() {
         let histogram = Samples::parse(TEXT).histogram("took_seconds", &[("path", "direct")]);
         assert_eq!(histogram.mean(), Some(1.0));
         assert_eq!(histogram.quantile(0.25), Some(0.5));
@@ -186,7 +186,7 @@ nonsense
     }
 
     #[test]
-    fn a_text_that_is_cut_off_does_no_harm() {
+    fn truncated_text_does_not_panic() {
         for end in 0..TEXT.len() {
             let _ = Samples::parse(&TEXT[..end]);
         }

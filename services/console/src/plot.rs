@@ -87,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_drawn_from_the_right_edge_and_gaps_are_gaps() {
+    fn plot_is_right_aligned_and_keeps_gaps() {
         let drawn = points(&[Some(0.0), None, Some(5.0), Some(10.0)], 5, 10.0);
         assert_eq!(drawn, [vec![(75.0, 62.0)], vec![(225.0, 32.0), (300.0, 2.0)]]);
         assert_eq!(stroke(&drawn[1]), "M225.0 32.0L300.0 2.0");
     }
 
     #[test]
-    fn nothing_is_drawn_of_nothing() {
+    fn empty_series_draws_nothing() {
         assert!(points(&[], 10, 0.0).is_empty());
         let drawn = line(&[None, Some(f64::NAN)], 2, 0.0, "a \"label\"").into_string();
         assert!(drawn.contains("aria-label=\"a &quot;label&quot;\""), "{drawn}");

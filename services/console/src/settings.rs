@@ -172,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_hold() {
+    fn default_settings_are_valid() {
         with("access.token", "").unwrap();
     }
 
     #[test]
-    fn another_address_than_this_machines_needs_a_token() {
+    fn non_loopback_address_requires_a_token() {
         let refused = with("http.address", "0.0.0.0:8082").unwrap_err().to_string();
-        assert!(refused.contains("access.token must be set"), "{refused}");
+        assert!(refused.contains("set access.token"), "{refused}");
         assert!(with("access.token", "short").is_err());
         let settings = Loader::new(crate::DEFAULTS)
             .environment([])
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_by_its_key() {
+    fn invalid_address_error_names_its_key() {
         for bad in ["", "example.org", "https://example.org", "http://example.org/path", "file:///etc/passwd"]
         {
             let refused = with("load.api", bad).unwrap_err().to_string();

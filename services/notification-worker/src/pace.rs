@@ -80,7 +80,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_stays_within_its_bounds(
+        fn pace_stays_within_its_bounds(
             chunks in proptest::collection::vec((0_i64..20_000, 0_u64..10_000, 0_u64..10_000), 1..100)
         ) {
             let mut pace = Pace::new(SETTINGS);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_come_to_take_the_time_that_they_should() {
+    fn chunk_size_converges_to_the_target_duration() {
         let mut pace = Pace::new(SETTINGS);
         // 20 rows per millisecond: 4000 rows take 200 ms.
         for _ in 0..20 {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_commits_slow_it_down_and_quick_ones_let_it_go() {
+    fn slow_commits_add_pauses_and_quick_ones_remove_them() {
         let mut pace = Pace::new(SETTINGS);
         for _ in 0..20 {
             pace.learn(pace.rows(), QUICK, QUICK);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_fan_out_teaches_nothing() {
+    fn last_chunk_of_a_fan_out_does_not_change_the_size() {
         let mut pace = Pace::new(SETTINGS);
         pace.learn(pace.rows(), QUICK, QUICK);
         let rows = pace.rows();

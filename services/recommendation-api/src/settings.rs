@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_named() {
+    fn error_names_the_violated_bound() {
         let refusal = |key: &'static str, value: i64| match Loader::new(crate::DEFAULTS)
             .environment([])
             .set(key, value)

@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_counts_only_where_it_is_allowed() {
+    fn write_path_header_is_ignored_unless_allowed() {
         assert_eq!(chosen(None, true, true), Ok(WritePath::Message));
         assert_eq!(chosen(Some("direct"), true, true), Ok(WritePath::Direct));
         assert_eq!(chosen(Some("direct-batched"), true, true), Ok(WritePath::DirectBatched));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_there_is_a_bad_request() {
+    fn unknown_or_disabled_write_path_is_a_bad_request() {
         assert_eq!(chosen(Some("pigeon"), true, true), Err(400));
         assert_eq!(chosen(Some(""), true, true), Err(400));
         assert_eq!(chosen(Some("direct"), true, false), Err(400));

@@ -194,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn batches_keep_the_order_and_the_bound(sizes in proptest::collection::vec(1..20_usize, 1..40)) {
+        fn batches_keep_order_and_stay_within_the_limit(sizes in proptest::collection::vec(1..20_usize, 1..40)) {
             let (sender, mut receiver) = mpsc::channel(sizes.len());
             for (place, &size) in sizes.iter().enumerate() {
                 sender.try_send(waiting(i64::try_from(place).unwrap(), size)).unwrap();

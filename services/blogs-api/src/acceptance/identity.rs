@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_and_a_second_process_know_the_visitor() {
+    fn visitor_hash_is_the_same_in_every_process() {
         let (one, other) = (secrets("secret"), secrets("secret"));
         let identity = Identity::Named("reader");
         let (morning, evening) = (at("2026-11-22T00:00:00Z"), at("2026-11-22T23:59:59.999999Z"));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visitor_is_new_every_utc_day_and_the_cache_does_not_mind() {
+    fn visitor_hash_changes_every_utc_day() {
         let secrets = secrets("secret");
         let identity = Identity::Account(1);
         let days =
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_of_different_kinds_do_not_meet() {
+    fn identities_of_different_kinds_never_collide() {
         let secrets = secrets("secret");
         let now = at("2026-11-22T12:00:00Z");
         let bytes = 7_i64.to_be_bytes();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_of_one_sender_kind_blog_and_place() {
+    fn event_key_depends_on_sender_kind_blog_and_index() {
         let secrets = secrets("secret");
         let key = |identity, kind, blog_id, key, index| {
             secrets.event_key(identity, kind, blog_id, ClientKey { key, index })

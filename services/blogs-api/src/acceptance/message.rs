@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_beyond_every_envelope_is_refused() {
+    fn event_larger_than_an_envelope_is_refused() {
         let events = [vec![b'x'], vec![b'x'; ENVELOPE_BYTES_MAX]];
         assert_eq!(parts(events.into_iter()), Err(PublishError::TooLarge));
     }

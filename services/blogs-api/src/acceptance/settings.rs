@@ -145,7 +145,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_wrong_setting_is_named() {
+    fn error_names_the_invalid_setting() {
         settings().check().unwrap();
         type Change = fn(&mut Settings);
         let wrong: [(&str, Change); 2] = [

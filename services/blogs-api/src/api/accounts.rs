@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn e_mail_addresses_are_plausible() {
+    fn implausible_e_mail_addresses_are_rejected() {
         for good in ["a@b.c", "ada.lovelace+notes@example.org", "\u{e9}@example.org"] {
             assert!(is_email(good), "{good}");
         }
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_field_is_named() {
+    fn error_names_every_invalid_field() {
         let new = NewAccount { handle: "A".to_owned(), email: "b".to_owned(), password: "short".into() };
         let problem = new.validate().unwrap_err();
         let fields: Vec<_> = problem.errors().iter().map(|error| error.field.as_ref()).collect();

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_for_its_request() {
+    fn idempotency_key_is_bound_to_its_request() {
         assert_eq!(key(&[], "a").unwrap(), None);
         let first = key(&[b"k"], "a").unwrap();
         assert_eq!(first, key(&[b"k"], "a").unwrap());
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn invalid_idempotency_key_is_rejected() {
         let long = [b'k'; 129];
         for bad in [&[&b""[..]][..], &[b"a b"], &[&long], &[b"\xff"], &[b"a", b"a"]] {
             assert_eq!(key(bad, "a").unwrap_err().errors()[0].field, "idempotency-key", "{bad:?}");

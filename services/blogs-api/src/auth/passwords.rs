@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_right_password_and_no_other() {
+    async fn only_the_right_password_verifies() {
         let passwords = passwords(1, 1);
         let hash = passwords.hash("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=1024,t=1,p=1$"), "{hash}");
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_all_places_are_taken_the_next_is_told_to_come_again() {
+    async fn full_queue_answers_retry() {
         let passwords = passwords(1, 1);
         let taken = Arc::clone(&passwords.places).try_acquire_many_owned(2).unwrap();
         assert_eq!(passwords.hash("correct horse".into()).await.unwrap_err().status(), 503);

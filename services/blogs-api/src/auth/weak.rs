@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn few_different_characters_are_refused() {
+    fn passwords_with_few_different_characters_are_rejected() {
         for password in [
             "          ",
             "aaaaaaaaaa",
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn common_words_are_refused_however_they_are_dressed() {
+    fn disguised_common_words_are_rejected() {
         for password in [
             "Password123",
             "P@ssw0rd2026!",
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_account_are_no_passwords() {
+    fn passwords_made_of_handle_or_e_mail_are_rejected() {
         for password in [
             "ada-lovelace",
             "Ada-Lovelace1",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn other_passwords_are_taken() {
+    fn strong_passwords_are_accepted() {
         let long = "éàüöñ".repeat(12);
         for password in [
             "correct horse battery",

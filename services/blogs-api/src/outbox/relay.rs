@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_setting_is_named() {
+    fn error_names_the_invalid_setting() {
         let settings = || Settings {
             poll_ms: 1000,
             pause_max_ms: 30_000,

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn details_become_sentences() {
+    fn error_details_become_sentences() {
         assert_eq!(sentence("there is no such blog"), "There is no such blog.");
         assert_eq!(sentence(""), ".");
     }

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_is_prose() {
+    fn plain_markdown_is_rendered() {
         assert_eq!(
             rendered("# Title\n\nA *b* **c** `d` ~~e~~\n\n- x"),
             "<h2>Title</h2>\n<p>A <em>b</em> <strong>c</strong> <code>d</code> <del>e</del></p>\n<ul>\n<li>x</li>\n</ul>\n"
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn html_is_text() {
+    fn html_is_escaped() {
         assert_eq!(rendered("<b>x</b>"), "<p>&lt;b&gt;x&lt;/b&gt;</p>\n");
         assert_eq!(rendered("a <i>b"), "<p>a &lt;i&gt;b</p>\n");
         assert_eq!(
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_pages_and_mail() {
+    fn links_to_pages_and_mail_are_rendered() {
         let to = |href: &str| format!("<p><a href=\"{href}\" rel=\"nofollow ugc noopener\">x</a></p>\n");
         for href in
             ["https://example.org/a?b=c", "http://example.org", "mailto:a@example.org", "/b/other", "#top"]
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn other_schemes_are_no_links_however_they_are_written() {
+    fn links_with_other_schemes_are_not_rendered() {
         for href in [
             "javascript:alert(1)",
             "JaVaScRiPt:alert(1)",
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_a_link_and_links_do_not_nest() {
+    fn images_become_links_and_links_do_not_nest() {
         let link = "<a href=\"https://example.org/p.png\" rel=\"nofollow ugc noopener\">a cat</a>";
         assert_eq!(rendered("![a cat](https://example.org/p.png)"), format!("<p>{link}</p>\n"));
         let nested = rendered("[![a](https://example.org/p.png)](https://example.org)");
@@ -298,7 +298,7 @@ mod tests {
     const DEEPEST: usize = 2 * DEPTH_MAX + 4;
 
     #[test]
-    fn what_is_made_of_a_text_is_bounded() {
+    fn output_of_a_large_text_is_bounded() {
         let whole = 256 * 1024;
         for part in [
             ">", "> ", "- ", "1. ", "* _", "*_", "**a ", "<", "\"", "&", "- a\n", "[a](b) ", "|", "`a` ",
@@ -324,7 +324,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn bounds_hold_for_any_text(
+        fn output_stays_within_bounds_for_any_text(
             parts in proptest::collection::vec(("[>\\-*_~ a1.\\n|`<\\[\\]()#\"]{1,4}", 1..3000_usize), 1..6)
         ) {
             let text: String = parts.iter().map(|(part, count)| part.repeat(*count)).collect();
@@ -336,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_other_tags_or_attributes(text in "[<>\"'&;:()\\[\\]!#*_`~|\\-\\n a-zA-Z/=\t]{0,80}") {
+        fn output_contains_only_known_tags_and_attributes(text in "[<>\"'&;:()\\[\\]!#*_`~|\\-\\n a-zA-Z/=\t]{0,80}") {
             let output = rendered(&text);
             for tag in output.split('<').skip(1) {
                 let name: String = tag.chars().skip_while(|&c| c == '/').take_while(char::is_ascii_alphanumeric).collect();

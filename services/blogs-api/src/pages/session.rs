@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_out_of_reach_and_comes_back() {
+    fn session_cookie_is_hidden_from_scripts_and_read_back() {
         let mut answer = HeaderMap::new();
         keep(&mut answer, "a.b.c".to_owned(), 60, true);
         let text = answer[SET_COOKIE].to_str().unwrap();

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_led_back_within_the_site_only() {
+    fn redirect_after_sign_in_stays_on_the_site() {
         for good in ["/", "/b/x?done=liked", "/a/b/c#d"] {
             assert_eq!(here(Some(good)), good);
         }

@@ -52,7 +52,7 @@ async fn ask(
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]
-async fn whatever_is_refused_is_a_problem_document() {
+async fn every_error_is_a_problem_document() {
     let service = service().await;
     let token = service.state().issuer.issue(1, 0).unwrap().token;
     let bearer = format!("Bearer {token}");
@@ -85,7 +85,7 @@ async fn whatever_is_refused_is_a_problem_document() {
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_and_keeps_browsers_in_check() {
+async fn every_response_has_a_request_id_and_security_headers() {
     let service = service().await;
     let (status, headers, _) = ask(&service, "GET", "/healthz", &[], "").await;
     assert_eq!(status, 200);
@@ -96,14 +96,14 @@ async fn every_answer_has_an_id_and_keeps_browsers_in_check() {
 }
 
 #[tokio::test]
-async fn not_ready_without_both_and_the_page_needs_neither() {
+async fn readiness_needs_a_server_but_the_documentation_does_not() {
     let service = service().await;
     assert_eq!(ask(&service, "GET", "/readyz", &[], "").await.0, 503);
     assert_eq!(ask(&service, "GET", "/docs/", &[], "").await.0, 200);
 }
 
 #[tokio::test]
-async fn the_document_is_whole() {
+async fn document_has_no_dangling_references() {
     let service = service().await;
     let (_, _, document) = ask(&service, "GET", "/openapi.json", &[], "").await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
@@ -135,7 +135,7 @@ async fn the_document_is_whole() {
 }
 
 #[tokio::test]
-async fn what_engagement_refuses_is_documented() {
+async fn document_lists_every_refusal_of_engagement() {
     let service = service().await;
     let token = service.state().issuer.issue(1, 0).unwrap().token;
     let bearer = format!("Bearer {token}");

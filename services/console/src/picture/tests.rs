@@ -34,7 +34,7 @@ fn history(accepted: &[Option<u32>]) -> History {
 }
 
 #[test]
-fn a_rate_is_known_between_two_looks_at_the_same_processes() {
+fn rate_needs_two_samples_of_the_same_processes() {
     let history = history(&[Some(5), Some(15), Some(15), None, Some(20), Some(3), Some(4)]);
     let picture = Picture::of(&history, &Found::default(), load::Status::default());
     let known = [Some(10.0), Some(0.0), None, None, None, Some(1.0)];
@@ -44,7 +44,7 @@ fn a_rate_is_known_between_two_looks_at_the_same_processes() {
 }
 
 #[test]
-fn requests_of_operators_are_no_recommendations() {
+fn operators_requests_do_not_count_as_recommendations() {
     let begun = Instant::now();
     let mut history = History::default();
     for (second, asked, scrapes) in [(0, 10, 7), (2, 14, 107)] {
@@ -60,7 +60,7 @@ fn requests_of_operators_are_no_recommendations() {
 }
 
 #[test]
-fn what_is_away_is_away_since_it_was_first_seen_so() {
+fn outage_begins_with_the_first_failed_sample() {
     let mut history = history(&[Some(1)]);
     let since = history.samples[0].time;
     let picture = |history: &History| Picture::of(history, &Found::default(), load::Status::default());

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn handles_of_the_site_are_reserved_in_every_spelling() {
+    fn reserved_handles_are_recognised_in_every_spelling() {
         for handle in [
             "admin", "ad-min", "adm1n", "r00t", "0perator", "he1p", "no-reply", "5upport", "b111ing",
             "admin1", "admin-2",

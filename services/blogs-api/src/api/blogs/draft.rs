@@ -168,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_brought_into_one_form() {
+    fn draft_is_normalized() {
         let checked = new("  Hello ", "", &["Rust", "rust", "C++ & Ünïcode", "a_b"]).checked().unwrap();
         assert_eq!(checked.title, "Hello");
         assert_eq!(checked.tags, ["a-b", "c-unicode", "rust"]);
     }
 
     #[test]
-    fn every_bad_field_is_named() {
+    fn error_names_every_invalid_field() {
         let problem = new(" ", "a\0b", &["ok", "!!!", &"x".repeat(41)]).checked().unwrap_err();
         assert_eq!(bad_fields(&problem), ["title", "body", "tags[1]", "tags[2]"]);
         for bad in ["a\nb", "a\0b", "a\u{202e}b", "a\u{200b}b", &"é".repeat(201)] {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_themselves_are_allowed() {
+    fn values_at_the_limits_are_accepted() {
         let title = "é".repeat(200);
         let tags: Vec<String> = (0..10).map(|n| format!("{}{n}", "x".repeat(39))).collect();
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_changes_something() {
+    fn empty_edit_is_rejected() {
         let nothing = BlogChange { title: None, body: None, tags: None };
         assert_eq!(nothing.clone().checked().unwrap_err().status(), 422);
         let only_tags = BlogChange { tags: Some(vec![]), ..nothing }.checked().unwrap();

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_comes_back_in_either_form() {
+    fn etag_is_accepted_in_weak_and_strong_form() {
         let versions = |list: &[i32]| Some(Condition::Versions(list.to_vec()));
         assert_eq!(sent(&[of(3).to_str().unwrap()]).unwrap(), versions(&[3]));
         assert_eq!(sent(&["\"v3\""]).unwrap(), versions(&[3]));
@@ -119,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_tag_matches_nothing() {
+    fn foreign_etag_matches_no_version() {
         for foreign in ["\"abc\"", "\"v99999999999999999999\"", "W/\"\""] {
             assert_eq!(sent(&[foreign]).unwrap(), Some(Condition::Versions(vec![])), "{foreign}");
         }
     }
 
     #[test]
-    fn what_is_no_tag_is_refused_by_the_headers_name() {
+    fn invalid_etag_error_names_the_header() {
         for bad in ["v3", "\"v3", "W/v3", "", "\u{e9}", "\"", &"\"v1\",".repeat(33)] {
             assert_eq!(sent(&[bad]).unwrap_err().errors()[0].field, "if-match", "{bad}");
         }

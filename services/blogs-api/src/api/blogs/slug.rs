@@ -40,7 +40,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn titles_become_addresses() {
+    fn titles_become_slugs() {
         for (title, slug) in [
             ("Hello, World!", "hello-world"),
             ("  Ünïcödé & ß  ", "unicode-ss"),
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_address_is_followed_by_ones_with_the_id() {
+    fn later_slug_candidates_contain_the_id() {
         assert_eq!(candidates("Hello", 7, 0xab), ["hello", "hello-7", "hello-7-000000ab"]);
     }
 
@@ -75,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_title_has_addresses_that_fit(title in "\\PC{0,200}", id in 1_i64.., salt: u32) {
+        fn every_title_yields_valid_slugs(title in "\\PC{0,200}", id in 1_i64.., salt: u32) {
             let candidates = candidates(&title, id, salt);
             for slug in &candidates {
                 prop_assert!(is_slug(slug), "{slug}");

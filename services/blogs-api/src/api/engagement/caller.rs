@@ -145,7 +145,7 @@ mod tests {
     use crate::auth::Purpose;
 
     #[tokio::test]
-    async fn the_time_that_a_token_took_is_part_of_the_requests() {
+    async fn deadline_includes_the_time_to_check_the_token() {
         let service = crate::routes::tests::service().await;
         let engagement = &service.state().engagement;
         let time_max = Duration::from_millis(service.state().settings.engagement.accept_timeout_ms);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_account_comes_first_then_the_name_then_the_address() {
+    fn identity_prefers_account_then_name_then_address() {
         let signed = Caller::test(Some(7), Purpose::Session);
         assert_eq!(signed.identity(Some("reader")), Identity::Account(7));
         let stranger = Caller::test(None, Purpose::Session);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_short_and_printable() {
+    fn key_must_be_short_and_printable() {
         let of = |bytes: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert("idempotency-key", HeaderValue::from_bytes(bytes).unwrap());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trace_context_of_its_form_is_passed_on() {
+    fn malformed_trace_context_is_not_passed_on() {
         let of = |text: &str| {
             traceparent(&HeaderMap::from_iter([("traceparent".parse().unwrap(), text.parse().unwrap())]))
         };

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn without_parameters_it_is_seven_days_up_to_today() {
+    fn default_range_is_the_last_seven_days() {
         assert_eq!(range(None, None, None).unwrap(), "2026-11-16T00:00:00Z 2026-11-23T00:00:00Z 7");
         assert_eq!(range(None, None, Some("hour")).unwrap(), "2026-11-15T11:00:00Z 2026-11-22T11:00:00Z 168");
     }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_parameter_is_named() {
+    fn error_names_the_invalid_parameter() {
         assert_eq!(range(Some("yesterday"), None, None).unwrap_err(), "from");
         assert_eq!(range(None, Some("2026-13-01"), None).unwrap_err(), "to");
         assert_eq!(range(Some("-004000-01-01"), None, None).unwrap_err(), "from");

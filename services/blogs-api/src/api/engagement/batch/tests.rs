@@ -90,7 +90,7 @@ fn an_imported_event_keeps_its_time_and_its_visitor() {
 }
 
 #[test]
-fn a_key_of_its_own_does_not_know_its_place_and_the_requests_does() {
+fn only_the_requests_key_includes_the_index() {
     let keyed = r#"{"type":"blog.viewed","blog_id":1,"key":"k"}"#;
     let plain = r#"{"type":"blog.viewed","blog_id":1}"#;
     let mut caller = stranger();
@@ -103,7 +103,7 @@ fn a_key_of_its_own_does_not_know_its_place_and_the_requests_does() {
 }
 
 #[test]
-fn places_survive_what_is_taken_out() {
+fn indexes_are_kept_when_events_are_rejected() {
     let mut verdicts = Verdicts::default();
     for index in [0, 2, 3, 5] {
         let json = format!(r#"{{"type":"blog.viewed","blog_id":{index}}}"#);
@@ -116,7 +116,7 @@ fn places_survive_what_is_taken_out() {
 
 proptest! {
     #[test]
-    fn no_element_makes_it_panic(
+    fn parsing_never_panics(
         kind in "(blog\\.)?(viewed|liked|shared|.{0,5})", blog_id: i64, visitor in ".{0,140}", channel in ".{0,6}",
         time in ".{0,30}", key in ".{0,140}",
     ) {
@@ -128,7 +128,7 @@ proptest! {
 }
 
 #[test]
-fn beyond_the_largest_batch_elements_are_only_counted() {
+fn elements_beyond_the_largest_batch_are_counted_but_not_kept() {
     let body = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
     let Elements { elements, sent } = parse(body(3).as_bytes()).unwrap();
     assert_eq!((elements.len(), sent), (3, 3));

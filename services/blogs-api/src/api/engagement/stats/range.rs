@@ -130,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_range_is_whole_buckets_and_no_more_than_needed((from, to, range) in range()) {
+        fn range_is_the_fewest_whole_buckets((from, to, range) in range()) {
             let Some(range) = range else {
                 prop_assert!(from >= to);
                 return Ok(());
@@ -145,7 +145,7 @@ mod tests {
         }
 
         #[test]
-        fn buckets_are_contiguous_and_hold_everything((_, _, range) in range(), places in proptest::collection::btree_map(0..2000_i64, 1..100_i64, 0..20)) {
+        fn buckets_are_contiguous_and_complete((_, _, range) in range(), places in proptest::collection::btree_map(0..2000_i64, 1..100_i64, 0..20)) {
             let Some(range) = range else { return Ok(()) };
             let step = range.interval().seconds();
             let counted: Vec<_> = places
