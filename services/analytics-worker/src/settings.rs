@@ -10,14 +10,16 @@ use serde::Deserialize;
 pub(crate) const BOUNDS: &[Bound] = &[
     bound("worker.batch_envelopes_max", 1..=4096),
     bound("worker.batch_events_max", 1..=65_536),
-    bound("worker.batch_interval_ms", 0..=60_000).because("counters are that much older"),
+    bound("worker.batch_interval_ms", 0..=60_000).because("counters lag by up to this interval"),
     bound("worker.prefetch", 1..=65_535),
     at_least("worker.retry_pause_min_ms", 1),
     at_least("worker.retry_pause_max_ms", 1),
-    bound("worker.give_up_after_s", 1..=1200).because("RabbitMQ takes a delivery back after 30 minutes"),
+    bound("worker.give_up_after_s", 1..=1200)
+        .because("RabbitMQ takes an unacked delivery back after 30 minutes"),
     at_least("worker.drain_timeout_s", 1),
     at_least("worker.clock_skew_max_s", 1),
-    bound("poison.suspect_after_deliveries", 1..=0xffff_ffff).because("at 0 every envelope is taken alone"),
+    bound("poison.suspect_after_deliveries", 1..=0xffff_ffff)
+        .because("at 0 every envelope is applied on its own"),
     bound("poison.attempts_max", 1..=0x7fff_ffff),
     bound("poison.stop_in_a_row", 1..=1_000_000),
     bound("poison.stop_percent", 1..=100),

@@ -11,12 +11,13 @@ const HANDLE_LENGTH_MAX: usize = 30;
 pub(crate) struct Account {
     /// Its id.
     pub id: i64,
-    /// Its name in addresses.
+    /// The account's name in URLs; it never changes.
     #[schema(example = "ada")]
     pub handle: String,
 }
 
-/// Can there be an account of this handle? A handle of digits alone would read as an id where either may stand.
+/// Whether this is a valid handle. Digits alone are not: where a handle or an id is accepted, they would be read as an
+/// id.
 #[must_use]
 pub(crate) fn is_handle(text: &str) -> bool {
     let letters_and_digits = text.bytes().filter(|&byte| byte != b'-').count();

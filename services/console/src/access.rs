@@ -134,7 +134,7 @@ mod tests {
         assert!(!has_cookie(&headers("cookie", sent), token, now + SESSION_S + 60), "it has ended");
         assert!(!has_cookie(&headers("cookie", sent), "another token of 32 characters...", now));
         assert!(!has_cookie(&headers("cookie", &format!("{NAME}={token}")), token, now));
-        // The end cannot be moved without the token.
+        // The expiry cannot be changed without the token.
         let (until, digest) = sent.split_once('=').unwrap().1.split_once('.').unwrap();
         let later = format!("{NAME}={}.{digest}", until.parse::<i64>().unwrap() + 1);
         assert!(!has_cookie(&headers("cookie", &later), token, now));

@@ -48,7 +48,7 @@ impl Findings {
 }
 
 impl Found {
-    /// How many sessions of each role were executing something, on average over the last minute.
+    /// The average number of busy sessions of each role over the last minute.
     pub(crate) fn busy(&self) -> Vec<(String, f64)> {
         let mut sessions: BTreeMap<&str, i64> = BTreeMap::new();
         for (role, busy) in self.activity.iter().flatten() {

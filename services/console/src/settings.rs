@@ -18,7 +18,7 @@ const TOKEN_LENGTH_MIN: usize = 32;
 
 /// The bounds of this service's settings.
 pub(crate) const BOUNDS: &[Bound] = &[
-    bound("database.pool_max", 2..=500).because("one connection is for expensive statistics"),
+    bound("database.pool_max", 2..=500).because("the expensive statistics need a connection of their own"),
     bound("scrape.every_ms", 100..=60_000),
     bound("scrape.timeout_ms", 10..=60_000),
     at_least("load.blog_id", 0),

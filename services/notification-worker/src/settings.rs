@@ -13,7 +13,8 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("events.prefetch", 1..=10_000),
     bound("events.retry_pause_min_ms", 1..=60_000),
     bound("events.retry_pause_max_ms", 1..=60_000),
-    bound("events.give_up_after_s", 1..=1200).because("RabbitMQ takes a delivery back after 30 minutes"),
+    bound("events.give_up_after_s", 1..=1200)
+        .because("RabbitMQ takes an unacked delivery back after 30 minutes"),
     bound("fan_out.chunk_rows_min", 1..=1_000_000),
     bound("fan_out.chunk_rows_max", 1..=1_000_000),
     // The role's statement_timeout is 30 s; a chunk stays below it even if it suddenly takes ten times as long.

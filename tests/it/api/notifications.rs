@@ -154,7 +154,7 @@ async fn progress_is_for_the_author() {
     api.get(&path, Some(&of_grace)).await.refused(403);
     let draft = api.draft(&of_ada, "A draft").await;
     let of_draft = format!("/v1/blogs/{draft}/fan-out");
-    assert!(api.get(&of_draft, Some(&of_ada)).await.refused(404).detail().contains("told"));
+    assert!(api.get(&of_draft, Some(&of_ada)).await.refused(404).detail().contains("notified"));
     // Whether there is such a draft is nobody else's business.
     let foreign = api.get(&of_draft, Some(&of_grace)).await.refused(404);
     let none = api.get("/v1/blogs/999999/fan-out", Some(&of_grace)).await.refused(404);

@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(nested.matches("</a>").count(), 1, "{nested}");
     }
 
-    /// How deep elements are inside each other at most; fails where one ends that is not the last one begun.
+    /// The maximum depth of nested elements; fails if an element ends that is not the innermost open one.
     fn depth(output: &str) -> usize {
         let (mut open, mut deepest) = (Vec::new(), 0);
         for tag in output.split('<').skip(1) {
@@ -294,7 +294,7 @@ mod tests {
         deepest
     }
 
-    /// A list has an element for itself and one for its item, and a paragraph or a heading may be in the innermost.
+    /// A list counts twice, for the list and its item; the innermost may contain a paragraph or a heading.
     const DEEPEST: usize = 2 * DEPTH_MAX + 4;
 
     #[test]

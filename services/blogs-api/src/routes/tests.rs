@@ -1,4 +1,4 @@
-//! The frame with every route in it, and no server behind it.
+//! All routes in the frame, without Postgres or RabbitMQ.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use crate::{DEFAULTS, Service, Settings};
 
-/// A service whose Postgres and RabbitMQ are away.
+/// A service whose Postgres and RabbitMQ are unreachable.
 pub(crate) async fn service() -> Service {
     let settings: Settings = Loader::new(DEFAULTS)
         .environment([])
@@ -116,7 +116,7 @@ async fn document_has_no_dangling_references() {
             let id = operation["operationId"].as_str().unwrap_or(path);
             assert!(ids.insert(id.to_owned()), "{method} {path}: {id} is there twice");
             for status in operation["responses"].as_object().unwrap().keys() {
-                // A class of statuses, such as 4XX, tells a client nothing that it could prepare for.
+                // A range such as 4XX does not tell a client which errors to handle.
                 assert!(status.parse::<u16>().is_ok(), "{method} {path}: {status}");
             }
             for (scheme, _) in operation["security"]
@@ -172,7 +172,7 @@ async fn document_lists_every_refusal_of_engagement() {
     }
 }
 
-/// Collects references to parts of the document that are not there.
+/// Collects references to missing parts of the document.
 fn look_for_missing(document: &Value, value: &Value, missing: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
