@@ -73,12 +73,12 @@ impl Refusal {
         match self {
             Self::Full => "too many requests are waiting; nothing was promised, so send the request again",
             Self::TimedOut => {
-                "the event was not confirmed in time; nothing was promised, so send the request again (with the same key, \
-                 or it may count twice)"
+                "the event was not confirmed in time; nothing was promised, so send the request again (with the \
+                 same key, or it may count twice)"
             }
             Self::OutcomeUnknown => {
-                "it is not known whether all events were counted; nothing was promised, so send the request again (with the \
-                 same key, or it may count twice)"
+                "it is not known whether all events were counted; nothing was promised, so send the request again \
+                 (with the same key, or it may count twice)"
             }
             Self::Closed => "this process is shutting down; nothing was promised, so send the request again",
             Self::TooLarge => "the events do not fit into an envelope",

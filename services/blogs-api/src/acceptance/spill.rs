@@ -44,7 +44,7 @@ impl Spill {
         overdue: mpsc::Receiver<Overdue>,
         registry: &mut Registry,
     ) -> Self {
-        // Requests arrive here with half of their time left, so after this timeout they have all given up.
+        // A request that waited half of its time before the hand-over has given up after this timeout.
         let insert_timeout = Duration::from_millis(settings.accept_timeout_ms) / 2;
         let metrics = Metrics::register(registry);
         Self { settings: settings.spill.clone(), insert_timeout, pool, outbox, overdue, metrics }

@@ -214,7 +214,7 @@ pub(crate) async fn prove_password(
     Ok(hash)
 }
 
-/// The only place where a signed-in client proves its password; limited by the account's sign-in attempts.
+/// The only place where a signed-in client proves its password; attempts are limited per account.
 ///
 /// # Errors
 /// 403 when the password does not match; 429 after too many attempts.
