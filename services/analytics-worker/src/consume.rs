@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::poison::{Poison, Suspect};
 use crate::settings::Settings;
 
-/// Timeout of the first attempt to apply a batch. Postgres ends each of its statements after less than half of that. A
+/// Timeout of the first attempt to apply a batch. Postgres ends each of its statements after at most half of that. A
 /// server that hangs keeps connections open and never ends anything by itself.
 const TRY_MAX: Duration = Duration::from_secs(60);
 /// Timeout for queries that nothing depends on: reading recently parked events, deleting a recorded attempt.
@@ -167,7 +167,7 @@ impl Consuming {
         .await
     }
 
-    /// Applies a suspect: an envelope that was redelivered again and again, on its own. The attempt is committed before
+    /// Applies a suspect, an envelope that was redelivered again and again, by itself. The attempt is committed before
     /// its body is read, and deleted when it ends in any way other than the death of this process.
     async fn try_suspect(&self, batch: &mut Batch, id: EnvelopeId) -> Result<bool, GivenUp> {
         self.metrics.suspects.inc();
@@ -180,7 +180,7 @@ impl Consuming {
             }
             Suspect::Try => batch.read_suspect(),
             Suspect::Deadly(attempts) => {
-                let reason = format!("{attempts} workers died while they applied it on its own");
+                let reason = format!("{attempts} workers died while applying it by itself");
                 let whole = batch.deliveries.iter().map(|delivery| gather::whole(delivery, reason.clone()));
                 batch.unreadable = whole.map(|body| ParkedBody { attempts, unfit: false, ..body }).collect();
             }

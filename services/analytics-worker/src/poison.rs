@@ -2,7 +2,7 @@
 //!
 //! *Suspects.* When a worker dies, the message that killed it is unknown: everything that it had fetched is redelivered
 //! with a higher delivery count. The count alone therefore parks nothing. An envelope that was redelivered several
-//! times is applied on its own, and the attempt is committed before its body is read. Attempts that end in an orderly
+//! times is applied by itself, and the attempt is committed before its body is read. Attempts that end in an orderly
 //! way are deleted; those that remain ended with the death of their worker, and after a few of them the envelope is
 //! parked unread.
 //!

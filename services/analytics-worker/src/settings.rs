@@ -19,7 +19,7 @@ pub(crate) const BOUNDS: &[Bound] = &[
     at_least("worker.drain_timeout_s", 1),
     at_least("worker.clock_skew_max_s", 1),
     bound("poison.suspect_after_deliveries", 1..=0xffff_ffff)
-        .because("at 0 every envelope is applied on its own"),
+        .because("at 0 every envelope is applied by itself"),
     bound("poison.attempts_max", 1..=0x7fff_ffff),
     bound("poison.stop_in_a_row", 1..=1_000_000),
     bound("poison.stop_percent", 1..=100),
@@ -91,7 +91,7 @@ pub struct WorkerSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoisonSettings {
-    /// An envelope with this many earlier deliveries is applied on its own.
+    /// An envelope with this many earlier deliveries is applied by itself.
     pub suspect_after_deliveries: u32,
     /// Number of attempts that killed their worker after which an envelope is parked.
     pub attempts_max: i32,
