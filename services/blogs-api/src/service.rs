@@ -239,7 +239,7 @@ impl runtime::service::Service for Service {
         if timeout(TASKS_MAX, tasks.wait()).await.is_err() {
             tracing::warn!("{STILL_AT_WORK}");
         }
-        ended.context("working behind the requests")
+        ended.context("running the background tasks")
     }
 
     fn settings_in_up(loader: Loader, up: &UpContext<'_>) -> Loader {

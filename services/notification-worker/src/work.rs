@@ -51,7 +51,10 @@ impl Work {
                 }
                 Err(error) => {
                     self.metrics.failures.inc();
-                    tracing::debug!(error = &error as &dyn std::error::Error, "trying again");
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "could not process a chunk; retrying"
+                    );
                     self.health.report("fan-outs", Err(error.to_string()));
                     self.rest(failure_pause).await;
                     failure_pause = self.settings.events.next_pause(failure_pause);

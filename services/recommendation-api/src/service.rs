@@ -195,7 +195,7 @@ impl runtime::service::Service for Service {
             tokio::time::sleep(TASKS_MAX).await;
         };
         tokio::select! {
-            ((), ended) = both => ended.context("working behind the requests"),
+            ((), ended) = both => ended.context("running the background tasks"),
             () = after_the_end => {
                 tracing::warn!("tasks were still running when the time to shut down was over");
                 Ok(())

@@ -126,7 +126,7 @@ impl Spill {
 /// Why envelopes could not be stored this time.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("the outbox accepts nothing")]
+    #[error("cannot write to the outbox")]
     Database(#[from] Error),
     #[error("the outbox did not answer in time")]
     TimedOut,
