@@ -13,18 +13,18 @@ fn main() {
     println!("cargo:rustc-env=COMMONPLACE_VERSION={described}");
 }
 
-/// What the builder says, where there is no repository: an image is built from a copy of the files.
+/// The commit from the environment: an image is built from a copy of the files, without a repository.
 fn given() -> Option<String> {
     std::env::var_os("COMMONPLACE_COMMIT")?.into_string().ok().filter(|commit| !commit.is_empty())
 }
 
-/// What is checked out, if this is a checkout and git is there to read it.
+/// The commit that is checked out, if this is a checkout and git is installed.
 fn checked_out() -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     if !root.join(".git").exists() {
         return None;
     }
-    // The log of HEAD grows with every commit and every switch of branches; before the first there is none.
+    // The log of HEAD grows with every commit and every checkout; before the first commit there is none.
     for name in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(root, &["rev-parse", "--path-format=absolute", "--git-path", name]) {
             println!("cargo:rerun-if-changed={path}");

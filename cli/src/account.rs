@@ -1,7 +1,7 @@
-//! `commonplace account`: what operators do with accounts, each through one function of the schema's owner.
+//! `commonplace account`: the operator's actions on accounts. Each calls one function of the schema's owner.
 //!
-//! Suspending takes an account's blogs from sight and its tokens back; every service asks the same views, so that one
-//! change is enough. Restoring takes back what hides an account: its deletion, or else its suspension.
+//! Suspending an account hides its blogs and revokes its tokens; every service reads the same views, so one change is
+//! enough. Restoring undoes the account's deletion, or else its suspension.
 
 pub(crate) mod erase;
 mod export;
@@ -27,32 +27,32 @@ const ACCOUNT_UNDELETE: Statement = statement!("account_undelete.sql");
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace account suspend ada          her blogs are no longer shown, her tokens no longer good
+  commonplace account suspend ada          hides her blogs and revokes her tokens
   commonplace account restore ada
-  commonplace account exports              who asks for an export, and which were made
+  commonplace account exports              lists open requests and past exports
   commonplace account export ada --output ada.json
   commonplace account erase ada --yes --record /srv/commonplace/erased-accounts
                                            for good: only the record of exports keeps the account's id
   commonplace account erase 17 --yes --record /srv/commonplace/erased-accounts
-                                           once more by the id, for what was still on its way in its name
+                                           again by id, for data that arrived after the first run
 
-Exit codes: 0 done, or it was so already; 1 there is no such account, or it failed; 2 wrong usage.";
+                                           Exit codes: 0 done, or there was nothing to change; 1 there is no such account, or it failed; 2 wrong usage.";
 const SUSPEND_EXAMPLES: &str = "\
 Examples:
   commonplace account suspend ada
   commonplace account suspend 17 --json
 
-Exit codes: 0 it is suspended, now or before; 1 there is no such account, or it failed; 2 wrong usage.";
+Exit codes: 0 it is suspended, or was before; 1 there is no such account, or it failed; 2 wrong usage.";
 const RESTORE_EXAMPLES: &str = "\
 Examples:
   commonplace account restore ada
   commonplace account restore 17 --json
 
-A deleted account comes back with its blogs until it has forgotten its password, which it does after the grace period
+A deleted account comes back with its blogs, until its password is erased at the end of the grace period
 (accounts.deletion_grace_days). If it is suspended as well, restore it a second time.
 
-Exit codes: 0 it is not deleted or not suspended, now or before; 1 there is no such account, it has forgotten its
-password, or the command failed; 2 wrong usage.";
+Exit codes: 0 its deletion or suspension is undone, or there was none; 1 there is no such account, its password is
+erased, or the command failed; 2 wrong usage.";
 
 /// Suspend, restore, export or erase an account
 #[derive(Debug, clap::Args)]
@@ -64,23 +64,23 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Take an account's blogs from sight and its tokens back (within a minute in every process)
+    /// Hide an account's blogs and revoke its tokens (takes effect within a minute in every process)
     #[command(after_help = SUSPEND_EXAMPLES)]
     Suspend(Change),
-    /// Take a suspension or a deletion back; tokens from a new sign-in are good within a minute in every process
+    /// Undo a suspension or a deletion; every process accepts tokens from a new sign-in within a minute
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Change),
-    /// Everything that is kept of a person, as JSON, if the account has asked for it
+    /// Export all data about a person as JSON, if the account has requested it
     Export(export::Export),
-    /// Open requests for an export, and the record of exports
+    /// List open requests for an export, and the record of exports
     Exports(exports::Exports),
-    /// Erase a person from every table; totals stay what they are. This cannot be undone
+    /// Erase a person from every table, without changing totals. This cannot be undone
     Erase(erase::Erase),
 }
 
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// The account's id or handle; a handle of digits alone with @ before it
+    /// The account's id or handle; write @ before a handle that consists of digits
     account: Name,
     #[command(flatten)]
     place: Place,
@@ -94,7 +94,7 @@ struct Change {
     format: Format,
 }
 
-/// What an account is called by.
+/// The id or the handle of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Name {
     Id(i64),
@@ -111,7 +111,7 @@ pub(crate) struct Account {
     deleted_at: Option<Timestamp>,
 }
 
-/// What has become of an account.
+/// The state of an account after a command.
 #[derive(Debug, Serialize)]
 struct Changed<'account> {
     id: i64,
@@ -138,7 +138,7 @@ impl Change {
         }
         let Account { id, handle, suspended_at, deleted_at, .. } = account;
         let has_changed: bool = statement.query_one(&client, &[&id]).await?.get("has_changed");
-        // Of a deleted account: it is not to come back by signing in.
+        // Suspending a deleted account keeps it from coming back when its owner signs in.
         if let Some(at) = deleted_at.filter(|_| !has_changed && suspended_at.is_none()) {
             bail!("{handle} was deleted at {at} and cannot come back: there is nothing to change");
         }
@@ -146,7 +146,7 @@ impl Change {
             return terminal::json(&Changed { id, handle: &handle, is_suspended: suspend, has_changed });
         }
         let now = if suspend { "is suspended" } else { "is no longer suspended" };
-        let already = if has_changed { "" } else { " (it was so already)" };
+        let already = if has_changed { "" } else { " (no change)" };
         terminal::line(format_args!("{handle} (id {id}) {now}{already}"));
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Change {
         let has_changed: bool = ACCOUNT_UNDELETE.query_one(client, &[&id]).await?.get("has_changed");
         if !has_changed {
             bail!(
-                "{handle} was deleted at {deleted_at} and cannot be restored: its e-mail address and its password are forgotten"
+                "{handle} was deleted at {deleted_at} and cannot be restored: its e-mail address and password are erased"
             );
         }
         if self.format.json {
@@ -201,20 +201,23 @@ impl fmt::Display for Name {
 }
 
 impl Account {
-    /// Why nothing can be done in its name, if so.
+    /// An error if no token may be issued for the account: it is deleted or suspended.
     pub(crate) fn is_active(&self) -> anyhow::Result<()> {
         match (self.deleted_at, self.suspended_at) {
             (Some(at), _) => bail!("{} was deleted at {at}", self.handle),
-            (None, Some(at)) => bail!("{} is suspended since {at}: `account restore` first", self.handle),
+            (None, Some(at)) => bail!(
+                "{} has been suspended since {at}: run `commonplace account restore` first",
+                self.handle
+            ),
             (None, None) => Ok(()),
         }
     }
 }
 
-/// The account of this name.
+/// The account with this id or handle.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub(crate) async fn find(client: &Object, name: &Name) -> anyhow::Result<Account> {
     let account = look_up(client, name).await?;
     account.with_context(|| format!("there is no account {name}: give its handle or its id"))

@@ -1,5 +1,5 @@
-//! `commonplace blog`: what operators do with a blog, through one function of its owner. Every service asks the one
-//! view of what is live, so that one change is enough.
+//! `commonplace blog`: the operator's actions on a blog, each through one function of its owner. Every service reads the
+//! same view of live blogs, so one change is enough.
 
 use anyhow::{Context, bail};
 use database::{Statement, statement};
@@ -15,25 +15,25 @@ const BLOG_RESTORE: Statement = statement!("blog_restore.sql");
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace blog takedown 17    readers no longer see it, and its author cannot publish it again
+  commonplace blog takedown 17    hides it from readers; its author cannot publish it again
   commonplace blog restore 17
 
-Exit codes: 0 done, or it was so already; 1 there is no such blog, or it failed; 2 wrong usage.";
+Exit codes: 0 done, or there was nothing to change; 1 there is no such blog, or it failed; 2 wrong usage.";
 
 const TAKE_DOWN_EXAMPLES: &str = "\
 Examples:
   commonplace blog takedown 17
   commonplace blog takedown 17 --json
 
-Exit codes: 0 it is taken down, now or before; 1 there is no such blog, or it failed; 2 wrong usage.";
+Exit codes: 0 it is taken down, or was before; 1 there is no such blog, or it failed; 2 wrong usage.";
 const RESTORE_EXAMPLES: &str = "\
 Examples:
   commonplace blog restore 17
   commonplace blog restore 17 --json
 
-Exit codes: 0 it is not taken down, now or before; 1 there is no such blog, or it failed; 2 wrong usage.";
+Exit codes: 0 it is restored, or was not taken down; 1 there is no such blog, or it failed; 2 wrong usage.";
 
-/// Take a blog down, or bring it back
+/// Take a blog down, or restore it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -43,10 +43,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Take a blog from sight, within seconds in every process; what readers did stays counted
+    /// Hide a blog from readers (takes effect within seconds in every process); its counters stay as they are
     #[command(after_help = TAKE_DOWN_EXAMPLES)]
     Takedown(Which),
-    /// Bring a blog back that was taken down
+    /// Show a blog again that was taken down
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Which),
 }
@@ -61,7 +61,7 @@ struct Which {
     place: Place,
 }
 
-/// What has become of a blog.
+/// The state of a blog after a command.
 #[derive(Debug, Serialize)]
 struct Changed<'blog> {
     id: i64,
@@ -87,7 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return terminal::json(&Changed { id, title, is_taken_down, has_changed });
     }
     let now = if is_taken_down { "is taken down" } else { "is back" };
-    let already = if has_changed { "" } else { " (it was so already)" };
+    let already = if has_changed { "" } else { " (no change)" };
     terminal::line(format_args!("blog {id} ({title}) {now}{already}"));
     Ok(())
 }

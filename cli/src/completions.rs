@@ -1,4 +1,4 @@
-//! `commonplace completions`: what a shell needs to complete this command.
+//! `commonplace completions`: prints the script with which a shell completes this command.
 
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
@@ -13,11 +13,11 @@ Examples:
 
 Exit codes: 0 done, 2 wrong usage.";
 
-/// Print completions for a shell
+/// Print the completion script of a shell
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Which shell
+    /// Name of the shell
     shell: Shell,
 }
 

@@ -1,5 +1,5 @@
-//! `commonplace contract check`: would the pending migrations break a service? Asked of Postgres itself, under each
-//! service's own role, in a private cluster that is deleted afterwards; `--on-server` is for where there is none.
+//! `commonplace contract check`: checks whether the pending migrations would break a service. Postgres itself checks each
+//! statement under its service's role, in a private cluster that is deleted afterwards. `--on-server` does without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,29 +17,29 @@ use tokio_postgres::Config;
 use crate::terminal::{self, Progress};
 use crate::{defaults, migrate, operator, schema};
 
-/// The private cluster's database where no address names one.
+/// Name of the private cluster's database if no address names one.
 const DATABASE: &str = "commonplace";
 
 const LONG: &str = "\
-Prepare and explain every statement under its service's role, before and after the pending migrations, and compare \
-what each role needs to log in
+Prepare and explain every statement under its service's role, before and after the pending migrations, and check \
+that each role can still log in
 
 The check runs the migrations in a private PostgreSQL cluster that it makes for the run and deletes. It only reads from \
 DATABASE_URL, in read-only transactions: which migrations are in force there, and whether the Blogs API may write \
-engagement itself. Commands on roles in a migration are judged as well.
+engagement itself. It also checks commands on roles in a migration.
 
-With --on-server it runs them in a scratch database on the server of DATABASE_URL instead, for places where no private \
-cluster can be started, such as a container. Roles and settings belong to that whole server, so the check refuses \
-migrations with commands on them, with `alter system` or with COMMIT, before it runs anything; it rolls a migration back \
-that changes them all the same, and compares them before and after.";
+With --on-server the check runs them in a scratch database on the server of DATABASE_URL instead, for environments that \
+cannot start a private cluster, such as a container. Roles and settings belong to the whole server. So before it runs \
+anything, the check refuses migrations with commands on roles or settings, with `alter system` or with COMMIT. It also \
+compares roles and settings before and after a migration, and rolls back a migration that changes them.";
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace contract check                          the newest migration of this build against its statements
-  commonplace contract check --migrations migrations  the same for the files in a folder
-  commonplace contract check --deployed 4             everything after version 4 is pending
-  DATABASE_URL=postgres://… commonplace contract check   what is new to that database is pending; it is only read
-  DATABASE_URL=postgres://… commonplace contract check --on-server   the same, in a scratch database on that server
+  commonplace contract check                          checks this build's newest migration against its statements
+  commonplace contract check --migrations migrations  does the same for the files in a folder
+  commonplace contract check --deployed 4             treats every version after 4 as pending
+  DATABASE_URL=postgres://… commonplace contract check   treats what that database lacks as pending; only reads it
+  DATABASE_URL=postgres://… commonplace contract check --on-server   does the same in a scratch database on that server
 
 Exit codes: 0 nothing breaks, 1 something breaks (named by service and file or role), or the check refused or could not \
 run, 2 wrong usage.";
@@ -60,24 +60,24 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Check {
-    /// A folder of migrations and `grants.sql`, instead of those of this build
+    /// Folder with migrations and `grants.sql`, instead of those of this build
     #[arg(long, value_name = "FOLDER")]
     migrations: Option<PathBuf>,
-    /// The deployed database, to read from it which migrations are in force; with --on-server the address of a
-    /// superuser, who can act under every service's role
+    /// The deployed database, which says which migrations are in force; with --on-server a superuser's address, because the
+    /// check acts as every service's role
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// The version that is in force; later ones are pending [default: that of the database, or without one all but
-    /// the newest]
+    /// The version in force; later ones are pending [default: the version of the database, or without a database all but the
+    /// newest]
     #[arg(long, value_name = "VERSION")]
     deployed: Option<i32>,
-    /// Run the migrations in a scratch database on the server of `DATABASE_URL` instead of a private cluster; its roles
-    /// must have been made (`commonplace migrate`)
+    /// Run the migrations in a scratch database on the server of `DATABASE_URL` instead of a private cluster; run
+    /// `commonplace migrate` there first, which makes the roles
     #[arg(long, requires = "database_url")]
     on_server: bool,
 }
 
-/// What is asked of a check, wherever it runs.
+/// The input of a check, private or on a server.
 struct Question {
     all: Schema,
     /// The deployed database, if there is one.
@@ -98,7 +98,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let report = if check.on_server {
         on_server(&question, &progress).await
     } else {
-        // Ended like this, the private cluster is deleted as well.
+        // Dropping the check deletes the private cluster.
         tokio::select! {
             report = Box::pin(privately(&question, &progress)) => report,
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
@@ -109,12 +109,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 impl Question {
-    /// The version that is in force.
+    /// The version in force.
     async fn deployed(&self) -> anyhow::Result<i32> {
         match (self.deployed, &self.database) {
             (Some(version), _) => Ok(version),
             (None, Some(database)) => migrations::deployed(database).await.context(
-                "reading from DATABASE_URL which migrations are in force (say it with --deployed instead)",
+                "reading from DATABASE_URL which migrations are in force (or give the version with --deployed)",
             ),
             (None, None) => {
                 Ok(self.all.migrations.iter().map(Migration::version).max().unwrap_or_default() - 1)
@@ -122,7 +122,7 @@ impl Question {
         }
     }
 
-    /// Whether the direct path is enabled. It is where that is not known, so that its statements are checked.
+    /// Whether the direct path is enabled. If unknown, it counts as enabled, so that its statements are checked.
     async fn direct_path(&self) -> anyhow::Result<bool> {
         match (self.deployed, &self.database) {
             (None, Some(database)) => Ok(bootstrap::has_direct_path(database).await?.unwrap_or(true)),
@@ -138,7 +138,7 @@ async fn on_server(question: &Question, progress: &Progress) -> anyhow::Result<R
     let report = contract::check_on_server(administrator, &contracts(), &question.all, deployed).await;
     report.map_err(|error| match error {
         database::Error::Refused(_) | database::Error::ChangesServer { .. } => {
-            anyhow::anyhow!("{error}\nLeave out --on-server to judge them in a private cluster.")
+            anyhow::anyhow!("{error}\nLeave out --on-server to check them in a private cluster.")
         }
         error => error.into(),
     })
@@ -152,7 +152,7 @@ async fn privately(question: &Question, progress: &Progress) -> anyhow::Result<R
     let mut options = stack::Options::new(folder.path());
     options.durable = false;
     let said = progress.clone();
-    // The folder goes with the server: an interrupted start ends before either is deleted.
+    // The folder is deleted after the server, even if the start is interrupted.
     let start = move || {
         let postgres = stack::Postgres::start(&options, &mut |line| said.now(line))?;
         Ok::<_, stack::Error>((postgres.for_one_run(), folder))
@@ -162,7 +162,7 @@ async fn privately(question: &Question, progress: &Progress) -> anyhow::Result<R
         started.context("starting a private PostgreSQL (--on-server does without one)")?;
 
     let mut private = schema::administrator(&postgres.url())?;
-    // Under the name of the deployed database: a migration may name it.
+    // With the name of the deployed database, because a migration may name it.
     private.dbname(question.database.as_ref().map_or(DATABASE, schema::name));
     schema::create_missing(&private).await?;
     bootstrap::run(&private, &roles(direct_path)?).await.context("making the roles")?;
@@ -170,7 +170,7 @@ async fn privately(question: &Question, progress: &Progress) -> anyhow::Result<R
     Ok(contract::check(&private, &contracts(), &question.all, deployed).await?)
 }
 
-/// The roles as the defaults have them. The passwords are never used.
+/// The roles with the default settings. The passwords are never used.
 fn roles(direct_path: bool) -> anyhow::Result<bootstrap::RoleSettings> {
     let password = || format!("{:032x}", rand::random::<u128>());
     let loader =
@@ -181,7 +181,7 @@ fn roles(direct_path: bool) -> anyhow::Result<bootstrap::RoleSettings> {
     Ok(settings.roles)
 }
 
-/// Every statement that any service or operator may send, and as whom.
+/// Every statement that a service or an operator may send, with its role.
 fn contracts() -> Vec<Contract> {
     let of_services = SERVICES.iter().flat_map(|service| {
         service.statements.iter().map(|&Statements { sql, where_member_of }| {
@@ -194,7 +194,7 @@ fn contracts() -> Vec<Contract> {
         |role, sql| Contract { service: "operators' commands", role, sql, where_member_of: None };
     let of_operators = [
         of_operators("operator", &operator::SQL),
-        // What redrives a parked event says first that it writes engagement now.
+        // A redrive first switches to the role that writes engagement.
         of_operators("engagement_writer", &engagement::SQL),
     ];
     of_services.chain(of_operators).collect()

@@ -15,10 +15,10 @@ pub(crate) const OPERATOR: Defaults = Defaults::new(
 /// The settings of `secrets`.
 pub(crate) const SECRETS: Defaults = Defaults::new(include_str!("../../config/secrets.toml"), &[]);
 
-/// Services and commands share one environment: each passes over what only another one knows.
+/// Services and commands share one environment, so each ignores the variables that only another one knows.
 pub(crate) const COMMANDS: [Defaults; 3] = [MIGRATE, OPERATOR, SECRETS];
 
-/// A loader of the settings of a command, in the environment that all share.
+/// A loader for the settings of a command, which reads the shared environment.
 pub(crate) fn loader(of: Defaults) -> Loader {
     services::loader(of, &COMMANDS)
 }

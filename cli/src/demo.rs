@@ -1,8 +1,8 @@
-//! The demo: a few authors, their blogs and some readers, through the front door like anybody else.
+//! The demo: a few authors, their blogs and some readers, loaded through the public API.
 //!
-//! It is loaded once, into an API that has no blogs yet. Every request can be repeated without a second effect
-//! (accounts by their handle, blogs and shares by a key, views by visitor, likes by themselves), so a load that
-//! was interrupted is simply run again; a mark on disk tells.
+//! It is loaded once, into an API that has no blogs yet. Every request is idempotent (accounts by handle, blogs and
+//! shares by key, views by visitor, likes by themselves), so an interrupted load is run again; a file on disk shows
+//! that one was interrupted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,22 +18,22 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 const DEMO: &str = include_str!("demo/demo.toml");
-/// How long the last counted event may take to become visible.
+/// How long the last event may take to show in the counters.
 const COUNTED_WITHIN: Duration = Duration::from_secs(30);
 const COUNTED_POLL: Duration = Duration::from_millis(50);
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 
-/// What there is to try.
+/// What the user can try.
 #[derive(Debug)]
 pub(crate) struct Demo {
-    /// The handle of an author whose password is the demo's.
+    /// The handle of an author with the demo's password.
     pub(crate) author: Option<String>,
     /// A blog to look at.
     pub(crate) blog_id: Option<i64>,
     loaded: Option<Loaded>,
 }
 
-/// What a load brought in.
+/// The result of a load.
 #[derive(Debug)]
 struct Loaded {
     authors: usize,
@@ -46,7 +46,7 @@ struct Loaded {
 impl fmt::Display for Demo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.loaded {
-            None => f.write_str("there are blogs already: no demo loaded"),
+            None => f.write_str("no demo loaded: there are blogs already"),
             Some(Loaded { authors, blogs, events, notifications, took }) => write!(
                 f,
                 "demo loaded: {authors} authors, {blogs} blogs, {events} events accepted and counted, {notifications} \
@@ -69,7 +69,7 @@ struct Script {
 struct Author {
     handle: String,
     email: String,
-    /// Whom the author follows, by handle.
+    /// Handles of the authors whom this author follows.
     follows: Vec<String>,
 }
 
@@ -88,11 +88,11 @@ struct Blog {
 /// The counters of one blog: views, likes, shares.
 type Totals = [i64; 3];
 
-/// Loads the demo unless there are blogs, and waits until every event of it is in the counters. `unfinished` is a
-/// file that stands while this goes on.
+/// Loads the demo unless there are blogs, and waits until the counters contain every event of it. The file `unfinished`
+/// exists while this runs.
 ///
 /// # Errors
-/// What the API answered to which request, or which counters are missing after 30 s.
+/// The failed request with the API's answer, or the counters that are still too low after 30 s.
 pub(crate) async fn load(api: &str, password: &str, unfinished: &Path) -> anyhow::Result<Demo> {
     let started = Instant::now();
     let script: Script = toml::from_str(DEMO).context("reading the demo")?;
@@ -133,7 +133,7 @@ pub(crate) async fn load(api: &str, password: &str, unfinished: &Path) -> anyhow
 }
 
 impl Script {
-    /// Blogs that an author is told of: those of whom they follow.
+    /// The number of blogs that an author is notified of: those of the authors whom they follow.
     fn told(&self, author: &Author) -> i64 {
         let told = self.blogs.iter().filter(|blog| author.follows.contains(&blog.author)).count();
         i64::try_from(told).unwrap_or(i64::MAX)
@@ -147,7 +147,7 @@ impl Blog {
     }
 }
 
-/// The API, as a client of it sees it.
+/// A client of the API.
 struct Client {
     http: reqwest::Client,
     api: String,
@@ -164,7 +164,7 @@ impl Client {
         Ok(page.pointer("/items/0/id").and_then(Value::as_i64))
     }
 
-    /// The first author's handle, if the password is that author's.
+    /// The first author's handle, if that author can sign in with this password.
     async fn first_author(&self, script: &Script, password: &str) -> anyhow::Result<Option<String>> {
         let Some(author) = script.authors.first() else { return Ok(None) };
         let body = json!({ "handle": author.handle, "password": password });
@@ -172,7 +172,7 @@ impl Client {
         Ok(response.status().is_success().then(|| author.handle.clone()))
     }
 
-    /// A token for each author, by handle. An author who is there already signs in all the same.
+    /// A token for each author, by handle. An author who already has an account signs in.
     async fn authors(&self, script: &Script, password: &str) -> anyhow::Result<BTreeMap<String, String>> {
         let mut tokens = BTreeMap::new();
         for Author { handle, email, .. } in &script.authors {
@@ -189,8 +189,8 @@ impl Client {
         Ok(tokens)
     }
 
-    /// The blogs' ids, in the order of the script, and the authors' by handle. The blogs are drafts at first: who
-    /// follows an author is told of what is published after that.
+    /// The blogs' ids, in the order of the script, and the authors' by handle. The blogs are drafts at first,
+    /// because an account is notified only of blogs that are published after it follows their author.
     async fn blogs(
         &self,
         script: &Script,
@@ -241,14 +241,14 @@ impl Client {
         Ok(())
     }
 
-    /// As many different visitors as the script says, in one request a blog.
+    /// Sends one view of each of the script's visitors, in one request per blog.
     async fn views(&self, script: &Script, ids: &[i64]) -> anyhow::Result<()> {
         for (id, blog) in ids.iter().zip(&script.blogs) {
             let view = |n| json!({ "type": "blog.viewed", "blog_id": id, "visitor": format!("demo-{n}") });
             let events: Vec<Value> = (0..blog.views).map(view).collect();
             let answer = self.ask(Method::POST, "/v1/engagement", |request| request.json(&events)).await?;
             if answer.get("accepted").and_then(Value::as_i64) != Some(blog.views) {
-                bail!("not every view of the demo was accepted: {answer}");
+                bail!("the API did not accept every view of the demo: {answer}");
             }
         }
         Ok(())
@@ -277,7 +277,7 @@ impl Client {
         Ok(())
     }
 
-    /// Asks for each blog until it shows at least what the demo brought.
+    /// Polls each blog until its counters reach the demo's totals.
     async fn until_counted(&self, expected: &BTreeMap<i64, Totals>) -> anyhow::Result<()> {
         let deadline = Instant::now() + COUNTED_WITHIN;
         for (id, expected) in expected {
@@ -289,9 +289,7 @@ impl Client {
                     break;
                 }
                 if Instant::now() > deadline {
-                    bail!(
-                        "blog {id} shows {counted:?} views, likes and shares, of {expected:?} that were accepted"
-                    );
+                    bail!("blog {id} shows {counted:?} views, likes and shares; {expected:?} were accepted");
                 }
                 tokio::time::sleep(COUNTED_POLL).await;
             }
@@ -299,7 +297,7 @@ impl Client {
         Ok(())
     }
 
-    /// Asks for each inbox until it holds what the demo's blogs are told of.
+    /// Polls each inbox until it contains a notification for each of the demo's blogs.
     async fn until_told(&self, script: &Script, tokens: &BTreeMap<String, String>) -> anyhow::Result<()> {
         let deadline = Instant::now() + COUNTED_WITHIN;
         for author in &script.authors {
@@ -312,7 +310,7 @@ impl Client {
                     break;
                 }
                 if Instant::now() > deadline {
-                    bail!("{handle} has been told of {unread} blogs, of {expected}");
+                    bail!("{handle} has {unread} notifications of {expected}");
                 }
                 tokio::time::sleep(COUNTED_POLL).await;
             }
@@ -332,7 +330,7 @@ impl Client {
     }
 }
 
-/// The body of a good answer, null if there is none; a bad one is an error that says what the API said.
+/// The body of a successful answer, or null if it is empty. An error answer becomes an error with its body.
 async fn answered(doing: &str, response: reqwest::Response) -> anyhow::Result<Value> {
     let status = response.status();
     let body = response.text().await.with_context(|| doing.to_owned())?;

@@ -1,12 +1,12 @@
-//! The record of erased accounts: a file with one account a line, which lives apart from the database. A dump that is older
-//! than an erasure brings the account back, and only this file knows that it has to go again.
+//! The record of erased accounts: a file with one account per line, kept apart from the database. A dump that is older
+//! than an erasure brings the account back, and only this file says that it must be erased again.
 //!
 //! A line is the account's id and its creation time. A restore skips the ids of lost accounts, so that no id is given out twice.
 //! If the margin was too small, or the record belongs to another installation, the creation time keeps the account that has the
 //! id now from being erased. A line without a creation time names any account of its id.
 //!
-//! A line counts when it ends with a newline. A file whose last line does not was cut off while it was written, and is
-//! refused: half of an id is the id of another account.
+//! Every line must end with a newline. A file whose last line does not was cut off while it was written, and is
+//! refused, because half of an id is the id of another account.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,21 +18,21 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use jiff::Timestamp;
 
-/// Stands for the standard input.
+/// Means standard input.
 pub(crate) const STDIN: &str = "-";
 
 /// An account in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RecordedAccount {
     pub(crate) id: i64,
-    /// `None` where the line does not say, such as of an account that had been erased before.
+    /// `None` if the line has none, for example because the account had been erased before.
     pub(crate) created_at: Option<Timestamp>,
 }
 
-/// The accounts in a record, or in what comes by the standard input.
+/// Reads the accounts from a record, or from standard input.
 ///
 /// # Errors
-/// When it cannot be read, or a line is neither an account nor a comment.
+/// If it cannot be read, or a line is neither an account nor a comment.
 pub(crate) fn read(path: &Path) -> anyhow::Result<BTreeSet<RecordedAccount>> {
     let doing = || format!("reading the erased accounts in {}", path.display());
     let text = if path == Path::new(STDIN) {
@@ -51,10 +51,10 @@ pub(crate) fn names(record: &BTreeSet<RecordedAccount>, id: i64, created_at: Tim
         .any(|created_at| record.contains(&RecordedAccount { id, created_at }))
 }
 
-/// Adds an account to the record unless it is there, and returns when the record is on the disk.
+/// Adds an account to the record unless it is there, and returns once the record is on disk.
 ///
 /// # Errors
-/// When it cannot be written, or is no record.
+/// If it cannot be written, or is not a record.
 pub(crate) fn append(path: &Path, account: RecordedAccount) -> anyhow::Result<()> {
     write(path, account).with_context(|| format!("recording account {} in {}", account.id, path.display()))
 }
@@ -72,9 +72,9 @@ fn write(path: &Path, account: RecordedAccount) -> anyhow::Result<()> {
     if !is_known {
         file.write_all(format!("{account}\n").as_bytes())?;
     }
-    // Also of a line that was there: the process that wrote it may have died before this.
+    // Synced even if the line was there: the process that wrote it may have died before the sync.
     file.sync_all()?;
-    // The folder names the file, which may be new.
+    // The folder must be synced too, because the file may be new.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(())
@@ -110,7 +110,7 @@ fn parse_line(line: &str) -> Option<RecordedAccount> {
 
 fn check_last_line(text: &str) -> anyhow::Result<()> {
     if !text.is_empty() && !text.ends_with('\n') {
-        bail!("its last line does not end: it was cut off while it was written. Mend that line first");
+        bail!("its last line does not end: it was cut off while it was written. Repair that line first");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `commonplace fan-out`: how far followers have been told of blogs, and what operators decide about it, each through one
-//! function of the owner. A decision waits for the chunk in hand, and so takes effect before the next.
+//! `commonplace fan-out`: shows the progress of fan-outs, and pauses, resumes or cancels them through the owner's functions.
+//! Such a change waits for the current chunk and takes effect before the next one.
 
 use anyhow::{Context, bail};
 use database::{Statement, statement};
@@ -18,19 +18,19 @@ const FAN_OUT_CANCEL: Statement = statement!("fan_out_cancel.sql");
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace fan-out list                 those that have not ended
-  commonplace fan-out list --all --limit 5 the newest of all
-  commonplace fan-out pause 17             nobody more is told of blog 17 for now
+  commonplace fan-out list                 lists fan-outs that have not ended
+  commonplace fan-out list --all --limit 5 lists the newest five
+  commonplace fan-out pause 17             stops notifications of blog 17 for now
   commonplace fan-out resume 17
-  commonplace fan-out cancel 17            for good: nobody more is ever told of it
+  commonplace fan-out cancel 17            stops them for good
 
-Exit codes: 0 done, or it was so already; 1 there is no such fan-out, or it failed; 2 wrong usage.";
+Exit codes: 0 done, or there was nothing to change; 1 there is no such fan-out, or it failed; 2 wrong usage.";
 
-/// See how far followers have been told of blogs; pause, resume or cancel it
+/// Show the progress of fan-outs; pause, resume or cancel them
 ///
-/// A fan-out is the telling of one blog. It tells those who followed the author when the blog was first published. While
-/// readers do not see the blog it is withdrawn. It goes on by itself when its author publishes the blog again, or an operator
-/// restores the blog or its author.
+/// A fan-out notifies the accounts that followed the author when a blog was first published. While readers cannot see the
+/// blog, its fan-out is withdrawn. It resumes by itself when the author publishes the blog again, or when an operator restores
+/// the blog or its author.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -40,26 +40,26 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Fan-outs with their progress, those that have not ended first
+    /// List fan-outs with their progress, unfinished ones first
     #[command(after_help = EXAMPLES)]
     List(List),
-    /// Stop one until it is resumed
+    /// Stop a fan-out until it is resumed
     #[command(after_help = EXAMPLES)]
     Pause(Which),
-    /// Let one go on that is paused or withdrawn
+    /// Resume a fan-out that is paused or withdrawn
     #[command(after_help = EXAMPLES)]
     Resume(Which),
-    /// End one for good; who has been told stays told
+    /// End a fan-out for good; notifications that were sent stay
     #[command(after_help = EXAMPLES)]
     Cancel(Which),
 }
 
 #[derive(Debug, clap::Args)]
 struct List {
-    /// Those that have ended as well
+    /// Include fan-outs that have ended
     #[arg(long)]
     all: bool,
-    /// Most to show
+    /// Show at most this many fan-outs
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
     #[command(flatten)]
@@ -78,7 +78,7 @@ struct Which {
     place: Place,
 }
 
-/// One fan-out, as it is shown.
+/// A fan-out in the output.
 #[derive(Debug, Serialize)]
 struct FanOut {
     blog_id: i64,
@@ -89,7 +89,7 @@ struct FanOut {
     done: i64,
     notified: i64,
     per_second: f64,
-    /// Nothing unless it is running and has begun.
+    /// None unless the fan-out is running and has begun.
     seconds_left: Option<f64>,
     begun_at: Timestamp,
     ended_at: Option<Timestamp>,
@@ -113,17 +113,21 @@ impl List {
             return terminal::json(&fan_outs);
         }
         if fan_outs.is_empty() {
-            terminal::line(if self.all { "no blog has been told of yet" } else { "nothing is under way" });
+            terminal::line(if self.all {
+                "there is no fan-out yet"
+            } else {
+                "no fan-out is running or paused"
+            });
             return Ok(());
         }
         terminal::table(
-            ["blog", "title", "state", "done", "total", "told", "per s", "left", "begun"],
+            ["blog", "title", "state", "done", "total", "notified", "per s", "left", "begun"],
             &[0, 3, 4, 5, 6, 7],
             fan_outs.iter().map(FanOut::cells),
         );
         let matching: i64 = rows.first().map_or(0, |row| row.get("matching"));
         if matching > self.limit {
-            terminal::line(format_args!("{} more; --limit shows them", matching - self.limit));
+            terminal::line(format_args!("{} more: raise --limit to see them", matching - self.limit));
         }
         Ok(())
     }
@@ -141,7 +145,7 @@ impl Which {
         if !has_changed && fan_out.ended_at.is_some() {
             bail!("the fan-out of blog {blog_id} ({title}) is {state}, so there is nothing to change");
         }
-        let already = if has_changed { "" } else { " (it was so already)" };
+        let already = if has_changed { "" } else { " (no change)" };
         terminal::line(format_args!(
             "the fan-out of blog {blog_id} ({title}) is {state}, {done} of {total}{already}"
         ));
@@ -151,7 +155,7 @@ impl Which {
 
 async fn find(client: &Object, blog_id: i64) -> anyhow::Result<FanOut> {
     let row = FAN_OUT_LIST.query_opt(client, &[&true, &blog_id, &1_i64]).await?;
-    let row = row.with_context(|| format!("there is no fan-out of a blog {blog_id}"))?;
+    let row = row.with_context(|| format!("there is no fan-out of blog {blog_id}"))?;
     Ok(FanOut::from(&row))
 }
 

@@ -1,5 +1,5 @@
-//! `commonplace healthcheck`: asks one service whether it is ready. Made for a container's HEALTHCHECK, so it
-//! is quick, needs no settings, and says what is wrong in one line.
+//! `commonplace healthcheck`: checks whether one service is ready. It is made for a container's HEALTHCHECK, so it
+//! is quick, needs no settings, and reports an error in one line.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ Examples:
 
 Exit codes: 0 it is ready, 1 it is not or does not answer, 2 wrong usage.";
 
-/// Ask a service whether it is ready; exit code 0 if it is
+/// Check whether a service is ready; exit code 0 if it is
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// The service, at its port for operations; without a path, /readyz is asked
+    /// Address of the service's operations port; without a path, /readyz is requested
     #[arg(default_value = "http://127.0.0.1:9080")]
     url: reqwest::Url,
-    /// How long to wait for the answer, in milliseconds
+    /// Timeout of the request, in milliseconds
     #[arg(long, default_value_t = 3000)]
     timeout_ms: u64,
 }

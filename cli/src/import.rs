@@ -1,12 +1,12 @@
-//! `commonplace import`: the past of a site, as events.
+//! `commonplace import`: imports the history of a site as events.
 //!
-//! `access-log` reads the logs of a web server. A thread of its own reads lines and keeps those that are views; from
-//! there they go in batches through the API's front door, `POST /v1/engagement`, several requests at a time. Between
-//! the two lie a few batches at most, so that memory does not grow with the logs.
+//! `access-log` reads the logs of a web server. A separate thread reads lines and keeps those that are views. The views
+//! go in batches through the public API, `POST /v1/engagement`, several requests at a time. At most a few batches wait
+//! between the two, so memory does not grow with the logs.
 //!
-//! Nothing counts twice. A view's key is made of what its line says and nothing else, and the system remembers the
-//! keys of imported events for good: the same log again, after a kill half-way, on another day or with views that count
-//! without a window, adds nothing. What tells equal lines apart, and where that ends, is said in [`ordinals`].
+//! Nothing counts twice. A view's key depends only on the contents of its line, and the system keeps the keys of imported
+//! events forever. Importing the same log again adds nothing: not after a kill half-way, not on another day, and not when
+//! views count without a window. [`ordinals`] explains how equal lines are told apart, and the limits of that.
 
 mod api;
 mod blogs;
@@ -42,26 +42,25 @@ const API: &str = "http://127.0.0.1:8080";
 
 const EXAMPLES: &str = "\
 Examples:
-  What is in a log? Nothing is sent:
+    Show what a log contains, without sending anything:
     commonplace import access-log --dry-run access.log
-  Every post under /blog/ and /articles/, each made here as a blog of its own, from this and older logs:
+    Import every post under /blog/ and /articles/ from this and older logs, making a blog for each:
     export COMMONPLACE_TOKEN=$(commonplace token --handle ada --scope import)
     commonplace import access-log --create --prefix /blog/ --prefix /articles/ access.log access.log.*.gz
-  Two sites into one system; a log from elsewhere:
+    Import two sites into one system, one of them from a remote log:
     commonplace import access-log --create --site example.org example.org.log
     ssh www.example.net cat /var/log/nginx/access.log | commonplace import access-log --create --site example.net -
 
-A line is a view if it is a GET, was answered 200 or 304, its path begins with a prefix and ends like a page, and its \
-agent is no known robot; each of these is an option. The others are counted by reason. A visitor is an address with an agent; both stay here, only \
-a hash of them is sent.
+A line is a view if its method is GET, its status is 200 or 304, its path begins with a prefix and looks like a page, and \
+its user agent is not a known robot; options change each rule. Other lines are counted by reason. A visitor is an address \
+with a user agent; the command sends only a hash of both.
 
-It can be run again at any time, with newer logs or after it was broken off: a line counts once, as long as the API's \
-engagement.visitor_secret stays what it is. Where rate limits are on, they hold for an import, too: a --batch must fit \
-into them.
+You can run the command again at any time, with newer logs or after an interruption: a line counts once while the API's \
+engagement.visitor_secret does not change. Rate limits also apply to imports: a --batch must fit into them.
 
-Exit codes: 0 done, also when lines were left out; 1 failed; 2 wrong usage.";
+Exit codes: 0 done, even if lines were left out; 1 failed; 2 wrong usage.";
 
-/// Bring the past of a site in
+/// Import the history of a site
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -70,32 +69,32 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Count the views that are in the access logs of a web server (Apache's and nginx's combined format)
+    /// Import the views in a web server's access logs (the combined format of Apache and nginx)
     #[command(after_help = EXAMPLES)]
     AccessLog(AccessLog),
 }
 
 #[derive(Debug, clap::Args)]
 struct AccessLog {
-    /// Logs, plain or gzipped; - is standard input
+    /// Logs, plain or gzipped; - reads standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     rules: Rules,
-    /// Make a blog for each path that has none, owned by the token's account; otherwise its lines are left out
+    /// Make a blog, owned by the token's account, for each path that has none; otherwise the path's lines are left out
     #[arg(long)]
     create: bool,
-    /// Only read and count; needs neither API nor token
+    /// Only read and count, without an API or a token
     #[arg(long)]
     dry_run: bool,
     /// A token with the scope import
     #[arg(long, value_name = "TOKEN", env = "COMMONPLACE_TOKEN", hide_env_values = true)]
     token: Option<SecretString>,
-    /// The Blogs API [default: that of the running `up`, unless --config or `DATABASE_URL` names another system; else port
-    /// 8080 of this machine]
+    /// Address of the Blogs API [default: that of the running `up`, unless --config or `DATABASE_URL` names another system;
+    /// otherwise port 8080 of this machine]
     #[arg(long, value_name = "URL")]
     api: Option<String>,
-    /// How the views are counted; only `direct` knows at once which of them are repeats
+    /// Write path of the views; only `direct` reports which of them are repeats
     #[arg(long, value_name = "PATH", default_value = "direct", value_parser = write_path())]
     write_path: WritePath,
     #[command(flatten)]
@@ -106,13 +105,13 @@ struct AccessLog {
     format: Format,
 }
 
-/// The paths that an import can take.
+/// The write paths that an import can use.
 fn write_path() -> impl TypedValueParser<Value = WritePath> {
     let direct = PossibleValue::new(WritePath::Direct.name());
     let message = PossibleValue::new(WritePath::Message.name());
     PossibleValuesParser::new([
-        direct.help("In the request itself, where the API allows that; else by message"),
-        message.help("By a worker, after the request"),
+        direct.help("Counted by the request, if the API allows it; otherwise like message"),
+        message.help("Counted by a worker after the request"),
     ])
     .try_map(|name| name.parse::<WritePath>())
 }
@@ -146,7 +145,7 @@ async fn access_log(arguments: AccessLog) -> anyhow::Result<Report> {
     let api = destination.map(|(url, token)| Api::new(&url, token, is_direct, shown.clone())).transpose()?;
 
     let (sender, views) = mpsc::channel(load.connections());
-    // A thread of its own, which the end of the process does not wait for: it may be reading standard input.
+    // A separate thread, which the process does not wait for at its end, because it may block on standard input.
     let reader = thread::spawn(move || {
         input::read(&files, &mut Sieve::new(rules), &mut progress, load.batch(), &sender)
     });

@@ -1,4 +1,4 @@
-//! `commonplace keys`: new keys for tokens, as settings.
+//! `commonplace keys`: prints new keys for tokens as settings.
 
 use anyhow::ensure;
 use jiff::Zoned;
@@ -9,8 +9,8 @@ use crate::terminal;
 const LONG: &str = "\
 Make new keys for tokens
 
-Prints a pair of Ed25519 keys for sessions and another for imports, as settings: the private key of sessions is for the Blogs \
-API alone, that of imports for the operator alone. The public keys issue nothing. Nothing is written to a file or sent anywhere.
+Prints a pair of Ed25519 keys for sessions and another for imports, as settings. Give the private key of sessions to the Blogs \
+API only, and that of imports to the operator only. Public keys cannot issue tokens. The command writes no file and sends nothing.
 
 To rotate, add the new public key to tokens.verifying_keys of every service and restart them, then put the new private key in \
 front of tokens.signing_keys, and remove both halves of the old key after tokens.lifetime_s.";
@@ -24,16 +24,16 @@ Examples:
   commonplace keys --compose >>.env
   commonplace keys --id 2026b
 
-Exit codes: 0 done, 1 the id cannot be one, 2 wrong usage.";
+Exit codes: 0 done, 1 the id is invalid, 2 wrong usage.";
 
 /// Make new keys for tokens
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// What the keys are called, as far as no other key is called so [default: today and four random digits]
+    /// Id of the keys, which no other key may have [default: today's date and four random digits]
     #[arg(long)]
     id: Option<String>,
-    /// With the names of variables that docker-compose.yml reads
+    /// Use the names of the variables in docker-compose.yml
     #[arg(long)]
     compose: bool,
 }
@@ -68,7 +68,7 @@ fn import_id(id: &str) -> String {
     format!("{id}-import")
 }
 
-/// Each half of each pair as a setting, with a comment that says whose it is.
+/// Each half of each pair as a setting, with a comment that names its holder.
 fn settings(session: KeyPair, import: KeyPair, prefix: &str) -> [[String; 2]; 4] {
     [
         ("The Blogs API alone: signs sessions.", "SIGNING_KEYS", session.signing),
@@ -90,7 +90,7 @@ mod tests {
     use crate::operator;
 
     #[tokio::test]
-    async fn services_take_the_keys_that_are_printed() {
+    async fn services_accept_the_printed_keys() {
         let (session, import) = (KeyPair::from_seed("a", &[1; 32]), KeyPair::from_seed("a-import", &[2; 32]));
         let variables: Vec<(OsString, OsString)> = settings(session, import, PREFIX)
             .iter()

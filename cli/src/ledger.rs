@@ -1,5 +1,5 @@
-//! `commonplace ledger`: the equation that must hold at every moment, with its numbers. What has been taken in stands on
-//! one side, what became of it on the other; both are read in one statement, so that the moment is the same.
+//! `commonplace ledger`: checks the ledger's equation, which must hold at every moment: the events taken in equal the events
+//! accounted for. One statement reads both sides, so that they belong to the same moment.
 
 use anyhow::bail;
 use database::{Statement, statement};
@@ -16,12 +16,12 @@ Examples:
   commonplace ledger
   commonplace ledger --json
 
-Exit codes: 0 it holds, 1 it does not or could not be read, 2 wrong usage.";
+Exit codes: 0 the equation holds, 1 it does not or the command failed, 2 wrong usage.";
 
-/// The equation of what was taken in and what became of it
+/// Check that every event taken in is accounted for
 ///
-/// Events in the ledger, with those of days that were dropped, are counted, or repeat what has been counted, or were
-/// discarded because their blog was not live or their account not active, or are parked.
+/// Every event in the ledger or in one of its dropped days was counted, or repeats a counted one, or was discarded because its
+/// blog was not live or its account not active, or is parked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -34,18 +34,18 @@ pub(crate) struct Arguments {
 /// Both sides.
 #[derive(Debug, Serialize)]
 struct Equation {
-    /// Events in the envelopes that the ledger holds, and in those of days that were dropped.
+    /// Events in the ledger's envelopes, and in the envelopes of dropped days.
     ledger: i64,
     dropped_days: i64,
     #[serde(flatten)]
     all: Account,
     kinds: Vec<Account>,
-    /// Parked, but not known to the ledger: late events and whole messages. They are on neither side.
+    /// Parked, but not in the ledger: late events and whole messages. They are on neither side.
     outside_the_ledger: i64,
     holds: bool,
 }
 
-/// What became of the events of a kind, or of all.
+/// The results of the events of one kind, or of all.
 #[derive(Debug, Default, Serialize)]
 struct Account {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ struct Account {
     repeat: i64,
     discarded: i64,
     parked: i64,
-    /// The rows behind `parked`: those that wait, and those that were given up.
+    /// The rows behind `parked`: waiting, and given up.
     waiting: i64,
     given_up: i64,
 }
@@ -71,8 +71,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "the equation does not hold: {} taken in and {} accounted for, {} accounted for as parked and {} parked. Keep the \
-         tables as they are: which kind and which hour in analytics.outcome is off says where to look",
+        "the equation does not hold: {} taken in and {} accounted for, {} accounted for as parked and {} parked. Do \
+        not change the tables: the kind and the hour in analytics.outcome that are off show where to look",
         equation.taken_in(),
         equation.all.sum(),
         equation.all.parked,
@@ -122,7 +122,7 @@ impl Equation {
         terminal::table(header, &[1, 2, 3, 4, 5, 6], accounts.map(Account::cells));
         if self.outside_the_ledger > 0 {
             terminal::line(format_args!(
-                "beside them wait {} parked that the ledger does not know (late, or whole messages): `commonplace parked list`",
+                "{} more events are parked that the ledger does not know (late, or whole messages): `commonplace parked list`",
                 self.outside_the_ledger
             ));
         }
@@ -158,7 +158,7 @@ impl Account {
         self.counted + self.repeat + self.discarded + self.parked
     }
 
-    /// What is accounted for as parked is there.
+    /// True if every event that is accounted for as parked has its row.
     fn has_its_rows(&self) -> bool {
         self.parked == self.waiting + self.given_up
     }

@@ -1,7 +1,7 @@
-//! The `commonplace` command: runs the system, prepares its database, and asks services how they are.
+//! The `commonplace` command: runs the system, prepares its database, and checks its services.
 //!
 //! Each subcommand is a module with its `Arguments` and a `run`. Results go to stdout, everything else to
-//! stderr. An error ends here, printed once with its causes.
+//! stderr. `main` prints an error once, with its causes.
 
 mod account;
 mod blog;
@@ -35,24 +35,25 @@ use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  The whole system on private servers, with demo data; the same from nothing, elsewhere:
+    Run the whole system on private servers, with demo data; then with new data on another port:
     commonplace up
     commonplace up --fresh --port 9000
-  Roles and schema on DATABASE_URL; would migrations that are not applied yet break a service?
+    Make roles and schema on DATABASE_URL; check whether pending migrations would break a service:
     commonplace migrate
     commonplace contract check
-  New secrets for docker compose
+    Make new secrets for docker compose:
     commonplace secrets new >>.env
-  A dump has just been loaded into DATABASE_URL: make it safe to use
+    Make a database safe to use after loading a dump into DATABASE_URL:
     commonplace restore --erased erased-accounts
-  Every setting of a service, and those that it would start with here
+    List every setting of a service, and the values that it would start with here:
     commonplace settings blogs-api
     commonplace settings blogs-api --effective
-  One service, and is it ready?
+    Run one service, and check whether it is ready:
     commonplace serve blogs-api --config /etc/commonplace/blogs-api.toml
     commonplace healthcheck http://127.0.0.1:9080
 
-Settings come from the built-in defaults (config/), then --config, then the environment: DATABASE_URL, AMQP_URL, and \
+Settings come from the built-in defaults (config/), then --config, then the environment; the last one wins. In the \
+environment they are DATABASE_URL, AMQP_URL and \
 COMMONPLACE__SECTION__KEY for every key of config/, as in COMMONPLACE__LOG__FILTER=debug.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
@@ -125,11 +126,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_passes_claps_own_checks() {
         Arguments::command().debug_assert();
     }
 
-    /// Commands that have none below them, with what they are called by.
+    /// The commands without subcommands, each with its full name.
     fn leaves(command: &clap::Command, called: &str) -> Vec<(String, clap::Command)> {
         let below = command
             .get_subcommands()
@@ -139,11 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn the_help_of_every_command_has_examples_and_exit_codes() {
+    fn help_of_every_command_has_examples_and_exit_codes() {
         let leaves = leaves(&Arguments::command(), "commonplace");
         assert!(leaves.len() > 15, "{leaves:?}");
         for (called, mut command) in leaves {
-            // Whatever the width that it is broken to.
+            // One line, because the help wraps at the terminal's width.
             let help: Vec<String> =
                 command.render_long_help().to_string().split_whitespace().map(str::to_owned).collect();
             let help = help.join(" ");

@@ -1,5 +1,5 @@
-//! `commonplace migrate`: roles and schema, and RabbitMQ's topology and users, in one step that can be repeated. Deployments run it before any
-//! service of a new release starts.
+//! `commonplace migrate`: makes roles and schema, and RabbitMQ's topology and users. It is idempotent; deployments run it before
+//! a service of a new release starts.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,21 @@ use tokio_postgres::Config;
 use crate::{defaults, schema, terminal};
 
 const LONG: &str = "\
-Make the roles and bring the schema up to date; harmless to repeat
+Make the roles and bring the schema up to date; safe to repeat
 
-DATABASE_URL names the administrator: a superuser, or a role that may create roles. The database is made if it does \
+DATABASE_URL is the administrator's: a superuser, or a role that may create roles. The command makes the database if it does \
 not exist. The roles' passwords come from the settings: COMMONPLACE__ROLES__BLOGS_API_PASSWORD and \
-so on for each role (`commonplace settings migrate` lists them). Set COMMONPLACE__ROLES__DIRECT_PATH=true where the API may \
-write engagement itself.
+so on for each role (`commonplace settings migrate` lists them). COMMONPLACE__ROLES__DIRECT_PATH=true allows the Blogs API \
+to write engagement itself.
 
-COMMONPLACE__RABBITMQ__MANAGEMENT_URL names RabbitMQ's management API with the login of an administrator. With it, the exchanges \
-and queues are made, and a user for each service that uses RabbitMQ; their passwords are \
-COMMONPLACE__RABBITMQ__BLOGS_API_PASSWORD and so on. Without it RabbitMQ is left as it is.
+COMMONPLACE__RABBITMQ__MANAGEMENT_URL is RabbitMQ's management API with an administrator's login. If it is set, the command \
+makes the exchanges and queues, and a user for each service that uses RabbitMQ, with the passwords \
+COMMONPLACE__RABBITMQ__BLOGS_API_PASSWORD and so on. Otherwise it does not touch RabbitMQ.
 
-A database that was restored from a dump, or copied, is refused until `commonplace restore` has finished it.
+The command refuses a database that was restored from a dump, or copied, until `commonplace restore` has finished it.
 
-A role may change its own password, limits and other defaults. Each run sets them again, at both levels (the role, and the \
-role in this database); --check lists those that differ, except passwords, which only a superuser could compare.";
+A role can change its own password, limits and other defaults. Each run resets them, both for the role and for the role in \
+this database. --check lists the differences, except for passwords, which only a superuser could compare.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,39 +36,39 @@ Examples:
   commonplace migrate --config /etc/commonplace/migrate.toml
   commonplace migrate --check
 
-Exit codes: 0 everything is as it should be; 1 it failed (the migration in hand is rolled back), the database is a copy \
-that has to be finished first, --check found a difference, or an exchange or queue has another shape than this release \
-needs; 2 wrong usage.";
+Exit codes: 0 roles, schema and RabbitMQ match the settings; 1 a step failed (a failed migration is rolled back), the \
+database is a copy that `commonplace restore` has not finished, --check found a difference, or an exchange or queue differs \
+from what this release needs; 2 wrong usage.";
 
-/// Make the roles and bring the schema up to date; harmless to repeat
+/// Make the roles and bring the schema up to date; safe to repeat
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// A settings file, laid over the built-in defaults and under the environment
+    /// A settings file, which overrides the built-in defaults; the environment overrides it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Change nothing: list pending migrations and what differs from the settings
+    /// Change nothing; list pending migrations and differences from the settings
     #[arg(long)]
     check: bool,
 }
 
-/// What the command reads. Sections that only services need may stand beside these: deployments give all
-/// processes one environment.
+/// The settings of the command. The environment may also contain sections that only services need, because deployments give
+/// all processes the same one.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Settings {
     log: LogSettings,
     pub(crate) database: database::Settings,
-    /// What `up` uses, too.
+    /// Also used by `up`.
     pub(crate) roles: RoleSettings,
     /// As above.
     pub(crate) rabbitmq: Administration,
 }
 
 impl Settings {
-    /// The settings, and the administrator's address in them, for the commands that an administrator runs.
+    /// Loads the settings of an administrator's command, and the administrator's address in them.
     ///
     /// # Errors
-    /// A setting that cannot be read, with where it stands.
+    /// If a setting cannot be read; the error gives its origin.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Self, Config)> {
         let settings: Self = defaults::loader(defaults::MIGRATE).file(file).load()?;
         runtime::telemetry::init(&settings.log)?;
@@ -78,7 +78,7 @@ impl Settings {
         Ok((settings, administrator))
     }
 
-    /// Refuses a service that has its administrator's password: it could log in as the administrator.
+    /// Refuses settings in which a service has the administrator's password, with which it could log in as the administrator.
     fn refuse_shared_passwords(&self, administrator: &Config) -> anyhow::Result<()> {
         let password = administrator.get_password().and_then(|password| std::str::from_utf8(password).ok());
         if let Some(role) = password.and_then(|password| self.roles.with_password(password)) {
@@ -114,7 +114,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     if prepared.history_rewritten {
         terminal::line(
-            "the schema is what the squashed migrations make: rewrote the history of the old ones",
+            "the schema equals that of the squashed migrations: replaced the history of the old ones",
         );
     }
     for migration in &prepared.migrations_applied {
@@ -124,7 +124,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         terminal::line("the schema was up to date");
     }
     if !settings.rabbitmq.is_wanted() {
-        terminal::line("RabbitMQ is left as it is: rabbitmq.management_url is not set");
+        terminal::line("RabbitMQ was not changed: rabbitmq.management_url is not set");
         return Ok(());
     }
     report(&administer(settings.rabbitmq).await?)
@@ -133,25 +133,25 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// Makes RabbitMQ's exchanges, queues and users.
 ///
 /// # Errors
-/// What `broker::administer` says.
+/// The error of `broker::administer`.
 pub(crate) async fn administer(rabbitmq: Administration) -> anyhow::Result<Administered> {
     let administered = tokio::task::spawn_blocking(move || broker::administer(&rabbitmq));
     administered.await.context("a thread ended early")?.context("administering RabbitMQ")
 }
 
-/// Prints what was done on RabbitMQ, and fails when services may not work with what is there.
+/// Prints what was made on RabbitMQ. Fails if an exchange or queue differs from what services need.
 pub(crate) fn report(administered: &Administered) -> anyhow::Result<()> {
     for made in &administered.made {
         terminal::line(format_args!("RabbitMQ: made {made}"));
     }
     for leftover in &administered.leftovers {
         terminal::line(format_args!(
-            "RabbitMQ: this release does not know the {leftover}; remove it if nothing needs it"
+            "RabbitMQ: this release does not use the {leftover}; remove it if no other system does"
         ));
     }
     if !administered.differences.is_empty() {
         bail!(
-            "RabbitMQ differs from what this release needs, and nothing was changed there:\n{}",
+            "RabbitMQ differs from what this release needs, and the command has not changed that:\n{}",
             administered.differences.join("\n")
         );
     }
@@ -172,7 +172,7 @@ async fn check(administrator: &tokio_postgres::Config, roles: &RoleSettings) -> 
         terminal::line("roles may connect to other databases of the server (roles.owns_server is false)");
     }
     if !checked.is_clean() {
-        bail!("the database is not as the settings say: run `commonplace migrate`");
+        bail!("the database differs from the settings: run `commonplace migrate`");
     }
     terminal::line("roles and schema are as the settings say");
     Ok(())
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::defaults::{MIGRATE, OPERATOR};
 
-    /// The defaults alone, whatever the environment of the tests is.
+    /// The defaults alone, without the environment of the tests.
     fn defaults<T: serde::de::DeserializeOwned>(of: runtime::settings::Defaults) -> T {
         runtime::settings::Loader::new(of).environment([]).load().unwrap()
     }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pools_of_the_services_fit_into_their_roles_shares() {
+    fn pools_of_services_fit_into_their_roles_connection_limits() {
         let Settings { roles, .. } = defaults(MIGRATE);
         let services = services::SERVICES.iter().map(|service| (service.role, service.defaults));
         for (role, of) in services.chain([("operator", OPERATOR)]) {
@@ -205,7 +205,7 @@ mod tests {
             assert!(wanted <= usize::try_from(share).unwrap(), "{role}: {wanted} connections of {share}");
         }
         let shares: i32 = roles.logins.values().map(|login| login.connections).sum();
-        // What a server has that nobody has configured: 100 connections, 3 of them for superusers.
+        // An unconfigured server has 100 connections, 3 of them for superusers.
         assert!(shares + roles.reserve_connections <= 97);
     }
 

@@ -1,8 +1,8 @@
-//! How the operator's commands reach the system: under the role `operator`, which may look at everything that is
-//! not private and changes nothing but through the owners' functions.
+//! How the operator's commands reach the system: as the role `operator`, which may read everything that is not
+//! private and changes data only through the owners' functions.
 //!
-//! Where the settings name no server and a `commonplace up` has been started in this checkout, that one is meant. It
-//! leaves its addresses in a file that only its owner can read.
+//! If the settings name no server and a `commonplace up` runs in this checkout, the commands use its servers. It
+//! writes its addresses to a file that only its owner can read.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,21 +16,21 @@ use serde::Deserialize;
 use crate::defaults;
 use crate::running::{Running, default_directory, mark_file};
 
-/// The statements of these commands; those in its folders are an administrator's.
+/// The statements of these commands. Those in subfolders run as an administrator.
 pub(crate) static SQL: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/sql");
 
-/// Where the system is.
+/// Options that select the system.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Place {
-    /// A settings file, laid over the built-in defaults and under the environment
+    /// A settings file, which overrides the built-in defaults; the environment overrides it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder of a running `up` [default: .stack/up in the checkout]
+    /// Folder of a running `up` [default: .stack/up in the checkout]
     #[arg(long, value_name = "FOLDER")]
     directory: Option<PathBuf>,
 }
 
-/// What the commands read; sections that only services need may stand beside these.
+/// The settings of the commands. The file may also contain sections that only services need.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Settings {
     log: LogSettings,
@@ -39,10 +39,10 @@ pub(crate) struct Settings {
 }
 
 impl Place {
-    /// The settings, from wherever they come.
+    /// Loads the settings.
     ///
     /// # Errors
-    /// A setting that cannot be read, with where it stands.
+    /// If a setting cannot be read; the error gives its origin.
     pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
         let (mut loader, running) = self.loader(defaults::OPERATOR)?;
         if let Some(up) = running {
@@ -53,10 +53,10 @@ impl Place {
         Ok(settings)
     }
 
-    /// A loader of settings that knows the server which is meant, and the running `up` if it is that one's.
+    /// A loader for settings with the address of the selected server, and the running `up` if the server belongs to it.
     ///
     /// # Errors
-    /// When the file of a running `up` cannot be read.
+    /// If the file of a running `up` cannot be read.
     pub(crate) fn loader(&self, of: Defaults) -> anyhow::Result<(Loader, Option<Running>)> {
         let loader = defaults::loader(of).file(self.config.as_deref());
         let running = self.running()?;
@@ -74,15 +74,15 @@ impl Place {
         Ok(Pool::new(&self.settings()?.database, "operator")?)
     }
 
-    /// Where the Blogs API of a running `up` listens, if that is the system which is meant.
+    /// The address of the Blogs API of a running `up`, if that is the selected system.
     ///
     /// # Errors
-    /// When its file cannot be read.
+    /// If its file cannot be read.
     pub(crate) fn api(&self) -> anyhow::Result<Option<String>> {
         Ok(self.running()?.map(|running| running.api))
     }
 
-    /// The running `up`, if that is the system which is meant.
+    /// The running `up`, if that is the selected system.
     fn running(&self) -> anyhow::Result<Option<Running>> {
         if self.names_a_server() {
             return Ok(None);
@@ -96,7 +96,8 @@ impl Place {
         }
     }
 
-    /// Who says which server is meant is not second-guessed.
+    /// True if --config or the environment names a server, and --directory names no `up`: that server then takes precedence
+    /// over a running `up`.
     fn names_a_server(&self) -> bool {
         let said = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         self.directory.is_none()

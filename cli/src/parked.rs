@@ -1,5 +1,5 @@
-//! `commonplace parked`: events that were set aside instead of counted. Each has its row in `analytics.parked`, with the
-//! reason; here they are looked at, counted after all, or given up.
+//! `commonplace parked`: events that were parked instead of counted. Each has a row in `analytics.parked` with the reason.
+//! Operators list them, redrive them (count them after all) or drop them.
 
 mod drop;
 mod filter;
@@ -14,15 +14,15 @@ Examples:
   commonplace parked list --reason constraint --since 2026-11-22
   commonplace parked show 01a20596-cc9c-71ff-8af3-8d51c0d661c4 0
   commonplace parked redrive 01a20596-cc9c-71ff-8af3-8d51c0d661c4 0
-  commonplace parked redrive --all-matching --sqlstate 23514     when what refused them is mended
+  commonplace parked redrive --all-matching --sqlstate 23514     once the constraint that refused them is fixed
   commonplace parked drop --all-matching --reason 'not a JSON array' --yes
 
-Exit codes: 0 done; 1 something stayed parked, or there is no such event, or it failed; 2 wrong usage.";
+Exit codes: 0 done; 1 an event stayed parked, there is no such event, or the command failed; 2 wrong usage.";
 
-/// Look at events that were set aside, count them after all, or give them up
+/// List parked events, redrive them or drop them
 ///
-/// An event is set aside when it cannot be read or the database refuses it, or when its envelope is older than what the
-/// ledger remembers. Its neighbours are counted all the same, and it stands in the ledger's equation as parked.
+/// A worker parks an event that it cannot read, that the database refuses, or whose envelope is older than the ledger's oldest
+/// day. The other events of its envelope are counted. The ledger's equation includes parked events.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -32,22 +32,22 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Events that are parked, the longest parked first
+    /// List parked events, the oldest first
     List(look::List),
-    /// Everything about one of them, with its body
+    /// Show one parked event with its body
     Show(look::Show),
-    /// Count events after all; those that are refused again stay
+    /// Count parked events; an event that is refused again stays parked
     Redrive(redrive::Redrive),
-    /// Give events up: they stay accounted for as parked, their bodies are gone. This cannot be undone
+    /// Drop parked events: the ledger still counts them as parked, but their bodies are deleted. This cannot be undone
     Drop(drop::Drop),
 }
 
 /// One parked event.
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Which {
-    /// The id of the envelope
+    /// Id of the envelope
     envelope: Uuid,
-    /// The place in the envelope, from 0; -1 is a whole message
+    /// Index of the event in the envelope, from 0; -1 means a whole message
     #[arg(allow_negative_numbers = true)]
     index: i32,
 }
@@ -55,20 +55,20 @@ struct Which {
 /// One parked event, or all that match.
 #[derive(Debug, Clone, clap::Args)]
 struct WhichOrAll {
-    /// The id of the envelope
+    /// Id of the envelope
     #[arg(
         required_unless_present = "all_matching",
         conflicts_with_all = ["all_matching", "reason", "sqlstate", "since", "until"]
     )]
     envelope: Option<Uuid>,
-    /// The place in the envelope, from 0; -1 is a whole message
+    /// Index of the event in the envelope, from 0; -1 means a whole message
     #[arg(
         required_unless_present = "all_matching",
         conflicts_with = "all_matching",
         allow_negative_numbers = true
     )]
     index: Option<i32>,
-    /// All that wait and match the filters, instead of one
+    /// Select all waiting events that match the filters, instead of one event
     #[arg(long)]
     all_matching: bool,
     #[command(flatten)]
@@ -76,7 +76,7 @@ struct WhichOrAll {
 }
 
 impl WhichOrAll {
-    /// The one, if it is one.
+    /// The selected event, if it is a single one.
     fn one(&self) -> Option<(Uuid, i32)> {
         self.envelope.zip(self.index)
     }

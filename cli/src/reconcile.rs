@@ -1,5 +1,5 @@
-//! `commonplace reconcile`: do counters say what was counted? They are compared page by page, each page in one snapshot,
-//! while events flow; mending locks one blog's counters at a time.
+//! `commonplace reconcile`: compares counters with what they count, page by page, each page in one snapshot, while events
+//! keep arriving. A repair locks one blog's counters at a time.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const MEND_COUNTER: Statement = statement!("mend_counter.sql");
 
 /// Blogs that one statement compares.
 const PAGE: i32 = 1000;
-/// Most tries of a blog whose counters somebody else holds locked, and the pause between two.
+/// Attempts at a blog whose counters another transaction has locked, and the pause between two attempts.
 const TRIES_MAX: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 /// SQLSTATE `lock_not_available`.
@@ -24,23 +24,23 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace reconcile               every blog; says where counters and what they count differ
+  commonplace reconcile               compares every blog and lists the differences
   commonplace reconcile --blog 17
-  commonplace reconcile --repair      and sets those counters to what they count, while events flow
+  commonplace reconcile --repair      also sets the differing counters to what they count
 
-Exit codes: 0 counters say what was counted, or were mended; 1 some do not, or it failed; 2 wrong usage.";
+Exit codes: 0 every counter is right, or was repaired; 1 a counter differs, or the command failed; 2 wrong usage.";
 
-/// Compare counters with what they count, and mend them
+/// Compare counters with what they count, and repair them
 ///
-/// Views and shares are compared with the hourly series and the channels, likes with the accounts that like. A batch writes
-/// these together, so that a counter which differs was changed by something else.
+/// The command compares views and shares with the hourly series and the channels, and likes with the accounts that like. A
+/// batch writes all of these in one transaction, so a difference has another cause. Events may keep arriving meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Only this blog, by its id
+    /// Compare only the blog with this id
     #[arg(long, value_name = "ID")]
     blog: Option<i64>,
-    /// Set counters that differ to what they count
+    /// Set differing counters to what they count
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
 /// What was found.
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// Blogs that were looked at.
+    /// The number of blogs that were compared.
     looked_at: i64,
     drift: Vec<Drift>,
     /// The blogs whose counters were set.
@@ -84,7 +84,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if report.drift.is_empty() || arguments.repair {
         return Ok(());
     }
-    bail!("{}: `commonplace reconcile --repair` sets what differs to what was counted", report.differs())
+    bail!("{}: repair with `commonplace reconcile --repair`", report.differs())
 }
 
 async fn reconcile(client: &Object, arguments: &Arguments, progress: &Progress) -> anyhow::Result<Report> {
@@ -124,7 +124,7 @@ async fn reconcile(client: &Object, arguments: &Arguments, progress: &Progress) 
     }
 }
 
-/// Sets a blog's counters. False when they say by now what they count.
+/// Sets a blog's counters. Returns false if they are right by now.
 async fn mend(client: &Object, blog: i64) -> anyhow::Result<bool> {
     let mut tries = 1;
     loop {
@@ -133,7 +133,7 @@ async fn mend(client: &Object, blog: i64) -> anyhow::Result<bool> {
             Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) && tries < TRIES_MAX => tries += 1,
             Err(error) => {
                 let doing =
-                    || format!("mending blog {blog}; what was mended before stays mended, repair again");
+                    || format!("repairing blog {blog}; earlier blogs stay repaired, run the command again");
                 return Err(error).with_context(doing);
             }
         }
@@ -151,13 +151,13 @@ impl Report {
         if repair && !self.drift.is_empty() {
             let mended: Vec<String> = self.mended.iter().map(i64::to_string).collect();
             let blogs = count(i64::try_from(mended.len()).unwrap_or(i64::MAX), "blog");
-            terminal::line(format_args!("{blogs} mended: {}", mended.join(", ")));
+            terminal::line(format_args!("{blogs} repaired: {}", mended.join(", ")));
         }
     }
 
     fn differs(&self) -> String {
         match self.drift.len() {
-            0 => "every counter says what was counted".to_owned(),
+            0 => "every counter is right".to_owned(),
             1 => "1 counter differs from what it counts".to_owned(),
             several => format!("{several} counters differ from what they count"),
         }

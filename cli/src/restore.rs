@@ -1,9 +1,10 @@
-//! `commonplace restore`: makes a database safe to use that was loaded from a dump.
+//! `commonplace restore`: makes a database that was loaded from a dump safe to use.
 //!
-//! A dump is older than what clients and queues hold: tokens of accounts that it does not know, events of lost blogs,
-//! erasures that were made after it. Used as it is, the database would give the same ids to strangers. Each step here moves
-//! it past what may have been given out since. The database has no home until the last step ([`database::home`]), and
-//! `commonplace migrate` refuses it until then. After a failure the command is run again, and repeats every step.
+//! A dump is older than the data that clients and queues hold: tokens of accounts that it lacks, events of lost blogs,
+//! later erasures. Without further steps, the database would give the ids of lost rows to new ones. Each step here moves
+//! it past every id and token that may have been issued since the dump. The database has no home until the last step
+//! ([`database::home`]), and `commonplace migrate` refuses it until then. After a failure, run the command again: it repeats
+//! every step.
 
 mod dump;
 mod steps;
@@ -25,65 +26,66 @@ use crate::{schema, terminal};
 /// Ids that may have been given out since a dump: a thousand a second for more than a day. Clients that read numbers as
 /// floating point can tell ids apart for 90 million such steps.
 const MARGIN: &str = "100000000";
-/// More than an account signs out or changes its password between two dumps. A token epoch has room for two thousand such
-/// steps.
+/// More than the sign-outs and password changes of an account between two dumps. A token epoch has room for two thousand
+/// such steps.
 const EPOCHS: i32 = 1_000_000;
 
 const LONG: &str = "\
-Finish a database that was loaded from a dump, so that services can use it
+Make a database that was loaded from a dump safe for services to use
 
-DATABASE_URL names the administrator, as for `commonplace migrate`, and the roles' passwords come from the same settings. \
-Load the dump with `pg_restore` into a new database first, or give it with --dump. Every service has to be stopped.
+DATABASE_URL is the administrator's, as for `commonplace migrate`, and the roles' passwords come from the same settings. \
+First stop every service, and load the dump into a new database with `pg_restore` or give it with --dump.
 
-The command makes roles and schema as `migrate` does, advances every sequence so that no id of a lost row is given out \
-again, takes every token back (users sign in again), erases the accounts in the record of erased accounts once more, and \
-has recommendations computed again. Until it is done, `migrate` refuses the database, and so nothing starts. It may be \
-run again after a failure.";
+The command makes roles and schema as `migrate` does, advances every sequence so that the ids of lost rows are not reused, \
+revokes every token (users must sign in again), erases the accounts in the record of erased accounts again, and makes the \
+services recompute recommendations. Until it is done, `migrate` refuses the database, so no service starts. After a failure, \
+run it again.";
 
 const EXAMPLES: &str = "\
 Examples:
   pg_restore -d commonplace --exit-on-error commonplace.dump
   commonplace restore --erased /srv/commonplace/erased-accounts
   commonplace restore --dump commonplace.dump --erased /srv/commonplace/erased-accounts
-                                       the same, and runs pg_restore itself
-  commonplace restore --no-erased-list no account was ever erased
-  commonplace restore --complete       the copy lacks nothing: it was made with the services stopped, to move to another server
-  commonplace restore --roles          on a new server, before pg_restore: a dump names roles, and holds none
+                                                                              runs pg_restore itself
+  commonplace restore --no-erased-list if no account was ever erased
+  commonplace restore --complete       if the copy is complete: the services were stopped, as for a move to another server
+  commonplace restore --roles          on a new server, before pg_restore: a dump names roles but does not contain them
 
-Exit codes: 0 the database can be used; 1 it failed, services are connected, or accounts could not be erased yet; 2 wrong usage.";
+Exit codes: 0 services can use the database; 1 the command failed, services are connected, or accounts could not be erased
+yet; 2 wrong usage.";
 
-/// Finish a database that was loaded from a dump, so that services can use it
+/// Make a database that was loaded from a dump safe for services to use
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG, after_help = EXAMPLES)]
 #[command(group = ArgGroup::new("what was erased").required(true).args(["erased", "no_erased_list", "complete", "roles"]))]
 pub(crate) struct Arguments {
-    /// The record of erased accounts (`account erase --record`), one account a line; - reads the standard input
+    /// The record of erased accounts (`account erase --record`), one account per line; - reads standard input
     #[arg(long, value_name = "FILE")]
     erased: Option<PathBuf>,
-    /// There is no such record: accounts that were erased after the dump was made come back
+    /// Restore without a record: accounts that were erased after the dump come back
     #[arg(long)]
     no_erased_list: bool,
-    /// The copy holds everything that was ever written: ids and tokens stay as they are
+    /// The copy contains everything that was ever written: do not skip ids or revoke tokens
     #[arg(long, conflicts_with = "in_place")]
     complete: bool,
-    /// Only make the roles that a dump names, and the database
+    /// Only make the database and the roles that a dump names
     #[arg(long, conflicts_with_all = ["dump", "in_place"])]
     roles: bool,
-    /// Load this dump (of `pg_dump -Fc`) first, by the `pg_restore` on the path; - reads the standard input. The database must
-    /// be empty
+    /// First load this dump (of `pg_dump -Fc`) with the `pg_restore` on the PATH; - reads standard input. The database must be
+    /// empty
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
-    /// Go on although the database was not copied: the server itself went back in time, such as by a physical backup or by a
-    /// replica that was promoted while it was behind
+    /// Treat a database that is not a copy like one: the server itself went back in time, for example by a physical backup or
+    /// because a replica was promoted while it lagged
     #[arg(long, conflicts_with = "dump")]
     in_place: bool,
-    /// How many ids each sequence skips: more than were given out since the dump was made
+    /// Ids that each sequence skips: more than were issued since the dump
     #[arg(long, value_name = "IDS", default_value = MARGIN, value_parser = clap::value_parser!(i64).range(1..))]
     margin: i64,
-    /// How long older transactions may take to end before an account is erased
+    /// How long to wait for older transactions before an account is erased
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
-    /// A settings file, laid over the built-in defaults and under the environment
+    /// A settings file, which overrides the built-in defaults; the environment overrides it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -124,11 +126,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     steps::vacuum(&session).await?;
     check_services_are_stopped(&session).await?;
     home::mark(&session).await?;
-    terminal::line("published blogs without a fan-out: notification workers look for them when they start");
+    terminal::line("published blogs without a fan-out: notification workers find them after they start");
     terminal::line("done: services may start");
     if !left.is_empty() {
         bail!(
-            "accounts that could not be erased yet: {}. They are deleted and can do nothing; run `commonplace account erase \
+            "accounts that could not be erased yet: {}. They are deleted and cannot act; run `commonplace account erase \
              ID --yes --record FILE` for each once the services run",
             left.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
         );
@@ -137,30 +139,30 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
-    /// The accounts to be erased again. Read before anything is changed.
+    /// The accounts to be erased again. Called before anything is changed.
     fn erased(&self) -> anyhow::Result<BTreeSet<RecordedAccount>> {
         let stdin = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new(erased::STDIN));
         if stdin(&self.erased) && stdin(&self.dump) {
-            bail!("--erased and --dump cannot both read the standard input");
+            bail!("--erased and --dump cannot both read standard input");
         }
         self.erased.as_deref().map_or_else(|| Ok(BTreeSet::new()), erased::read)
     }
 
-    /// A database that is at home here is in use, or was finished before.
+    /// Refuses a database that is in use here, or whose restore is finished.
     fn already_here(&self, administrator: &Config) -> anyhow::Result<()> {
         let name = schema::name(administrator);
         if self.dump.is_some() {
             bail!("database {name} is not empty: drop it and make it again, or give another one");
         }
         terminal::line(format_args!(
-            "database {name} is not an unfinished copy, so nothing is changed. If the server itself went back in time, say \
-             --in-place"
+            "database {name} is not an unfinished copy, so nothing is changed. If the server itself went back in time, use \
+            --in-place"
         ));
         Ok(())
     }
 }
 
-/// A service that stays connected remembers tokens and blogs of the lost database, and may write while ids are moved.
+/// A service that stays connected has tokens and blogs of the lost database in its caches, and may write while ids are moved.
 async fn check_services_are_stopped(session: &Session) -> anyhow::Result<()> {
     let connected = bootstrap::connected(session).await?;
     if !connected.is_empty() {

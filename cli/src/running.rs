@@ -1,4 +1,4 @@
-//! Where a running `up` leaves its addresses, for the operator's commands.
+//! The file in which a running `up` publishes its addresses for the operator's commands.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -18,19 +18,19 @@ pub(crate) struct Running {
     pub(crate) database_url: String,
     /// What signs tokens for imports.
     pub(crate) import_signing_keys: String,
-    /// How its services count views: who redrives counts alike.
+    /// The view window of its services, so that a redrive counts views like the services do.
     pub(crate) view_window_s: u32,
 }
 
-/// The file of a [`Running`], for as long as the value lives.
+/// The file of a [`Running`]; dropping the value deletes the file.
 #[derive(Debug)]
 pub(crate) struct Mark(PathBuf);
 
 impl Running {
-    /// Leaves the addresses in the folder of an `up`; nobody else can read them.
+    /// Writes the addresses to a file in the folder of an `up`. Only the owner can read it.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub(crate) fn mark(&self, directory: &Path) -> anyhow::Result<Mark> {
         let mark = Mark(mark_file(directory));
         let doing = || format!("writing {}", mark.0.display());
@@ -48,13 +48,13 @@ impl Drop for Mark {
     }
 }
 
-/// Where a running `up` leaves its addresses.
+/// The path of the file with the addresses of a running `up`.
 pub(crate) fn mark_file(directory: &Path) -> PathBuf {
     directory.join("running.json")
 }
 
-/// `.stack/up` beside the nearest `Cargo.lock`, so that it is the same from every folder of a checkout; without
-/// one, in the current folder.
+/// `.stack/up` next to the nearest `Cargo.lock`, so that it is the same from every folder of a checkout; without a
+/// `Cargo.lock`, in the current folder.
 pub(crate) fn default_directory() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
     let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());

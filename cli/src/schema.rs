@@ -1,5 +1,4 @@
-//! From an empty server to the schema of this build: the database, the roles, the migrations. Each step leaves
-//! what is already right alone.
+//! Makes the database, the roles and the schema of this build. Each step changes only what is missing or differs.
 
 use std::fmt::Write;
 
@@ -11,22 +10,22 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 const CREATE_DATABASE: Statement = database::statement!("administrator/create_database.sql");
-/// Where one connects to make another database.
+/// The database to connect to while making another one.
 const MAINTENANCE_DATABASE: &str = "postgres";
-/// SQLSTATE: there is no database of this name.
+/// SQLSTATE `invalid_catalog_name`: there is no database with this name.
 const NO_SUCH_DATABASE: &str = "3D000";
 const PORT: u16 = 5432;
 
 /// What [`prepare`] did.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    /// The database was not there before.
+    /// True if the database was missing.
     pub(crate) database_created: bool,
     /// The history of old migrations was rewritten for the squashed ones.
     pub(crate) history_rewritten: bool,
-    /// In order, as `V1__owners`.
+    /// In order, such as `V1__owners`.
     pub(crate) migrations_applied: Vec<String>,
-    /// What is still not as the settings say, because this administrator may not change it.
+    /// Differences from the settings that this administrator may not change.
     pub(crate) differences: Vec<String>,
 }
 
@@ -35,12 +34,12 @@ pub(crate) struct Prepared {
 pub(crate) struct Checked {
     /// Migrations of this build that the database does not have, in order.
     pub(crate) pending: Vec<String>,
-    /// How roles and grants differ from what the settings say.
+    /// Differences of roles and grants from the settings.
     pub(crate) differences: Vec<String>,
 }
 
 impl Checked {
-    /// Whether there is nothing to do.
+    /// True if there is nothing to do.
     pub(crate) fn is_clean(&self) -> bool {
         self.pending.is_empty() && self.differences.is_empty()
     }
@@ -49,7 +48,7 @@ impl Checked {
 /// Compares the database with this build and its roles with the settings, and changes nothing.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error of Postgres.
 pub(crate) async fn check(administrator: &Config, roles: &RoleSettings) -> anyhow::Result<Checked> {
     let pending = migrations::pending(administrator).await?;
     Ok(Checked { pending, differences: drift::of_all(administrator, roles).await? })
@@ -71,18 +70,17 @@ pub(crate) fn name(config: &Config) -> &str {
     config.get_dbname().or_else(|| config.get_user()).unwrap_or(MAINTENANCE_DATABASE)
 }
 
-/// Makes the database, the roles and the schema, as far as they are not there.
+/// Makes the database, the roles and the schema, as far as they are missing.
 ///
 /// # Errors
-/// That the database is a copy which `commonplace restore` has not finished; else what Postgres said, with what was being
-/// done.
+/// If the database is a copy that `commonplace restore` has not finished; or the error of Postgres with the failed step.
 pub(crate) async fn prepare(administrator: &Config, roles: &RoleSettings) -> anyhow::Result<Prepared> {
     let database_created = create_missing(administrator).await?;
     let session = Session::open(administrator).await?;
     let home = home::of(&session).await?;
     if home == Home::Elsewhere {
         bail!(
-            "database {} is a copy of another one, such as a restored dump, or its restore was broken off. Ids and tokens \
+            "database {} is a copy of another one, such as a restored dump, or its restore was interrupted. Ids and tokens \
              that were given out since the copy was made would be given out again: run `commonplace restore` first",
             name(administrator)
         );
@@ -101,13 +99,13 @@ pub(crate) async fn prepare(administrator: &Config, roles: &RoleSettings) -> any
     })
 }
 
-/// The URL of one role on the database of the administrator.
+/// The URL of a role on the administrator's database.
 pub(crate) fn url(administrator: &Config, role: &str, password: &str) -> String {
     let (role, password) = (escaped(role), escaped(password));
     format!("postgres://{role}:{password}@{}/{}", servers(administrator), escaped(name(administrator)))
 }
 
-/// Hosts and ports, as they stand in a URL.
+/// Hosts and ports in the syntax of a URL.
 fn servers(config: &Config) -> String {
     let servers = config.get_hosts().iter().enumerate().map(|(index, host)| {
         let ports = config.get_ports();
@@ -121,10 +119,10 @@ fn servers(config: &Config) -> String {
     servers.collect::<Vec<_>>().join(",")
 }
 
-/// Makes the database that the configuration names if it is not there, and says whether it did.
+/// Makes the database that the configuration names if it is missing, and returns whether it did.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error of Postgres.
 pub(crate) async fn create_missing(administrator: &Config) -> anyhow::Result<bool> {
     match Session::open(administrator).await {
         Ok(_there) => return Ok(false),
@@ -140,13 +138,13 @@ pub(crate) async fn create_missing(administrator: &Config) -> anyhow::Result<boo
     Ok(true)
 }
 
-/// Percent-encodes all but what every part of a URL may hold.
+/// Percent-encodes every character that is not safe in all parts of a URL.
 fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _infallible = write!(escaped, "%{byte:02X}");
         }
         escaped
@@ -158,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_roles_url_reads_back_as_the_same_server() {
+    fn url_of_a_role_names_the_same_server() {
         for (given, host, port) in [
             ("postgres://root:x@127.0.0.1:5433/blogs", "127.0.0.1", 5433),
             ("postgres://root@example.org/blogs", "example.org", 5432),
@@ -182,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_refused_without_repeating_it() {
+    fn invalid_url_is_refused_without_repeating_it() {
         for wrong in ["postgres://root:hidden@host:port/blogs", "hidden", "user=hidden"] {
             let sentence = format!("{:#}", administrator(wrong).unwrap_err());
             assert!(!sentence.contains("hidden"), "{sentence}");

@@ -14,7 +14,7 @@ use crate::{defaults, keys, terminal};
 
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
-/// A service has one password for Postgres and RabbitMQ unless its second one is set.
+/// A service uses one password for Postgres and RabbitMQ unless its second one is set.
 const MAY_BE_EQUAL: &str = "_broker_password";
 
 const CHECK_EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ Examples:
   commonplace secrets check
   COMMONPLACE__SECRETS__POSTGRES_PASSWORD=... COMMONPLACE__SECRETS__CONSOLE_PASSWORD=... commonplace secrets check
 
-Exit codes: 0 the servers may start with these secrets; 1 a published secret is used although other machines can reach the \
+Exit codes: 0 the servers may start with these secrets; 1 a secret is a published one although other machines can reach the \
 system, or two secrets are equal; 2 wrong usage.";
 
 const NEW_EXAMPLES: &str = "\
@@ -32,7 +32,7 @@ Examples:
 
 Exit codes: 0 printed, 2 wrong usage.";
 
-/// The secrets of a docker compose stack
+/// Check or make the secrets of a docker compose stack
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -41,24 +41,24 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Refuse published secrets where other machines can reach the system, and secrets that are used twice
+    /// Refuse published secrets if other machines can reach the system, and secrets that are used twice
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
-        /// A settings file, laid over the built-in defaults and under the environment
+        /// A settings file, which overrides the built-in defaults; the environment overrides it
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Print a new random value for every secret, as lines of .env
     ///
-    /// Servers that already have data keep their old passwords; docs/operations.md says how to change those.
+    /// Servers that already have data keep their old passwords; docs/operations.md explains how to change them.
     #[command(after_help = NEW_EXAMPLES)]
     New,
 }
 
-/// What the check reads.
+/// The settings of the check.
 #[derive(Debug, Deserialize)]
 struct Settings {
-    /// By variable, in lower case.
+    /// By the name of the variable, in lower case.
     secrets: BTreeMap<String, SecretString>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
                 match published.kind {
                     Kind::Password => terminal::line(format_args!("{name}={}", new_password())),
                     Kind::Key => terminal::line(format_args!("{name}={}", STANDARD.encode(random()))),
-                    // Together with their public halves, and those of imports.
+                    // With their public halves, and the keys of imports.
                     Kind::SigningKeys => keys::print_for_compose(),
                     Kind::VerifyingKeys => {}
                 }
@@ -95,7 +95,7 @@ fn check(file: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pairs of secrets that have the same value: the holder of one could log in as the other.
+/// Pairs of equal secrets: the holder of one could log in as the other.
 fn equal(secrets: &BTreeMap<String, SecretString>) -> Vec<String> {
     let secrets: Vec<_> = secrets.iter().filter(|(_, secret)| !secret.expose_secret().is_empty()).collect();
     let later = |index: usize| secrets.iter().skip(index + 1);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn new_passwords_differ_and_fit_into_addresses() {
+    fn new_passwords_differ_and_are_safe_in_urls() {
         let made = [new_password(), new_password()];
         assert_ne!(made[0], made[1]);
         assert!(

@@ -20,15 +20,15 @@ Exit codes: 0 ended by SIGINT or SIGTERM and drained, 1 it could not start or fa
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Which service
+    /// Name of the service
     #[arg(value_parser = PossibleValuesParser::new(SERVICES.iter().map(named)))]
     service: String,
-    /// A settings file, laid over the built-in defaults and under the environment
+    /// A settings file, which overrides the built-in defaults; the environment overrides it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// How a service is named on the command line, and what `--help` says of it.
+/// The name of a service on the command line, with its description in `--help`.
 pub(crate) fn named(service: &Entry) -> PossibleValue {
     PossibleValue::new(service.name).help(service.about)
 }

@@ -1,4 +1,4 @@
-//! `commonplace settings`: every key with its default, bounds, variable and reason; or what a process would run with.
+//! `commonplace settings`: every key with its default, bounds, variable and reason, or the values that a process would start with.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -38,23 +38,23 @@ Examples:
 
 Exit codes: 0 printed; 1 a setting is refused, or --config cannot be read; 2 wrong usage.";
 
-/// List the settings with defaults, bounds, variables and reasons, or those that a process would run with
+/// List the settings with defaults, bounds, variables and reasons, or the values that a process would start with
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// The process; without it the settings of all, as docs/configuration.md has them
+    /// Name of the process; without it, the settings of all processes, as in docs/configuration.md
     #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(names()))]
     process: Option<String>,
     /// Show the values that the process would start with, and their origins; secrets are redacted
     #[arg(long, requires = "process")]
     effective: bool,
-    /// A settings file, laid over the built-in defaults and under the environment
+    /// A settings file, which overrides the built-in defaults; the environment overrides it
     #[arg(long, value_name = "FILE", requires = "effective")]
     config: Option<PathBuf>,
 }
 
-/// The processes that are no services: each with what it is, and its defaults. Its file is `config/NAME.toml`, as that of a
-/// service.
+/// The processes that are not services, each with its description and its defaults. As for a service, the defaults are in
+/// `config/NAME.toml`.
 static COMMANDS: [(&str, &str, Defaults); 4] = [
     ("migrate", "`commonplace migrate` and the administrator's other commands", defaults::MIGRATE),
     ("operator", "The operator's commands", defaults::OPERATOR),
@@ -62,7 +62,7 @@ static COMMANDS: [(&str, &str, Defaults); 4] = [
     ("up", "`commonplace up` itself", up::DEFAULTS),
 ];
 
-/// Every process as the command line names it.
+/// The name of every process on the command line.
 fn names() -> impl Iterator<Item = PossibleValue> {
     let commands = COMMANDS.iter().map(|(name, about, _)| PossibleValue::new(*name).help(*about));
     SERVICES.iter().map(serve::named).chain(commands)
@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let (name, defaults) = processes()
         .find(|(known, _)| *known == name)
-        .with_context(|| format!("no process is called {name}"))?;
+        .with_context(|| format!("there is no process {name}"))?;
     if arguments.effective {
         return effective(name, defaults, arguments.config.as_deref());
     }
@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what a process would start with. What only the type of a service refuses is an error after that.
+/// Prints the values that a process would start with, then checks them against the service's own types.
 fn effective(name: &str, of: Defaults, file: Option<&Path>) -> anyhow::Result<()> {
     let loader = || defaults::loader(of).file(file);
     for setting in loader().effective()? {
@@ -144,7 +144,7 @@ mod tests {
         for (process, defaults) in processes() {
             for entry in defaults.entries().unwrap() {
                 let is_number = entry.default.parse::<f64>().is_ok();
-                // Sections that a process shares and does not read have no bounds there.
+                // A shared section that a process does not read has no bounds there.
                 let is_own = defaults.own_entries().unwrap().iter().any(|own| own.key == entry.key);
                 assert!(
                     !(is_number && is_own && entry.bounds.is_none()),

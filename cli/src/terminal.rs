@@ -1,5 +1,5 @@
-//! What a person sees: lines on stdout and stderr, and progress that moves on a terminal and stands still as
-//! plain lines anywhere else. A reader who has gone away is no error.
+//! Output for people: lines on stdout and stderr, and progress, which is a spinner on a terminal and plain lines
+//! elsewhere. A closed pipe is not an error.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -8,30 +8,30 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line under the header and one at the end: rows stay together.
+/// Table style: one rule under the header and one at the end, none between rows.
 const LINES: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 const TURN: Duration = Duration::from_millis(80);
 
-/// A line of the result, on stdout.
+/// Prints a line of the result to stdout.
 pub(crate) fn line(text: impl Display) {
     let _reader_gone = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// A line beside the result, on stderr.
+/// Prints a line that is not part of the result to stderr.
 pub(crate) fn note(text: impl Display) {
     let _reader_gone = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// What is being done now, and what has been done. Clones share the one line.
+/// Shows the current step, and the finished ones. Clones share one line.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     spinner: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// On stderr; a spinner if that is a terminal.
+    /// Writes to stderr: with a spinner if that is a terminal.
     pub(crate) fn new() -> Self {
         let spinner = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner:.cyan} {msg}");
@@ -42,7 +42,7 @@ impl Progress {
         Self { spinner }
     }
 
-    /// What is being done now; it replaces the line before.
+    /// Shows the current step, in place of the previous one.
     pub(crate) fn now(&self, text: impl Display) {
         match &self.spinner {
             Some(bar) => {
@@ -53,7 +53,7 @@ impl Progress {
         }
     }
 
-    /// What has been done; it stays.
+    /// Prints a finished step as a line that stays.
     pub(crate) fn done(&self, text: impl Display) {
         match &self.spinner {
             Some(bar) => bar.suspend(|| note(format_args!("\u{2713} {text}"))),
@@ -61,7 +61,7 @@ impl Progress {
         }
     }
 
-    /// Nothing is being done; the moving line goes away until there is another.
+    /// Removes the spinner until the next step.
     pub(crate) fn rest(&self) {
         if let Some(bar) = &self.spinner {
             bar.disable_steady_tick();
@@ -71,24 +71,24 @@ impl Progress {
     }
 }
 
-/// How a result is shown.
+/// The format of a result.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Format {
-    /// JSON, for programs
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// The result as JSON, on stdout.
+/// Prints the result as JSON to stdout.
 ///
 /// # Errors
-/// When the value cannot be written as JSON.
+/// If the value cannot be written as JSON.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
-/// Rows under a header, on stdout; columns of numbers line up at the right.
+/// Prints rows under a header to stdout, with the given columns of numbers aligned at the right.
 pub(crate) fn table<const N: usize>(
     header: [&str; N],
     numbers: &[usize],
@@ -108,7 +108,7 @@ pub(crate) fn table<const N: usize>(
     line(table);
 }
 
-/// What somebody sent, as a terminal may see it: it is not to move the cursor. Lines stay.
+/// Text from a client with its control characters escaped, so that it cannot move the terminal's cursor. Line breaks stay.
 pub(crate) fn printable(text: &str) -> String {
     let printed = |letter: char| match letter {
         '\n' | '\t' => letter.to_string(),
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_gets_no_orders_from_a_body() {
+    fn control_characters_of_a_body_are_escaped() {
         assert_eq!(
             printable("{\n\t\"é\": \"\u{1b}[2J\u{7}\u{9b}\r\"}"),
             "{\n\t\"é\": \"\\u{1b}[2J\\u{7}\\u{9b}\\r\"}"

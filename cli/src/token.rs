@@ -1,4 +1,4 @@
-//! `commonplace token`: a bearer token with a scope that signing in never gives.
+//! `commonplace token`: issues a bearer token with a scope that a session never has.
 
 use anyhow::{Context, anyhow};
 use database::Pool;
@@ -12,12 +12,12 @@ use crate::operator::Place;
 use crate::terminal::{self, Format};
 
 const LONG: &str = "\
-A bearer token for an account, with a scope that signing in does not give
+Issue a bearer token for an account, with a scope that a session does not have
 
-A token with the scope import sends events of the past and makes blogs with a source path, and does nothing else. It is good \
-for tokens.import_lifetime_s (1 h). The command signs it with tokens.import_signing_keys \
-(COMMONPLACE__TOKENS__IMPORT_SIGNING_KEYS), whose public half the Blogs API has to know, and looks the account up in the \
-database. While `commonplace up` runs in this checkout it finds both. The token alone goes to stdout.";
+A token with the scope import can send events of the past and make blogs with a source path, and nothing else. It is valid \
+for tokens.import_lifetime_s (1 h). The command looks the account up in the database and signs the token with \
+tokens.import_signing_keys (COMMONPLACE__TOKENS__IMPORT_SIGNING_KEYS); the Blogs API needs the public half of the key. While \
+`commonplace up` runs in this checkout, the command finds both by itself. Only the token goes to stdout.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,16 +25,16 @@ Examples:
   COMMONPLACE_TOKEN=$(commonplace token --handle ada --scope import) commonplace import access-log access.log
   commonplace token --handle ada --scope import --json
 
-Exit codes: 0 done, 1 there is no such account or it may not act, 2 wrong usage.";
+Exit codes: 0 done, 1 there is no such account, or it is deleted or suspended, 2 wrong usage.";
 
-/// A bearer token for an account, with a scope that signing in does not give
+/// Issue a bearer token for an account, with a scope that a session does not have
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// The account's handle
+    /// Handle of the account
     #[arg(long)]
     handle: String,
-    /// What the token is for
+    /// Scope of the token
     #[arg(long, value_enum)]
     scope: Scope,
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     place: Place,
 }
 
-/// A token and whose it is.
+/// A token and its account.
 #[derive(Debug, Serialize)]
 struct Token<'token> {
     token: &'token str,
@@ -55,11 +55,11 @@ struct Token<'token> {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Scope {
-    /// Events of the past, and blogs with a source path
+    /// Send events of the past, and make blogs with a source path
     Import,
 }
 
-/// What the command reads of the operator's settings.
+/// The part of the operator's settings that the command reads.
 #[derive(Debug, Deserialize)]
 struct Settings {
     log: runtime::settings::LogSettings,
@@ -67,7 +67,7 @@ struct Settings {
     tokens: TokenSettings,
 }
 
-/// What it reads of the `[tokens]` section.
+/// The keys of the `[tokens]` section that it reads.
 #[derive(Debug, Deserialize)]
 struct TokenSettings {
     import_signing_keys: SigningKeys,
@@ -105,7 +105,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     terminal::line(issued.token);
     terminal::note(format_args!(
-        "for {} (id {}), good until {}",
+        "for {} (id {}), valid until {}",
         account.handle, account.id, issued.expires_at
     ));
     Ok(())

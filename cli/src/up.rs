@@ -1,8 +1,8 @@
 //! `commonplace up`: the whole system in one process, on servers of its own.
 //!
-//! Servers first, then the schema, then every service, then the demo through the front door; then it waits. It
-//! ends in the opposite order: the API stops accepting and drains, the worker applies what has arrived, the
-//! servers stop. A failure on the way up takes the same way down. Should this process be killed, the guards of
+//! It starts the servers, makes the schema, starts every service, loads the demo through the public API, and then waits.
+//! It shuts down in the opposite order: the API stops accepting and drains, the workers apply the events that have arrived,
+//! the servers stop. A failure during startup shuts down the same way. If this process is killed, the guards of
 //! `crates/stack` stop the servers.
 
 mod addresses;
@@ -34,20 +34,20 @@ use services::Services;
 pub(crate) const DEFAULTS: Defaults =
     Defaults::new(include_str!("../../config/up.toml"), &[engagement::BOUNDS]);
 
-/// The service whose front door the demo comes through.
+/// The service through whose API the demo is loaded.
 const API: &str = "blogs-api";
 
 const LONG: &str = "\
 Run the whole system: private PostgreSQL and RabbitMQ, every service, demo data
 
-What is missing of PostgreSQL and RabbitMQ is installed (apt-get, as root or through sudo) or run from images. The \
-servers listen on free ports of 127.0.0.1 and stop with this command; servers that already run are not touched. \
-Ctrl-C ends it and keeps the data; the next `up` goes on with them.
+If PostgreSQL or RabbitMQ is not installed, this command installs it (apt-get, as root or with sudo) or runs it from an \
+image. Its servers listen on free ports of 127.0.0.1 and stop with the command; it does not touch other servers. \
+Ctrl-C stops everything and keeps the data for the next `up`.
 
-With DATABASE_URL or AMQP_URL set, that server is used instead of a private one. DATABASE_URL is then the \
-administrator's: the role of each service and the role operator are made there, or get new passwords, and the Blogs API may \
-write engagement itself (the direct path). AMQP_URL is an administrator's, too, and goes with RABBITMQ_MANAGEMENT_URL: \
-exchanges and queues are made there, and a user for each service that uses RabbitMQ.";
+If DATABASE_URL or AMQP_URL is set, the command uses that server instead of a private one. DATABASE_URL must be the \
+administrator's: the command makes a role for each service and the role operator there, or gives them new passwords, and \
+allows the Blogs API to write engagement itself (the direct path). AMQP_URL must be an administrator's too, and needs \
+RABBITMQ_MANAGEMENT_URL: the command makes exchanges, queues and a user for each service that uses RabbitMQ.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,34 +55,34 @@ Examples:
   commonplace up --fresh --port 9000
   DATABASE_URL=postgres://postgres@db.example.org/commonplace commonplace up
 
-Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 it could not start or a service failed, 2 wrong usage.";
+Exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 the start or a service failed, 2 wrong usage.";
 
 /// Run the whole system: private PostgreSQL and RabbitMQ, every service, demo data
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Delete the data of earlier runs first; that of existing servers is left alone
+    /// Delete the data of earlier runs first, but not that of the servers in DATABASE_URL and AMQP_URL
     #[arg(long)]
     fresh: bool,
-    /// Where the Blogs API and the pages listen, on 127.0.0.1; the other services that people reach, on the ports after it
-    /// (the Recommendation API, the console); 0 takes free ports
+    /// Port of the Blogs API and the pages on 127.0.0.1; the Recommendation API and the console use the ports after it. 0 takes
+    /// free ports
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Where data, logs and passwords are kept [default: .stack/up in the checkout]
+    /// Folder for data, logs and passwords [default: .stack/up in the checkout]
     #[arg(long, value_name = "FOLDER")]
     directory: Option<PathBuf>,
-    /// An existing PostgreSQL instead of a private one, as its administrator
+    /// Use this PostgreSQL instead of a private one, as its administrator
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// An existing RabbitMQ instead of a private one, as its administrator; with --management-url
+    /// Use this RabbitMQ instead of a private one, as its administrator; needs --management-url
     #[arg(long, value_name = "URL", env = "AMQP_URL", hide_env_values = true)]
     amqp_url: Option<String>,
-    /// The management API of that RabbitMQ, as its administrator
+    /// Management API of that RabbitMQ, with its administrator's login
     #[arg(long, value_name = "URL", env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true)]
     management_url: Option<String>,
 }
 
-/// What the command itself reads; the services read their own.
+/// The settings of the command itself; the services load their own.
 #[derive(Debug, Deserialize)]
 struct Settings {
     log: LogSettings,
@@ -90,13 +90,13 @@ struct Settings {
     engagement: engagement::Settings,
 }
 
-/// What the steps on the way up share.
+/// What the startup steps share.
 struct Ascent {
     arguments: Arguments,
     place: Place,
     progress: Progress,
     shutdown: CancellationToken,
-    /// How long a visitor's views of a blog count once.
+    /// Length of the window in which a visitor's views of a blog count once.
     view_window_s: u32,
 }
 
@@ -110,7 +110,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn ascend(arguments: Arguments, view_window_s: u32, shutdown: CancellationToken) -> anyhow::Result<()> {
     let directory = arguments.directory.clone().unwrap_or_else(default_directory);
-    // Before `--fresh` forgets anything.
+    // Checked before `--fresh` deletes data.
     for port in services::ports(arguments.port) {
         check_port(port)?;
     }
@@ -129,7 +129,7 @@ async fn ascend(arguments: Arguments, view_window_s: u32, shutdown: Cancellation
 }
 
 impl Ascent {
-    /// Starting a server cannot be broken off half way, so an interrupt waits for it.
+    /// A server that is starting cannot be interrupted, so Ctrl-C waits until it has started.
     async fn servers(&self) -> anyhow::Result<Servers> {
         let mut starting = pin!(Servers::start(&self.arguments, &self.place, &self.progress));
         tokio::select! {
@@ -137,8 +137,9 @@ impl Ascent {
             started = &mut starting => return started,
             () = self.shutdown.cancelled() => {}
         }
-        self.progress
-            .done("interrupted: the servers finish starting, then stop (Ctrl-C again leaves at once)");
+        self.progress.done(
+            "interrupted: waiting for the servers to start, then stopping them (Ctrl-C again exits at once)",
+        );
         starting.await.context("interrupted while the servers were starting")
     }
 
@@ -157,7 +158,7 @@ impl Ascent {
             self.arguments.database_url.is_none(),
         )?;
         let prepared = schema::prepare(&administrator, &roles).await.context(
-            "making roles and schema (if the data are of another build, `up --fresh` begins anew)",
+            "making roles and schema (if another build made the data, `up --fresh` starts with empty data)",
         )?;
         self.progress.done(match prepared.migrations_applied.len() {
             0 => "the schema is up to date".to_owned(),
@@ -173,7 +174,7 @@ impl Ascent {
         self.progress.now("starting the services");
         let mut services = Services::start(self.arguments.port, &urls, &credentials).await?;
         let outcome = Box::pin(self.with_services(&mut services, &urls, &credentials)).await;
-        self.progress.now("draining the services (Ctrl-C again leaves at once)");
+        self.progress.now("draining the services (Ctrl-C again exits at once)");
         let drained = services.drain().await;
         self.progress.done("services drained");
         outcome.and(drained)
@@ -188,7 +189,7 @@ impl Ascent {
         let addresses = services.addresses();
         let api = addresses.iter().find(|service| service.name == API).map(Address::url);
         let api = api.context("the Blogs API is not in the list of services")?;
-        // There until the services drain.
+        // The file exists until the services drain.
         let mut _mark = None;
         let introduction = async {
             services::until_ready(&addresses).await?;
@@ -216,13 +217,15 @@ impl Ascent {
     }
 }
 
-/// Says early that the API's port is taken, rather than after the servers have started.
+/// Reports a port that is in use before the servers start.
 fn check_port(port: u16) -> anyhow::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match TcpListener::bind(address) {
         Ok(_free) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("port {port} is in use: stop what listens there, or choose another with --port")
+            bail!(
+                "port {port} is in use: stop the process that listens there, or choose another port with --port"
+            )
         }
         Err(error) => Err(error).with_context(|| format!("listening on {address}; choose another --port")),
     }

@@ -1,16 +1,16 @@
-//! `account erase` deletes the account, waits, and then rewrites what is left of it.
+//! `account erase` deletes the account, waits for older transactions, and then rewrites the rows that still name it.
 //!
 //! Every transaction that writes the id of an account takes its own transaction id first and looks at the account after
-//! that. So once the deletion has committed, this command takes a transaction id, too: a transaction with a higher id
-//! finds the account deleted, and one with a lower id may have seen it alive and is waited for. The highest id that a
-//! snapshot knows of does not do: `pg_snapshot_xmax` is one past the highest id that has *ended*, and a transaction that
+//! that. So once the deletion has committed, this command takes a transaction id, too. A transaction with a higher id
+//! finds the account deleted; one with a lower id may have seen it alive, so the command waits for it to end. The highest id
+//! in a snapshot is not enough: `pg_snapshot_xmax` is one past the highest id that has *ended*, and a transaction that
 //! is still open may have a higher one.
 //!
-//! A chunk of a fan-out puts its cursor on the last follower that it has found, whether or not that account is active.
+//! A chunk of a fan-out sets its cursor to the last follower that it has found, whether or not that account is active.
 //! Chunks find an erased account until the deletion of its follows commits. So the command waits a second time, for
-//! the chunks that began before that, and then moves their cursors off the account.
+//! the chunks that began before that commit, and then moves their cursors off the account.
 //!
-//! A dump from before brings an erased account back. So the command first appends the account to a record outside the database
+//! A dump from before the erasure brings the account back. So the command first appends the account to a record outside the database
 //! (`--record`), from which `commonplace restore` erases it again, and writes the record to the disk before it changes a row.
 //! If it is interrupted in between, the record names an account that is still there: the next run, or the next restore,
 //! finishes what was ordered. In the other order an interruption would leave an erased account that no restore erases again.
@@ -38,7 +38,7 @@ const TRANSACTION_HORIZON: Statement = statement!("transaction_horizon.sql");
 const TRANSACTION_ID: Statement = statement!("transaction_id.sql");
 /// How often the command checks whether older transactions have ended.
 const POLL: Duration = Duration::from_millis(50);
-/// SQLSTATE `object_in_use`: what the owners' functions say while something that waits names the account.
+/// SQLSTATE `object_in_use`: the owners' functions raise it while a queued envelope or a parked message names the account.
 const OBJECT_IN_USE: &str = "55006";
 
 const EXAMPLES: &str = "\
@@ -46,37 +46,37 @@ Examples:
   commonplace account erase ada --yes --record /srv/commonplace/erased-accounts
                                            for good: only the record of exports keeps the account's id
   commonplace account erase 17 --yes --record /srv/commonplace/erased-accounts
-                                           once more by the id, for what was still on its way in its name
+                                           again by id, for data that arrived after the first run
 
-If you stop the command because it was the wrong account, take the account's line out of the record as well: the next
-restore would erase it.
+                                           If you stop the command because it was the wrong account, also remove the account's line from the record; otherwise the
+                                           next restore erases the account.
 
-Exit codes: 0 done, also when the account was gone before; 1 there is no such handle, or it failed; 2 wrong usage.";
+                                           Exit codes: 0 done, even if the account was already erased; 1 there is no such handle, or it failed; 2 wrong usage.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Erase {
     #[command(flatten)]
     which: Which,
-    /// Really: it cannot be undone
+    /// Confirm the erasure, which cannot be undone
     #[arg(long)]
     yes: bool,
-    /// How long to wait for transactions that began before: once after the account is deleted, once after it is erased
+    /// How long to wait for older transactions: once after the account is deleted, and again after it is erased
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
-    /// Append the account to this file before anything is erased: `restore` asks for it, because an older dump brings the
-    /// account back. Keep it apart from the database, and use one file for each installation
+    /// Append the account to this file before anything is erased: `commonplace restore` reads it, because an older dump brings
+    /// the account back. Keep it apart from the database, and use one file for each installation
     #[arg(long, value_name = "FILE")]
     record: PathBuf,
     #[command(flatten)]
     format: Format,
 }
 
-/// What was done.
+/// The result of the command.
 #[derive(Debug, Serialize)]
 struct Erased {
     id: i64,
-    /// False when only what had come in its name since was left.
+    /// False if the account was already erased, and only later data was left to erase.
     was_there: bool,
 }
 
@@ -84,7 +84,7 @@ impl Erase {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let client = self.which.place.pool()?.get().await?;
         let (id, account) = match &self.which.account {
-            // Erased before: something in its name may have arrived since.
+            // Erased before: data that names it may have arrived since.
             name @ Name::Id(id) => (*id, look_up(&client, name).await?),
             handle @ Name::Handle(_) => {
                 let account = find(&client, handle).await?;
@@ -92,13 +92,13 @@ impl Erase {
             }
         };
         let erased = Erased { id, was_there: account.is_some() };
-        // In the record such an id would name the account that gets it one day.
+        // In the record, an id that no account has had would name the account that gets it one day.
         let is_given: bool = ACCOUNT_ID_GIVEN.query_one(&client, &[&id]).await?.get("is_given");
         if !is_given {
             bail!("no account has had the id {id}: there is nothing to erase");
         }
         if !self.yes {
-            bail!("erasing account {} cannot be undone: say --yes", erased.id);
+            bail!("erasing account {} cannot be undone: confirm it with --yes", erased.id);
         }
         let created_at = account.map(|account| account.created_at);
         erased::append(&self.record, RecordedAccount { id, created_at })?;
@@ -110,63 +110,67 @@ impl Erase {
         if erased.was_there {
             terminal::line(format_args!("account {} is erased", erased.id));
         } else {
-            terminal::line(format_args!("there is no account {}; what still named it is erased", erased.id));
+            terminal::line(format_args!(
+                "there is no account {}; data that still named it is erased",
+                erased.id
+            ));
         }
         Ok(())
     }
 }
 
-/// Deletes the account and rewrites what is left of it. [`tidy`] comes after the last one.
+/// Deletes the account and rewrites the rows that still name it. Call [`tidy`] after the last account.
 ///
 /// # Errors
-/// That a transaction which may have seen the account alive does not end, or that something that waits names it.
+/// If a transaction that may have seen the account alive does not end, or a queued envelope or parked message names the
+/// account.
 pub(crate) async fn rewrite(client: &Object, account_id: i64, wait_max: Duration) -> anyhow::Result<()> {
     ACCOUNT_RETIRE.query_one(client, &[&account_id]).await?;
     until_older_have_ended(client, wait_max)
         .await
-        .context("the account is deleted, but not erased yet: erase it again")?;
+        .context("the account is deleted, but not erased yet: run the command again")?;
     ACCOUNT_ERASE.query_one(client, &[&account_id]).await.map_err(|error| {
         let waits = error.sqlstate() == Some(OBJECT_IN_USE);
         let error = anyhow::Error::from(error);
         if waits {
             error.context(
-                "something that names it still waits. An envelope in the outbox is sent within moments where an API of \
-                 the release that wrote it runs and RabbitMQ is there; a parked message is for you to redrive or drop \
-                 (`commonplace parked list`). Then erase again",
+                "an envelope in the outbox or a parked message still names the account. The outbox sends its envelopes within \
+                moments while RabbitMQ and an API of the release that wrote them run. Redrive or drop parked messages \
+                (`commonplace parked list`). Then run the command again",
             )
         } else {
             error
         }
     })?;
     let tidying =
-        "the account is erased, but cursors of fan-outs may still name it: erase it once more by its id";
+        "the account is erased, but cursors of fan-outs may still name it: run the command again with its id";
     until_older_have_ended(client, wait_max).await.context(tidying)?;
     ACCOUNT_ERASE_CURSORS.query_one(client, &[&account_id]).await.context(tidying)?;
     Ok(())
 }
 
-/// True when an account is deleted but could not be erased, because something that waits names it.
+/// True if an account is deleted but could not be erased, because a queued envelope or a parked message names it.
 pub(crate) fn still_waits(error: &anyhow::Error) -> bool {
     let refusal = error.downcast_ref::<database::Error>();
     refusal.is_some_and(|refusal| refusal.sqlstate() == Some(OBJECT_IN_USE))
 }
 
-/// Forgets what the planner sampled of erased accounts, and tags that only they used.
+/// Deletes the planner's samples of erased accounts, and the tags that only they used.
 ///
 /// # Errors
-/// What Postgres said, with what is left.
+/// The error of Postgres, with what remains to be done.
 pub(crate) async fn tidy(client: &Object) -> anyhow::Result<()> {
-    let tidying = "the account is erased; what the planner sampled of it, or tags that only it used, may still be there: \
-                   erase it once more by its id";
+    let tidying = "the account is erased, but the planner's samples of it, or tags that only it used, may remain: \
+    run the command again with its id";
     SAMPLE_AGAIN.query_one(client, &[]).await.context(tidying)?;
     FORGET_UNUSED_TAGS.query_one(client, &[]).await.context(tidying)?;
     Ok(())
 }
 
-/// Waits until every transaction that had an id when this was called has ended.
+/// Waits until every transaction that had an id at the time of the call has ended.
 async fn until_older_have_ended(client: &Object, wait_max: Duration) -> anyhow::Result<()> {
     let progress = Progress::new();
-    progress.now("waiting for transactions that began before");
+    progress.now("waiting for older transactions to end");
     let waited = poll_older(client, wait_max).await;
     progress.rest();
     waited
@@ -182,8 +186,8 @@ async fn poll_older(client: &Object, wait_max: Duration) -> anyhow::Result<()> {
         }
         if Instant::now() > deadline {
             bail!(
-                "a transaction that began before is still open after {} s. It may be in any database of the cluster: \
-                 pg_stat_activity shows it, with a backend_xid below {id}; wait for it or end it",
+                "an older transaction is still open after {} s. It may be in any database of the cluster: \
+                pg_stat_activity shows it, with a backend_xid below {id}; wait for it or end it",
                 wait_max.as_secs()
             );
         }

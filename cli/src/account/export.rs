@@ -1,6 +1,6 @@
-//! `account export`: everything that is kept of a person. It may be large, so it is written as it is read.
+//! `account export`: all data about a person. It may be large, so the command writes it row by row as it reads it.
 //!
-//! An export needs an open request of the account. It uses the request and is recorded before anything is read, in a
+//! An export needs an open request of the account. The command first uses up the request and records the export, in a
 //! transaction of its own: the owners' functions return nothing to a session that has not committed such a record.
 
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +22,7 @@ const ACCOUNT_EXPORT: Statement = statement!("account_export.sql");
 const ACCOUNT_OPEN_EXPORT: Statement = statement!("account_open_export.sql");
 /// SQLSTATE `insufficient_privilege`: the account has no open request.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
-/// The parts in the order in which they come: one object, then lists.
+/// The parts of an export, in order: one object, then lists.
 const ACCOUNT: &str = "account";
 const LISTS: [&str; 6] = ["blogs", "answers", "following", "likes", "parked", "notifications"];
 
@@ -31,17 +31,19 @@ Examples:
   commonplace account export ada --output ada.json
   commonplace account export 17 | jq .blogs[].title
 
-The account asks first, with PUT /v1/accounts/me/export-request. Its request is good for one export within 7 days;
-`commonplace account exports` lists open requests and the exports that were made.
+The account must first request the export with PUT /v1/accounts/me/export-request. A request is valid for one export
+within 7 days; 
+`commonplace account exports` lists open requests and past exports.
 
-Exit codes: 0 done; 1 there is no such account, it has no open request, the file is there already, or it failed; 2 wrong usage.";
+Exit codes: 0 done; 1 there is no such account, it has no open request, the file exists, or the command failed; 2 wrong
+usage.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
     #[command(flatten)]
     which: Which,
-    /// A new file, which only its owner can read, instead of stdout
+    /// Write to this new file, which only its owner can read, instead of stdout
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -52,7 +54,7 @@ impl Export {
         let Some(path) = &self.output else {
             open(&client, &account).await?;
             let written = write(&client, account.id, BufWriter::new(io::stdout())).await;
-            // A reader who has gone away is no error.
+            // A closed pipe is not an error.
             let gone = |error: &anyhow::Error| {
                 error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
             };
@@ -63,11 +65,14 @@ impl Export {
             open(&client, &account).await?;
             let written = write(&client, account.id, BufWriter::new(file)).await;
             written.with_context(|| {
-                format!("writing {}. The request is used: the account has to ask again", path.display())
+                format!(
+                    "writing {}. The request is used up: the account must request another export",
+                    path.display()
+                )
             })
         };
         if let Err(error) = written.await {
-            // A part of an export must not pass for a whole one.
+            // A partial export must not be mistaken for a complete one.
             let _not_there = fs::remove_file(path);
             return Err(error);
         }
@@ -84,8 +89,8 @@ async fn open(client: &Object, account: &Account) -> anyhow::Result<()> {
         let error = anyhow::Error::from(error);
         if has_not_asked {
             error.context(format!(
-                "{} has no open request for an export. The account asks with PUT /v1/accounts/me/export-request; a request \
-                 is good for 7 days and one export",
+                "{} has no open request for an export. The account makes one with PUT /v1/accounts/me/export-request; it is \
+                valid for one export within 7 days",
                 account.handle
             ))
         } else {
@@ -98,18 +103,18 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Writes one JSON object, an item a line.
+/// Writes one JSON object, with one item per line.
 async fn write(client: &Object, account_id: i64, mut to: impl Write) -> anyhow::Result<()> {
     let mut rows = pin!(ACCOUNT_EXPORT.stream(client, &[&account_id]).await?);
     let mut lists = LISTS.into_iter();
-    let Some(first) = rows.try_next().await? else { bail!("the account has been erased just now") };
+    let Some(first) = rows.try_next().await? else { bail!("the account was erased while the command ran") };
     write!(to, "{{\n\"{ACCOUNT}\": {}", first.get::<_, Value>("item"))?;
     let (mut list, mut items) = (ACCOUNT, 0);
     while let Some(row) = rows.try_next().await? {
         let (part, item): (&str, Value) = (row.get("part"), row.get("item"));
         while list != part {
             let Some(next) = lists.next() else {
-                bail!("the owners export {part:?}, which this release does not know")
+                bail!("the export has a part {part:?}, which this release does not know")
             };
             begin(&mut to, list, next)?;
             (list, items) = (next, 0);
@@ -126,7 +131,7 @@ async fn write(client: &Object, account_id: i64, mut to: impl Write) -> anyhow::
     Ok(())
 }
 
-/// Ends what stands before a list and begins it.
+/// Closes the previous part and opens a list.
 fn begin(to: &mut impl Write, before: &str, list: &str) -> io::Result<()> {
     write!(to, "{},\n\"{list}\": [", if before == ACCOUNT { "" } else { "]" })
 }

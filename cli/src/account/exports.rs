@@ -1,4 +1,4 @@
-//! `account exports`: which accounts ask for an export, and which exports were made, by whom.
+//! `account exports`: lists open requests for an export, and past exports with the operator who made them.
 
 use database::{Statement, statement};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ const EXPORT_RECORDS: Statement = statement!("export_records.sql");
 
 const EXAMPLES: &str = "\
 Examples:
-  commonplace account exports              open requests, then the newest exports
+  commonplace account exports              lists open requests, then the newest exports
   commonplace account exports --json | jq .requests[].handle
 
 Exit codes: 0 done; 1 it failed; 2 wrong usage.";
@@ -22,7 +22,7 @@ Exit codes: 0 done; 1 it failed; 2 wrong usage.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Exports {
-    /// Most requests and most records to show
+    /// Show at most this many requests and records
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(super) struct Exports {
     place: Place,
 }
 
-/// What is shown.
+/// The command's output.
 #[derive(Debug, Serialize)]
 struct Shown {
     requests: Vec<Request>,
@@ -48,18 +48,18 @@ struct Request {
     expires_at: Timestamp,
 }
 
-/// An export that was made.
+/// A past export.
 #[derive(Debug, Serialize)]
 struct Record {
     request_id: Uuid,
     account_id: i64,
-    /// Nothing once the account is erased.
+    /// None once the account is erased.
     handle: Option<String>,
     requested_at: Timestamp,
     exported_at: Timestamp,
     /// The login role.
     exported_by: String,
-    /// The address that it connected from; nothing for a socket of the database's machine.
+    /// The address from which it connected; none for a Unix socket.
     client: Option<String>,
 }
 
@@ -76,13 +76,13 @@ impl Exports {
             return terminal::json(&shown);
         }
         if shown.requests.is_empty() {
-            terminal::line("no account asks for an export");
+            terminal::line("there is no open request for an export");
         } else {
             let header = ["request", "account", "handle", "asked", "expires"];
             terminal::table(header, &[1], shown.requests.iter().map(Request::cells));
         }
         if shown.records.is_empty() {
-            terminal::line("no account was exported yet");
+            terminal::line("no account has been exported yet");
         } else {
             let header = ["request", "account", "handle", "asked", "exported", "by", "from"];
             terminal::table(header, &[1], shown.records.iter().map(Record::cells));

@@ -1,7 +1,7 @@
-//! The Blogs API as an import uses it: it is asked again, with the same request, while it cannot take one.
+//! A client of the Blogs API that retries a request while the API cannot accept it.
 //!
-//! That is safe, since every event has a key and every made blog a path of its own. When nothing at all has been
-//! taken for two minutes the import fails; run again, it goes on where it stopped.
+//! A retry is safe, because every event has a key and every new blog a path of its own. The import fails if the API has
+//! accepted nothing for two minutes; run again, it continues where it stopped.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,20 +18,20 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 
-/// How to come by a token.
+/// How to get a token.
 pub(super) const TOKEN: &str = "an import needs a token with the scope import: `commonplace token --handle HANDLE --scope import` \
-     prints one, which is good for an hour; give it with --token or as COMMONPLACE_TOKEN. An import that is run again goes on \
+     prints one, which is valid for an hour; pass it with --token or as COMMONPLACE_TOKEN. An import that is run again continues \
      where it stopped";
 
-/// Longer than the API takes to give up by itself.
+/// Longer than the API's own request timeout.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 const TAKEN_WITHIN: Duration = Duration::from_secs(120);
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Longest pause that the API may ask for.
+/// Longest pause (Retry-After) that the client accepts.
 const RETRY_AFTER_MAX_S: u64 = 60;
 
-/// A view on its way.
+/// A view in a request.
 #[derive(Debug, Serialize)]
 pub(super) struct Event {
     pub(super) r#type: &'static str,
@@ -41,18 +41,18 @@ pub(super) struct Event {
     pub(super) key: String,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Deserialize)]
 pub(super) struct BatchAnswer {
     pub(super) accepted: u64,
-    /// Not known on the message path.
+    /// None on the message path.
     pub(super) counted: Option<u64>,
     /// As `counted`.
     pub(super) repeat: Option<u64>,
     pub(super) rejected: Vec<Rejected>,
 }
 
-/// An event that the API does not take.
+/// An event that the API rejected.
 #[derive(Debug, Deserialize)]
 pub(super) struct Rejected {
     pub(super) reason: String,
@@ -74,21 +74,21 @@ struct Blog {
     id: i64,
 }
 
-/// How long nothing has been taken.
+/// Tracks how long the API has accepted nothing.
 #[derive(Debug)]
 struct Patience {
     last_taken: Instant,
-    /// Why it was tried again, as it was last told.
+    /// The last reported reason for a retry.
     told: String,
 }
 
-/// Where the views go.
+/// The API to which the views are sent.
 #[derive(Debug)]
 pub(super) struct Api {
     http: reqwest::Client,
     url: String,
     token: SecretString,
-    /// Ask for the direct path.
+    /// True while requests ask for the direct path.
     is_direct: AtomicBool,
     patience: Mutex<Patience>,
     progress: Progress,
@@ -96,7 +96,7 @@ pub(super) struct Api {
 
 impl Api {
     /// # Errors
-    /// When the address cannot be one of the API.
+    /// If the address is invalid.
     pub(super) fn new(
         url: &str,
         token: SecretString,
@@ -104,10 +104,10 @@ impl Api {
         progress: Progress,
     ) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWERED_WITHIN).build()?;
-        let parsed = Url::parse(url).with_context(|| format!("{url} is no address of an API"))?;
+        let parsed = Url::parse(url).with_context(|| format!("{url} is not the address of an API"))?;
         ensure!(
             parsed.scheme() == "http",
-            "{url}: only http:// is spoken here; run this where the Blogs API listens, or through a tunnel to it"
+            "{url}: only http:// is supported; run the command on the machine of the Blogs API, or through a tunnel to it"
         );
         let url = url.trim_end_matches('/').to_owned();
         let patience = Mutex::new(Patience { last_taken: Instant::now(), told: String::new() });
@@ -117,17 +117,17 @@ impl Api {
     /// The live blogs of these paths, at most 1000.
     ///
     /// # Errors
-    /// What the API said.
+    /// The error of the API.
     pub(super) async fn blogs(&self, paths: &[String]) -> anyhow::Result<HashMap<String, i64>> {
         let answer = self.ask(self.post("/v1/source-paths").json(&json!({ "paths": paths }))).await?;
         let SourceBlogs { items } = answer.good("looking paths up")?;
         Ok(items.into_iter().map(|blog| (blog.source_path, blog.blog_id)).collect())
     }
 
-    /// Makes the blog of a path and shows it to readers. None if the path has one, which may not be live.
+    /// Makes and publishes the blog of a path. None if the path already has a blog, which may not be live.
     ///
     /// # Errors
-    /// What the API said.
+    /// The error of the API.
     pub(super) async fn make_blog(&self, path: &str, title: &str, body: &str) -> anyhow::Result<Option<i64>> {
         let blog = json!({ "title": title, "body": body, "publish": true, "source_path": path });
         let answer = self.ask(self.post("/v1/blogs").json(&blog)).await?;
@@ -138,10 +138,10 @@ impl Api {
         Ok(Some(id))
     }
 
-    /// Sends views. Where the direct path is not to be had, they go by the message path from then on.
+    /// Sends views. If the direct path is unavailable, this and later batches use the message path.
     ///
     /// # Errors
-    /// What the API said.
+    /// The error of the API.
     pub(super) async fn engage(&self, events: &[Event]) -> anyhow::Result<BatchAnswer> {
         let request = || self.post("/v1/engagement").json(events);
         if self.is_direct.load(Ordering::Relaxed) {
@@ -161,8 +161,8 @@ impl Api {
     fn not_direct(&self, why: &str) {
         if self.is_direct.swap(false, Ordering::Relaxed) {
             self.progress.note(format_args!(
-                "{why}; going on by the message path, where it is not known at once how many views are counted and \
-                 how many repeat others"
+                "{why}; using the message path, which does not report how many views are counted and how many are \
+                repeats"
             ));
         }
     }
@@ -171,9 +171,9 @@ impl Api {
         self.http.post(format!("{}{path}", self.url)).bearer_auth(self.token.expose_secret())
     }
 
-    /// Sends a request until there is an answer that asking again would not change.
+    /// Sends a request until its answer is final, that is, until a retry would not change it.
     async fn ask(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
-        let request = request.build().context("making a request; is the token one?")?;
+        let request = request.build().context("making a request; is the token valid?")?;
         let began = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
@@ -199,20 +199,20 @@ impl Api {
         Ok(Answer { status, retry_after, body: response.text().await? })
     }
 
-    /// Fails when that has gone on for too long; says why it is tried again, unless that is what was last said.
+    /// Fails if the API has accepted nothing for too long. Otherwise reports the reason for the retry, unless it was reported last.
     fn not_taken(&self, began: Instant, why: &str) -> anyhow::Result<()> {
         let mut patience = self.patience();
         if patience.last_taken.max(began).elapsed() > TAKEN_WITHIN {
             bail!(
-                "the Blogs API at {} has taken nothing for two minutes ({why}). What it has taken is counted; running \
-                 the same command again goes on where this one stopped, and counts nothing twice",
+                "the Blogs API at {} has accepted nothing for two minutes ({why}). What it accepted before is counted; \
+                run the same command again to continue where this one stopped, without counting anything twice",
                 self.url
             );
         }
         if patience.told != why {
             why.clone_into(&mut patience.told);
             self.progress.note(format_args!(
-                "the Blogs API at {} does not take this just now ({why}); trying again",
+                "the Blogs API at {} cannot accept views now ({why}); retrying",
                 self.url
             ));
         }
@@ -224,7 +224,7 @@ impl Api {
     }
 }
 
-/// What the API said.
+/// An answer of the API.
 #[derive(Debug)]
 struct Answer {
     status: StatusCode,
@@ -233,16 +233,16 @@ struct Answer {
 }
 
 impl Answer {
-    /// Too many requests, or not just now; also what a proxy says for an API that is away.
+    /// True for a status that a retry may change: too many requests, unavailable, or a proxy's status for an API that is down.
     fn may_change(&self) -> bool {
         matches!(self.status.as_u16(), 429 | 502 | 503 | 504)
     }
 
-    /// With what helps, should asking again never do.
+    /// The answer, with a hint for the case that retries never help.
     fn why_not(&self) -> String {
         let hint = match self.status {
             StatusCode::TOO_MANY_REQUESTS => {
-                "; a batch above the rate limit is never taken: lower --batch then"
+                "; a batch larger than the rate limit is never accepted: lower --batch"
             }
             _ => "",
         };
@@ -264,7 +264,7 @@ impl Answer {
             .with_context(|| format!("{doing}: the Blogs API answered with {:?}", self.body))
     }
 
-    /// The problem's sentence, or the body if it is none.
+    /// The detail of the problem document, or the body if it is not one.
     fn detail(&self) -> String {
         let problem: Option<Value> = serde_json::from_str(&self.body).ok();
         let detail = problem.as_ref().and_then(|problem| problem.get("detail")).and_then(Value::as_str);
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_requests_says_what_helps() {
+    fn too_many_requests_hints_at_a_smaller_batch() {
         let answer = |status| Answer { status, retry_after: None, body: r#"{"detail":"wait"}"#.to_owned() };
         let too_many = answer(StatusCode::TOO_MANY_REQUESTS);
         assert!(too_many.may_change() && too_many.why_not().contains("lower --batch"), "{too_many}");

@@ -1,4 +1,4 @@
-//! The blogs of the paths in a log: looked up in groups, made where that is wanted, remembered.
+//! The blogs of the paths in a log: looked up in groups, made if requested, and cached.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,18 +8,18 @@ use percent_encoding::percent_decode_str;
 use super::api::Api;
 use super::reason::{self, Reason};
 
-/// Paths that are remembered. At most some 60 MB, where every path is as long as may be.
+/// Cached paths. At most about 60 MB, if every path has the greatest length.
 const PATHS_MAX: usize = 50_000;
-/// Longest title that the API takes.
+/// Longest title that the API accepts.
 const TITLE_LENGTH_MAX: usize = 200;
 
-/// What is known of the paths.
+/// The known paths.
 #[derive(Debug)]
 pub(super) struct Blogs {
     known: HashMap<String, Option<i64>>,
     create: bool,
     connections: usize,
-    /// How many blogs were made.
+    /// The number of blogs that were made.
     pub(super) made: u64,
 }
 
@@ -28,10 +28,10 @@ impl Blogs {
         Self { known: HashMap::new(), create, connections, made: 0 }
     }
 
-    /// Asks the API about those of these paths that are not known yet; at most 1000.
+    /// Looks up the paths that are not known yet, at most 1000.
     ///
     /// # Errors
-    /// What the API said.
+    /// The error of the API.
     pub(super) async fn learn(&mut self, api: &Api, paths: BTreeSet<&str>) -> anyhow::Result<()> {
         if self.known.len() + paths.len() > PATHS_MAX {
             self.known.clear();
@@ -70,17 +70,17 @@ impl Blogs {
         Ok(())
     }
 
-    /// The blog of a path that has been learnt.
+    /// The blog of a known path.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is none.
     pub(super) fn of(&self, path: &str) -> Result<i64, Reason> {
         let missing = if self.create { reason::NOT_LIVE } else { reason::NO_BLOG };
         self.known.get(path).copied().flatten().ok_or(missing)
     }
 }
 
-/// The words of the last segment, or the path where there are none.
+/// The words of the last segment, or the path if the segment has none.
 fn title(path: &str) -> String {
     let segment = path.rsplit('/').find(|segment| !segment.is_empty()).unwrap_or(path);
     let decoded = percent_decode_str(segment).decode_utf8_lossy();
@@ -97,7 +97,7 @@ fn words(text: &str, gaps: &[char]) -> String {
 }
 
 fn body(path: &str) -> String {
-    format!("This stands for what was at {path} before.")
+    format!("Imported from {path}.")
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_title_is_the_words_of_the_last_segment() {
+    fn title_is_the_words_of_the_last_segment() {
         for (path, expected) in [
             ("/blog/geekery/ssl-latency.html", "ssl latency"),
             ("example.org/blog/on_Notes-", "on Notes"),

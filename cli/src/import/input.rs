@@ -1,4 +1,4 @@
-//! Logs as lines, in bounded memory, whatever is in them: plain or gzipped, from files or standard input.
+//! Reads logs as lines, in bounded memory for any content: plain or gzipped, from files or standard input.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -14,25 +14,25 @@ use super::reason::{self, LeftOut, Reason};
 use super::view::{Sieve, View};
 
 const STANDARD_INPUT: &str = "-";
-/// What a gzipped file begins with, whatever its name is.
+/// The first bytes of a gzipped file; its name does not matter.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const BUFFER_BYTES: usize = 128 * 1024;
-/// Longest line that is looked at. What servers write is an eighth of it.
+/// Longest line that is parsed. Servers write lines of up to an eighth of it.
 const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Lines between two looks at the clock.
+/// Lines between two reads of the clock.
 const LINES_UNSAID: u64 = 1000;
 
-/// What has been read.
+/// Counts of the lines that were read.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) lines: u64,
     pub(super) left_out: LeftOut,
 }
 
-/// The size of all files together; unknown if one of them is a stream.
+/// The size of all files together; none if one of them is a stream.
 ///
 /// # Errors
-/// Which file is not there.
+/// If a file is missing; the error names it.
 pub(super) fn bytes(files: &[PathBuf]) -> anyhow::Result<Option<u64>> {
     let mut bytes = Some(0);
     for file in files {
@@ -47,11 +47,11 @@ pub(super) fn bytes(files: &[PathBuf]) -> anyhow::Result<Option<u64>> {
     Ok(bytes)
 }
 
-/// Reads the files one after the other and hands the views on, so many at a time. It ends early, and without an error,
-/// when nobody takes them any more.
+/// Reads the files one after the other and sends the views on in batches. It ends early and without an error if the
+/// receiver is gone.
 ///
 /// # Errors
-/// Which file cannot be read, and why.
+/// If a file cannot be read; the error names it.
 pub(super) fn read(
     files: &[PathBuf],
     sieve: &mut Sieve,
@@ -79,7 +79,7 @@ pub(super) fn read(
             }
         }
     }
-    let _nobody_there = views.blocking_send(waiting);
+    let _receiver_is_gone = views.blocking_send(waiting);
     Ok(tally)
 }
 
@@ -112,7 +112,7 @@ impl Lines {
         Ok(Self { source, line: Vec::new() })
     }
 
-    /// The next line, without its line break; a reason instead of one that is too long.
+    /// The next line, without its line break, or a reason if the line is too long.
     fn next(&mut self) -> io::Result<Option<Result<&[u8], Reason>>> {
         self.line.clear();
         let most = LINE_BYTES_MAX as u64 + 1;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_as_they_will() {
+    fn lines_may_end_in_lf_crlf_or_at_the_end_of_the_file() {
         assert_eq!(lines("").0, texts([]));
         assert_eq!(lines("a\nb").0, texts(["a", "b"]));
         assert_eq!(lines("\na\r\n\r\nb\r\n").0, texts(["", "a", "", "b"]));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_known_by_its_first_bytes() {
+    fn gzip_is_recognised_by_its_first_bytes() {
         let two_members = [gzip(b"a\nb"), gzip(b"c\nd\n")].concat();
         assert_eq!(lines(two_members).0, texts(["a", "bc", "d"]));
         assert_eq!(lines([0x1f]).0, [Ok(vec![0x1f])]);
@@ -182,7 +182,7 @@ mod tests {
         );
     }
 
-    /// A log of what clients send, and how many of its lines are views.
+    /// A log with all kinds of client input, and the number of its lines that are views.
     fn hostile() -> (Vec<u8>, u64) {
         let line = |address: &str, time: &str, request: &str, agent: &str| {
             format!("{address} - - [{time}] \"{request}\" 200 7 \"-\" \"{agent}\"").into_bytes()
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_a_log_every_line_is_accounted_for() {
+    fn every_line_of_any_log_is_accounted_for() {
         #[derive(clap::Parser)]
         struct Command {
             #[command(flatten)]
@@ -246,7 +246,7 @@ mod tests {
         while let Some(batch) = receiver.blocking_recv() {
             views.extend(batch);
         }
-        // An end of a file that is no line break ends a line as well.
+        // The end of the file also ends a line.
         let lines = 3 * (log.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1);
         assert_eq!((tally.lines, views.len() as u64), (lines, 3 * view_count));
         for (reason, expected) in [
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_too_long_is_passed_over_in_bounded_memory() {
+    fn line_that_is_too_long_is_skipped_in_bounded_memory() {
         let longest = "x".repeat(LINE_BYTES_MAX);
         assert_eq!(lines(format!("{longest}\nb")).0, texts([&longest, "b"]));
         assert_eq!(lines(longest.clone()).0, texts([&longest]));

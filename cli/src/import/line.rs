@@ -4,9 +4,9 @@
 //! 192.0.2.1 - - [17/May/2015:10:05:03 +0200] "GET /blog/ HTTP/1.1" 200 5124 "https://example.org/" "Mozilla/5.0"
 //! ```
 //!
-//! A line is bytes: what clients send is written down as it came, whatever it is. Inside quotes a backslash takes the
-//! next byte with it, which reads Apache's `\"` and nginx's `\x22` alike. Escapes stay as they stand; nobody needs
-//! their meaning. Fields after the agent are passed over.
+//! A line is bytes, because servers log what clients send unchanged. Inside quotes a backslash escapes the next byte,
+//! which covers both Apache's `\"` and nginx's `\x22`. Escapes are not decoded, because their meaning does not matter
+//! here. Fields after the agent are ignored.
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;
@@ -15,28 +15,28 @@ use super::reason::{self, Reason};
 
 const TIME: &str = "%d/%b/%Y:%H:%M:%S %z";
 
-/// What a line says, as far as it matters here.
+/// The fields of a line that the import needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Line<'a> {
-    /// Of the client: an address, or a name where the server looks names up.
+    /// The client's address, or its name if the server looks names up.
     pub(super) address: &'a [u8],
-    /// When the request came.
+    /// The time of the request.
     pub(super) time: Timestamp,
-    /// `GET` and so on.
+    /// The method, such as `GET`.
     pub(super) method: &'a [u8],
-    /// What was asked for, without query and fragment.
+    /// The path, without query and fragment.
     pub(super) path: &'a [u8],
-    /// Of the answer.
+    /// The status of the answer.
     pub(super) status: u16,
-    /// The client's name of itself; `-` if it gave none.
+    /// The user agent; `-` if the client sent none.
     pub(super) agent: &'a [u8],
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line, which comes without its line break.
+    /// Parses a line without its line break.
     ///
     /// # Errors
-    /// Why it is none.
+    /// The reason why it cannot be parsed.
     pub(super) fn parse(line: &'a [u8]) -> Result<Self, Reason> {
         let mut rest = Rest(line);
         let fields = rest.fields().ok_or(reason::NOT_COMBINED)?;
@@ -55,7 +55,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What the combined and the common format share.
+/// Parses the part that the combined and the common format share.
 struct Fields<'a> {
     address: &'a [u8],
     time: &'a [u8],
@@ -63,7 +63,7 @@ struct Fields<'a> {
     status: u16,
 }
 
-/// What of a line has not been read yet.
+/// The rest of a line that has not been parsed yet.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -81,13 +81,13 @@ impl<'a> Rest<'a> {
         Some(Fields { address, time, request, status })
     }
 
-    /// Up to the next space or the end.
+    /// Takes the bytes up to the next space or the end.
     fn word(&mut self) -> Option<&'a [u8]> {
         let word = self.until(|byte| byte == b' ').unwrap_or_else(|| std::mem::take(&mut self.0));
         (!word.is_empty()).then_some(word)
     }
 
-    /// What stands between quotes; a space or the end follows.
+    /// Takes the bytes between quotes; a space or the end follows.
     fn quoted(&mut self) -> Option<&'a [u8]> {
         self.0 = self.0.strip_prefix(b"\"")?;
         let mut is_escaped = false;
@@ -102,7 +102,7 @@ impl<'a> Rest<'a> {
         Some(text)
     }
 
-    /// Up to the byte that ends it, which is passed over.
+    /// Takes the bytes up to the given byte, and skips that byte.
     fn until(&mut self, ends: impl FnMut(u8) -> bool) -> Option<&'a [u8]> {
         let (text, rest) = split(self.0, ends)?;
         self.0 = rest;
@@ -110,7 +110,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// What stands before and after the first byte of a kind.
+/// Splits at the first such byte.
 fn split(text: &[u8], mut is_it: impl FnMut(u8) -> bool) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|&byte| is_it(byte))?;
     Some((text.get(..at)?, text.get(at + 1..)?))
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_every_origin_are_read() {
+    fn lines_of_apache_and_nginx_are_parsed() {
         for (was, is) in [
             ("83.149.9.216", "2001:db8::1"),
             ("83.149.9.216", "host-7.example.org"),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn request_lines_of_every_kind() {
+    fn request_lines_are_split_into_method_and_path() {
         assert_eq!(path_of("GET /").unwrap(), "/");
         assert_eq!(path_of("GET /a b HTTP/1.0").unwrap(), "/a b");
         assert_eq!(path_of("GET /a b").unwrap(), "/a b");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_has_a_reason() {
+    fn invalid_line_has_a_reason() {
         let common = r#"1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.0" 200 12"#;
         for line in [common, &format!("{common} "), &format!("{common} \"-\"")] {
             assert_eq!(parsed(line), Err(reason::NO_AGENT), "{line}");
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    /// As Apache does it.
+    /// Escapes a byte like Apache.
     fn escaped(text: &str) -> String {
         text.replace('\\', r"\\").replace('"', "\\\"")
     }
@@ -244,7 +244,7 @@ mod tests {
         }
 
         #[test]
-        fn a_written_line_is_read_back(
+        fn written_line_is_read_back(
             address in "[^ ]{1,40}", user in "[^ ]{1,9}", second in 0_i64..4_000_000_000, zone_min in -720_i32..840,
             method in "[A-Z]{1,9}", path in "/[^?# ]{0,40}", query in "([?#][^ ]{0,9})?", protocol in "( HTTP/[0-9.]{1,3})?",
             status in 100_u16..600, size in "-|[0-9]{1,9}", referer in any::<String>(), agent in any::<String>(),

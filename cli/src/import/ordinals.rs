@@ -1,12 +1,12 @@
-//! Which of several equal lines a line is: the first is 0.
+//! Numbers equal lines: the first one has ordinal 0.
 //!
-//! Two requests of the same reader for the same page within a second leave equal lines, and both are views. What
-//! tells them apart is their order within the file, which is the same whenever the file is read. To know it, equal
-//! lines must be remembered, and memory is bounded: only times within an hour of the newest in the file, and at most
-//! 1,000,000 lines, are remembered; when there are more, the oldest second is forgotten first. Logs are written in
-//! order of time but for seconds, so in practice nothing is forgotten too early. If it is, the line takes ordinal 0
-//! once more, and so the key of a line that was counted: it counts once where it should count twice, and never twice
-//! where it should count once. The same holds for equal lines that stand in two files, as at the edge of a rotation.
+//! Two requests of the same reader for the same page within a second leave equal lines, and both are views. Their order
+//! within the file tells them apart, and it is the same every time the file is read. This requires remembering earlier
+//! lines, in bounded memory: only lines within an hour of the newest time in the file, and at most 1,000,000 of them. When
+//! there are more, the oldest second is forgotten first. Logs are in order of time to within seconds, so in practice
+//! nothing is forgotten too early. If it is, the line gets ordinal 0 again and therefore the key of a line that was
+//! counted: two views then count once, but one view never counts twice. The same applies to equal lines in two files, as
+//! at the edge of a rotation.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ const LINES_MAX: usize = 1_000_000;
 /// The ordinals of one file's lines.
 #[derive(Debug)]
 pub(super) struct Ordinals {
-    /// How often each line was seen, by second and the line's hash.
+    /// How often each line was seen, by second and hash.
     seconds: BTreeMap<i64, HashMap<u128, u32>>,
     lines: usize,
     lines_max: usize,
@@ -29,7 +29,7 @@ impl Default for Ordinals {
 }
 
 impl Ordinals {
-    /// How many equal lines there were before this one, as far as is remembered.
+    /// The number of remembered lines that equal this one.
     pub(super) fn next(&mut self, second: i64, line: u128) -> u32 {
         let newest = self.seconds.last_key_value().map_or(second, |(&newest, _)| newest.max(second));
         let mut oldest = newest.saturating_sub(AGE_MAX_S);
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_lines_are_counted_while_they_are_near() {
+    fn equal_lines_within_an_hour_are_numbered() {
         let mut ordinals = Ordinals::default();
         assert_eq!(
             [(10, 1), (10, 1), (10, 2), (11, 1), (10, 1)].map(|(at, line)| ordinals.next(at, line)),
@@ -66,13 +66,13 @@ mod tests {
         assert_eq!(ordinals.next(10 + AGE_MAX_S, 1), 0);
         assert_eq!(ordinals.next(10, 1), 3, "an hour before the newest");
         assert_eq!(ordinals.next(11 + AGE_MAX_S, 1), 0);
-        assert_eq!(ordinals.next(10, 1), 0, "more than an hour: begun anew");
+        assert_eq!(ordinals.next(10, 1), 0, "more than an hour: starts at 0 again");
         assert_eq!(ordinals.next(10, 1), 1, "and remembered from there");
         assert_eq!(ordinals.lines, 1);
     }
 
     #[test]
-    fn older_logs_behind_newer_ones_are_read_like_files_of_their_own() {
+    fn older_lines_after_newer_ones_are_numbered_like_a_new_file() {
         const DAY_S: i64 = 24 * 3600;
         let day = |day: i64| {
             let lines = [(1, 7), (1, 7), (2, 7), (4000, 8), (4000, 8), (4000, 9), (80_000, 7), (80_000, 7)];

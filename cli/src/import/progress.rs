@@ -1,4 +1,4 @@
-//! How far an import has come: a bar by the bytes of the files on a terminal, a plain line now and then elsewhere.
+//! The progress of an import: a bar by bytes on a terminal, and a plain line every few seconds elsewhere.
 
 use std::fmt::Display;
 use std::io::Read;
@@ -9,12 +9,12 @@ use indicatif::{HumanDuration, ProgressBar, ProgressBarIter, ProgressDrawTarget,
 use crate::terminal;
 
 const TURN: Duration = Duration::from_millis(100);
-/// Between two plain lines.
+/// Pause between two plain lines.
 const PAUSE: Duration = Duration::from_secs(5);
 const BAR: &str = "{bar:30.cyan} {bytes}/{total_bytes}  {msg}  {eta} left";
 const SPINNER: &str = "{spinner:.cyan} {bytes}  {msg}";
 
-/// What is shown. Clones share it.
+/// The progress display. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -23,7 +23,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// On stderr. Without a number of bytes, as for standard input, nobody knows how much is left.
+    /// Writes to stderr. Without a number of bytes, as for standard input, it cannot show the remaining time.
     pub(super) fn new(bytes: Option<u64>) -> Self {
         let template = if bytes.is_some() { BAR } else { SPINNER };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -35,12 +35,12 @@ impl Progress {
         Self { bar, started: now, said: now }
     }
 
-    /// The same, with its bytes seen as they are read.
+    /// Wraps a source, so that its bytes count as progress when they are read.
     pub(super) fn watch<R: Read>(&self, source: R) -> ProgressBarIter<R> {
         self.bar.wrap_read(source)
     }
 
-    /// So many lines have been read.
+    /// Reports the number of lines read so far.
     pub(super) fn lines(&mut self, lines: u64) {
         let speed = lines as f64 / self.started.elapsed().as_secs_f64().max(0.001);
         let text = format!("{lines} lines, {speed:.0} a second");
@@ -59,19 +59,19 @@ impl Progress {
         }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub(super) fn note(&self, text: impl Display) {
         self.bar.suspend(|| terminal::note(text));
     }
 
-    /// Takes the bar away. The time since the beginning.
+    /// Removes the bar and returns the time since the start.
     pub(super) fn end(&self) -> Duration {
         self.bar.finish_and_clear();
         self.started.elapsed()
     }
 }
 
-/// How long the rest takes, if it goes on as it went.
+/// The remaining time at the average speed so far.
 fn left(took: Duration, read: u64, bytes: u64) -> Duration {
     let share = bytes.saturating_sub(read) as f64 / read.max(1) as f64;
     Duration::try_from_secs_f64(took.as_secs_f64() * share).unwrap_or(Duration::MAX)
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_takes_as_long_as_what_was() {
+    fn remaining_time_follows_from_the_average_speed() {
         let took = Duration::from_secs(10);
         for (read, bytes, expected_s) in
             [(50, 100, 10), (25, 100, 30), (100, 100, 0), (101, 100, 0), (0, 5, 50)]

@@ -1,11 +1,11 @@
-//! Why a line of a log is not counted as a view, as it is reported.
+//! The reported reasons for which a log line is not counted as a view.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Why a line is left out.
+/// The reason why a line is left out.
 pub(super) type Reason = &'static str;
 
 pub(super) const TOO_LONG: Reason = "line longer than 64 KiB";
@@ -23,29 +23,29 @@ pub(super) const ROBOT: Reason = "robot";
 pub(super) const NO_BLOG: Reason = "no blog has this path (--create makes one)";
 pub(super) const NOT_LIVE: Reason = "the blog of this path is not live";
 
-/// How many lines were left out, by reason.
+/// The number of lines that were left out, by reason.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct LeftOut(BTreeMap<Cow<'static, str>, u64>);
 
 impl LeftOut {
-    /// One line more.
+    /// Adds one line.
     pub(super) fn add(&mut self, reason: impl Into<Cow<'static, str>>) {
         *self.0.entry(reason.into()).or_default() += 1;
     }
 
-    /// Those of another count too.
+    /// Adds the lines of another count.
     pub(super) fn merge(&mut self, other: Self) {
         for (reason, lines) in other.0 {
             *self.0.entry(reason).or_default() += lines;
         }
     }
 
-    /// For all reasons together.
+    /// The sum over all reasons.
     pub(super) fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// By reason, the most frequent first.
+    /// The counts by reason, the most frequent first.
     pub(super) fn rows(&self) -> Vec<(&str, u64)> {
         let mut rows: Vec<_> = self.0.iter().map(|(reason, &lines)| (reason.as_ref(), lines)).collect();
         rows.sort_by_key(|&(_, lines)| std::cmp::Reverse(lines));

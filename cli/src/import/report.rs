@@ -1,4 +1,4 @@
-//! What an import says at its end.
+//! The report at the end of an import.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use super::reason::LeftOut;
 use super::send::Sent;
 use crate::terminal;
 
-/// What became of every line.
+/// The result of every line.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     lines: u64,
     counted: u64,
     repeat: u64,
-    /// By the message path: counted, unless they repeat others.
+    /// Accepted on the message path: counted unless they are repeats.
     accepted: u64,
-    /// In a dry run.
+    /// Views of a dry run.
     unsent: u64,
     left_out: LeftOut,
     blogs_made: u64,
@@ -27,10 +27,10 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Puts together what was read and what was sent.
+    /// Combines the counts of the reader and of the sender.
     ///
     /// # Errors
-    /// When not every line is accounted for.
+    /// If a line is not accounted for.
     pub(super) fn of(read: Tally, sent: Sent, took: Duration) -> anyhow::Result<Self> {
         let Sent { counted, repeat, accepted, unsent, left_out: not_sent, blogs_made } = sent;
         let Tally { lines, mut left_out } = read;
@@ -56,7 +56,7 @@ impl Report {
         Ok(report)
     }
 
-    /// As a table; what stands below the first row adds up to it.
+    /// Prints a table, in which the rows below the first add up to it.
     pub(super) fn show(&self) {
         let rest = [("accepted, counted unless repeat", self.accepted), ("views, not sent", self.unsent)];
         let rest: Vec<_> = rest.into_iter().filter(|&(_, lines)| lines > 0).collect();
@@ -75,7 +75,7 @@ impl Report {
     }
 }
 
-/// What had been answered when an import broke off. More may have been counted: answers can be lost.
+/// The counts of an interrupted import. More may have been counted, because answers can be lost.
 pub(super) fn so_far(sent: &Sent, took: Duration) -> String {
     let Sent { counted, repeat, accepted, unsent, left_out, blogs_made } = sent;
     let numbers = [

@@ -1,4 +1,4 @@
-//! Views on their way to the API: in full batches, several at a time, each with its answer.
+//! Sends views to the API in full batches, several requests at a time, and collects the answers.
 
 use std::mem;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::blogs::Blogs;
 use super::reason::LeftOut;
 use super::view::View;
 
-/// How much goes at once.
+/// The size and number of requests.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct Load {
     /// Views of one request
     #[arg(long, value_name = "VIEWS", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=1000))]
     batch: u16,
-    /// Requests at a time
+    /// Concurrent requests
     #[arg(long, value_name = "REQUESTS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: u16,
 }
@@ -29,30 +29,30 @@ impl Load {
         self.batch.into()
     }
 
-    /// Requests at a time.
+    /// Concurrent requests.
     pub(super) fn connections(self) -> usize {
         self.connections.into()
     }
 }
 
-/// What became of the views.
+/// The results of the views.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     pub(super) counted: u64,
     /// Counted before.
     pub(super) repeat: u64,
-    /// One of these two, on the message path.
+    /// Counted or repeats, on the message path.
     pub(super) accepted: u64,
-    /// Neither sent nor counted, since only their number was wanted.
+    /// Not sent, because of --dry-run.
     pub(super) unsent: u64,
     pub(super) left_out: LeftOut,
     pub(super) blogs_made: u64,
 }
 
-/// Sends every view and waits for every answer; what was answered stands in `sent` also after a failure.
+/// Sends every view and waits for every answer. `sent` holds the results so far, even after a failure.
 ///
 /// # Errors
-/// What the API said.
+/// The error of the API.
 pub(super) async fn send(
     api: Arc<Api>,
     blogs: &mut Blogs,
@@ -81,7 +81,7 @@ pub(super) async fn send(
     sent.take(&mut requests, 0).await
 }
 
-/// Takes the views and only says how many there were.
+/// Receives the views without sending them, and returns their number.
 pub(super) async fn count(mut views: mpsc::Receiver<Vec<View>>, sent: &mut Sent) {
     while let Some(views) = views.recv().await {
         sent.unsent += views.len() as u64;
@@ -116,7 +116,7 @@ fn event(blog_id: i64, view: &View) -> Event {
 }
 
 impl Sent {
-    /// Takes answers until no more than so many requests are under way.
+    /// Collects answers until at most `under_way_max` requests are in flight.
     async fn take(
         &mut self,
         requests: &mut JoinSet<anyhow::Result<BatchAnswer>>,

@@ -1,7 +1,7 @@
-//! Which lines are views, and of what: the rules, and what each view is known by.
+//! Decides which lines are views, and computes each view's key and visitor.
 //!
 //! A view's *key* is a hash over site, address, agent, time, path and the line's ordinal among its equals
-//! ([`Ordinals`]), so it is the same whenever and however the log is read. Its *visitor* is a hash over address and
+//! ([`Ordinals`]), so it is the same on every read of the log. Its *visitor* is a hash over address and
 //! agent. Neither address nor agent leaves this process in the clear.
 
 use std::collections::HashMap;
@@ -14,55 +14,55 @@ use super::line::Line;
 use super::ordinals::Ordinals;
 use super::reason::{self, Reason};
 
-/// Longest path, with the site before it, that the API takes.
+/// Longest path, including the site in front of it, that the API accepts.
 const PATH_BYTES_MAX: usize = 1024;
-/// Agents that are remembered with their judgement: 4 MB.
+/// Agents whose classification is cached: 4 MB.
 const AGENTS_MAX: usize = 100_000;
 
-/// Robots that the list does not know, by a part of their agents.
+/// Parts of the agents of robots that are missing from the list.
 const MORE_ROBOTS: &str = include_str!("more_robots.txt");
 
-/// What counts as a view.
+/// The rules for views.
 #[derive(Debug, clap::Args)]
 pub(super) struct Rules {
-    /// What a request must have been; can be given several times
+    /// Accepted request method; can be given several times
     #[arg(long = "method", value_name = "METHOD", default_value = "GET")]
     methods: Vec<String>,
-    /// What it must have been answered; can be given several times
+    /// Accepted status of the answer; can be given several times
     #[arg(long = "status", value_name = "STATUS", default_values = ["200", "304"],
           value_parser = clap::value_parser!(u16).range(100..=999))]
     statuses: Vec<u16>,
-    /// Only paths that begin so; can be given several times
+    /// Accepted prefix of the path; can be given several times
     #[arg(long = "prefix", value_name = "PREFIX", default_value = "/blog/")]
     prefixes: Vec<String>,
-    /// What a page's name may end in, beside names without an extension; can be given several times
+    /// Accepted extension of a page's name; names without one are always accepted; can be given several times
     #[arg(long = "extension", value_name = "EXTENSION", default_values = ["html", "xhtml", "htm", "php"])]
     extensions: Vec<String>,
-    /// Count the views of robots too; they are known by a list of agents
+    /// Also count the views of robots, which are recognised by a list of user agents
     #[arg(long)]
     keep_robots: bool,
-    /// Agents that contain this are robots, too, in upper or lower case; can be given several times
+    /// Treat user agents that contain this text as robots, ignoring case; can be given several times
     #[arg(long = "robot", value_name = "TEXT", conflicts_with = "keep_robots")]
     robots: Vec<String>,
-    /// Put before each path, so that the paths of several sites are told apart
+    /// Name in front of each path, to distinguish the paths of several sites
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     site: String,
 }
 
-/// A view that a line tells of.
+/// A view that a line records.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct View {
     /// Site and path.
     pub(super) source_path: String,
-    /// Whose it was.
+    /// The hash of its visitor.
     pub(super) visitor: u128,
-    /// What it counts once by.
+    /// The key by which it counts once.
     pub(super) key: u128,
-    /// When it was.
+    /// The time of the view.
     pub(super) time: Timestamp,
 }
 
-/// Tells views from other lines.
+/// Separates views from other lines.
 #[derive(Debug)]
 pub(super) struct Sieve {
     rules: Rules,
@@ -75,15 +75,15 @@ impl Sieve {
         Self { robots: Robots::new(&rules.robots), rules, ordinals: Ordinals::default() }
     }
 
-    /// The lines to come are another file's.
+    /// Resets the ordinals at the start of another file.
     pub(super) fn next_file(&mut self) {
         self.ordinals = Ordinals::default();
     }
 
-    /// The view that the line tells of.
+    /// The view that the line records.
     ///
     /// # Errors
-    /// Why it tells of none.
+    /// The reason why it records none.
     pub(super) fn view(&mut self, line: &[u8]) -> Result<View, Reason> {
         let line = Line::parse(line)?;
         let source_path = self.rules.source_path(&line)?;
@@ -105,7 +105,7 @@ impl Sieve {
 }
 
 impl Rules {
-    /// Where the blog was that the line shows to a reader.
+    /// The source path of the blog that the line shows to a reader.
     fn source_path(&self, line: &Line<'_>) -> Result<String, Reason> {
         if !self.methods.iter().any(|method| method.as_bytes() == line.method) {
             return Err(reason::OTHER_METHOD);
@@ -132,8 +132,8 @@ impl Rules {
     }
 }
 
-/// The list of robots, and those that it does not know. It is one large expression and slow, so each agent is judged
-/// once.
+/// The list of robots and the additions to it. The list is one large and slow regular expression, so the result for each
+/// agent is cached.
 #[derive(Debug)]
 struct Robots {
     list: Bots,
@@ -165,7 +165,7 @@ impl Robots {
     }
 }
 
-/// Over several parts, each with its length before it, so that no two lists of parts are the same bytes.
+/// A hash over several parts. The length goes in front of each part, so that different lists of parts hash differently.
 fn hasher<const N: usize>(parts: [&[u8]; N]) -> Sha256 {
     parts.into_iter().fold(Sha256::new(), with)
 }
@@ -174,7 +174,7 @@ fn with(hasher: Sha256, part: &[u8]) -> Sha256 {
     hasher.chain_update((part.len() as u64).to_be_bytes()).chain_update(part)
 }
 
-/// The first 128 bits.
+/// The first 128 bits of the hash.
 fn hash(hasher: Sha256) -> u128 {
     hasher.finalize().iter().take(16).fold(0, |bits, &byte| (bits << 8) | u128::from(byte))
 }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_was_shown_to_a_reader_is_a_view() {
+    fn page_shown_to_a_reader_is_a_view() {
         for path in [
             "/blog/",
             "/blog/a",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_and_statuses_are_those_that_were_asked_for() {
+    fn given_methods_and_statuses_replace_the_defaults() {
         let methods = ["GET", "QUERY"].map(str::to_owned).to_vec();
         let mut sieve = Sieve::new(Rules { methods, statuses: vec![206, 999], ..rules() });
         let mut judged = |method: &str, status: u16| {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn site_and_path_have_1024_bytes() {
+    fn site_and_path_may_have_1024_bytes_together() {
         let mut sieve = Sieve::new(Rules { site: "example.org".to_owned(), ..rules() });
         let path = format!("/blog/{}", "a".repeat(1024 - "example.org/blog/".len()));
         assert_eq!(sieve.view(&get(&path)).unwrap().source_path, format!("example.org{path}"));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_tells_robots_from_readers() {
+    fn list_distinguishes_robots_from_readers() {
         let mut robots = Robots::new(&["FIRE-walker".to_owned(), String::new()]);
         for robot in [
             GOOGLE,
@@ -297,13 +297,13 @@ mod tests {
         ] {
             assert!(!robots.knows(reader.as_bytes()) && !robots.knows(reader.as_bytes()), "{reader}");
         }
-        assert!(!robots.knows(b"Mozilla\xff") && robots.knows(b"Googlebot\xff"), "bytes that are no text");
+        assert!(!robots.knows(b"Mozilla\xff") && robots.knows(b"Googlebot\xff"), "bytes that are not UTF-8");
         let mut kept = Sieve::new(Rules { keep_robots: true, ..rules() });
         assert!(kept.view(&line("::1", 0, "GET /blog/", 200, GOOGLE)).is_ok());
     }
 
     #[test]
-    fn what_is_added_to_the_list_is_not_in_it() {
+    fn additions_to_the_list_of_robots_are_needed() {
         let list = Bots::default();
         for part in MORE_ROBOTS.lines().filter(|line| !line.starts_with('#')) {
             assert!(!part.trim().is_empty() && !list.is_bot(part), "{part:?} can go");
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn judgements_are_remembered_in_bounded_memory() {
+    fn classifications_are_cached_in_bounded_memory() {
         let mut robots =
             Robots { judged: (0..AGENTS_MAX as u128).map(|n| (n, true)).collect(), ..Robots::new(&[]) };
         assert!(!robots.knows(FIREFOX.as_bytes()));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_says_which_line_and_a_visitor_says_who() {
+    fn key_identifies_the_line_and_visitor_identifies_the_reader() {
         let view = |site: &str, lines: &[Vec<u8>]| {
             let mut sieve = Sieve::new(Rules { site: site.to_owned(), ..rules() });
             lines.iter().map(|line| sieve.view(line).unwrap()).last().unwrap()
@@ -347,7 +347,7 @@ mod tests {
         let before = sieve.view(&first).unwrap();
         sieve.next_file();
         assert_eq!(sieve.view(&first).unwrap(), before, "each file by itself");
-        // Parts that run into each other are not the same.
+        // Different parts with the same concatenation hash differently.
         assert_ne!(hash(hasher([b"ab", b"c"])), hash(hasher([b"a", b"bc"])));
     }
 }

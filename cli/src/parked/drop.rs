@@ -1,4 +1,4 @@
-//! `parked drop`: what is given up. It stays accounted for as parked; its body is gone.
+//! `parked drop`: gives events up. The ledger still counts a dropped event as parked, but its body is deleted.
 
 use std::fmt;
 
@@ -22,14 +22,15 @@ Examples:
   commonplace parked drop 01a20596-cc9c-71ff-8af3-8d51c0d661c4 0
   commonplace parked drop --all-matching --reason 'not a JSON array' --yes
 
-Exit codes: 0 done, also when nothing matches; 1 it does not wait, --yes is missing, or it failed; 2 wrong usage.";
+Exit codes: 0 done, even if no event matches; 1 the event is not waiting, --yes is missing, or the command failed; 2 wrong
+usage.";
 
 #[derive(Debug, clap::Args)]
 #[command(override_usage = USAGE, after_help = EXAMPLES)]
 pub(super) struct Drop {
     #[command(flatten)]
     which: WhichOrAll,
-    /// With --all-matching: really, it cannot be undone
+    /// Confirm --all-matching, which cannot be undone
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -38,7 +39,7 @@ pub(super) struct Drop {
     place: Place,
 }
 
-/// How many events were given up.
+/// The number of events that were given up.
 #[derive(Debug, Serialize)]
 struct GivenUp {
     given_up: u64,
@@ -50,7 +51,7 @@ impl Drop {
         if let Some((envelope, index)) = self.which.one() {
             if !give_up(&client, envelope, index).await? {
                 bail!(
-                    "{envelope} {index} does not wait: `commonplace parked show {envelope} {index}` says what became of it"
+                    "{envelope} {index} is not waiting: `commonplace parked show {envelope} {index}` shows its state"
                 );
             }
             return self.say(1, format_args!("{envelope} {index} is given up"));
@@ -62,8 +63,8 @@ impl Drop {
         }
         if !self.yes {
             bail!(
-                "{matching} parked events match, and giving them up cannot be undone: `commonplace parked list` with the \
-                 same filters shows them; --yes gives them up"
+                "{matching} parked events match, and dropping them cannot be undone: `commonplace parked list` with the \
+                same filters shows them; --yes drops them"
             );
         }
         let progress = Progress::new();
@@ -89,7 +90,7 @@ impl Drop {
             if page.is_empty() {
                 return Ok(given_up);
             }
-            progress.now(format_args!("{given_up} of {matching} are given up"));
+            progress.now(format_args!("{given_up} of {matching} given up"));
             for parked in &page {
                 given_up += u64::from(give_up(client, parked.envelope_id, parked.index).await?);
             }
@@ -97,7 +98,7 @@ impl Drop {
     }
 }
 
-/// False when it does not wait.
+/// Returns false if the event is not waiting.
 async fn give_up(client: &Object, envelope: Uuid, index: i32) -> anyhow::Result<bool> {
     Ok(PARKED_DROP.query_one(client, &[&envelope, &index]).await?.get("was_waiting"))
 }

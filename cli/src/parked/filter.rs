@@ -1,4 +1,4 @@
-//! Which parked events, and reading them page by page.
+//! Filters for parked events, which are read page by page.
 
 use database::{Statement, statement};
 use deadpool_postgres::Object;
@@ -10,22 +10,22 @@ use uuid::Uuid;
 
 const PARKED_LIST: Statement = statement!("parked_list.sql");
 const PARKED_COUNT: Statement = statement!("parked_count.sql");
-/// Rows that one statement reads, where all are wanted.
+/// Rows that one statement reads.
 const PAGE: i64 = 500;
 
-/// Which parked events.
+/// Selects parked events.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Filter {
-    /// Whose reason contains this, in upper or lower case
+    /// Only events whose reason contains this text, ignoring case
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
-    /// Refused by Postgres with this SQLSTATE, as in 23514
+    /// Only events that Postgres refused with this SQLSTATE, as in 23514
     #[arg(long, value_name = "CODE")]
     pub(super) sqlstate: Option<String>,
-    /// Parked at this time or later: RFC 3339, or the start of a UTC day as YYYY-MM-DD
+    /// Only events parked at this time or later: RFC 3339, or YYYY-MM-DD for the start of a UTC day
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) since: Option<Timestamp>,
-    /// Parked before this time
+    /// Only events parked before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) until: Option<Timestamp>,
 }
@@ -46,32 +46,32 @@ pub(super) struct Parked {
     pub(super) body_bytes: i32,
 }
 
-/// All that wait and match, page by page.
+/// All waiting events that match, page by page.
 pub(super) struct Pages {
     filter: Filter,
     last: Option<Parked>,
 }
 
 impl Filter {
-    /// The first that match; `all` with those that were redriven or given up.
+    /// The first events that match; with `all`, also those that were redriven or given up.
     ///
     /// # Errors
-    /// That of asking.
+    /// If the query fails.
     pub(super) async fn first(&self, client: &Object, all: bool, most: i64) -> anyhow::Result<Vec<Parked>> {
         self.after(client, all, None, most).await
     }
 
-    /// How many match; `all` as for [`Filter::first`].
+    /// The number of events that match; `all` as for [`Filter::first`].
     ///
     /// # Errors
-    /// That of asking.
+    /// If the query fails.
     pub(super) async fn count(&self, client: &Object, all: bool) -> anyhow::Result<i64> {
         let Self { reason, sqlstate, since, until } = self;
         let row = PARKED_COUNT.query_one(client, &[&all, reason, sqlstate, since, until]).await?;
         Ok(row.get("matching"))
     }
 
-    /// All that wait and match now; what is parked from here on is not among them, so that this ends.
+    /// All events that wait and match now. Later ones are excluded, so that the iteration ends.
     pub(super) fn pages(&self) -> Pages {
         let until = self.until.or(Some(Timestamp::now()));
         Pages { filter: Self { until, ..self.clone() }, last: None }
@@ -95,10 +95,10 @@ impl Filter {
 }
 
 impl Pages {
-    /// The next page; empty at the end. Whether those before still wait does not matter.
+    /// The next page; empty at the end. Earlier events may have changed state meanwhile.
     ///
     /// # Errors
-    /// That of asking.
+    /// If the query fails.
     pub(super) async fn next(&mut self, client: &Object) -> anyhow::Result<Vec<Parked>> {
         let page = self.filter.after(client, false, self.last.as_ref(), PAGE).await?;
         if let Some(last) = page.last() {
@@ -109,7 +109,7 @@ impl Pages {
 }
 
 impl Parked {
-    /// The columns of both statements that read parked events.
+    /// Reads the columns that both statements return.
     pub(super) fn new(row: &tokio_postgres::Row) -> Self {
         Self {
             envelope_id: row.get("envelope_id"),
@@ -132,7 +132,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
     text.parse()
         .ok()
         .or_else(day)
-        .ok_or_else(|| "neither a time as in 2026-11-22T18:30:00Z nor a day as in 2026-11-22".to_owned())
+        .ok_or_else(|| "neither a time such as 2026-11-22T18:30:00Z nor a day such as 2026-11-22".to_owned())
 }
 
 #[cfg(test)]
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_moment_or_the_start_of_a_day() {
+    fn time_is_parsed_as_a_moment_or_as_the_start_of_a_day() {
         let moment = |text: &str| text.parse::<Timestamp>().unwrap();
         assert_eq!(time("2026-11-22"), Ok(moment("2026-11-22T00:00:00Z")));
         assert_eq!(time("2026-11-22T18:30:00+02:00"), Ok(moment("2026-11-22T16:30:00Z")));

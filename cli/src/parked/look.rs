@@ -12,7 +12,7 @@ use crate::operator::Place;
 use crate::terminal::{self, Format, printable};
 
 const PARKED_SHOW: Statement = statement!("parked_show.sql");
-/// What the other columns of the list take of a terminal's width, and the least that is left to the reason.
+/// Width of the other columns of the list, and the least width of the reason.
 const OTHER_COLUMNS: usize = 110;
 const REASON_MIN: usize = 24;
 
@@ -22,23 +22,23 @@ Examples:
   commonplace parked list --reason constraint --since 2026-11-22 --limit 1000
   commonplace parked list --all --json
 
-Exit codes: 0 done, also when nothing matches; 1 it failed; 2 wrong usage.";
+Exit codes: 0 done, even if no event matches; 1 the command failed; 2 wrong usage.";
 const SHOW_EXAMPLES: &str = "\
 Examples:
   commonplace parked show 01a20596-cc9c-71ff-8af3-8d51c0d661c4 0
   commonplace parked show 01a20596-cc9c-71ff-8af3-8d51c0d661c4 -1 --json
 
-Exit codes: 0 done; 1 it was never parked, or it failed; 2 wrong usage.";
+Exit codes: 0 done; 1 there is no such parked event, or the command failed; 2 wrong usage.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = LIST_EXAMPLES)]
 pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
-    /// Also those that were redriven or given up
+    /// Include events that were redriven or given up
     #[arg(long)]
     all: bool,
-    /// Most events that are shown
+    /// Show at most this many events
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..))]
     limit: i64,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(super) struct Show {
     place: Place,
 }
 
-/// A parked event with its body: as text, or where it is no text as hexadecimal digits.
+/// A parked event with its body, as text or, if it is not text, as hexadecimal digits.
 #[derive(Debug, Serialize)]
 struct Shown {
     #[serde(flatten)]
@@ -88,7 +88,7 @@ impl List {
         if shown == self.limit {
             let matching = self.filter.count(&client, self.all).await?;
             if shown < matching {
-                terminal::note(format_args!("{shown} of {matching} are shown: --limit shows more"));
+                terminal::note(format_args!("{shown} of {matching} are shown: raise --limit to see more"));
             }
         }
         Ok(())
@@ -100,7 +100,7 @@ impl Show {
         let Which { envelope, index } = self.which;
         let client = self.place.pool()?.get().await?;
         let row = PARKED_SHOW.query_opt(&client, &[&envelope, &index]).await?.with_context(|| {
-            format!("{envelope} {index} was never parked: `commonplace parked list --all` shows what was")
+            format!("{envelope} {index} was never parked: `commonplace parked list --all` lists every parked event")
         })?;
         let (body, body_hex) = match String::from_utf8(row.get("body")) {
             Ok(text) => (Some(text), None),
@@ -162,7 +162,7 @@ impl Parked {
 
     fn state(&self) -> &'static str {
         match (self.redriven_at, self.dropped_at) {
-            // Also when it was emptied since, with the account that it names.
+            // Even if its body was deleted later, with the account that it names.
             (Some(_), _) => "redriven",
             (None, Some(_)) => "given up",
             (None, None) => "waiting",
@@ -170,13 +170,13 @@ impl Parked {
     }
 }
 
-/// What a terminal leaves to the reason. None where the list goes into a file or a pipe: there it is whole.
+/// Width of the reason on a terminal; none for a file or a pipe, where the reason is not cut.
 fn width_of_reasons() -> Option<usize> {
     let terminal = Table::new().width()?;
     Some(usize::from(terminal).saturating_sub(OTHER_COLUMNS).max(REASON_MIN))
 }
 
-/// The text on one line, cut to a width.
+/// The text as one line, cut to a width.
 fn cut(text: &str, width: Option<usize>) -> String {
     let line: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     match width {
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_cut_to_its_width_and_no_further() {
+    fn reason_is_cut_to_the_given_width() {
         assert_eq!(cut("refused by constraint", Some(21)), "refused by constraint");
         assert_eq!(cut("refused by constraint", Some(8)), "refused…");
         assert_eq!(cut("ärger\nim Übermaß", Some(10)), "ärger im …");

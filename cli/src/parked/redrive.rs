@@ -1,5 +1,4 @@
-//! `parked redrive`: what was set aside is counted after all, by the code and the statements that the workers use, and
-//! under the role that they write with.
+//! `parked redrive`: counts parked events after all, with the code, the statements and the role that the workers use.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +13,9 @@ use super::WhichOrAll;
 use crate::operator::Place;
 use crate::terminal::{self, Format, printable};
 
-/// The role that writes engagement; the operator's is a member of it and inherits nothing.
+/// The role that writes engagement. The operator's role is a member that does not inherit its grants.
 const WRITER: &str = "engagement_writer";
-/// In the summary: what is still parked.
+/// Summary name of events that are still parked.
 const STAYS: &str = "stayed parked";
 
 const USAGE: &str = "commonplace parked redrive [OPTIONS] <ENVELOPE> <INDEX>
@@ -25,17 +24,18 @@ const USAGE: &str = "commonplace parked redrive [OPTIONS] <ENVELOPE> <INDEX>
 const EXAMPLES: &str = "\
 Examples:
   commonplace parked redrive 01a20596-cc9c-71ff-8af3-8d51c0d661c4 0
-  commonplace parked redrive --all-matching --sqlstate 23514     when what refused them is mended
+  commonplace parked redrive --all-matching --sqlstate 23514     once the constraint that refused them is fixed
   commonplace parked redrive --all-matching --reason late --may-count-twice --json
 
-Exit codes: 0 done, also when nothing matches; 1 something stayed parked or does not wait, or it failed; 2 wrong usage.";
+Exit codes: 0 done, even if no event matches; 1 an event stayed parked or is not waiting, or the command failed; 2 wrong
+usage.";
 
 #[derive(Debug, clap::Args)]
 #[command(override_usage = USAGE, after_help = EXAMPLES)]
 pub(super) struct Redrive {
     #[command(flatten)]
     which: WhichOrAll,
-    /// Also what may have been counted already, because the ledger, or the memory of keys, can no longer tell
+    /// Also count events that may have been counted before, because the ledger or the stored keys no longer reach back that far
     #[arg(long)]
     may_count_twice: bool,
     #[command(flatten)]
@@ -44,14 +44,14 @@ pub(super) struct Redrive {
     place: Place,
 }
 
-/// How many events came to what, and for programs what became of each row.
+/// The number of events by result, and with --json the result of each row.
 #[derive(Default)]
 struct Summary {
     counts: BTreeMap<&'static str, usize>,
     rows: Option<Vec<Row>>,
 }
 
-/// What became of a parked event, or of a whole message.
+/// The result of a parked event, or of a whole message.
 #[derive(Debug, Serialize)]
 struct Row {
     envelope_id: Uuid,
@@ -60,7 +60,7 @@ struct Row {
     /// Why it stays parked.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Of a message: how many of its events came to what.
+    /// For a message: the number of its events by result.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<BTreeMap<&'static str, usize>>,
 }
@@ -77,7 +77,7 @@ impl Redrive {
             let redriven = redrive(&engagement, envelope, index, in_doubt).await?;
             if redriven == Redriven::NotWaiting {
                 bail!(
-                    "{envelope} {index} does not wait: `commonplace parked show {envelope} {index}` says what became of it"
+                    "{envelope} {index} is not waiting: `commonplace parked show {envelope} {index}` shows its state"
                 );
             }
             summary.add(envelope, index, redriven);
@@ -85,7 +85,7 @@ impl Redrive {
         } else {
             let client = Pool::new(&settings.database, "operator")?.get().await?;
             let redriven = self.all(&client, &engagement, in_doubt, &mut summary).await;
-            // What was redriven before a failure is told, too.
+            // The results before a failure are reported, too.
             summary.print()?;
             redriven?;
             summary.show();
@@ -122,13 +122,13 @@ async fn redrive(
     in_doubt: InDoubt,
 ) -> anyhow::Result<Redriven> {
     let doing = || {
-        format!("redriving {envelope} {index}; what was redriven before stays so, the same command goes on")
+        format!("redriving {envelope} {index}; earlier events stay redriven, and the same command continues")
     };
     engagement.redrive(envelope, index, in_doubt).await.with_context(doing)
 }
 
 impl Summary {
-    /// Takes what became of one into the sum, and says it or keeps it.
+    /// Adds a result to the counts, and prints it or stores it for --json.
     fn add(&mut self, envelope: Uuid, index: i32, redriven: Redriven) {
         let is_message = index < 0;
         let said = sentence(&redriven, is_message);
@@ -151,12 +151,12 @@ impl Summary {
         rows.push(Row { envelope_id: envelope, index, result, reason, events });
     }
 
-    /// What is for programs.
+    /// Prints the rows for --json.
     fn print(&self) -> anyhow::Result<()> {
         self.rows.as_ref().map_or(Ok(()), terminal::json)
     }
 
-    /// How many came to what, for people.
+    /// Prints the number of events by result.
     fn show(&self) {
         if self.rows.is_some() {
             return;
@@ -169,13 +169,12 @@ impl Summary {
         }
     }
 
-    /// An error when anything is still parked.
+    /// An error if an event is still parked.
     fn verdict(&self) -> anyhow::Result<()> {
         match self.counts.get(STAYS) {
             None => Ok(()),
             Some(stayed) => bail!(
-                "{stayed} stayed parked: mend what refuses them and redrive again, or give them up with `commonplace parked \
-                 drop`"
+                "{stayed} stayed parked: fix the cause and redrive them again, or give them up with `commonplace parked drop`"
             ),
         }
     }
@@ -200,11 +199,11 @@ fn sentence(redriven: &Redriven, is_message: bool) -> String {
         Redriven::Parked { reason, sqlstate: None } => format!("stays parked: {reason}"),
         Redriven::Parked { reason, sqlstate: Some(code) } => format!("stays parked: {reason} ({code})"),
         Redriven::Doubtful { reason } => format!("stays parked: {reason}: --may-count-twice"),
-        Redriven::NotWaiting => "no longer waits".to_owned(),
+        Redriven::NotWaiting => "is no longer waiting".to_owned(),
     }
 }
 
-/// In the summary: an event of a message that was parked by itself is parked still.
+/// Summary name of an outcome. An event of a message that is now parked on its own is still parked.
 fn name(outcome: Outcome) -> &'static str {
     if outcome == Outcome::Parked { STAYS } else { outcome.name() }
 }

@@ -1,4 +1,4 @@
-//! Loading a dump by `pg_restore`, where PostgreSQL's client programs are at hand.
+//! Loads a dump with `pg_restore`, one of PostgreSQL's client programs.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -16,7 +16,7 @@ const PROGRAM: &str = "pg_restore";
 /// Loads a dump into an empty database, in one transaction.
 ///
 /// # Errors
-/// That the database is not empty, or that `pg_restore` is not there or failed.
+/// If the database is not empty, or `pg_restore` is missing or failed.
 pub(super) async fn load(administrator: &Config, dump: &Path) -> anyhow::Result<()> {
     let name = schema::name(administrator);
     if migrations::deployed(administrator).await? != 0 {
@@ -29,7 +29,7 @@ pub(super) async fn load(administrator: &Config, dump: &Path) -> anyhow::Result<
     if dump != Path::new(erased::STDIN) {
         command.arg(dump).stdin(Stdio::null());
     }
-    // In the environment, so that no list of processes shows the password.
+    // In the environment, so that the list of processes does not show the password.
     if let Some(user) = administrator.get_user() {
         command.env("PGUSER", user);
     }

@@ -1,4 +1,4 @@
-//! The steps that move a restored database past what was given out after its dump was made. Each may be done again.
+//! The steps that move a restored database past every id and token issued after its dump. Each may be repeated.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,10 +15,10 @@ const EPOCHS: Statement = statement!("administrator/restore_epochs.sql");
 const PROGRESS: Statement = statement!("administrator/restore_progress.sql");
 const VACUUM: Statement = statement!("administrator/restore_vacuum.sql");
 
-/// No id of a lost row is given out again: tokens, queued events and links name it.
+/// Skips the ids of lost rows, which tokens, queued events and links may still name.
 ///
 /// # Errors
-/// What Postgres said, such as that a sequence has no room for so many steps.
+/// The error of Postgres, for example because a sequence has too few values left.
 pub(super) async fn advance_sequences(session: &Session, margin: i64) -> anyhow::Result<()> {
     let rows = session.client.query(SEQUENCES.sql, &[&margin]).await;
     let rows = rows.map_err(database::Error::statement(SEQUENCES.file)).context("advancing the sequences")?;
@@ -29,10 +29,10 @@ pub(super) async fn advance_sequences(session: &Session, margin: i64) -> anyhow:
     Ok(())
 }
 
-/// Tokens that were taken back after the dump was made would count again, and so would tokens of lost accounts.
+/// Revokes every token; otherwise tokens that were revoked after the dump, and tokens of lost accounts, would be valid again.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error of Postgres.
 pub(super) async fn take_tokens_back(session: &Session, epochs: i32) -> anyhow::Result<()> {
     let accounts = session.client.execute(EPOCHS.sql, &[&epochs]).await;
     let accounts = accounts.map_err(database::Error::statement(EPOCHS.file)).context("taking tokens back")?;
@@ -42,21 +42,21 @@ pub(super) async fn take_tokens_back(session: &Session, epochs: i32) -> anyhow::
     Ok(())
 }
 
-/// What has been learnt is followed by numbers of transactions, which every server counts by itself.
+/// Restarts the recommendations, whose progress is a transaction number that is meaningful only on the original server.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error of Postgres.
 pub(super) async fn recompute_recommendations(session: &Session) -> anyhow::Result<()> {
     session.run(PROGRESS.file, PROGRESS.sql).await?;
     terminal::line("recommendations will be computed again; until then readers see those of the dump");
     Ok(())
 }
 
-/// Erases the accounts that the dump has brought back. Those of which something still waits in the outbox or is parked are
-/// deleted, and returned.
+/// Erases the accounts that the dump has brought back. An account that an envelope in the outbox or a parked message still
+/// names is only deleted, and its id is returned.
 ///
 /// # Errors
-/// That an account could not be erased for another reason.
+/// If an account could not be erased for another reason.
 pub(super) async fn erase_again(
     pool: &Pool,
     record: &BTreeSet<RecordedAccount>,
@@ -95,10 +95,10 @@ pub(super) async fn erase_again(
     Ok(left)
 }
 
-/// Plans need statistics from the first request on.
+/// Collects statistics, which the planner needs from the first request on.
 ///
 /// # Errors
-/// What Postgres said.
+/// The error of Postgres.
 pub(super) async fn vacuum(session: &Session) -> anyhow::Result<()> {
     session.run(VACUUM.file, VACUUM.sql).await?;
     terminal::line("statistics are collected");

@@ -1,4 +1,4 @@
-//! Where everything is, for people and for services.
+//! The addresses of servers and services, for people and for the services themselves.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::demo::Demo;
 use crate::running::Running;
 use crate::schema;
 
-/// Addresses with logins in them.
+/// Addresses that contain logins.
 pub(super) struct Urls<'a> {
     administrator: &'a Config,
     credentials: &'a Credentials,
@@ -25,21 +25,21 @@ impl<'a> Urls<'a> {
         Self { administrator, credentials, servers }
     }
 
-    /// Postgres as this role.
+    /// Postgres with this role's login.
     pub(super) fn database(&self, role: &str) -> String {
         schema::url(self.administrator, role, self.credentials.password(role))
     }
 
-    /// RabbitMQ as this user.
+    /// RabbitMQ with this user's login.
     ///
     /// # Errors
-    /// When the administrator's address is none.
+    /// If the administrator's address is invalid.
     pub(super) fn amqp(&self, user: &str) -> anyhow::Result<String> {
         broker::url_of(&self.servers.amqp_url, user, &self.credentials.password(user).into())
             .context("AMQP_URL is not an address such as amqp://user:password@host:5672/vhost")
     }
 
-    /// What the operator's commands need to know.
+    /// What the operator's commands need to reach this system.
     pub(super) fn running(&self, api: String, view_window_s: u32) -> Running {
         Running {
             api,
@@ -49,7 +49,7 @@ impl<'a> Urls<'a> {
         }
     }
 
-    /// What `up` prints when everything runs: first what people look for, and so the services in the opposite order.
+    /// What `up` prints when everything runs. The addresses that people need most come first, so the services are in reverse order.
     pub(super) fn table(&self, services: &[Address], api: &str, demo: &Demo) -> String {
         let newest_first = || services.iter().rev();
         let links = |service: &Address| {
@@ -70,7 +70,7 @@ impl<'a> Urls<'a> {
             let password = &self.credentials.demo_password;
             rows.push(("demo account", format!("{author}  password {password}")));
         }
-        // No borders: a line that is longer than the terminal stays whole and can be copied.
+        // No borders, so that a line longer than the terminal can still be copied whole.
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         for (what, address) in rows {
@@ -78,7 +78,7 @@ impl<'a> Urls<'a> {
         }
         let mut text = format!("\n{table}\n\nTry it:\n");
         for command in trials(api, demo) {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _infallible = writeln!(text, "  {command}");
         }
         text.push_str("\nCtrl-C stops everything and keeps the data.");
@@ -100,7 +100,7 @@ fn trials(api: &str, demo: &Demo) -> Vec<String> {
     }
 }
 
-/// `http://user:password@host` as `http://host` and `user password`.
+/// Splits `http://user:password@host` into `http://host` and `user / password`.
 fn without_login(url: &str) -> Option<(String, String)> {
     let (scheme, rest) = url.split_once("://")?;
     let (login, host) = rest.split_once('@')?;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_is_taken_out_of_an_address() {
+    fn login_is_split_from_an_address() {
         assert_eq!(
             without_login("http://root:x1@127.0.0.1:15672"),
             Some(("http://127.0.0.1:15672".to_owned(), "root / x1".to_owned()))

@@ -1,4 +1,4 @@
-//! The folder of one `up`: who runs in it, and the secrets that outlive a run.
+//! The folder of one `up`: its lock, and the secrets that outlive a run.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,20 +19,20 @@ use crate::{defaults, migrate, running};
 /// The role of the operator's commands.
 pub(super) const OPERATOR: &str = "operator";
 
-/// A folder that this process has for itself, as long as the value lives.
+/// A folder that this process has locked, until the value is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     directory: PathBuf,
-    /// The kernel gives the lock back with the process, however that ends.
+    /// The kernel releases the lock when the process ends, even if it is killed.
     _lock: File,
 }
 
 impl Place {
-    /// Makes the folder if need be and locks it. With `fresh`, what earlier runs knew is forgotten; the servers'
-    /// own data is theirs to delete.
+    /// Makes the folder if it is missing and locks it. With `fresh`, deletes the files of earlier runs, except the data of the
+    /// servers, which the servers delete themselves.
     ///
     /// # Errors
-    /// When another `up` runs there, by its process id.
+    /// If another `up` runs there; the error gives its process id.
     pub(super) fn claim(directory: PathBuf, fresh: bool) -> anyhow::Result<Self> {
         let doing = || format!("using {}", directory.display());
         fs::create_dir_all(&directory).with_context(doing)?;
@@ -62,7 +62,7 @@ impl Place {
         lock.rewind().with_context(doing)?;
         writeln!(lock, "{}", std::process::id()).with_context(doing)?;
         let place = Self { directory, _lock: lock };
-        // Of one that was killed: what it says is no longer so.
+        // A run that was killed leaves its file, whose addresses are no longer valid.
         forget(&running::mark_file(&place.directory))?;
         if fresh {
             for path in [place.credentials_file(), place.demo_mark()] {
@@ -77,20 +77,20 @@ impl Place {
         &self.directory
     }
 
-    /// Where the servers live.
+    /// The folder of the servers.
     pub(super) fn servers(&self) -> PathBuf {
         self.directory.join("servers")
     }
 
-    /// There while the demo is being loaded, so that an interrupted load is completed by the next run.
+    /// A file that exists while the demo is being loaded, so that the next run completes an interrupted load.
     pub(super) fn demo_mark(&self) -> PathBuf {
         self.directory.join("demo.unfinished")
     }
 
-    /// The secrets of this place, made at the first call and kept for the next run; nobody else can read them.
+    /// The secrets of this folder, made at the first call and kept for the next run. Only the owner can read the file.
     ///
     /// # Errors
-    /// When they cannot be read or written.
+    /// If the file cannot be read or written.
     pub(super) fn credentials(&self) -> anyhow::Result<Credentials> {
         let path = self.credentials_file();
         let doing = || format!("reading {}", path.display());
@@ -98,7 +98,7 @@ impl Place {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Credentials::complete).with_context(doing),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let credentials = Credentials::random();
-                // Written beside and renamed, so that a file that is there is whole.
+                // Written to a temporary file and renamed, so that the file is never incomplete.
                 let draft = path.with_extension("draft");
                 forget(&draft)?;
                 let mut file = OpenOptions::new()
@@ -122,14 +122,14 @@ impl Place {
     }
 }
 
-/// Every secret of one `up`. Random, in hexadecimal, which is safe in a URL and is base64 as well.
+/// Every secret of one `up`: random hexadecimal digits, which are safe in a URL and also valid base64.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Credentials {
     /// The demo authors' password.
     pub(super) demo_password: String,
-    /// Makes the private keys of tokens, one for each purpose.
+    /// The seed of the private keys of tokens, one for each purpose.
     pub(super) signing_secret: String,
-    /// Salts the hashes of visitors.
+    /// The secret with which visitors are hashed.
     pub(super) visitor_secret: String,
     /// The password of each role, by its key in the settings (`ROLE_password`).
     #[serde(flatten)]
@@ -147,8 +147,8 @@ impl Credentials {
         .complete()
     }
 
-    /// With a password for every role. In a folder of before there was a service its role has none; then each start gives it
-    /// a new one.
+    /// Adds a password for every role that has none. A folder from before a service existed lacks the password of its role, which
+    /// then gets a new one at each start.
     fn complete(mut self) -> Self {
         for role in roles() {
             self.passwords.entry(key(role)).or_insert_with(|| secret(16));
@@ -156,17 +156,17 @@ impl Credentials {
         self
     }
 
-    /// The password of a role, and of the user of that name on RabbitMQ.
+    /// The password of a role, and of the RabbitMQ user with the same name.
     pub(super) fn password(&self, role: &str) -> &str {
         self.passwords.get(&key(role)).map(String::as_str).unwrap_or_default()
     }
 
-    /// The key of sessions. The Blogs API alone gets its private half.
+    /// The key of sessions. Only the Blogs API gets its private half.
     pub(super) fn session_keys(&self) -> KeyPair {
         self.keys("up", "session")
     }
 
-    /// The key of imports. The operator gets its private half.
+    /// The key of imports. Only the operator gets its private half.
     pub(super) fn import_keys(&self) -> KeyPair {
         self.keys("up-import", "import")
     }
@@ -176,8 +176,8 @@ impl Credentials {
         KeyPair::from_seed(id, &seed.finalize().into())
     }
 
-    /// The roles and RabbitMQ's users as `migrate` would make them, with these passwords and with the direct path. A
-    /// service's role and its user have one password. `private`: the database server is this command's own.
+    /// The roles and RabbitMQ's users as `migrate` would make them, with these passwords and with the direct path. A service's
+    /// role and its RabbitMQ user have the same password. `private`: this command runs the database server itself.
     pub(super) fn administration(
         &self,
         management_url: &str,
@@ -205,7 +205,7 @@ fn roles() -> impl Iterator<Item = &'static str> {
     SERVICES.iter().map(|service| service.role).chain([OPERATOR])
 }
 
-/// The key of a role's password in the settings and in the file of credentials.
+/// The key of a role's password, in the settings and in the credentials file.
 fn key(role: &str) -> String {
     format!("{role}_password")
 }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_claim_names_the_first() {
+    fn second_claim_is_refused_with_the_first_ones_process_id() {
         let folder = Folder::new("claim");
         let first = Place::claim(folder.0.clone(), false).unwrap();
         let refused = Place::claim(folder.0.clone(), true).unwrap_err().to_string();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_kept_for_the_owner_alone_until_fresh() {
+    fn credentials_are_readable_by_the_owner_alone_and_kept_until_fresh() {
         let folder = Folder::new("credentials");
         let place = Place::claim(folder.0.clone(), false).unwrap();
         let made = place.credentials().unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_of_before_a_service_keep_their_passwords_and_get_the_missing_ones() {
+    fn old_credentials_keep_their_passwords_and_get_one_for_a_new_service() {
         let folder = Folder::new("earlier");
         let place = Place::claim(folder.0.clone(), false).unwrap();
         let earlier = r#"{"blogs_api_password": "a", "analytics_worker_password": "b", "operator_password": "c",

@@ -1,4 +1,4 @@
-//! The two servers below an `up`: private ones, existing ones, or one of each.
+//! The Postgres and the RabbitMQ of an `up`; each is either private or an existing server.
 
 use anyhow::{Context, bail};
 use stack::{Options, Postgres, RabbitMq, Stack};
@@ -7,23 +7,23 @@ use super::Arguments;
 use super::place::Place;
 use crate::terminal::Progress;
 
-/// The private cluster's database; an existing server has the one in its URL.
+/// Name of the database in the private cluster; for an existing server its URL names the database.
 const DATABASE: &str = "commonplace";
 
 /// Running servers. Dropping it stops the private ones.
 pub(super) struct Servers {
-    /// A superuser's URL of the database that is used; it may have to be made.
+    /// A superuser's URL of the database, which may not exist yet.
     pub(super) administrator_url: String,
     /// RabbitMQ.
     pub(super) amqp_url: String,
     /// RabbitMQ's management pages and API, with an administrator's login.
     pub(super) management_url: String,
-    /// The server is private, so its pages may be shown with their login.
+    /// True if the server is private, so that `up` may print the login of its pages.
     pub(super) shows_management: bool,
     private: Private,
 }
 
-/// What is ours to stop.
+/// The servers that this process must stop.
 enum Private {
     Both(Box<Stack>),
     Postgres(Box<Postgres>),
@@ -32,10 +32,10 @@ enum Private {
 }
 
 impl Servers {
-    /// Starts what is not given by URL.
+    /// Starts the servers for which there is no URL.
     ///
     /// # Errors
-    /// What `crates/stack` says: what is missing, or what a server's log ended with.
+    /// The error of `crates/stack`: a missing program, or the last lines of a server's log.
     pub(super) async fn start(
         arguments: &Arguments,
         place: &Place,
@@ -49,7 +49,7 @@ impl Servers {
             (None, None) => None,
             _ => bail!(
                 "an existing RabbitMQ needs both AMQP_URL and RABBITMQ_MANAGEMENT_URL (http://administrator:password@host:15672): \
-                 its exchanges, queues and users are made through the management API"
+                `up` makes its exchanges, queues and users through the management API"
             ),
         };
         let progress = progress.clone();
@@ -60,7 +60,7 @@ impl Servers {
     /// Stops the private servers; their data stays.
     ///
     /// # Errors
-    /// When a process of theirs could not be ended.
+    /// If one of their processes could not be stopped.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         let private = self.private;
         blocking(move || {
@@ -132,7 +132,7 @@ fn start(
     Ok(servers)
 }
 
-/// The URL of the superuser, with our database in the place of its own.
+/// The superuser's URL, with the name of its database replaced by ours.
 fn in_database(url: &str) -> String {
     match url.rsplit_once('/') {
         Some((server, _)) => format!("{server}/{DATABASE}"),
@@ -140,7 +140,7 @@ fn in_database(url: &str) -> String {
     }
 }
 
-/// Runs what blocks on a thread that may, and returns when it has.
+/// Runs blocking work on a thread for it, and waits for its result.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {

@@ -15,7 +15,7 @@ use super::addresses::Urls;
 use super::place::Credentials;
 use crate::defaults;
 
-/// How long the services may take to reach servers that are up.
+/// How long the services may take to become ready, once the servers are up.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(50);
 
@@ -27,7 +27,7 @@ struct Task {
     address: Address,
     shutdown: CancellationToken,
     handle: JoinHandle<anyhow::Result<()>>,
-    /// What the service ended with has been taken.
+    /// True if the service's result has been taken.
     ended: bool,
 }
 
@@ -35,7 +35,7 @@ impl Services {
     /// Starts them in the order of the list.
     ///
     /// # Errors
-    /// A setting that makes no sense, or a port that is taken.
+    /// If a setting is invalid, or a port is in use.
     pub(super) async fn start(port: u16, urls: &Urls<'_>, credentials: &Credentials) -> anyhow::Result<Self> {
         let (session, import) = (credentials.session_keys(), credentials.import_keys());
         let mut started: Vec<Started> = Vec::new();
@@ -59,12 +59,12 @@ impl Services {
         Ok(Self(started.into_iter().map(Task::new).collect()))
     }
 
-    /// Where they are.
+    /// Their addresses.
     pub(super) fn addresses(&self) -> Vec<Address> {
         self.0.iter().map(|task| task.address).collect()
     }
 
-    /// Waits until one of them ends, which none should before it is asked to.
+    /// Waits until a service ends. None should end before [`Services::drain`].
     pub(super) async fn first_end(&mut self) -> anyhow::Result<()> {
         let ends = self.0.iter_mut().map(|task| {
             Box::pin(async {
@@ -73,10 +73,11 @@ impl Services {
             })
         });
         let (ended, ..) = select_all(ends).await;
-        bail!("{} ended by itself", ended?)
+        bail!("{} stopped unexpectedly", ended?)
     }
 
-    /// Ends them in the opposite order, so that what was accepted is also applied. All are ended even if one fails.
+    /// Ends the services in reverse order, so that the workers apply the events that the API has accepted. Ends all of them even
+    /// if one fails.
     pub(super) async fn drain(mut self) -> anyhow::Result<()> {
         let mut drained = Ok(());
         for task in self.0.iter_mut().rev() {
@@ -106,12 +107,12 @@ impl Task {
     }
 }
 
-/// The ports that people reach, where the Blogs API has this one.
+/// The public ports, if the Blogs API has this one.
 pub(super) fn ports(port: u16) -> impl Iterator<Item = u16> {
     SERVICES.iter().filter(|service| service.port.is_some()).map(move |service| port_of(service, port))
 }
 
-/// Where a service listens; 0 is a free port.
+/// The port of a service; 0 takes a free port.
 fn port_of(service: &Entry, port: u16) -> u16 {
     match service.port {
         Some(after) if port != 0 => port.saturating_add(after),
@@ -119,10 +120,10 @@ fn port_of(service: &Entry, port: u16) -> u16 {
     }
 }
 
-/// Waits until all of them say that they are ready.
+/// Waits until all services report that they are ready.
 ///
 /// # Errors
-/// After 30 s, with what is not.
+/// After 30 s, with the service that is not ready.
 pub(super) async fn until_ready(services: &[Address]) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build()?;
     let deadline = Instant::now() + READY_WITHIN;
