@@ -1,4 +1,4 @@
-//! `lab bare-endpoint`: the process that `lab contrast` compares direct writes with.
+//! `lab bare-endpoint`: the baseline process of `lab contrast` for direct writes.
 
 use std::net::SocketAddr;
 
@@ -10,19 +10,19 @@ const EXAMPLES: &str = "\
 Examples:
   DATABASE_URL=postgres://blogs_api:password@localhost/commonplace lab bare-endpoint --address 127.0.0.1:9000
 
-Exit codes: 0 ended by SIGINT or SIGTERM, 1 it could not start or failed, 2 wrong usage.";
+Exit codes: 0 stopped by SIGINT or SIGTERM, 1 the start or the process failed, 2 wrong usage.";
 
-/// As many connections as the Blogs API has by default (`database.pool_max`).
+/// The same number of connections as the Blogs API's default (`database.pool_max`).
 const POOL_MAX: usize = 16;
 
-/// Counts views by one bare UPDATE each, as nobody should; `lab contrast` starts it by itself
+/// Count each view with one bare UPDATE (a bad practice); `lab contrast` starts this process itself
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, hide = true)]
 pub(crate) struct Arguments {
-    /// Where it listens
+    /// Address on which it listens
     #[arg(long, env = "COMMONPLACE__HTTP__ADDRESS")]
     address: SocketAddr,
-    /// The database
+    /// Address of the database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: SecretString,
 }

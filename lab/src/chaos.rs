@@ -1,5 +1,5 @@
-//! `lab chaos`: faults on real processes, and the exact account of what was accepted. What is done and how stands
-//! in the `chaos` crate; here are the arguments, the servers, and the printed report.
+//! `lab chaos`: injects faults into real processes and accounts for every accepted event. The `chaos` crate does the
+//! work; this module has the arguments, the servers, and the printed report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,70 +16,70 @@ use crate::machine::Machine;
 use crate::roles::roles;
 use crate::terminal;
 
-/// The servers' data and the services' logs, beside those of `commonplace up`.
+/// Folder for the servers' data and the services' logs, next to those of `commonplace up`.
 const DIRECTORY: &str = ".stack/chaos";
-/// Whether processes can be let die at a place of their code.
+/// True if the build has fail points, at which a process can be made to crash.
 const HAS_FAIL_POINTS: bool = cfg!(feature = "fail-points");
 
 const LONG: &str = "\
-Kills, stops, restarts and cuts off everything there is, under load, and counts
+Kill, stop, restart and disconnect every process under load, and account for every event
 
-Private servers, two Blogs APIs and two workers run as processes of their own, with a proxy on every way between them. \
-A generator keeps for each request whether it was accepted, refused, or neither is known; in the end the tables must \
-agree with it exactly. What is done follows from the seed.";
+Private servers, two Blogs APIs and two workers run as separate processes, with a proxy on every connection between them. \
+A generator records for each request whether it was accepted, refused, or neither is known; at the end the tables must \
+match its record exactly. The seed determines the faults.";
 
 const EXAMPLES: &str = "\
 Examples:
   lab chaos --seed 7 --duration 60s
-  The crash windows need a build in which processes can be let die at a named place:
+  Hit the crash windows, which need a build with fail points:
     cargo run --release -p lab --features fail-points -- chaos --seed 7 --duration 15m --window-hits 20
-  Would a run notice? Without one of the guards it has to fail:
+  Check that a run detects errors: it must fail without one of the safeguards:
     lab chaos --duration 30s --without ledger
 
-Exit codes: 0 everything is counted exactly, 1 something differs or failed, 2 wrong usage.";
+Exit codes: 0 everything is counted exactly, 1 a result differs or the command failed, 2 wrong usage.";
 
-/// Kills, stops, restarts and cuts off everything there is, under load, and counts
+/// Kill, stop, restart and disconnect every process under load, and account for every event
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// What the plan of faults follows from
+    /// Seed of the plan of faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How long faults are done, as in 90s or 15m; what comes before and after takes a few minutes more
+    /// How long to inject faults, as in 90s or 15m; setup and accounting take a few minutes more
     #[arg(long, default_value = "60s", value_parser = duration)]
     duration: Duration,
     /// Connections, each with one request at a time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=1024))]
     connections: u16,
-    /// Requests a second, if they are answered at once; one holds five events on the average
+    /// Requests per second, if they are answered at once; a request holds five events on average
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     requests_per_s: u32,
-    /// Rounds before in which one thing is away at a time, to measure how long things take
+    /// Rounds before the faults in which one server is down at a time, to measure recovery times
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=100))]
     calm_rounds: u32,
-    /// Hits of each crash window after; needs a build with --features fail-points
+    /// Hits of each crash window after the faults; needs a build with --features fail-points
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     window_hits: u32,
-    /// Takes a guard away, to show that the run fails then
+    /// Remove a safeguard, to show that the run then fails
     #[arg(long, value_enum)]
     without: Option<Without>,
-    /// The image to run RabbitMQ from, as in rabbitmq:4-management; else what is installed
+    /// Image of RabbitMQ, as in rabbitmq:4-management; without it, the installed RabbitMQ
     #[arg(long, value_name = "IMAGE")]
     rabbitmq_image: Option<String>,
-    /// Writes the report here as JSON as well
+    /// Also write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Without {
-    /// The ledger forgets every envelope at once
+    /// Make the ledger forget every envelope at once
     Ledger,
-    /// Nothing can be kept in the outbox
+    /// Make the outbox refuse every envelope
     Spill,
 }
 
-/// All that the JSON file holds.
+/// The contents of the JSON file.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
     #[serde(flatten)]
@@ -123,16 +123,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let written = serde_json::to_vec_pretty(&Written { machine: &machine, report: &report })?;
         std::fs::write(file, written).with_context(|| format!("writing {}", file.display()))?;
     }
-    ensure!(report.is_good(), "{} things are not as they must be", report.differences.len());
+    ensure!(report.is_good(), "{} results differ from what they must be", report.differences.len());
     Ok(())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration =
-        text.parse().map_err(|_| "a time such as 90s or 15m is expected".to_owned())?;
-    let duration = Duration::try_from(duration).map_err(|_| "a time cannot be negative".to_owned())?;
+        text.parse().map_err(|_| "expected a duration such as 90s or 15m".to_owned())?;
+    let duration = Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())?;
     if duration > Duration::from_secs(24 * 3600) {
-        return Err("a day is the longest that is possible".to_owned());
+        return Err("the longest possible duration is a day".to_owned());
     }
     Ok(duration)
 }
@@ -157,7 +157,7 @@ fn print(machine: &Machine, report: &Report) {
         terminal::line(format_args!("DIFFERS: {difference}"));
     }
     let verdict =
-        if report.is_good() { "everything is counted exactly" } else { "NOT everything is as it must be" };
+        if report.is_good() { "everything is counted exactly" } else { "NOT everything is counted exactly" };
     terminal::line(format_args!("\nseed {}: {verdict}", report.seed));
 }
 

@@ -1,4 +1,4 @@
-//! `lab contrast`: servers, the run, the report.
+//! `lab contrast`: the arguments, the servers, the run and the report.
 
 mod markdown;
 
@@ -14,9 +14,9 @@ use crate::machine::Machine;
 use crate::roles::roles;
 use crate::terminal;
 
-/// The servers' data and the services' logs, beside those of `commonplace up`.
+/// Folder for the servers' data and the services' logs, next to those of `commonplace up`.
 const DIRECTORY: &str = ".stack/bench";
-/// Where the repository keeps what was measured.
+/// Folder in the repository for the results.
 const RESULTS: &str = "docs/results";
 
 const EXAMPLES: &str = "\
@@ -25,37 +25,37 @@ Examples:
   lab contrast --quick
   lab contrast --scenario hot,drain --rounds 5 --seconds 10 --directory contrast-results
 
-Exit codes: 0 measured, and the tables agree with what was accepted; 1 they do not, or it failed; 2 wrong usage.";
+Exit codes: 0 measured, and the tables agree with what was accepted; 1 they do not, or the command failed; 2 wrong usage.";
 
-/// The message path against direct database writes: rates, latency, freshness, cost, outages, and the proof
+/// Compare the message path with direct database writes: rates, latency, freshness, cost, outages, and the proof
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// What to measure: hot, zipf, every-view, same-load, half-load, light, neighbour, postgres-away, rabbitmq-away, drain,
-    /// rows; all of them unless said otherwise
+    /// Scenarios to measure: hot, zipf, every-view, same-load, half-load, light, neighbour, postgres-away, rabbitmq-away, drain,
+    /// rows [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     scenario: Vec<Name>,
-    /// How often each cell is measured; the rounds are interleaved [default: 3; quick: 1]
+    /// Measurements of each cell; the rounds are interleaved [default: 3; quick: 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
     /// Seconds of load in each cell [default: 4; quick: 1]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: Option<u64>,
-    /// Seconds that a server is away in an outage [default: 10; quick: 1]
+    /// Seconds that a server is down in an outage [default: 10; quick: 1]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
     outage_s: Option<u64>,
-    /// Blogs that views are spread over
+    /// Number of blogs over which the views are spread
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(i32).range(2..=100_000))]
     blogs: i32,
-    /// Shows that all of it works, in a few minutes; its figures mean little
+    /// Check in a few minutes that every scenario works; the figures mean little
     #[arg(long)]
     quick: bool,
-    /// Writes contrast.md, contrast.json and the plots here [default: docs/results; quick: nowhere]
+    /// Write contrast.md, contrast.json and the plots to this folder [default: docs/results; quick: nowhere]
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 }
 
-/// All that the JSON file holds.
+/// The contents of the JSON file.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
     #[serde(flatten)]

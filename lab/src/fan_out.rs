@@ -1,4 +1,4 @@
-//! `lab fan-out`: servers, the run, the report.
+//! `lab fan-out`: the arguments, the servers, the run and the report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::machine::{Machine, promises};
 use crate::roles::roles;
 use crate::terminal;
 
-/// The servers' data and the services' logs, beside those of `commonplace up`.
+/// Folder for the servers' data and the services' logs, next to those of `commonplace up`.
 const DIRECTORY: &str = ".stack/bench";
 
 const EXAMPLES: &str = "\
@@ -24,32 +24,32 @@ Examples:
   lab fan-out --followers 100000 --rounds 1 --kills 3
   lab fan-out --json report.json
 
-Exit codes: 0 measured, and everybody was told once; 1 somebody was not, or it failed; 2 wrong usage.";
+Exit codes: 0 measured, and every follower was notified once; 1 a follower was not, or the command failed; 2 wrong usage.";
 
-/// Telling a million followers: the worker, one raw statement, and a middleman over HTTP
+/// Measure notifying a million followers: by the worker, by one raw statement, and by a middleman over HTTP
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Followers of the author
+    /// Number of followers of the author
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(1000..=10_000_000))]
     followers: i64,
-    /// How often each way is measured; the rounds are interleaved
+    /// Measurements of each method; the rounds are interleaved
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Page sizes of the middleman; the fastest is the one that is measured
+    /// Page sizes of the middleman; the fastest one is measured
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1000, 10_000, 50_000],
           value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
     pages: Vec<u32>,
-    /// Followers on whom the page sizes are tried
+    /// Number of followers with which the page sizes are tried
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
     sample: i64,
-    /// Followers whom the naive middleman tells, one request each
+    /// Number of followers whom the naive middleman notifies, with one request each
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     naive: u32,
-    /// His connections
+    /// Number of connections of the middleman
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     naive_connections: u16,
-    /// Connections of the readers beside a fan-out
+    /// Number of connections of the readers during a fan-out
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     connections: u16,
     /// Milliseconds from an answer to the next view on each connection, on average
@@ -58,15 +58,15 @@ pub(crate) struct Arguments {
     /// Seconds of these views before the fan-out begins
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     load_s: u64,
-    /// How often the worker is killed by kill -9 during a fan-out
+    /// Number of times that the worker is killed (kill -9) during a fan-out
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1000))]
     kills: u32,
-    /// Writes the report here as JSON as well
+    /// Also write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// All that the JSON file holds.
+/// The contents of the JSON file.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
     #[serde(flatten)]
@@ -107,7 +107,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let written = serde_json::to_vec_pretty(&Written { machine: &machine, report: &report })?;
         std::fs::write(file, written).with_context(|| format!("writing {}", file.display()))?;
     }
-    anyhow::ensure!(report.disagreements().is_empty(), "the tables do not agree with who was to be told");
+    anyhow::ensure!(report.disagreements().is_empty(), "the tables differ from the expected notifications");
     Ok(())
 }
 
@@ -144,7 +144,7 @@ fn print(machine: &Machine, report: &Report) {
     }
 }
 
-/// The ways side by side.
+/// The methods in comparison.
 fn ways(report: &Report) -> Table {
     let mut table = markdown(&[
         "way",
@@ -173,7 +173,7 @@ fn ways(report: &Report) -> Table {
     numbers(table)
 }
 
-/// Round by round, with who has been told.
+/// Every round, with the number of notified followers.
 fn rounds(report: &Report) -> Table {
     let mut table = markdown(&[
         "way",
@@ -200,7 +200,7 @@ fn rounds(report: &Report) -> Table {
     numbers(table)
 }
 
-/// What is aimed at, and what was measured.
+/// The targets and the measured values.
 fn targets(report: &Report) -> Table {
     let mut table = markdown(&["measure", "target", "measured"]);
     let mut row = |measure: &str, target: &str, measured: Option<String>| {
@@ -228,7 +228,7 @@ fn targets(report: &Report) -> Table {
     table
 }
 
-/// How views and a small fan-out fared beside the large one.
+/// Latency of views, and of a small fan-out, during the large one.
 fn beside_rows(report: &Report, row: &mut impl FnMut(&str, &str, Option<String>)) {
     let beside = &report.under_load;
     let over_rounds = |figure: &dyn Fn(&UnderLoad) -> f64| Median::of(beside.iter().map(figure));
@@ -294,7 +294,7 @@ fn markdown(header: &[&str]) -> Table {
     table
 }
 
-/// All columns but the first line up at the right.
+/// A Markdown table with every column but the first aligned at the right.
 fn numbers(mut table: Table) -> Table {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -1,11 +1,11 @@
-//! What a report must say about where it was made: the code, the build, the machine, the moment.
+//! What a report says about its origin: the code, the build, the machine and the time.
 
 use std::process::Command;
 
 use bench::report::DatabaseSettings;
 use serde::Serialize;
 
-/// The surroundings of a measurement.
+/// The environment of a measurement.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     commit: String,
@@ -17,7 +17,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Looks around.
+    /// Reads the environment of this process.
     pub(crate) fn here() -> Self {
         let arguments = std::env::args().skip(1);
         Self {
@@ -30,7 +30,7 @@ impl Machine {
         }
     }
 
-    /// The surroundings as lines, names first.
+    /// The environment as pairs of name and value.
     pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
             ("command", self.command.clone()),
@@ -42,7 +42,7 @@ impl Machine {
     }
 }
 
-/// What the database promises, in a line.
+/// The database's durability settings in one line.
 pub(crate) fn promises(database: &DatabaseSettings) -> String {
     format!(
         "{}, fsync {}, synchronous_commit {}, full_page_writes {}, shared_buffers {}",
@@ -54,7 +54,7 @@ pub(crate) fn promises(database: &DatabaseSettings) -> String {
     )
 }
 
-/// The commit of the checkout that this was built from, and whether that has changed since.
+/// The commit of the checkout, and whether the checkout has changes.
 fn commit() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output =

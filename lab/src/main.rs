@@ -1,7 +1,7 @@
-//! The `lab` command: measures the system and breaks it, on private servers that it starts and stops by itself.
+//! The `lab` command: measures the system and injects faults, on private servers that it starts and stops itself.
 //!
-//! Each subcommand is a module with its `Arguments` and a `run`: the arguments, the servers, and the printed report. What is
-//! measured and how is in the `bench` and `chaos` crates. Services run in processes of their own, by this executable.
+//! Each subcommand is a module with its `Arguments` and a `run`: the arguments, the servers, and the printed report. The
+//! measurements themselves are in the `bench` and `chaos` crates. Services run as separate processes of this executable.
 
 mod bare_endpoint;
 mod chaos;
@@ -20,14 +20,14 @@ use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  The message path against direct database writes, every scenario:
+    Compare the message path with direct database writes in every scenario:
     cargo run --release -p lab -- contrast
-  A minute of faults, with everything counted:
+    Inject faults for a minute and account for every event:
     cargo run --release -p lab -- chaos --seed 7 --duration 60s
 
-Exit codes: 0 measured, and the tables agree with what was accepted; 1 they do not, or it failed; 2 wrong usage.";
+Exit codes: 0 measured, and the tables agree with what was accepted; 1 they do not, or the command failed; 2 wrong usage.";
 
-/// Measurements and faults on private servers, each checked against the tables
+/// Measure the system and inject faults on private servers, and check every run against the tables
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, after_help = EXAMPLES)]
 struct Arguments {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_shows_examples_and_exit_codes() {
+    fn help_of_every_command_has_examples_and_exit_codes() {
         let mut lab = Arguments::command();
         lab.clone().debug_assert();
         let commands: Vec<_> = lab.get_subcommands_mut().collect();

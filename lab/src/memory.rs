@@ -1,4 +1,4 @@
-//! `lab memory`: servers, the run, the report.
+//! `lab memory`: the arguments, the servers, the run and the report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::roles::roles;
 use crate::terminal;
 
 const DIRECTORY: &str = ".stack/chaos";
-/// What a worker may take.
+/// Most memory that a worker may use.
 const WORKER_MAX_MIB: f64 = 64.0;
-/// How much more it may take before the large backlog than before the small one.
+/// Largest ratio of a worker's memory with the large backlog to that with the small one.
 const RATIO_MAX: f64 = 1.10;
-/// How much more an API may take when RabbitMQ takes nothing: what may wait (`broker.waiting_bytes_max`) twice, since it
-/// is encoded for the outbox, and as much again for what the allocator keeps.
+/// Most additional memory of an API while RabbitMQ is blocked: twice the waiting events (`broker.waiting_bytes_max`), because
+/// they are also encoded for the outbox, and the same again for memory that the allocator keeps.
 const API_GROWTH_MAX_MIB: f64 = 64.0;
 
 const EXAMPLES: &str = "\
@@ -28,28 +28,28 @@ Examples:
   lab memory --few 10000 --many 500000 --kills 3
   lab memory --json report.json
 
-Exit codes: 0 measured, and within bounds; 1 a bound is passed, or it failed; 2 wrong usage.";
+Exit codes: 0 measured, and within bounds; 1 a limit is exceeded, or the command failed; 2 wrong usage.";
 
-/// How much memory a worker takes with a backlog, and an API with RabbitMQ blocked; and thirty kills on one backlog
+/// Measure the memory of a worker with a backlog and of an API with RabbitMQ blocked; kill a worker on one backlog
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Events of the small backlog; the kills happen on three times as many
+    /// Events in the small backlog; the kills use three times as many
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     few: u64,
-    /// Events of the large backlog
+    /// Events in the large backlog
     #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     many: u64,
-    /// Kills of a worker on one backlog
+    /// Number of times that a worker is killed on one backlog
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=1000))]
     kills: u32,
-    /// Seconds for which RabbitMQ takes nothing, under full load
+    /// Seconds for which RabbitMQ is blocked under full load
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     blocked_s: u64,
-    /// The image to run RabbitMQ from, as in rabbitmq:4-management; else what is installed
+    /// Image of RabbitMQ, as in rabbitmq:4-management; without it, the installed RabbitMQ
     #[arg(long, value_name = "IMAGE")]
     rabbitmq_image: Option<String>,
-    /// Writes the report here as JSON as well
+    /// Also write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -82,15 +82,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         std::fs::write(file, written).with_context(|| format!("writing {}", file.display()))?;
     }
     let (few, many) = (memory.few.1, memory.many.1);
-    ensure!(many <= WORKER_MAX_MIB, "a worker takes {many:.1} MiB before {} events", memory.many.0);
+    ensure!(many <= WORKER_MAX_MIB, "a worker uses {many:.1} MiB with a backlog of {} events", memory.many.0);
     ensure!(
         many <= few * RATIO_MAX,
-        "a worker takes {:.2} times as much before the large backlog",
+        "a worker uses {:.2} times as much memory with the large backlog",
         many / few
     );
     ensure!(memory.killed.0 == memory.killed.1, "{} of {} events counted", memory.killed.1, memory.killed.0);
     let grown = memory.api.1 - memory.api.0;
-    ensure!(grown <= API_GROWTH_MAX_MIB, "an API takes {grown:.1} MiB more while RabbitMQ is blocked");
+    ensure!(grown <= API_GROWTH_MAX_MIB, "an API uses {grown:.1} MiB more while RabbitMQ is blocked");
     Ok(())
 }
 
@@ -110,7 +110,7 @@ fn table(memory: &Memory) -> Table {
             format!("{:.1}", memory.many.1),
             format!("≤ {WORKER_MAX_MIB}"),
         ),
-        ("the second by the first".to_owned(), format!("{ratio:.2}"), format!("≤ {RATIO_MAX:.2}")),
+        ("large ÷ small backlog".to_owned(), format!("{ratio:.2}"), format!("≤ {RATIO_MAX:.2}")),
         ("API under full load, MiB".to_owned(), format!("{:.1}", memory.api.0), String::new()),
         (
             "API, RabbitMQ blocked under it, MiB".to_owned(),

@@ -1,4 +1,4 @@
-//! `lab recommendations`: servers, the run, the report.
+//! `lab recommendations`: the arguments, the servers, the run and the report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::machine::{Machine, promises};
 use crate::roles::roles;
 use crate::terminal;
 
-/// The servers' data and the services' logs, beside those of `commonplace up`.
+/// Folder for the servers' data and the services' logs, next to those of `commonplace up`.
 const DIRECTORY: &str = ".stack/bench";
 
 const EXAMPLES: &str = "\
@@ -23,41 +23,41 @@ Examples:
   lab recommendations --data ratings.csv --likes 0
   lab recommendations --json report.json
 
-Without --data the likes that quality is measured on are generated, with planted groups of taste.
+Without --data, quality is measured on generated likes with planted groups of taste.
 
-Exit codes: 0 measured; 1 it failed; 2 wrong usage.";
+Exit codes: 0 measured; 1 the command failed; 2 wrong usage.";
 
-/// Recommendations: how good, how fast, and what they cost those who share the database
+/// Measure the quality and speed of recommendations, and their cost for other users of the database
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Ratings to measure quality on: lines of account,item,rating,seconds
+    /// Ratings on which quality is measured: lines of account,item,rating,seconds
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// A rating from here on is a like
+    /// Smallest rating that is a like
     #[arg(long, default_value_t = 4.0)]
     rating_min: f64,
-    /// Blogs of the large site
+    /// Number of blogs of the large site
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(i32).range(1000..=10_000_000))]
     blogs: i32,
-    /// Its accounts
+    /// Number of accounts of the large site
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(i32).range(1000..=10_000_000))]
     accounts: i32,
-    /// Its likes; 0: quality alone is measured
+    /// Number of likes of the large site; 0 measures quality only
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i32).range(0..=100_000_000))]
     likes: i32,
-    /// Requests a second, of each kind
+    /// Requests per second of each kind
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     per_s: u32,
-    /// Seconds of each measurement
+    /// Length of each measurement in seconds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     load_s: u64,
-    /// Writes the report here as JSON as well
+    /// Also write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// All that the JSON file holds.
+/// The contents of the JSON file.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
     #[serde(flatten)]

@@ -1,10 +1,10 @@
-//! The roles that services connect with in a measurement.
+//! The roles with which services connect during a measurement.
 
 use database::bootstrap::{RoleSettings, login_roles};
 use runtime::settings::{Defaults, Loader};
 use serde::Deserialize;
 
-/// What `commonplace migrate` makes the roles from.
+/// The settings from which `commonplace migrate` makes the roles.
 const MIGRATE: Defaults = Defaults::new(
     include_str!("../../config/migrate.toml"),
     &[database::BOUNDS, database::bootstrap::BOUNDS, broker::ADMINISTRATION_BOUNDS],
@@ -15,11 +15,10 @@ struct Settings {
     roles: RoleSettings,
 }
 
-/// The shares and rights of the roles as `commonplace migrate` makes them, with the direct path open and
-/// passwords that only this run knows.
+/// The roles as `commonplace migrate` makes them, with the direct path enabled and random passwords.
 ///
 /// # Errors
-/// When the settings do not fit together.
+/// If the settings are inconsistent.
 pub(crate) fn roles() -> anyhow::Result<RoleSettings> {
     let password = || format!("{:032x}", rand::random::<u128>());
     let loader = Loader::new(MIGRATE).environment([]).set("roles.direct_path", true);

@@ -8,13 +8,13 @@ const EXAMPLES: &str = "\
 Examples:
   lab serve blogs-api
 
-Exit codes: 0 ended by SIGINT or SIGTERM and drained, 1 it could not start or failed, 2 wrong usage.";
+Exit codes: 0 drained after SIGINT or SIGTERM, 1 the start or the service failed, 2 wrong usage.";
 
-/// Run one service until SIGINT or SIGTERM; the other commands start it by themselves
+/// Run one service until SIGINT or SIGTERM; the other commands start it themselves
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Which service
+    /// Name of the service
     #[arg(value_parser = PossibleValuesParser::new(SERVICES.iter().map(|service| PossibleValue::new(service.name))))]
     service: String,
 }
@@ -26,8 +26,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     services::serve(&arguments.service, None, &[]).await
 }
 
-/// Makes this process abort, as in a crash, when it reaches the place that the environment names. What it has just sent to
-/// others (a COMMIT, a frame) may have left by then, or not.
+/// Makes this process abort, like a crash, when it reaches the fail point that the environment names. A COMMIT or a frame
+/// that it was sending may or may not have left the process by then.
 #[cfg(feature = "fail-points")]
 fn arm_fail_point() -> anyhow::Result<()> {
     let Some(name) = std::env::var_os("COMMONPLACE_FAIL_POINT") else { return Ok(()) };

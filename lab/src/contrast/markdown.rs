@@ -12,7 +12,7 @@ use crate::machine::{Machine, promises};
 
 type Figure = fn(&Measurement) -> Option<f64>;
 
-/// All of it.
+/// The whole report.
 pub(super) fn of(machine: &Machine, report: &Report, plots: &[PathBuf]) -> String {
     let mut text = String::from("# The message path against direct writes\n\n");
     let mut section = |title: &str, body: String| {
@@ -110,7 +110,7 @@ fn scenario(report: &Report, cells: &[Cell]) -> String {
     .join("\n\n")
 }
 
-/// How fast requests are accepted, and whether each was counted once.
+/// Rates of accepted requests, and the check that each was counted once.
 fn speed(report: &Report, cells: &[Cell]) -> String {
     let mut table = markdown(&[
         "path",
@@ -147,7 +147,7 @@ fn speed(report: &Report, cells: &[Cell]) -> String {
     numbers(table)
 }
 
-/// Closed loops by how much more one path takes than others.
+/// Ratios between the rates of the paths in closed loops.
 fn ratios(report: &Report, cells: &[Cell]) -> String {
     let to = [Path::DIRECT, Path::BATCHED, Path::Bare, Path::Nothing];
     let mut table =
@@ -162,7 +162,7 @@ fn ratios(report: &Report, cells: &[Cell]) -> String {
     numbers(table)
 }
 
-/// When a view is seen, and how those fare who read meanwhile.
+/// Freshness of views, and latency of concurrent reads.
 fn freshness(report: &Report, cells: &[Cell]) -> String {
     let mut table = markdown(&[
         "path",
@@ -194,7 +194,7 @@ fn freshness(report: &Report, cells: &[Cell]) -> String {
     numbers(table)
 }
 
-/// What an event costs the database.
+/// Database cost per event.
 fn cost(report: &Report, cells: &[Cell]) -> String {
     let mut table = markdown(&[
         "path",
@@ -222,7 +222,7 @@ fn cost(report: &Report, cells: &[Cell]) -> String {
     numbers(table)
 }
 
-/// Processor time for each event and peak memory, by process.
+/// Processor time per event and peak memory, by process.
 fn usage(report: &Report, cells: &[Cell]) -> String {
     const PROCESSES: [&str; 5] = ["API", "worker", "Postgres", "RabbitMQ", "generator"];
     let mut header = vec!["path".to_owned(), "connections".to_owned()];
@@ -308,7 +308,7 @@ fn markdown(header: &[impl ToString]) -> Table {
     table
 }
 
-/// All columns but the first line up at the right; nothing of a table without rows.
+/// Aligns every column but the first at the right, and omits a table without rows.
 fn numbers(mut table: Table) -> String {
     if table.row_count() == 0 {
         return String::new();
