@@ -14,7 +14,7 @@ Examples:
   COMMONPLACE__HTTP__ADDRESS=127.0.0.1:8083 COMMONPLACE__HTTP__OPERATIONS_ADDRESS=127.0.0.1:9083 \\
     commonplace serve blogs-api
 
-Exit codes: 0 ended by SIGINT or SIGTERM and drained, 1 it could not start or failed, 2 wrong usage.";
+Exit codes: 0 drained after SIGINT or SIGTERM, 1 the start or the service failed, 2 wrong usage.";
 
 /// Run one service until SIGINT or SIGTERM, then drain it
 #[derive(Debug, clap::Args)]
