@@ -1,4 +1,4 @@
--- Everything that the owners of the schemas keep of a person, part by part and item by item, in one snapshot. Locks nothing.
+-- All data about a person that the schemas' owners hold, part by part and item by item, in one snapshot. Locks nothing.
 select e.part, e.item
 from (
   select 1 as owner, b.part, b.item, b.ordinality

@@ -1,2 +1,2 @@
--- Takes the deletion of an account back through its owner. Locks that account.
+-- Undoes the deletion of an account through its owner. Locks that account.
 select blogs.undelete_account($1::bigint) as has_changed

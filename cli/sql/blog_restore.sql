@@ -1,2 +1,2 @@
--- Brings a blog back through its owner. Locks that blog.
+-- Restores a blog through its owner. Locks that blog.
 select blogs.restore_blog($1::bigint) as has_changed

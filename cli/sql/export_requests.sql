@@ -1,4 +1,4 @@
--- Requests for an export that are open, the oldest first. Locks nothing.
+-- Open requests for an export, the oldest first. Locks nothing.
 select o.id, o.account_id, a.handle, o.requested_at, o.expires_at
 from blogs.open_export_request o
 join blogs.account a on a.id = o.account_id

@@ -1,4 +1,4 @@
--- Fan-outs, those that have not ended first and then the newest, and how many match. Locks nothing.
+-- Fan-outs, unfinished ones first and then the newest, and the number that match. Locks nothing.
 select f.blog_id, b.title, f.state, f.published_at, f.total, f.looked_at, f.notified, f.rows_per_s,
        notify.seconds_left(f.state, f.total, f.looked_at, f.rows_per_s), f.created_at, f.ended_at,
        count(*) over () as matching

@@ -1,2 +1,2 @@
--- Forgets tags that no blog has, through their owner. Locks the tags against whoever puts one on a blog.
+-- Deletes tags that no blog has, through their owner. Locks the tags, so that no transaction can put one on a blog meanwhile.
 select blogs.forget_unused_tags() as forgotten

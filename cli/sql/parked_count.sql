@@ -1,4 +1,4 @@
--- How many parked events match. Locks nothing.
+-- The number of parked events that match. Locks nothing.
 select count(*) as matching
 from analytics.parked p
 where ($1::boolean or analytics.is_waiting(p.redriven_at, p.dropped_at))

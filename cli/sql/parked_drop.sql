@@ -1,2 +1,2 @@
--- Gives a parked event up through its owner. Locks that event.
+-- Drops a parked event through its owner. Locks that event.
 select analytics.drop_parked($1::uuid, $2::integer) as was_waiting

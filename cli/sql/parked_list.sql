@@ -1,4 +1,4 @@
--- Parked events that match, the longest parked first, after a given one. Locks nothing.
+-- Parked events that match, the oldest first, after a given one. Locks nothing.
 select p.envelope_id, p.index, p.kind, p.reason, p.sqlstate, p.in_ledger, p.attempts, p.first_seen_at, p.redriven_at,
        p.dropped_at, octet_length(p.body) as body_bytes
 from analytics.parked p

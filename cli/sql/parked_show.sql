@@ -1,4 +1,4 @@
--- Everything about a parked event, whatever has become of it. Locks nothing.
+-- A parked event with all its columns, in any state. Locks nothing.
 select p.envelope_id, p.index, p.kind, p.reason, p.sqlstate, p.in_ledger, p.attempts, p.first_seen_at, p.redriven_at,
        p.dropped_at, octet_length(p.body) as body_bytes, p.traceparent, p.body
 from analytics.parked p

@@ -1,2 +1,2 @@
--- Samples anew, through the owners, where the planner's samples may name who was erased. Locks nobody out.
+-- Runs ANALYZE again, through the owners, on tables whose samples may name erased accounts. Blocks no reader or writer.
 select blogs.sample_again(), analytics.sample_again()

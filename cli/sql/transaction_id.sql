@@ -1,2 +1,2 @@
--- The id of a transaction that begins now. Every transaction that already has an id has a lower one. Locks nothing.
+-- The id of a new transaction, which is higher than every id given out before. Locks nothing.
 select pg_catalog.pg_current_xact_id()::text::bigint as id

@@ -1,4 +1,4 @@
--- Sets likes ($1 accounts, $2 blogs, $3 liked) as whoever counts them does, each newer than what was, with the counters.
+-- Sets likes ($1 accounts, $2 blogs, $3 liked) like the code that counts them, each newer than the one before, with the counters.
 with given as (
   select l.blog_id, l.account_id, l.liked
   from unnest($1::bigint[], $2::bigint[], $3::boolean[]) as l (account_id, blog_id, liked)),

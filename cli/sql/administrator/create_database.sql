@@ -1,2 +1,2 @@
--- Writes the statement that makes a database of this name; a name cannot be a parameter of it. Locks nothing.
+-- Builds the statement that makes a database of this name, because the name cannot be a parameter. Locks nothing.
 select format('create database %I', $1::text)

@@ -1,3 +1,3 @@
--- Collects the planner's statistics and says which pages need no look at the rows: a dump carries neither. Locks no rows; each
--- table in turn against changes of its schema.
+-- Collects the planner's statistics and sets the visibility map, which a dump does not contain. Locks no rows, but each table
+-- in turn against changes of its schema.
 vacuum (analyze)

@@ -1,3 +1,3 @@
--- Leaves the tables as they are some time after the rows came: visible to all, and known to the planner. Locks the tables
--- against DDL only.
+-- Puts the tables into the state that autovacuum would reach: all rows visible to everyone, and statistics collected. Locks the
+-- tables against DDL only.
 vacuum analyze

@@ -1,2 +1,2 @@
--- The process that serves this session. Locks nothing.
+-- The id of the process that serves this session. Locks nothing.
 select pg_backend_pid() as pid

@@ -1,2 +1,2 @@
--- Writes out what earlier cells left dirty, so that the next one does not pay for it. Locks no rows.
+-- Writes out the dirty pages of earlier cells, so that the next cell does not pay for them. Locks no rows.
 checkpoint

@@ -1,2 +1,2 @@
--- The statement that removes the database named $1 and ends who is in it. Locks nothing by itself.
+-- The statement that drops the database named $1 and ends its sessions. Locks nothing by itself.
 select format('drop database if exists %I with (force)', $1::text)

@@ -1,2 +1,2 @@
--- Reports what this session has done, now and not later. Locks nothing.
+-- Reports this session's statistics at once. Locks nothing.
 select pg_stat_force_next_flush()

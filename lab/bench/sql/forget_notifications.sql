@@ -1,3 +1,3 @@
--- Leaves nobody told of anything. What is known of ended fan-outs stays: a worker would find their blogs and tell of them again.
+-- Deletes every notification. Ended fan-outs stay, because a worker would otherwise find their blogs and notify again.
 -- Locks the notifications against everything.
 truncate notify.notification

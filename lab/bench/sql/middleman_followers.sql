@@ -1,4 +1,4 @@
--- The next page of followers to be told, for the middleman's GET: the same people as a fan-out tells. Locks nothing.
+-- The next page of followers for the middleman's GET: the same accounts that a fan-out notifies. Locks nothing.
 select f.follower_id
 from social.follow f
 where f.followee_id = $1::bigint and f.follower_id > $2::bigint and f.followed_at <= $3::timestamptz

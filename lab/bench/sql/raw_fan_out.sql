@@ -1,4 +1,4 @@
--- The same rows as a fan-out inserts, by one statement and nothing else. Locks the new rows only.
+-- Inserts the rows of a fan-out with one statement and nothing else. Locks the new rows only.
 insert into notify.notification (recipient_id, published_at, blog_id)
 select f.follower_id, $2::timestamptz, $3::bigint
 from social.follow f

@@ -1,2 +1,2 @@
--- Which generation is shown. Locks nothing.
+-- The generation that readers see. Locks nothing.
 select generation from recommend.progress

@@ -1,4 +1,4 @@
--- Takes the role's own limits away, for contrast. Locks its rows in the catalogs.
+-- Removes the role's own limits, for contrast. Locks its rows in the catalogs.
 do $$
 begin
   alter role recommendation_api reset statement_timeout;

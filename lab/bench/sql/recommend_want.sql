@@ -1,2 +1,2 @@
--- Asks for a generation of neighbours to be made anew. Locks the row of progress.
+-- Requests a new generation of neighbours. Locks the row of progress.
 update recommend.progress set wanted_since = now()

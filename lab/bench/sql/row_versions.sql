@@ -1,5 +1,5 @@
--- Updates of counters, how many of them were HOT, and row versions of all tables that died, since the database was made;
--- as far as sessions have reported. Locks nothing.
+-- Updates of counters, the number of them that were HOT, and dead row versions of all tables, since the database was made,
+-- as far as sessions have reported them. Locks nothing.
 select
   coalesce(sum(t.n_tup_upd) filter (where t.relname = 'blog_counter'), 0)::bigint as counter_updates,
   coalesce(sum(t.n_tup_hot_upd) filter (where t.relname = 'blog_counter'), 0)::bigint as counter_hot_updates,

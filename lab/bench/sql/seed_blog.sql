@@ -1,5 +1,5 @@
--- Makes a blog of account $1 that is published now, and whose fan-out has ended, so that no worker tells of it. Locks only the
--- rows it makes.
+-- Makes a blog of account $1 that is published now and whose fan-out has ended, so that no worker notifies followers. Locks
+-- only the rows it makes.
 with blog as (
   insert into blogs.blog (author_id, title, body, published_at, first_published_at)
   values ($1::bigint, 'Through others', 'To be told of.', now(), now())

@@ -1,5 +1,5 @@
--- Makes one author and $1 published blogs, each with its address and its counters, and without a first publishing that
--- followers would be told of. Locks only the rows it makes.
+-- Makes one author and $1 published blogs, each with its address and its counters, but without a first publication, so that
+-- no follower is notified. Locks only the rows it makes.
 with author as (
   insert into blogs.account (handle, email, password_hash)
   values ('bench', 'bench@example.org', 'nobody logs in')

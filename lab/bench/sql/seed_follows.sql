@@ -1,5 +1,5 @@
--- Each of $2 accounts ($1 is before the first) follows up to $3 others. Locks the rows that it makes, and the counters of
--- follows.
+-- Makes each of $2 accounts ($1 is the id before the first) follow up to $3 others. Locks the rows that it makes, and the
+-- counters of follows.
 insert into social.follow (followee_id, follower_id)
 select distinct drawn.followee, drawn.follower
 from (

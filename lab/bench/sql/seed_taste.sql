@@ -1,6 +1,6 @@
--- $1 likes by $2 accounts ($3 is before the first) of $4 blogs ($5 is before the first), which are parted into groups of 100:
--- four of five likes fall into the account's own group, the first of it more often; the rest anywhere, the first far more
--- often. Locks the rows that it makes.
+-- Makes $1 likes by $2 accounts ($3 is the id before the first) of $4 blogs ($5 is the id before the first), which form groups of
+-- 100. Four of five likes go to the account's own group, more often to its first blogs; the rest go to any blog, far more often
+-- to the first ones. Locks the rows that it makes.
 insert into analytics.blog_like (blog_id, account_id, liked, version_us, version_id)
 select distinct on (drawn.blog, drawn.account)
        $5::bigint + 1 + drawn.blog, $3::bigint + 1 + drawn.account, true,

@@ -1,4 +1,4 @@
--- The counters and the series of what seed_taste.sql made. Locks the counters of the blogs that are liked.
+-- Makes the counters and the series for seed_taste.sql. Locks the counters of the liked blogs.
 with counted as (
   select l.blog_id, count(*) as likes from analytics.blog_like l where l.liked group by l.blog_id),
 hour as (

@@ -1,4 +1,4 @@
--- What the server does to keep what it has committed, as the role that asks has it. Locks no rows.
+-- The server's durability settings for the current role. Locks no rows.
 select
   current_setting('server_version') as server_version,
   current_setting('fsync') as fsync,

@@ -1,4 +1,4 @@
--- Who has been told of a blog: rows, distinct recipients, and how many there should be. Locks nothing.
+-- The notifications of a blog: rows, distinct recipients, and the expected number. Locks nothing.
 select count(*) as rows, count(distinct n.recipient_id) as recipients,
        (select count(*)
         from blogs.blog b

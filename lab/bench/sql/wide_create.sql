@@ -1,4 +1,4 @@
--- A table of blogs that holds the counter in the row of the blog itself: the same columns and indexes, and one more column.
+-- A table of blogs with the counter in the blog's own row: the same columns and indexes, and one more column.
 create table public.wide_blog (
   like blogs.blog including defaults including constraints including indexes,
   total_views bigint not null default 0

@@ -1,4 +1,4 @@
--- Copies every blog into the wide table, each with a body of some $1 bytes that do not compress. Locks the new rows only.
+-- Copies every blog into the wide table, each with an incompressible body of about $1 bytes. Locks the new rows only.
 insert into public.wide_blog (
   id, author_id, title, body, version, created_at, updated_at, published_at, first_published_at)
 select b.id, b.author_id, b.title, body.text, b.version, b.created_at, b.updated_at, b.published_at, b.first_published_at

@@ -1,2 +1,2 @@
--- Envelopes with tries that are not over, or that ended with their worker. Locks nothing.
+-- Envelopes with attempts that have not ended, or that ended in a crash of their worker. Locks nothing.
 select count(*) as n from analytics.attempt

@@ -1,2 +1,2 @@
--- Writes out everything that is dirty. Locks no rows.
+-- Writes out every dirty page. Locks no rows.
 checkpoint

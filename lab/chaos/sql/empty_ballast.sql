@@ -1,2 +1,2 @@
--- Throws the ballast away. Locks the table.
+-- Deletes the ballast. Locks the table.
 truncate public.ballast

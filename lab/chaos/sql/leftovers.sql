@@ -1,4 +1,4 @@
--- What should be nothing in the end, and how many deadlocks there were since the statistics began. Locks nothing.
+-- Counts that must be 0 at the end, and the deadlocks since the statistics began. Locks nothing.
 select (select count(*) from blogs.outbox) as outbox,
        (select count(*) from analytics.parked) as parked,
        (select coalesce(sum(n), 0)::bigint from analytics.outcome where outcome = 'discarded') as discarded,

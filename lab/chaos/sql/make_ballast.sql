@@ -1,2 +1,2 @@
--- A table that has nothing to do with the system, so that checkpoints have something to write. Locks nothing.
+-- Makes a table unrelated to the system, so that checkpoints have pages to write. Locks nothing.
 create table public.ballast (filling text not null)

@@ -1,4 +1,4 @@
--- A negative control: the ledger forgets every envelope at once, so that a second delivery counts a second time.
+-- A negative control: the ledger forgets every envelope at once, so a second delivery counts again.
 create function analytics.forget_at_once() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin

@@ -1,2 +1,2 @@
--- A negative control: nothing can be spilled.
+-- A negative control: the outbox refuses every envelope.
 revoke insert on blogs.outbox from blogs_api

@@ -1,4 +1,4 @@
--- The texts that hash the rows of each table of the product, one a table. Locks nothing.
+-- The statements that hash the rows of each table of the product, one per table. Locks nothing.
 select format('select %L || md5(coalesce(string_agg(t::text, %L order by t::text), %L)) from %I.%I t',
               n.nspname || '.' || c.relname || ' ', E'\n', '', n.nspname, c.relname)
 from pg_class c

@@ -1,4 +1,4 @@
--- $2 accounts named after $1, beside the author of its blogs.
+-- Makes $2 accounts named after $1, in addition to the author of its blogs.
 with account as (
   insert into blogs.account (handle, email, password_hash)
   select format('%s-reader-%s', replace($1::text, '_', '-'), n), format('%s-reader-%s@example.org', $1::text, n), 'no password'
