@@ -216,7 +216,7 @@ async fn no_fan_out_keeps_an_erased_account_as_its_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erasing_says_what_it_waits_for_in_vain() {
+async fn erasing_reports_the_transaction_that_it_timed_out_on() {
     let ground = Ground::prepare("erasing-in-vain").await;
     let zebedee = ground.account("zebedee").await;
     // In another database of the cluster.
@@ -235,7 +235,7 @@ async fn erasing_says_what_it_waits_for_in_vain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erasure_that_dies_after_it_was_recorded_is_done_by_the_restore() {
+async fn erasure_interrupted_after_its_record_is_finished_by_the_restore() {
     let ground = Ground::prepare("erasing-recorded").await;
     let (zebedee, stranger) = (ground.account("zebedee").await, ground.account("stranger").await);
     let holder = ground.another().await;

@@ -93,7 +93,7 @@ fn migrate(stack: &Stack) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_killed_again_and_again_tells_everybody_once() {
+async fn repeatedly_killed_worker_notifies_every_follower_once() {
     let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/fan-out"));
     (options.durable, options.fresh) = (false, true);
     let stack = Stack::start(&options, &mut |step| eprintln!("{step}")).expect("private servers start");

@@ -161,7 +161,7 @@ fn table(stdout: &[u8]) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_a_log_is_counted_once() {
+async fn views_in_a_log_are_counted_once() {
     let world = World::new("import", "1800").await;
     let everything = [&EVERYTHING[..], &["--create", "--site", "all"]].concat();
     let expected = world.expected("all", 1800).await;
@@ -223,7 +223,7 @@ async fn what_is_in_a_log_is_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_was_killed_goes_on_where_it_stopped() {
+async fn killed_import_resumes_where_it_stopped() {
     let world = World::new("import-killed", "0").await;
     let expected = world.expected("all", 0).await;
     let everything = [&EVERYTHING[..], &["--create", "--site", "all"]].concat();

@@ -58,7 +58,7 @@ fn most_memory(pid: u32) -> u64 {
 }
 
 #[test]
-fn a_million_lines_are_read_in_bounded_memory() {
+fn million_lines_are_read_in_bounded_memory() {
     let mut import = Command::new(env!("CARGO_BIN_EXE_commonplace"))
         .args(["import", "access-log", "--dry-run", "--json", "-"])
         .stdin(Stdio::piped())

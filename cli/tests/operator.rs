@@ -133,7 +133,7 @@ fn look_at_fan_outs(operator: &Operator) {
 }
 
 #[test]
-fn operators_look_decide_and_erase() {
+fn operators_commands_list_change_and_erase() {
     let up = Up::start("operator", &["--fresh"], &[]);
     let operator = Operator("operator");
     let readers = Caller { up: &up, token: None };
@@ -297,7 +297,10 @@ fn export_and_erase(operator: &Operator, up: &Up, id: i64) {
     assert!(operator.failed(&["account", "export", &id.to_string()]).contains("there is no account"));
     // By the id once more; by the handle nobody is known any more.
     let again = operator.done(&erase(&id.to_string(), record));
-    assert!(again.contains(&format!("there is no account {id}; data that still named it is erased")), "{again}");
+    assert!(
+        again.contains(&format!("there is no account {id}; data that still named it is erased")),
+        "{again}"
+    );
     assert_eq!(operator.json(&erase(&id.to_string(), record)), (0, json!({"id": id, "was_there": false})));
     assert_eq!(std::fs::read_to_string(record).unwrap(), recorded, "it is recorded once");
     assert!(operator.failed(&erase("zebedee", record)).contains("there is no account"));
@@ -356,7 +359,7 @@ async fn set_aside(pool: &Pool, blog: i64) -> (Uuid, Uuid) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_set_aside_is_looked_at_counted_or_given_up() {
+async fn parked_events_are_listed_redriven_and_dropped() {
     let up = Up::start("operator-parked", &["--fresh"], &[]);
     let operator = Operator("operator-parked");
     assert_eq!(operator.json(&["parked", "list"]), (0, json!([])));

@@ -34,10 +34,10 @@ const LOGIN: &str = "108, 111, 99, 97, 108";
 const CLIENT_THAT_REFUSES: &str = "00-11111111111111111111111111111111-b7ad6b7169203331-00";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn traces_run_from_the_request_to_the_batch_and_hold_up_nobody() {
+async fn traces_run_from_the_request_to_the_batch_without_blocking_requests() {
     let ground = Ground::prepare("traces").await;
     one_trace_runs_from_the_request_to_the_batch(&ground).await;
-    a_collector_that_is_away_holds_up_nobody(&ground).await;
+    unavailable_collector_blocks_no_request(&ground).await;
     tokio::task::spawn_blocking(|| ground.stack.stop()).await.unwrap().unwrap();
 }
 
@@ -166,7 +166,7 @@ async fn a_publishing_is_one_trace_through_the_outbox(
     notifier.stop().await.unwrap();
 }
 
-async fn a_collector_that_is_away_holds_up_nobody(ground: &Ground) {
+async fn unavailable_collector_blocks_no_request(ground: &Ground) {
     let silent = Silent::start().await;
     let mut api = ground.api("alone", &format!("http://{}", silent.address));
     api.ready().await.unwrap();

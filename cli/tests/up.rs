@@ -35,7 +35,7 @@ fn totals(up: &Up) -> [i64; 3] {
 }
 
 #[test]
-fn up_starts_refuses_a_second_ends_and_goes_on() {
+fn up_starts_refuses_a_second_instance_stops_and_resumes() {
     let first = Up::start(NAME, &["--fresh"], &[]);
     let counted = totals(&first);
     assert!(counted.iter().all(|total| *total > 0), "the demo was counted: {counted:?}");
@@ -65,7 +65,7 @@ async fn is_open(database: &str, give: bool) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_are_given_are_used_and_left_alone() {
+async fn given_servers_are_used_and_left_running() {
     let mut options = Options::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("given"));
     (options.durable, options.fresh) = (false, true);
     let given = Stack::start(&options, &mut |_step| ()).unwrap();

@@ -64,7 +64,7 @@ fn look(path: &Path, found: &mut Vec<String>) {
 }
 
 #[test]
-fn no_code_decides_by_the_text_of_an_error() {
+fn no_code_branches_on_the_text_of_an_error() {
     let mut found = Vec::new();
     for folder in ["cli", "crates", "lab", "services"] {
         look(&workspace().join(folder), &mut found);
@@ -73,7 +73,7 @@ fn no_code_decides_by_the_text_of_an_error() {
 }
 
 #[test]
-fn questions_about_the_text_of_an_error_are_found() {
+fn comparisons_with_the_text_of_an_error_are_found() {
     for code in [
         r#"fn f() { let words = error.to_string(); words.starts_with("error serializing parameter") }"#,
         r#"fn f() { if failed.to_string().contains("committing") {} }"#,

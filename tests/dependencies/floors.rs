@@ -346,7 +346,7 @@ fn crates() -> Vec<Crate> {
 }
 
 #[test]
-fn files_of_a_crate_import_each_other_in_no_circle() {
+fn files_of_a_crate_have_no_import_cycles() {
     let circles: Vec<String> = crates().iter().flat_map(Crate::circles).collect();
     assert!(circles.is_empty(), "{} circles\n{}", circles.len(), circles.concat());
 }

@@ -115,7 +115,7 @@ fn every_licence_allows_distribution_under_apache() {
 }
 
 #[test]
-fn banned_crates_are_not_depended_on() {
+fn no_dependency_is_banned() {
     let packages = packages();
     for (banned, reason) in BANNED {
         assert!(!packages.iter().any(|package| package["name"] == banned), "{banned}: {reason}");
@@ -146,7 +146,7 @@ fn linked(package: &str) -> Vec<String> {
 }
 
 #[test]
-fn images_link_nothing_of_the_lab() {
+fn images_do_not_link_the_lab() {
     let dockerfile = include_str!("../../deploy/Dockerfile");
     let (_, packages) = dockerfile.split_once("ENV PACKAGES=\"").unwrap();
     let (packages, _) = packages.split_once('"').unwrap();

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn a_form_that_never_ends_holds_a_place_for_a_time_and_streams_hold_none() {
+async fn endless_form_holds_a_request_slot_until_its_timeout_and_streams_hold_none() {
     let world = World::new().await;
     let nobody = ([127, 0, 0, 1], 9).into();
     let narrow = |loader: Loader| loader.set("requests.concurrent_max", 1).set("requests.timeout_ms", 3000);
@@ -54,7 +54,7 @@ async fn console_without_a_token_refuses_names_of_other_sites() {
 }
 
 #[tokio::test]
-async fn console_limits_tries_of_its_token_and_ends_its_cookie() {
+async fn console_limits_token_attempts_and_expires_its_cookie() {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
     let world = World::new().await;
     let nobody = ([127, 0, 0, 1], 9).into();

@@ -66,7 +66,7 @@ async fn assert_row_is_true(world: &World) {
 }
 
 #[tokio::test]
-async fn who_followed_at_the_moment_of_publishing_is_told_once() {
+async fn followers_at_publication_are_notified_once() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let author = author(&world, blog).await;
@@ -100,7 +100,7 @@ async fn who_followed_at_the_moment_of_publishing_is_told_once() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_inserted_leaves_no_half_chunk_and_goes_on_when_it_can() {
+async fn failed_chunk_leaves_no_rows_and_is_retried() {
     let world = World::new().await;
     let (blog, followers) = published(&world, 100).await;
     // The 46th is in the middle of the fifth chunk of ten.
@@ -124,7 +124,7 @@ async fn what_cannot_be_inserted_leaves_no_half_chunk_and_goes_on_when_it_can() 
 }
 
 #[tokio::test]
-async fn who_was_told_before_is_passed_over() {
+async fn follower_who_was_notified_before_is_skipped() {
     let world = World::new().await;
     let (blog, followers) = published(&world, 50).await;
     let day = "select notify.create_day((first_published_at at time zone 'utc')::date) from blogs.blog";
@@ -147,7 +147,7 @@ async fn who_was_told_before_is_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_workers_share_a_fan_out_and_nobody_is_told_twice() {
+async fn workers_share_a_fan_out_without_duplicate_notifications() {
     let world = World::new().await;
     let (blog, followers) = published(&world, 3000).await;
     begin(&world, blog).await;
@@ -182,7 +182,7 @@ async fn large_and_small(world: &World) -> ((i64, Vec<i64>), (i64, Vec<i64>)) {
 }
 
 #[tokio::test]
-async fn each_takes_its_turn_and_one_that_fails_holds_nobody_up() {
+async fn fan_outs_take_turns_and_a_failing_one_blocks_no_other() {
     let world = World::new().await;
     let ((large, many), (small, few)) = large_and_small(&world).await;
     let refuse = format!(
@@ -202,7 +202,7 @@ async fn each_takes_its_turn_and_one_that_fails_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn what_another_worker_is_at_is_passed_over() {
+async fn fan_out_locked_by_another_worker_is_skipped() {
     let world = World::new().await;
     let ((large, many), (small, few)) = large_and_small(&world).await;
     // Another worker holds the large one, for longer than any chunk takes.
@@ -219,7 +219,7 @@ async fn what_another_worker_is_at_is_passed_over() {
 }
 
 #[tokio::test]
-async fn turns_are_taken_in_order_of_waiting() {
+async fn fan_outs_take_turns_in_order_of_waiting() {
     let world = World::new().await;
     let ((large, many), (small, few)) = large_and_small(&world).await;
     world
@@ -241,7 +241,7 @@ async fn turns_are_taken_in_order_of_waiting() {
 }
 
 #[tokio::test]
-async fn slow_commits_hold_it_back_and_quick_ones_let_it_go_on() {
+async fn slow_commits_shrink_chunks_until_commits_are_quick_again() {
     let world = World::new().await;
     let (blog, followers) = published(&world, 5000).await;
     let mut url = reqwest::Url::parse(&world.url("notification_worker")).unwrap();
@@ -309,7 +309,7 @@ async fn operators_pause_resume_and_cancel() {
 }
 
 #[tokio::test]
-async fn what_operators_bring_back_is_told_of_without_being_asked_for() {
+async fn fan_out_of_a_restored_blog_resumes_by_itself() {
     let world = World::new().await;
     let (blog, followers) = published(&world, 20).await;
     begin(&world, blog).await;
@@ -336,7 +336,7 @@ async fn what_operators_bring_back_is_told_of_without_being_asked_for() {
 }
 
 #[tokio::test]
-async fn days_come_when_they_are_needed_and_go_when_they_are_old() {
+async fn notification_days_are_made_when_needed_and_dropped_when_old() {
     let world = World::new().await;
     let (blog, followers) = published(&world, 20).await;
     let days = |count: i64| SignedDuration::from_hours(24 * count);
@@ -376,7 +376,7 @@ async fn days_come_when_they_are_needed_and_go_when_they_are_old() {
 }
 
 #[tokio::test]
-async fn settings_that_make_no_sense_stop_the_start() {
+async fn invalid_settings_stop_the_start() {
     let world = World::new().await;
     for (key, value, sentence) in [
         ("database.pool_max", 1, "database.pool_max in this command must be from 2 to 500"),

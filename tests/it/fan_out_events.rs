@@ -71,7 +71,7 @@ pub(crate) async fn ada_and_grace(api: &Running) -> (String, String) {
 }
 
 #[tokio::test]
-async fn what_is_published_is_told_once_however_often_it_is_published() {
+async fn blog_published_repeatedly_notifies_followers_once() {
     let world = World::new().await;
     let (api, notifier) = (world.api().await, world.notifier().await);
     let (of_ada, of_grace) = ada_and_grace(&api).await;
@@ -102,7 +102,7 @@ async fn what_is_published_is_told_once_however_often_it_is_published() {
 }
 
 #[tokio::test]
-async fn what_was_taken_back_before_it_was_told_is_told_of_when_it_comes_again() {
+async fn blog_unpublished_before_its_fan_out_notifies_when_republished() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, of_grace) = ada_and_grace(&api).await;
@@ -126,7 +126,7 @@ async fn what_was_taken_back_before_it_was_told_is_told_of_when_it_comes_again()
 }
 
 #[tokio::test]
-async fn what_is_taken_back_half_way_goes_on_when_it_comes_again() {
+async fn fan_out_of_an_unpublished_blog_resumes_when_republished() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, of_ada) = api.account("ada").await;
@@ -156,7 +156,7 @@ async fn what_is_taken_back_half_way_goes_on_when_it_comes_again() {
 }
 
 #[tokio::test]
-async fn events_that_come_past_each_other_end_as_the_tables_say() {
+async fn out_of_order_events_end_in_the_state_of_the_tables() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, of_grace) = ada_and_grace(&api).await;
@@ -193,7 +193,7 @@ async fn events_that_come_past_each_other_end_as_the_tables_say() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_given_up_alone_and_kept() {
+async fn unreadable_message_is_rejected_alone_and_kept() {
     let world = World::new().await;
     let (api, notifier) = (world.api().await, world.notifier().await);
     let (of_ada, of_grace) = ada_and_grace(&api).await;
@@ -218,7 +218,7 @@ async fn what_cannot_be_read_is_given_up_alone_and_kept() {
 }
 
 #[tokio::test]
-async fn an_outage_of_the_database_is_waited_for() {
+async fn notification_worker_waits_out_a_database_outage() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, of_grace) = ada_and_grace(&api).await;
@@ -284,7 +284,7 @@ async fn follow_while_it_waits(
 }
 
 #[tokio::test]
-async fn follow_answered_while_publishing_waits_for_the_blog_is_told() {
+async fn follower_added_while_publishing_waits_for_the_blog_is_notified() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, of_grace) = ada_and_grace(&api).await;
@@ -297,7 +297,7 @@ async fn follow_answered_while_publishing_waits_for_the_blog_is_told() {
 }
 
 #[tokio::test]
-async fn follow_answered_while_a_new_blog_waits_for_its_tag_is_told() {
+async fn follower_added_while_a_new_blog_waits_for_its_tag_is_notified() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, of_grace) = ada_and_grace(&api).await;

@@ -47,7 +47,7 @@ async fn until_events_are_settled(world: &World, api: &Running, author: &str) {
 }
 
 #[tokio::test]
-async fn blog_hidden_by_an_operator_before_its_event_is_told_of_once_it_is_back() {
+async fn blog_hidden_before_its_event_notifies_once_restored() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, of_grace) = ada_and_grace(&api).await;
@@ -91,7 +91,7 @@ async fn blog_hidden_by_an_operator_before_its_event_is_told_of_once_it_is_back(
 }
 
 #[tokio::test]
-async fn fan_out_that_a_restore_lost_is_found_by_several_workers_and_tells_once() {
+async fn fan_out_lost_by_a_restore_is_found_and_notifies_once() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, of_grace) = ada_and_grace(&api).await;
@@ -117,7 +117,7 @@ async fn fan_out_that_a_restore_lost_is_found_by_several_workers_and_tells_once(
 }
 
 #[tokio::test]
-async fn blogs_whose_events_were_lost_are_told_of() {
+async fn blogs_with_lost_events_notify_their_followers() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, of_grace) = ada_and_grace(&api).await;
@@ -144,7 +144,7 @@ async fn blogs_whose_events_were_lost_are_told_of() {
 }
 
 #[tokio::test]
-async fn search_walks_through_every_blog_of_the_days_kept_and_no_other() {
+async fn search_scans_every_blog_of_the_kept_days_and_no_other() {
     let world = World::new().await;
     let due = world.blogs(2500).await;
     let author: i64 = world.value("select author_id from blogs.blog limit 1", &[]).await;
@@ -193,7 +193,7 @@ async fn begin_all(world: &World) {
 }
 
 #[tokio::test]
-async fn fan_out_of_a_blog_from_the_future_waits_and_holds_no_other_up() {
+async fn fan_out_of_a_blog_from_the_future_waits_without_blocking_others() {
     let world = World::new().await;
     let blogs = world.blogs(2).await;
     let author: i64 = world.value("select author_id from blogs.blog limit 1", &[]).await;
@@ -230,7 +230,7 @@ async fn fan_out_of_a_blog_from_the_future_waits_and_holds_no_other_up() {
 
 /// A day that no worker can make, though it is near: another session is at the days.
 #[tokio::test]
-async fn fan_out_whose_day_cannot_be_made_holds_no_other_up() {
+async fn fan_out_whose_day_cannot_be_made_does_not_block_others() {
     let world = World::new().await;
     let blogs = world.blogs(2).await;
     let author: i64 = world.value("select author_id from blogs.blog limit 1", &[]).await;

@@ -104,7 +104,7 @@ impl Behind {
 }
 
 #[tokio::test]
-async fn a_batch_whose_commit_nobody_answers_counts_once() {
+async fn batch_with_an_unanswered_commit_counts_once() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
@@ -141,7 +141,7 @@ async fn a_batch_whose_commit_nobody_answers_counts_once() {
 }
 
 #[tokio::test]
-async fn a_worker_goes_on_when_the_database_does() {
+async fn worker_resumes_when_the_database_resumes() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
@@ -161,7 +161,7 @@ async fn a_worker_goes_on_when_the_database_does() {
 }
 
 #[tokio::test]
-async fn a_notifier_says_so_and_ends() {
+async fn notification_worker_reports_a_frozen_database_and_ends() {
     let world = World::new().await;
     let frozen = notifier(&world).await;
     frozen.ready().await;
@@ -171,7 +171,7 @@ async fn a_notifier_says_so_and_ends() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_left_in_the_middle_is_not_used_again() {
+async fn connection_with_a_running_statement_is_not_reused() {
     let world = World::new().await;
     let settings = database::Settings { pool_max: 1, ..world.database_settings("analytics_worker") };
     let pool = Pool::new(&settings, "it").unwrap();

@@ -105,7 +105,7 @@ async fn cut_connections(world: &World) -> usize {
 }
 
 #[tokio::test]
-async fn what_the_api_accepts_is_counted() {
+async fn accepted_events_are_counted() {
     let world = World::new().await;
     let (api, worker) = (world.api().await, world.worker().await);
     let (_, token) = api.account("ada").await;
@@ -173,7 +173,7 @@ async fn competing_workers_with_cut_connections_count_exactly_once() {
 }
 
 #[tokio::test]
-async fn what_arrives_soon_after_a_batch_shares_the_next() {
+async fn worker_waits_for_batch_interval_before_next_batch() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
@@ -234,7 +234,7 @@ async fn unreadable_messages_are_parked_and_their_neighbours_count() {
 }
 
 #[tokio::test]
-async fn a_newer_wire_stops_the_worker_without_losing_anything() {
+async fn newer_wire_format_stops_the_worker_without_loss() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
@@ -252,7 +252,7 @@ async fn a_newer_wire_stops_the_worker_without_losing_anything() {
 }
 
 #[tokio::test]
-async fn an_outage_of_postgres_delays_and_loses_nothing() {
+async fn outage_of_postgres_delays_events_without_loss() {
     let world = World::new().await;
     let (api, worker) = (world.api().await, world.worker().await);
     let (_, token) = api.account("ada").await;
@@ -281,7 +281,7 @@ async fn an_outage_of_postgres_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_broker_gives_up_ends_among_the_parked() {
+async fn messages_that_the_broker_dead_letters_are_parked() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
@@ -303,7 +303,7 @@ async fn what_the_broker_gives_up_ends_among_the_parked() {
 
 /// What has left the queue is the worker's to apply, also what it has not looked at yet.
 #[tokio::test]
-async fn shutdown_applies_what_has_arrived() {
+async fn shutdown_applies_delivered_events() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
@@ -327,7 +327,7 @@ async fn shutdown_applies_what_has_arrived() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_while_more_arrives_neither_loses_nor_counts_twice() {
+async fn shutdown_under_load_neither_loses_nor_double_counts_events() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;

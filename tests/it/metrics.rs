@@ -36,7 +36,7 @@ const OTHER_UNITS: [&str; 16] = [
 ];
 
 #[tokio::test]
-async fn the_page_lists_every_metric_of_every_service() {
+async fn metrics_page_lists_every_metric_of_every_service() {
     let world = World::new().await;
     let (mut started, mut running) = (Vec::new(), Vec::new());
     for service in &SERVICES {
@@ -73,7 +73,7 @@ async fn the_page_lists_every_metric_of_every_service() {
 
 /// Each rule is tested with made-up series, which prove nothing when there are none of that name.
 #[test]
-fn alerts_are_about_metrics_that_there_are() {
+fn alerts_use_existing_metrics() {
     let names: BTreeSet<&str> =
         PAGE.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let series = ALERTS_TEST.split("series: '").skip(1).map(|rest| rest.split(['{', '\'']).next().unwrap());
@@ -189,7 +189,7 @@ fn families(text: &str) -> BTreeMap<String, Family> {
 }
 
 #[tokio::test]
-async fn a_pool_says_who_waits_for_its_connections() {
+async fn pool_metrics_report_waiting_callers() {
     let world = World::new().await;
     let settings = database::Settings { pool_max: 2, ..world.database_settings("blogs_api") };
     let pool = database::Pool::new(&settings, "it").unwrap();

@@ -6,7 +6,7 @@ use tests::{World, wait_until};
 const MEND: &str = include_str!("../../cli/sql/mend_counter.sql");
 
 #[tokio::test]
-async fn a_look_that_takes_too_long_is_made_smaller_and_goes_on_behind_it() {
+async fn comparison_that_times_out_is_halved_and_then_continues() {
     let world = World::new().await;
     let blogs = world.blogs(9).await;
     // Comparing the fourth blog never ends, whatever is compared with it.
@@ -42,7 +42,7 @@ async fn a_look_that_takes_too_long_is_made_smaller_and_goes_on_behind_it() {
 }
 
 #[tokio::test]
-async fn a_worker_shows_drift_until_it_is_mended() {
+async fn worker_reports_drift_until_it_is_repaired() {
     let world = World::new().await;
     let blogs = world.blogs(5).await;
     // Three looks go round.

@@ -90,7 +90,7 @@ async fn a_worker_makes_days_ahead_and_drops_none_while_anything_waits_in_the_qu
 
 /// However many there are, one round leaves none.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_forgets_every_key_whose_time_is_over() {
+async fn worker_deletes_every_expired_key() {
     let world = World::new().await;
     world
         .run(
@@ -106,7 +106,7 @@ async fn a_worker_forgets_every_key_whose_time_is_over() {
 
 /// A parked event and a row of the outbox hold their own days. Days after them are dropped, and do not come back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_day_does_not_hold_later_days() {
+async fn day_in_use_does_not_block_dropping_later_days() {
     away_from_midnight().await;
     let world = World::new().await;
     let blog = world.blogs(1).await[0];

@@ -117,7 +117,7 @@ async fn an_envelope_that_ends_workers_is_parked_after_three_tries_and_its_neigh
 }
 
 #[tokio::test]
-async fn a_try_whose_answer_was_lost_is_told_again_and_counts_once() {
+async fn attempt_with_a_lost_answer_is_repeated_and_counts_once() {
     let world = World::new().await;
     let session = world.session("analytics_worker").await;
     let begin = include_str!("../../services/analytics-worker/sql/attempt_begin.sql");
@@ -131,7 +131,7 @@ async fn a_try_whose_answer_was_lost_is_told_again_and_counts_once() {
 }
 
 #[tokio::test]
-async fn what_came_back_often_for_no_fault_of_its_own_is_counted() {
+async fn envelope_redelivered_through_no_fault_of_its_own_is_counted() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let (settings, publisher) = (broker_settings(&world).await, publisher(&world).await);
@@ -165,7 +165,7 @@ async fn what_came_back_often_for_no_fault_of_its_own_is_counted() {
 }
 
 #[tokio::test]
-async fn a_value_that_a_constraint_refuses_is_parked_with_all_that_is_known() {
+async fn event_refused_by_a_constraint_is_parked_with_its_details() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     world.run(REFUSE).await;
@@ -208,7 +208,7 @@ async fn redrive_all(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_stop_when_everything_is_parked_and_go_on_when_it_is_mended() {
+async fn workers_stop_when_everything_is_parked_and_resume_after_a_redrive() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     world.run(REFUSE).await;

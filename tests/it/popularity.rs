@@ -23,7 +23,7 @@ const VECTORS: [(i64, i64, i64, f64, f64, f64); 12] = [
 ];
 
 #[tokio::test]
-async fn the_definition_is_what_is_published() {
+async fn popularity_matches_its_published_definition() {
     let world = World::new().await;
     assert_eq!(world.value::<i32>("select analytics.popularity_version()", &[]).await, 1, "then new vectors");
     for (views, likes, shares, age_h, half_life_h, expected) in VECTORS {
@@ -72,7 +72,7 @@ async fn listed(world: &World, span: &str) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn lists_go_by_it_and_change_by_new_engagement_alone() {
+async fn popularity_lists_change_order_only_by_new_engagement() {
     let world = World::new().await;
     let blogs = lists(&world).await;
     let [a, b, c, d, ..] = blogs[..] else { panic!("six blogs") };
@@ -136,7 +136,7 @@ async fn every_service_shows_the_same_order() {
 }
 
 #[tokio::test]
-async fn the_job_makes_them() {
+async fn popularity_job_makes_the_lists() {
     let world = World::new().await;
     let blogs = world.blogs(1).await;
     world.run(&format!("insert into analytics.blog_hour (blog_id, hour, views) values ({}, date_trunc('hour', now()), 1)", blogs[0])).await;

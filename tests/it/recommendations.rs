@@ -28,7 +28,7 @@ fn ids(answer: &Value) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn who_likes_the_same_is_told_of_what_the_others_like() {
+async fn recommendations_come_from_readers_with_common_likes() {
     let world = World::new().await;
     let (blogs, accounts) = (world.blogs(8).await, world.accounts(6).await);
     world.addressed().await;
@@ -94,7 +94,7 @@ async fn who_likes_the_same_is_told_of_what_the_others_like() {
 }
 
 #[tokio::test]
-async fn who_is_new_is_told_of_whom_they_follow_then_tags_then_what_is_popular() {
+async fn new_reader_gets_followed_authors_then_tags_then_popular_blogs() {
     let world = World::new().await;
     let (blogs, accounts) = (world.blogs(5).await, world.accounts(4).await);
     world.addressed().await;
@@ -141,7 +141,7 @@ fn random_likes(accounts: &[i64], blogs: &[i64], count: usize, seed: u64) -> Vec
 }
 
 #[tokio::test]
-async fn what_is_learnt_like_by_like_is_what_a_rebuild_makes() {
+async fn incremental_learning_equals_a_rebuild() {
     let world = World::new().await;
     let (blogs, accounts) = (world.blogs(25).await, world.accounts(40).await);
     // More neighbours than there are, so that none is forgotten for want of a place. Two processes, of whom one learns.
@@ -182,7 +182,7 @@ async fn what_is_learnt_like_by_like_is_what_a_rebuild_makes() {
 }
 
 #[tokio::test]
-async fn a_rebuild_that_is_killed_goes_on_and_is_shown_whole() {
+async fn killed_rebuild_resumes_and_is_shown_only_when_complete() {
     let world = World::new().await;
     let (blogs, accounts) = (world.blogs(30).await, world.accounts(30).await);
     world.set_likes(&random_likes(&accounts, &blogs, 300, 7)).await;
@@ -234,7 +234,7 @@ async fn a_rebuild_that_is_killed_goes_on_and_is_shown_whole() {
 }
 
 #[tokio::test]
-async fn a_like_that_was_counted_late_is_not_missed() {
+async fn like_committed_late_is_learnt() {
     let world = World::new().await;
     let (blogs, accounts) = (world.blogs(2).await, world.accounts(2).await);
     let service = world.recommender_with(|loader| loader).await;
@@ -257,7 +257,7 @@ async fn a_like_that_was_counted_late_is_not_missed() {
 }
 
 #[tokio::test]
-async fn what_a_reader_likes_through_the_api_is_learnt() {
+async fn like_sent_through_the_api_is_learnt() {
     let world = World::new().await;
     let (api, service) = (world.api().await, world.recommender_with(|loader| loader).await);
     let (_, author) = api.account("author").await;
@@ -288,7 +288,7 @@ async fn what_a_reader_likes_through_the_api_is_learnt() {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_behind_is_said_to_be_and_not_gone_round() {
+async fn lagging_replica_is_reported_and_the_primary_is_not_used_instead() {
     let world = World::new().await;
     let (blogs, accounts) = (world.blogs(3).await, world.accounts(3).await);
     world.addressed().await;

@@ -7,7 +7,7 @@ use tests::tokens;
 use tests::World;
 
 #[tokio::test]
-async fn a_replica_that_is_behind_does_not_say_which_tokens_count() {
+async fn lagging_replica_does_not_decide_which_tokens_are_valid() {
     let world = World::new().await;
     let old = world.accounts(1).await[0];
     // A copy that gets no news any more is a replica that has stopped replaying.

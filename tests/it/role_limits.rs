@@ -7,7 +7,7 @@ use tests::World;
 const LIFTED: [&str; 3] = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
 
 #[tokio::test]
-async fn lifted_limits_are_reported_and_taken_back() {
+async fn role_that_lifts_its_limits_is_reported_and_reset() {
     let world = World::new().await;
     let roles = roles();
     let notifier = world.notifier().await;

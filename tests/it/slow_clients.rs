@@ -61,7 +61,7 @@ async fn stall(to: SocketAddr, index: usize) -> Option<u16> {
 }
 
 #[tokio::test]
-async fn stalled_bodies_are_bounded_by_a_share_and_end_and_others_are_served() {
+async fn stalled_bodies_are_limited_per_address_and_time_out_while_others_are_served() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -91,7 +91,7 @@ async fn stalled_bodies_are_bounded_by_a_share_and_end_and_others_are_served() {
 }
 
 #[tokio::test]
-async fn bodies_are_as_long_as_their_route_needs() {
+async fn body_limit_depends_on_the_route() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -150,7 +150,7 @@ async fn read_slowly(to: SocketAddr, blog: i64) -> usize {
 }
 
 #[tokio::test]
-async fn a_reader_of_a_byte_a_second_is_cut_off_and_a_slow_one_is_not() {
+async fn client_reading_one_byte_a_second_is_disconnected_and_a_slow_one_is_not() {
     let world = World::new().await;
     let (api, worker) = (world.api().await, world.worker().await);
     let console = world.console_with(api.address, worker.address, |loader| loader).await;
@@ -183,7 +183,7 @@ async fn a_reader_of_a_byte_a_second_is_cut_off_and_a_slow_one_is_not() {
 }
 
 #[tokio::test]
-async fn one_address_takes_no_more_connections_than_its_share() {
+async fn connections_are_limited_per_address() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("requests.connections_per_address_max", 3)).await;
     let mut held = Vec::new();
@@ -277,7 +277,7 @@ async fn keep_stalling_from(from: [u8; 4], to: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn short_bodies_are_read_while_long_ones_take_everything() {
+async fn short_bodies_are_read_while_long_ones_use_all_memory() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -353,7 +353,7 @@ async fn accepted(api: &Running, blog: i64) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures, and wants a quiet machine"]
-async fn another_address_keeps_its_rate_while_400_bodies_stall() {
+async fn other_address_keeps_its_rate_while_400_bodies_stall() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;

@@ -112,7 +112,7 @@ async fn checksums(path: &str) -> Vec<(String, i64, String)> {
 }
 
 #[tokio::test]
-async fn all_three_leave_the_same_rows() {
+async fn all_write_paths_leave_the_same_rows() {
     away_from_midnight().await;
     let message = checksums(PATHS[0]).await;
     let direct = checksums(PATHS[1]).await;
@@ -145,7 +145,7 @@ async fn direct_answers_with_the_new_totals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_at_once_are_grouped_and_each_is_answered() {
+async fn concurrent_direct_requests_are_grouped_and_each_is_answered() {
     let world = World::new().await;
     let api = std::sync::Arc::new(world.api_with(|loader| loader.set("engagement.view_window_s", 0)).await);
     let (_, token) = api.account("ada").await;
@@ -170,7 +170,7 @@ async fn many_at_once_are_grouped_and_each_is_answered() {
 }
 
 #[tokio::test]
-async fn the_direct_path_is_refused_where_it_is_not_enabled() {
+async fn direct_path_is_refused_unless_enabled() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.direct_path", false)).await;
     let (_, token) = api.account("ada").await;
@@ -184,7 +184,7 @@ async fn the_direct_path_is_refused_where_it_is_not_enabled() {
 
 /// Postgres goes away while a COMMIT is waited for, and commits all the same.
 #[tokio::test]
-async fn who_may_be_counted_is_told_so() {
+async fn caller_with_an_unknown_outcome_is_told_so() {
     for path in ["direct", "direct-batched"] {
         let world = World::new().await;
         let upstream = format!("127.0.0.1:{}", world.port()).parse().unwrap();
@@ -238,7 +238,7 @@ async fn who_may_be_counted_is_told_so() {
 
 /// The connection ends while a COMMIT is waited for, and the API can ask the ledger what became of it.
 #[tokio::test]
-async fn an_unanswered_commit_is_answered_with_what_it_did() {
+async fn unanswered_commit_is_resolved_by_the_ledger() {
     for path in ["direct", "direct-batched"] {
         let world = World::new().await;
         let upstream = format!("127.0.0.1:{}", world.port()).parse().unwrap();

@@ -270,7 +270,7 @@ fn every_folder_of_sql_has_an_owner() {
 }
 
 #[test]
-fn no_rule_has_a_twin() {
+fn no_rule_is_duplicated_between_owners() {
     let rules = everything();
     println!(
         "{} statements and expressions, {} groups of tests, {} formulas",
@@ -286,7 +286,7 @@ fn no_rule_has_a_twin() {
 
 /// What a person in a hurry would write.
 #[test]
-fn planted_twins_are_caught() {
+fn planted_duplicates_of_rules_are_found() {
     for (owner, sql, of) in [
         (
             "notify",

@@ -144,7 +144,7 @@ fn containers_are_pinned_confined_and_on_networks_of_their_own() {
 }
 
 #[test]
-fn each_rule_notices_what_it_forbids() {
+fn each_rule_detects_its_violation() {
     for (from, to, notice) in [
         (
             "postgres:17.11-trixie",

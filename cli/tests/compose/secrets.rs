@@ -49,7 +49,7 @@ fn new() -> String {
 }
 
 #[test]
-fn untouched_secrets_hold_on_this_machine_and_say_so() {
+fn published_secrets_are_accepted_on_this_machine_with_a_warning() {
     let output = check(&Variables::new());
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
@@ -57,7 +57,7 @@ fn untouched_secrets_hold_on_this_machine_and_say_so() {
 }
 
 #[test]
-fn the_stack_is_refused_when_other_machines_reach_it_with_published_secrets() {
+fn stack_with_published_secrets_is_refused_if_other_machines_reach_it() {
     let every: Vec<_> = PUBLISHED.iter().map(|published| published.variable).collect();
     let made = new();
     for (name, value) in EXPOSURES {

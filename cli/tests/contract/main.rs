@@ -126,7 +126,7 @@ fn a_dropped_column_names_the_services_that_use_it() {
 }
 
 #[test]
-fn a_change_of_who_is_followed_names_who_tells_them() {
+fn renamed_follow_column_names_the_notification_worker() {
     refused(
         "alter table social.follow rename column followed_at to since",
         &[("notification-worker", "notification_insert.sql")],
@@ -164,7 +164,7 @@ fn a_retyped_column_names_the_services_that_use_it() {
 }
 
 #[test]
-fn a_revoked_grant_names_only_who_loses_it() {
+fn revoked_grant_names_only_the_services_that_lose_it() {
     refused(
         "revoke execute on function analytics.old_days(text, integer) from analytics_worker",
         &[("analytics-worker", "old_days.sql")],
@@ -196,7 +196,7 @@ fn a_dropped_table_and_function_are_named() {
 }
 
 #[test]
-fn what_breaks_nobody_passes() {
+fn migration_that_breaks_no_service_passes() {
     for harmless in [
         "alter table blogs.blog add column subtitle text",
         "alter table analytics.blog_hour add column reads bigint",
@@ -211,7 +211,7 @@ fn what_breaks_nobody_passes() {
 
 /// The database says what is in force; a build that brings a migration along does not make it so.
 #[test]
-fn what_the_database_does_not_have_is_pending() {
+fn migration_that_the_database_lacks_is_pending() {
     let (_, said) = check("create table blogs.later (id bigint primary key)");
     let pending = said.lines().find_map(|line| line.strip_prefix("pending: ")).unwrap();
     assert!(pending.starts_with('V') && pending.ends_with("__pending") && !pending.contains(','), "{said}");

@@ -156,7 +156,7 @@ fn check_on_server_rolls_back_a_migration_that_changes_the_server() {
 }
 
 #[test]
-fn commands_in_comments_and_text_are_no_reason_to_refuse() {
+fn commands_in_comments_and_text_are_not_refused() {
     let harmless = "
         -- alter role notification_worker nologin; commit;
         /* alter system set work_mem = '64MB'; /* drop role console; */ */

@@ -18,7 +18,7 @@ use serde_json::Value;
 use ground::{Ground, printed};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn documented_restore_hands_nothing_of_the_lost_database_to_strangers() {
+async fn documented_restore_gives_no_lost_id_or_token_to_others() {
     let ground = Ground::prepare().await;
     let before = Before::make(&ground).await;
     ground.dump();
@@ -35,7 +35,7 @@ async fn documented_restore_hands_nothing_of_the_lost_database_to_strangers() {
 
     before.come_back(&ground, &lost).await;
     ground.server_that_went_back_in_time_is_finished_in_place().await;
-    ground.a_complete_copy_keeps_ids_and_tokens().await;
+    ground.complete_copy_keeps_ids_and_tokens().await;
     tokio::task::spawn_blocking(|| ground.stack.stop()).await.unwrap().unwrap();
 }
 
@@ -206,7 +206,7 @@ impl Ground {
     }
 
     /// The same dump once more, by `--dump`, where nothing was given out after it.
-    async fn a_complete_copy_keeps_ids_and_tokens(&self) {
+    async fn complete_copy_keeps_ids_and_tokens(&self) {
         let programs = self.stack.postgres().program("").unwrap();
         let path = std::env::join_paths([programs, "/usr/bin".into(), "/bin".into()]).unwrap();
         let dump = self.dump_file();

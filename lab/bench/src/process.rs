@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_service_that_ends_by_itself_is_told_with_its_log() {
+    async fn service_that_ends_unexpectedly_is_reported_with_its_log() {
         let directory = std::env::temp_dir().join(format!("bench-process-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         // `ls serve nothing`: two files that are not there.

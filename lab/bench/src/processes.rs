@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_the_nearest_roots() {
+    fn process_belongs_to_its_nearest_root() {
         let stat = |parent| Stat { parent, own_s: 0.0, children_s: 0.0 };
         let all = BTreeMap::from([
             (1, stat(0)),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_costs_what_it_and_its_children_use_from_now_on() {
+    fn process_is_charged_for_itself_and_its_children_from_now_on() {
         let mut usages = Usages::watch(&[("this", std::process::id()), ("init", 1)]);
         let began = std::time::Instant::now();
         while began.elapsed().as_millis() < 200 {

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_is_once_refused_is_never_and_unknown_is_at_most_once() {
+    fn accepted_counts_once_refused_never_and_unknown_at_most_once() {
         let fates = [Fate::Accepted, Fate::Refused, Fate::Unknown];
         assert_eq!(fates.map(|fate| differences(fate, 0)), [1, 0, 0]);
         assert_eq!(fates.map(|fate| differences(fate, 1)), [0, 1, 0]);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_blog_has_what_was_accepted_and_perhaps_what_is_unknown() {
+    fn shared_blog_counts_accepted_events_and_possibly_unknown_ones() {
         let hot = Event { kind: Kind::View, blog: 7, alone: false };
         let mut tally = Tally::default();
         for fate in [Fate::Accepted, Fate::Accepted, Fate::Unknown, Fate::Refused] {

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_outlasts_its_run_and_a_longer_one_begins_alike() {
+    fn plan_outlasts_its_run_and_is_a_prefix_of_a_longer_one() {
         let (minute, day) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
         let (short, long) = (Plan::of(7, minute), Plan::of(7, day));
         for (short, long) in [(&short.servers, &long.servers), (&short.services, &long.services)] {

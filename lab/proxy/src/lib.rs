@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_passes_delays_cuts_and_resets() {
+    async fn proxy_passes_delays_cuts_and_resets() {
         let proxy = echo(Mode::Open).await;
         let mut answer = [0; 4];
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();

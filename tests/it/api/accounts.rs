@@ -161,7 +161,7 @@ async fn titles_hold_no_characters_that_reorder_or_hide_text() {
 }
 
 #[tokio::test]
-async fn what_is_taken_is_a_conflict_that_says_what() {
+async fn conflict_names_the_field_that_is_taken() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -197,7 +197,7 @@ async fn a_refused_sign_up_leaves_no_address_in_the_servers_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_want_one_handle_one_gets_it() {
+async fn concurrent_sign_ups_with_one_handle_make_one_account() {
     let world = World::new().await;
     let api = world.api().await;
     let mut requests = JoinSet::new();
@@ -216,7 +216,7 @@ async fn of_many_who_want_one_handle_one_gets_it() {
 }
 
 #[tokio::test]
-async fn a_failed_sign_in_does_not_say_who_exists() {
+async fn failed_sign_in_does_not_reveal_accounts() {
     let world = World::new().await;
     let api = world.api().await;
     api.account("ada").await;

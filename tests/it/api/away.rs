@@ -26,7 +26,7 @@ fn without_broker(loader: Loader, accept_timeout_ms: u32) -> Loader {
 }
 
 #[tokio::test]
-async fn a_batch_of_which_a_part_may_have_left_says_that_it_may_count_twice() {
+async fn batch_that_was_partly_sent_warns_that_it_may_count_twice() {
     let world = World::new().await;
     let one_waits = |loader| {
         without_broker(loader, 200_000)
@@ -45,7 +45,7 @@ async fn a_batch_of_which_a_part_may_have_left_says_that_it_may_count_twice() {
 }
 
 #[tokio::test]
-async fn without_rabbitmq_promises_are_kept_until_it_is_there() {
+async fn accepted_events_are_kept_until_rabbitmq_returns() {
     let world = World::new().await;
     let api = world.api_with(|loader| without_broker(loader, 200_000)).await;
     let (_, token) = api.account("ada").await;
@@ -83,7 +83,7 @@ async fn without_rabbitmq_promises_are_kept_until_it_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_as_many_wait_as_may_the_next_is_told_at_once() {
+async fn request_beyond_the_waiting_limit_is_refused_at_once() {
     let world = World::new().await;
     let narrow = |loader: Loader| {
         without_broker(loader, 200_000)
@@ -117,7 +117,7 @@ async fn when_as_many_wait_as_may_the_next_is_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_transactions_cannot_keep_up_the_next_is_told_at_once() {
+async fn request_is_refused_at_once_when_transactions_cannot_keep_up() {
     let world = World::new().await;
     let small = |loader: Loader| {
         loader
@@ -159,7 +159,7 @@ async fn when_transactions_cannot_keep_up_the_next_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn without_postgres_likes_are_taken_and_the_rest_says_so() {
+async fn without_postgres_likes_are_accepted_and_other_requests_get_503() {
     let world = World::new().await;
     let api = world.api().await;
     let worker = world.worker().await;

@@ -28,7 +28,7 @@ fn assert_judged(answer: &Answer, path: &str, accepted: usize, rejected: &[(usiz
 }
 
 #[tokio::test]
-async fn the_good_are_counted_and_the_bad_are_named() {
+async fn valid_events_count_and_invalid_ones_are_named() {
     for path in PATHS {
         let world = World::new().await;
         let api = world.api_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
@@ -141,7 +141,7 @@ async fn a_batch_has_a_limit() {
 }
 
 #[tokio::test]
-async fn the_limit_is_a_setting() {
+async fn batch_limit_is_a_setting() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.batch_events_max", 2)).await;
     let (_, token) = api.account("ada").await;

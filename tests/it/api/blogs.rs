@@ -26,7 +26,7 @@ async fn with(
 }
 
 #[tokio::test]
-async fn from_draft_to_gone() {
+async fn blog_goes_from_draft_to_deleted() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;
@@ -83,7 +83,7 @@ async fn from_draft_to_gone() {
 }
 
 #[tokio::test]
-async fn other_peoples_blogs_stay_as_they_are() {
+async fn blogs_of_other_authors_cannot_be_changed() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -112,7 +112,7 @@ async fn other_peoples_blogs_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_written_is_checked_and_named() {
+async fn invalid_fields_of_a_blog_are_named() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -162,7 +162,7 @@ async fn what_is_written_is_checked_and_named() {
 }
 
 #[tokio::test]
-async fn an_edit_changes_what_is_sent_and_nothing_else() {
+async fn edit_changes_only_the_fields_that_are_sent() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -188,7 +188,7 @@ async fn an_edit_changes_what_is_sent_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_reader_gets_a_blog_again_only_when_its_content_has_changed() {
+async fn unchanged_blog_is_answered_with_304() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -219,7 +219,7 @@ async fn a_reader_gets_a_blog_again_only_when_its_content_has_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_edit_of_an_older_version_is_refused() {
+async fn edit_of_an_older_version_is_refused() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;

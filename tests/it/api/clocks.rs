@@ -46,7 +46,7 @@ async fn like(api: &Running, method: Method, blog: i64, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn unlike_through_another_process_wins_over_like_of_a_moment_when_the_clock_was_ahead() {
+async fn unlike_wins_over_an_earlier_like_from_a_clock_that_was_ahead() {
     let world = World::new().await;
     let (wrong, set_ahead) = clock();
     let (first, second) = (world.api_with_clock(wrong, |loader| loader).await, world.api().await);
@@ -108,7 +108,7 @@ async fn known_skew_refuses_engagement_until_the_clock_is_right() {
 }
 
 #[tokio::test]
-async fn one_setting_accepts_in_spite_of_the_skew_and_the_database_stamps() {
+async fn setting_accepts_events_despite_skew_and_the_database_stamps_them() {
     let world = World::new().await;
     away_from_midnight().await;
     let (clock, set_ahead) = clock();
@@ -136,7 +136,7 @@ async fn one_setting_accepts_in_spite_of_the_skew_and_the_database_stamps() {
 }
 
 #[tokio::test]
-async fn events_from_ahead_count_now_and_once_whatever_is_redelivered_when() {
+async fn events_from_the_future_count_now_and_once_despite_redelivery() {
     let world = World::new().await;
     away_from_midnight().await;
     let (blog, account) = (world.blogs(1).await[0], world.accounts(1).await[0]);
@@ -183,7 +183,7 @@ async fn make_day(world: &World, day: jiff::civil::Date) {
 }
 
 #[tokio::test]
-async fn bad_event_from_ahead_is_parked_and_redriven_in_the_hour_in_which_it_came() {
+async fn invalid_event_from_the_future_is_parked_and_redriven_in_the_hour_of_its_arrival() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world);
@@ -208,7 +208,7 @@ async fn bad_event_from_ahead_is_parked_and_redriven_in_the_hour_in_which_it_cam
 }
 
 #[tokio::test]
-async fn workers_go_on_after_envelopes_from_seventy_days_ahead() {
+async fn workers_continue_after_envelopes_from_seventy_days_ahead() {
     let world = World::new().await;
     away_from_midnight().await;
     let blog = world.blogs(1).await[0];

@@ -18,7 +18,7 @@ const FORGET: &str = include_str!("../../../services/blogs-api/sql/account_forge
 const HELD: &str = "select count(*) from blogs.account where email is not null or password_hash is not null";
 
 #[tokio::test]
-async fn deletion_asks_for_the_password() {
+async fn deletion_requires_the_password() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -33,7 +33,7 @@ async fn deletion_asks_for_the_password() {
 }
 
 #[tokio::test]
-async fn e_mail_and_password_are_forgotten_after_the_grace_period() {
+async fn e_mail_and_password_are_erased_after_the_grace_period() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;
@@ -68,7 +68,7 @@ async fn forgotten(world: &World) -> i64 {
 }
 
 #[tokio::test]
-async fn sign_in_takes_a_deletion_back_within_the_grace_period() {
+async fn sign_in_restores_a_deleted_account_within_the_grace_period() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -93,7 +93,7 @@ async fn sign_in_takes_a_deletion_back_within_the_grace_period() {
 }
 
 #[tokio::test]
-async fn tries_of_the_password_at_a_deletion_are_limited_as_at_a_sign_in() {
+async fn password_attempts_at_a_deletion_are_limited_like_at_a_sign_in() {
     let world = World::new().await;
     let limit = |loader: runtime::settings::Loader| {
         loader.set("rate_limits.enabled", true).set("rate_limits.sign_in_per_minute", 4)
@@ -116,7 +116,7 @@ fn form(api: &Running, path: &str, cookie: &str, fields: &str) -> RequestBuilder
 }
 
 #[tokio::test]
-async fn page_asks_for_the_password_and_says_how_an_account_comes_back() {
+async fn deletion_page_requires_the_password_and_explains_restoring() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -150,7 +150,7 @@ async fn page_asks_for_the_password_and_says_how_an_account_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sign_in_that_waits_for_forgetting_is_refused() {
+async fn sign_in_that_waits_for_credential_erasure_is_refused() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -175,7 +175,7 @@ async fn sign_in_that_waits_for_forgetting_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forgetting_leaves_accounts_alone_that_come_back_meanwhile() {
+async fn credential_erasure_skips_accounts_that_are_being_restored() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;
@@ -216,7 +216,7 @@ async fn forgetting_leaves_accounts_alone_that_come_back_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_several_sign_ins_at_once_every_one_gets_a_token_and_one_restores() {
+async fn concurrent_sign_ins_all_get_tokens_and_one_restores_the_account() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;
@@ -243,7 +243,7 @@ async fn of_several_sign_ins_at_once_every_one_gets_a_token_and_one_restores() {
 }
 
 #[tokio::test]
-async fn account_that_is_being_erased_does_not_come_back() {
+async fn account_that_is_being_erased_cannot_be_restored() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;
@@ -266,7 +266,7 @@ async fn account_that_is_being_erased_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn operator_takes_a_deletion_back_until_the_password_is_forgotten() {
+async fn operator_restores_a_deleted_account_until_its_password_is_erased() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;

@@ -107,7 +107,7 @@ pub(super) async fn document(api: &Running) -> (Value, Vec<Operation>) {
 }
 
 #[tokio::test]
-async fn the_document_has_every_route_and_no_other() {
+async fn openapi_document_has_every_route_and_no_other() {
     let world = World::new().await;
     let api = world.api().await;
     let answer = api.get("/openapi.json", None).await.is(200);
@@ -173,7 +173,7 @@ fn requests(blog: i64) -> Vec<(&'static str, Value, u16)> {
 }
 
 #[tokio::test]
-async fn good_answers_are_as_the_document_says() {
+async fn successful_answers_match_the_openapi_document() {
     let world = World::new().await;
     let (api, notifier) = (world.api().await, world.notifier().await);
     api.ready().await;
@@ -236,7 +236,7 @@ fn references(html: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_page_needs_no_other_host() {
+async fn docs_page_loads_nothing_from_other_hosts() {
     let world = World::new().await;
     let api = world.api().await;
     assert_eq!(api.get("/docs", None).await.is(303).header("location"), Some("/docs/"));

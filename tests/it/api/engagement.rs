@@ -24,7 +24,7 @@ async fn by(path: &str, request: RequestBuilder) -> Answer {
 }
 
 #[tokio::test]
-async fn only_what_readers_can_see_is_engaged_with() {
+async fn engagement_requires_a_visible_blog() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -112,7 +112,7 @@ async fn every_share_counts_under_its_channel() {
 }
 
 #[tokio::test]
-async fn every_path_says_what_it_did() {
+async fn every_write_path_reports_its_result() {
     away_from_midnight().await;
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;

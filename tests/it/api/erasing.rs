@@ -14,7 +14,7 @@ const ERASE: &str = include_str!("../../../cli/sql/account_erase.sql");
 const ZEBEDEE: i64 = 7_700_000_001;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erasing_finds_the_event_of_an_unfollow_under_way() {
+async fn erasing_finds_the_event_of_a_concurrent_unfollow() {
     let world = World::new().await;
     world.run(&format!("alter table blogs.account alter column id restart with {ZEBEDEE}")).await;
     let api = world.api().await;

@@ -45,7 +45,7 @@ fn refused<T>() -> Result<T, String> {
 }
 
 #[tokio::test]
-async fn operator_cannot_export_account_that_did_not_ask() {
+async fn operator_cannot_export_account_without_a_request() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;
@@ -82,7 +82,7 @@ async fn export_request_takes_password_and_stays_the_same_while_open() {
 }
 
 #[tokio::test]
-async fn first_requests_that_meet_are_one() {
+async fn concurrent_first_export_requests_become_one() {
     let world = World::new().await;
     let api = world.api().await;
     for n in 0..10 {
@@ -94,7 +94,7 @@ async fn first_requests_that_meet_are_one() {
 }
 
 #[tokio::test]
-async fn export_request_is_good_for_one_export_within_seven_days() {
+async fn export_request_is_valid_for_one_export_within_seven_days() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;

@@ -9,7 +9,7 @@ use super::outbox::{WAITING, manage, take};
 use super::{Answer, PASSWORD};
 
 #[tokio::test]
-async fn a_follow_is_there_once_and_goes_once() {
+async fn follow_and_unfollow_are_idempotent() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, of_ada) = api.account("ada").await;
@@ -34,7 +34,7 @@ async fn a_follow_is_there_once_and_goes_once() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_followed_is_refused() {
+async fn invalid_follow_is_refused() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;
@@ -64,7 +64,7 @@ async fn what_cannot_be_followed_is_refused() {
 }
 
 #[tokio::test]
-async fn who_is_suspended_or_gone_is_not_shown_and_does_not_act() {
+async fn suspended_or_deleted_account_is_hidden_and_cannot_act() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, of_ada) = api.account("ada").await;
@@ -88,7 +88,7 @@ async fn who_is_suspended_or_gone_is_not_shown_and_does_not_act() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_at_once_are_counted_exactly_and_never_deadlock() {
+async fn concurrent_follows_count_exactly_without_deadlock() {
     let world = World::new().await;
     let api = world.api().await;
     let mut accounts = Vec::new();
@@ -113,7 +113,7 @@ async fn many_at_once_are_counted_exactly_and_never_deadlock() {
 }
 
 #[tokio::test]
-async fn each_change_is_told_once_to_whoever_listens() {
+async fn each_follow_event_is_published_once() {
     const QUEUE: &str = "it.follows";
     let world = World::new().await;
     let api = world.api().await;

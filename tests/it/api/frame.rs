@@ -26,7 +26,7 @@ async fn raw(api: &Running, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_there_is_404() {
+async fn unknown_path_is_404() {
     let world = World::new().await;
     let api = world.api().await;
     for path in [
@@ -47,7 +47,7 @@ async fn a_path_that_is_not_there_is_404() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_there_is_405_and_the_others_are_named() {
+async fn unknown_method_is_405_with_the_allowed_methods() {
     let world = World::new().await;
     let api = world.api().await;
     for (path, allowed, others) in [
@@ -81,7 +81,7 @@ async fn a_method_that_is_not_there_is_405_and_the_others_are_named() {
 }
 
 #[tokio::test]
-async fn a_body_says_that_it_is_json_and_is() {
+async fn body_must_be_declared_as_json_and_be_valid() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -135,7 +135,7 @@ async fn a_body_says_that_it_is_json_and_is() {
 }
 
 #[tokio::test]
-async fn a_list_is_no_object() {
+async fn list_instead_of_an_object_is_refused() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -155,7 +155,7 @@ async fn a_list_is_no_object() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_413_however_it_is_sent() {
+async fn body_that_is_too_long_is_413_with_or_without_a_length() {
     let world = World::new().await;
     let keys = ["requests.body_bytes_max", "bodies.blog_bytes_max", "bodies.batch_bytes_max"];
     let few = |loader: Loader| loader.set("requests.concurrent_max", 32);
@@ -182,7 +182,7 @@ async fn a_body_that_is_too_long_is_413_however_it_is_sent() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused_and_the_next_request_is_served() {
+async fn invalid_http_is_refused_and_the_next_request_is_served() {
     let world = World::new().await;
     let api = world.api().await;
     let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(70_000));
@@ -210,7 +210,7 @@ async fn what_is_no_http_is_refused_and_the_next_request_is_served() {
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_of_its_own_and_is_kept_from_being_more() {
+async fn every_answer_has_a_request_id_and_security_headers() {
     let world = World::new().await;
     let api = world.api().await;
     let mut ids = BTreeSet::new();

@@ -77,7 +77,7 @@ async fn a_key_belongs_to_one_request_of_one_account() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_at_once_one_does_it_and_all_say_so() {
+async fn concurrent_requests_with_one_key_act_once_and_get_one_answer() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -162,7 +162,7 @@ async fn requests_with_one_key_that_meet_at_a_source_path_get_one_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_request_with_the_key_of_one_under_way_is_refused_as_such() {
+async fn different_request_with_the_key_of_a_running_one_is_refused() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, _) = api.account("ada").await;
@@ -196,7 +196,7 @@ async fn keep_old_answers(world: &World, account: i64, count: i64) {
 }
 
 #[tokio::test]
-async fn forgetting_passes_over_answers_that_others_hold() {
+async fn deleting_old_answers_skips_locked_rows() {
     let world = World::new().await;
     let account = world.accounts(1).await[0];
     keep_old_answers(&world, account, 10).await;
@@ -213,7 +213,7 @@ async fn forgetting_passes_over_answers_that_others_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_are_forgotten_while_their_account_is_erased() {
+async fn answers_are_deleted_while_their_account_is_erased() {
     let world = World::new().await;
     let account = world.accounts(1).await[0];
     keep_old_answers(&world, account, 60_000).await;

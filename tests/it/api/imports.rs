@@ -13,7 +13,7 @@ async fn send(api: &Running, token: &str, events: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn the_past_needs_a_token_with_the_scope() {
+async fn import_requires_a_token_with_the_scope() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, session) = api.account("ada").await;
@@ -37,7 +37,7 @@ async fn the_past_needs_a_token_with_the_scope() {
 }
 
 #[tokio::test]
-async fn imported_events_count_in_their_own_time() {
+async fn imported_events_count_at_their_own_time() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, session) = api.account("ada").await;

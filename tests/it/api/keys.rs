@@ -51,7 +51,7 @@ async fn a_key_counts_once_on_every_path_and_across_them() {
 }
 
 #[tokio::test]
-async fn a_key_is_of_one_sender_one_kind_and_one_blog() {
+async fn idempotency_key_belongs_to_one_sender_one_kind_and_one_blog() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.view_window_s", 0)).await;
     let (_, ada) = api.account("ada").await;
@@ -79,7 +79,7 @@ async fn a_key_is_of_one_sender_one_kind_and_one_blog() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_sent_again_adds_nothing() {
+async fn repeated_batch_adds_nothing() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.view_window_s", 0)).await;
     let worker = world.worker_with(|loader| loader.set("engagement.view_window_s", 0)).await;
@@ -110,7 +110,7 @@ async fn a_batch_that_is_sent_again_adds_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_in_a_batch_is_the_same_key_outside_of_it() {
+async fn key_counts_once_inside_and_outside_of_a_batch() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;

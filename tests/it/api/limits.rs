@@ -37,7 +37,7 @@ fn assert_limited(answer: Answer) {
 }
 
 #[tokio::test]
-async fn each_client_has_its_own_share_of_engagement() {
+async fn each_client_has_its_own_engagement_limit() {
     let world = World::new().await;
     let api = limited(&world, "rate_limits.engagement_per_minute").await;
     let (_, ada) = api.account("ada").await;
@@ -71,7 +71,7 @@ async fn each_client_has_its_own_share_of_engagement() {
 }
 
 #[tokio::test]
-async fn each_event_of_a_batch_is_one() {
+async fn each_event_of_a_batch_counts_against_the_limit() {
     let world = World::new().await;
     let api = limited(&world, "rate_limits.engagement_per_minute").await;
     let (_, token) = api.account("ada").await;
@@ -91,7 +91,7 @@ async fn each_event_of_a_batch_is_one() {
 }
 
 #[tokio::test]
-async fn tries_at_a_password_are_limited_by_address() {
+async fn password_attempts_are_limited_by_address() {
     let world = World::new().await;
     let api = limited(&world, "rate_limits.sign_in_per_minute").await;
     let sign_up = json!({"handle": "ada", "email": "ada@example.org", "password": PASSWORD});
@@ -190,7 +190,7 @@ async fn networks_of_one_ipv6_delegation_share_four_times_the_limit() {
 }
 
 #[tokio::test]
-async fn writing_and_reading_are_limited_apart() {
+async fn writes_and_reads_have_separate_limits() {
     for (limit, reads, writes) in
         [("rate_limits.write_per_minute", 3, 2), ("rate_limits.read_per_minute", 2, 3)]
     {
@@ -239,7 +239,7 @@ fn cors_headers(answer: &Answer) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn no_web_page_may_call_until_it_is_listed() {
+async fn unlisted_web_page_may_not_call_the_api() {
     let world = World::new().await;
     let api = world.api().await;
     let read = from_page(&api, Method::GET, ORIGIN, None).await.is(200);
@@ -250,7 +250,7 @@ async fn no_web_page_may_call_until_it_is_listed() {
 }
 
 #[tokio::test]
-async fn a_listed_page_may_call_and_no_other() {
+async fn only_listed_web_pages_may_call_the_api() {
     let world = World::new().await;
     let origins: Vec<&str> = vec![ORIGIN, "http://localhost:3000"];
     let api = world.api_with(|loader| loader.set("cors.allowed_origins", origins)).await;
@@ -291,7 +291,7 @@ async fn a_listed_page_may_call_and_no_other() {
 }
 
 #[tokio::test]
-async fn bad_tokens_and_paths_that_are_not_there_are_limited_by_address() {
+async fn invalid_tokens_and_unknown_paths_are_limited_by_address() {
     let world = World::new().await;
     let proxies: Vec<&str> = vec!["127.0.0.0/8"];
     let api = world

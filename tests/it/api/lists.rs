@@ -33,7 +33,7 @@ async fn all(api: &Running, query: &str) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn pages_are_whole_while_blogs_come_and_go() {
+async fn pages_are_complete_while_blogs_are_published_and_deleted() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -63,7 +63,7 @@ async fn pages_are_whole_while_blogs_come_and_go() {
 }
 
 #[tokio::test]
-async fn blogs_of_one_moment_are_paged_by_their_ids() {
+async fn blogs_with_equal_times_are_paged_by_id() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -116,7 +116,7 @@ async fn a_list_is_complete_at_every_page_size() {
 }
 
 #[tokio::test]
-async fn without_a_limit_a_page_has_twenty() {
+async fn page_without_a_limit_has_twenty_blogs() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -129,7 +129,7 @@ async fn without_a_limit_a_page_has_twenty() {
 }
 
 #[tokio::test]
-async fn filters_narrow_and_nothing_found_is_no_error() {
+async fn filters_apply_and_an_empty_result_is_not_an_error() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, of_ada) = api.account("ada").await;
@@ -163,7 +163,7 @@ async fn filters_narrow_and_nothing_found_is_no_error() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_named() {
+async fn invalid_query_parameter_is_named() {
     let world = World::new().await;
     let api = world.api().await;
     for (query, field) in [

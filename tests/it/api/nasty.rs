@@ -329,7 +329,7 @@ impl Battery<'_> {
 }
 
 #[tokio::test]
-async fn no_input_is_our_fault() {
+async fn no_input_causes_a_server_error() {
     let world = World::new().await;
     let api = world.api().await;
     api.ready().await;

@@ -26,7 +26,7 @@ async fn told(world: &World, api: &Running, count: usize) -> (String, Vec<i64>, 
 }
 
 #[tokio::test]
-async fn an_inbox_is_paged_newest_first_and_shows_blogs_as_they_are_now() {
+async fn inbox_is_paged_newest_first_with_current_blogs() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, mut expected, of_grace) = told(&world, &api, 7).await;
@@ -61,7 +61,7 @@ async fn an_inbox_is_paged_newest_first_and_shows_blogs_as_they_are_now() {
 }
 
 #[tokio::test]
-async fn one_several_or_all_are_read_once() {
+async fn notifications_are_marked_as_read_singly_or_all_together() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, ids, token) = told(&world, &api, 5).await;
@@ -95,7 +95,7 @@ async fn one_several_or_all_are_read_once() {
 }
 
 #[tokio::test]
-async fn more_than_one_statement_reads_are_all_read() {
+async fn marking_all_as_read_covers_more_than_one_statement() {
     let world = World::new().await;
     let api = world.api().await;
     let (grace, token) = api.account("grace").await;
@@ -117,7 +117,7 @@ async fn more_than_one_statement_reads_are_all_read() {
 }
 
 #[tokio::test]
-async fn what_readers_do_not_see_is_neither_shown_nor_counted() {
+async fn notifications_of_hidden_blogs_are_neither_shown_nor_counted() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, ids, token) = told(&world, &api, 3).await;
@@ -134,7 +134,7 @@ async fn what_readers_do_not_see_is_neither_shown_nor_counted() {
 }
 
 #[tokio::test]
-async fn progress_is_for_the_author() {
+async fn fan_out_progress_is_visible_to_the_author_only() {
     let world = World::new().await;
     let api = world.api().await;
     let (of_ada, ids, of_grace) = told(&world, &api, 1).await;

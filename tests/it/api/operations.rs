@@ -115,7 +115,7 @@ async fn metrics_count_every_request_and_stay_bounded() {
 }
 
 #[tokio::test]
-async fn what_is_accepted_is_counted_where_it_is_seen() {
+async fn accepted_events_are_counted_in_the_metrics() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -140,7 +140,7 @@ async fn what_is_accepted_is_counted_where_it_is_seen() {
 }
 
 #[tokio::test]
-async fn readiness_names_what_is_degraded() {
+async fn readiness_names_the_degraded_parts() {
     let world = World::new().await;
     let whole = world.api().await;
     let without_broker =

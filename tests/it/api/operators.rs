@@ -28,7 +28,7 @@ async fn like(api: &Running, blog: i64, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_suspended_account_is_out_of_sight_until_it_is_restored() {
+async fn suspended_account_is_hidden_until_restored() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;
@@ -60,7 +60,7 @@ async fn a_suspended_account_is_out_of_sight_until_it_is_restored() {
 }
 
 #[tokio::test]
-async fn a_blog_that_was_taken_down_is_its_authors_alone_and_stays_down() {
+async fn blog_that_was_taken_down_is_visible_to_its_author_only_and_stays_down() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -217,7 +217,7 @@ async fn erase(operator: &Session) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
+async fn erased_account_leaves_no_trace_and_totals_stay() {
     let world = World::new().await;
     world.run(&format!("alter table blogs.account alter column id restart with {ZEBEDEE}")).await;
     let (api, worker, notifier) = (world.api().await, world.worker().await, world.notifier().await);
@@ -301,7 +301,7 @@ async fn an_erased_account_leaves_no_trace_and_every_total_as_it_was() {
 }
 
 #[tokio::test]
-async fn an_account_is_named_by_its_whole_number() {
+async fn account_is_matched_by_its_whole_id() {
     let world = World::new().await;
     let names = async |body: &[u8]| world.value::<bool>("select blogs.names_account($1, 17)", &[&body]).await;
     for body in [
@@ -327,7 +327,7 @@ async fn an_account_is_named_by_its_whole_number() {
 }
 
 #[tokio::test]
-async fn a_tag_is_not_forgotten_while_somebody_puts_it_on_a_blog() {
+async fn tag_is_not_deleted_while_a_transaction_adds_it_to_a_blog() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;

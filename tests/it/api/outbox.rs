@@ -65,7 +65,7 @@ fn kinds(messages: &[Value]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_change_is_told_once() {
+async fn each_blog_event_is_published_once() {
     let world = World::new().await;
     let api = followed_api(&world).await;
     let (ada, token) = api.account("ada").await;
@@ -96,7 +96,7 @@ async fn each_change_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_publish_at_once_one_tells() {
+async fn concurrent_publish_requests_send_one_event() {
     let world = World::new().await;
     let api = followed_api(&world).await;
     let (_, token) = api.account("ada").await;
@@ -116,7 +116,7 @@ async fn of_many_who_publish_at_once_one_tells() {
 }
 
 #[tokio::test]
-async fn an_envelope_whose_lease_ran_out_is_sent_as_it_is() {
+async fn envelope_with_an_expired_lease_is_sent_unchanged() {
     let world = World::new().await;
     let api = followed_api(&world).await;
     let (_, token) = api.account("ada").await;
@@ -162,7 +162,7 @@ async fn many_relays_send_each_envelope_once() {
 }
 
 #[tokio::test]
-async fn while_rabbitmq_is_away_authors_work_on_and_it_is_told_later() {
+async fn blog_events_are_published_later_if_rabbitmq_is_down() {
     let world = World::new().await;
     // Something takes connections, and never answers on them until the gate opens.
     let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -35,7 +35,7 @@ async fn image_of_another_site_counts_no_view() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_cache_keeps_what_an_account_sees() {
+async fn pages_of_an_account_are_not_cached() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("pages.secure_cookies", true)).await;
     let (_, token) = api.account("ada").await;
@@ -64,7 +64,7 @@ async fn no_cache_keeps_what_an_account_sees() {
 }
 
 #[tokio::test]
-async fn write_path_is_not_for_callers_behind_a_proxy_or_elsewhere() {
+async fn write_path_header_is_refused_from_proxies_and_other_networks() {
     let world = World::new().await;
     let (here, elsewhere) = (
         world.api().await,
@@ -86,7 +86,7 @@ async fn write_path_is_not_for_callers_behind_a_proxy_or_elsewhere() {
 }
 
 #[tokio::test]
-async fn service_on_a_loopback_address_answers_no_name_of_another_site() {
+async fn service_on_a_loopback_address_refuses_names_of_other_sites() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("requests.host_names", vec!["blogs.example"])).await;
     let port = api.address.port();

@@ -19,7 +19,7 @@ async fn another_session(api: &Running, handle: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_session_says_how_long_it_lasts() {
+async fn session_reports_its_lifetime() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("tokens.lifetime_s", 3600)).await;
     let (_, token) = api.account("ada").await;
@@ -30,7 +30,7 @@ async fn a_session_says_how_long_it_lasts() {
 }
 
 #[tokio::test]
-async fn a_new_password_takes_every_token_back() {
+async fn new_password_revokes_every_token() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -73,7 +73,7 @@ async fn signing_out_ends_every_session_of_the_account_and_of_no_other() {
 }
 
 #[tokio::test]
-async fn another_process_learns_of_it_when_it_asks_again() {
+async fn other_process_refuses_revoked_token_after_refreshing_its_epoch() {
     let world = World::new().await;
     let api = world.api().await;
     let other = world.api_with(|loader| loader.set("tokens.epoch_age_max_s", 1)).await;
@@ -85,7 +85,7 @@ async fn another_process_learns_of_it_when_it_asks_again() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_takes_their_blogs_along() {
+async fn deleted_account_hides_its_blogs() {
     let world = World::new().await;
     // Live blogs are remembered for longer than the test, so that every answer below is certain.
     let api = world.api_with(|loader| loader.set("engagement.live_blogs.ttl_ms", 600_000)).await;

@@ -58,7 +58,7 @@ async fn a_title_becomes_an_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn blogs_of_one_title_have_addresses_of_their_own() {
+async fn blogs_with_the_same_title_have_different_addresses() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -81,7 +81,7 @@ async fn blogs_of_one_title_have_addresses_of_their_own() {
 
 /// Each lets go of an address and asks for the one that the other lets go of.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn blogs_that_exchange_their_titles_do_not_wait_for_one_another() {
+async fn blogs_that_exchange_titles_do_not_deadlock() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -97,7 +97,7 @@ async fn blogs_that_exchange_their_titles_do_not_wait_for_one_another() {
 }
 
 #[tokio::test]
-async fn a_former_address_leads_to_the_present_one() {
+async fn former_address_redirects_to_the_current_one() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -135,7 +135,7 @@ async fn a_former_address_leads_to_the_present_one() {
 }
 
 #[tokio::test]
-async fn address_says_nothing_of_what_others_draft() {
+async fn address_reveals_nothing_about_drafts_of_others() {
     let world = World::new().await;
     let api = world.api().await;
     let ((_, ada), (_, mallory)) = (api.account("ada").await, api.account("mallory").await);

@@ -19,7 +19,7 @@ async fn find(api: &Running, token: &str, paths: &[&str]) -> Answer {
 }
 
 #[tokio::test]
-async fn a_path_has_one_blog_and_is_found_by_importers_alone() {
+async fn source_path_has_one_blog_and_is_visible_to_importers_only() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, session) = api.account("ada").await;
@@ -47,7 +47,7 @@ async fn a_path_has_one_blog_and_is_found_by_importers_alone() {
 }
 
 #[tokio::test]
-async fn a_path_that_cannot_be_is_named() {
+async fn invalid_source_path_is_named() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, _) = api.account("ada").await;

@@ -69,7 +69,7 @@ async fn hold_outbox(world: &World) -> &'static str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_accepted_while_rabbitmq_is_away_is_counted_once_when_it_is_back() {
+async fn events_accepted_while_rabbitmq_is_down_count_once_after_its_return() {
     let world = World::new().await;
     let (proxy, url) = proxied(&world).await;
     let api = api_behind(&world, &url, |loader| loader).await;
@@ -127,7 +127,7 @@ async fn what_is_accepted_while_rabbitmq_is_away_is_counted_once_when_it_is_back
 }
 
 #[tokio::test]
-async fn while_rabbitmq_takes_nothing_for_want_of_memory_events_are_kept() {
+async fn events_are_spilled_while_rabbitmq_is_blocked_by_its_memory_alarm() {
     let world = World::new().await;
     let (proxy, url) = proxied(&world).await;
     let api = api_behind(&world, &url, |loader| loader).await;
@@ -152,7 +152,7 @@ async fn while_rabbitmq_takes_nothing_for_want_of_memory_events_are_kept() {
 }
 
 #[tokio::test]
-async fn what_a_full_queue_refuses_is_kept() {
+async fn events_that_a_full_queue_rejects_are_spilled() {
     let world = World::new().await;
     let api = world.api_with(spilling).await;
     api.connected().await;
@@ -179,7 +179,7 @@ async fn what_a_full_queue_refuses_is_kept() {
 }
 
 #[tokio::test]
-async fn an_envelope_that_came_by_the_queue_and_by_the_outbox_counts_once() {
+async fn envelope_sent_by_queue_and_outbox_counts_once() {
     let world = World::new().await;
     let (proxy, url) = proxied(&world).await;
     let api = api_behind(&world, &url, spilling).await;
@@ -209,7 +209,7 @@ async fn an_envelope_that_came_by_the_queue_and_by_the_outbox_counts_once() {
 }
 
 #[tokio::test]
-async fn a_confirm_that_comes_late_does_no_harm() {
+async fn late_confirm_has_no_effect() {
     let world = World::new().await;
     let (proxy, url) = proxied(&world).await;
     let api = api_behind(&world, &url, spilling).await;
@@ -231,7 +231,7 @@ async fn a_confirm_that_comes_late_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_postgres_away_as_well_nothing_is_promised_and_nothing_counts_twice() {
+async fn without_rabbitmq_and_postgres_nothing_is_accepted_and_nothing_counts_twice() {
     let world = World::new().await;
     let (proxy, url) = proxied(&world).await;
     // What must be promised has time for it, and what must not be soon gives up.
@@ -274,7 +274,7 @@ async fn with_postgres_away_as_well_nothing_is_promised_and_nothing_counts_twice
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_wait_together_share_an_insert() {
+async fn concurrent_requests_share_an_insert() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("broker.url", NOWHERE)).await;
     let blog = world.blogs(1).await[0];
@@ -294,7 +294,7 @@ async fn requests_that_wait_together_share_an_insert() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shutdown_answers_and_keeps_what_waits() {
+async fn shutdown_answers_and_spills_waiting_events() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("broker.url", NOWHERE)).await;
     let blog = world.blogs(1).await[0];
@@ -325,7 +325,7 @@ async fn shutdown_answers_and_keeps_what_waits() {
 }
 
 #[tokio::test]
-async fn what_no_queue_takes_is_not_sent() {
+async fn envelope_without_a_queue_stays_in_the_outbox() {
     let world = World::new().await;
     let api = world.api().await;
     api.connected().await;
@@ -353,7 +353,7 @@ async fn what_no_queue_takes_is_not_sent() {
 }
 
 #[tokio::test]
-async fn readiness_knows_an_outbox_that_takes_nothing() {
+async fn readiness_reports_an_outbox_that_accepts_nothing() {
     let world = World::new().await;
     let short = |loader: Loader| loader.set("broker.url", NOWHERE).set("engagement.accept_timeout_ms", 1000);
     let api = world.api_with(short).await;
@@ -380,7 +380,7 @@ async fn readiness_knows_an_outbox_that_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_full_outbox_takes_no_more() {
+async fn full_outbox_accepts_no_more() {
     let world = World::new().await;
     let full = |loader: Loader| {
         loader

@@ -97,7 +97,7 @@ async fn every_hour_and_every_day_has_a_bucket() {
 }
 
 #[tokio::test]
-async fn without_a_range_it_is_the_last_seven_days() {
+async fn stats_without_a_range_cover_the_last_seven_days() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, blog) = blog_with_a_past(&api).await;
@@ -111,7 +111,7 @@ async fn without_a_range_it_is_the_last_seven_days() {
 }
 
 #[tokio::test]
-async fn who_may_see_the_blog_may_see_its_numbers() {
+async fn stats_are_visible_to_readers_of_the_blog() {
     let world = World::new().await;
     let api = world.api().await;
     let (token, blog) = blog_with_a_past(&api).await;
@@ -132,7 +132,7 @@ async fn who_may_see_the_blog_may_see_its_numbers() {
 }
 
 #[tokio::test]
-async fn a_range_that_makes_no_sense_is_named() {
+async fn invalid_range_is_named() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("engagement.series_buckets_max", 48)).await;
     let (_, token) = api.account("ada").await;

@@ -41,7 +41,7 @@ async fn keys_rotate() {
 }
 
 #[tokio::test]
-async fn public_key_that_is_listed_ahead_lets_processes_rotate_one_by_one() {
+async fn public_key_that_is_listed_early_lets_processes_rotate_one_by_one() {
     let world = World::new().await;
     let new = KeyPair::from_seed("new", &[2; 32]);
     let ahead = new.verifying.clone();
@@ -59,7 +59,7 @@ async fn public_key_that_is_listed_ahead_lets_processes_rotate_one_by_one() {
 }
 
 #[tokio::test]
-async fn settings_of_the_recommendation_api_make_no_token() {
+async fn settings_of_the_recommendation_api_cannot_issue_tokens() {
     let world = World::new().await;
     let (api, recommender) = (world.api().await, world.recommender_with(|loader| loader).await);
     let (ada, session) = api.account("ada").await;
@@ -95,7 +95,7 @@ async fn settings_of_the_recommendation_api_make_no_token() {
 }
 
 #[tokio::test]
-async fn private_key_has_no_place_in_the_settings_of_the_recommendation_api() {
+async fn recommendation_api_refuses_a_private_key_in_its_settings() {
     let variables = [("COMMONPLACE__TOKENS__SIGNING_KEYS".into(), session_keys().signing.into())];
     let loader = runtime::settings::Loader::new(recommendation_api::DEFAULTS).environment(variables);
     let refused = loader.load::<recommendation_api::Settings>().unwrap_err().to_string();
@@ -177,7 +177,7 @@ async fn token_for_imports_is_refused_wherever_no_import_goes() {
 }
 
 #[tokio::test]
-async fn remembered_token_is_refused_once_it_is_taken_back() {
+async fn cached_token_is_refused_after_revocation() {
     let world = World::new().await;
     // Nothing is remembered of an account for long, so that only the token is.
     let api = world.api_with(|loader| loader.set("tokens.epoch_age_max_s", 1)).await;

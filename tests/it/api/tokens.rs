@@ -56,7 +56,7 @@ pub(super) async fn sign_in(api: &Running) -> String {
 }
 
 #[tokio::test]
-async fn what_this_api_did_not_issue_is_refused_everywhere() {
+async fn token_of_another_issuer_is_refused_everywhere() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, session) = api.account("ada").await;
@@ -118,7 +118,7 @@ async fn what_this_api_did_not_issue_is_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn the_header_is_bearer_and_one_token() {
+async fn authorization_header_is_bearer_and_one_token() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;
@@ -188,7 +188,7 @@ async fn token_issued_before_its_account_was_created_is_refused() {
 }
 
 #[tokio::test]
-async fn token_of_a_new_password_counts_in_another_process_at_once() {
+async fn token_of_a_new_password_is_valid_in_another_process_at_once() {
     let world = World::new().await;
     let (api, other) = (world.api().await, world.api().await);
     let (_, old) = api.account("ada").await;
@@ -224,7 +224,7 @@ async fn token_of_an_epoch_above_the_databases_is_refused() {
 }
 
 #[tokio::test]
-async fn flood_of_a_refused_token_asks_the_database_once_a_second() {
+async fn flood_with_a_refused_token_queries_the_database_once_a_second() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, token) = api.account("ada").await;

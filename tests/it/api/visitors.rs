@@ -30,7 +30,7 @@ async fn views_after(view: RequestBuilder) -> i64 {
 }
 
 #[tokio::test]
-async fn two_readers_behind_one_trusted_proxy_are_two() {
+async fn two_readers_behind_one_trusted_proxy_count_as_two() {
     let world = World::new().await;
     let api = api(&world, &["127.0.0.0/8", "10.0.0.0/8"]).await;
     let (_, token) = api.account("ada").await;
@@ -61,7 +61,7 @@ async fn two_readers_behind_one_trusted_proxy_are_two() {
 }
 
 #[tokio::test]
-async fn whoever_is_no_trusted_proxy_cannot_make_up_readers() {
+async fn untrusted_client_cannot_invent_readers() {
     let world = World::new().await;
     for proxies in [&[][..], &["10.0.0.0/8", "127.0.0.2/32"]] {
         let api = api(&world, proxies).await;
@@ -78,7 +78,7 @@ async fn whoever_is_no_trusted_proxy_cannot_make_up_readers() {
 }
 
 #[tokio::test]
-async fn the_account_counts_then_the_name_then_address_and_agent() {
+async fn visitor_is_the_account_or_the_name_or_the_address_with_agent() {
     let world = World::new().await;
     let api = api(&world, &["127.0.0.0/8"]).await;
     let (_, ada) = api.account("ada").await;
@@ -158,7 +158,7 @@ async fn without_a_window_every_view_counts() {
 }
 
 #[tokio::test]
-async fn nothing_that_says_who_read_is_published() {
+async fn no_identity_of_a_reader_is_published() {
     let world = World::new().await;
     let api = world.api_with(|loader| loader.set("requests.trusted_proxies", vec!["127.0.0.0/8"])).await;
     let (_, token) = api.account("ada").await;

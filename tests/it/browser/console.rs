@@ -66,7 +66,7 @@ async fn numbers_move_and_equal_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_is_started_by_a_button_and_every_event_of_it_counts() {
+async fn button_starts_a_load_and_every_event_of_it_counts() {
     let world = World::new().await;
     let (api, worker) = (world.api().await, world.worker().await);
     let blog = world.blogs(1).await[0];
@@ -106,7 +106,7 @@ async fn a_load_is_started_by_a_button_and_every_event_of_it_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_either_server_is_plain_to_see() {
+async fn outage_of_either_server_is_visible() {
     let world = World::new().await;
     let (api, worker) = (world.api().await, world.worker().await);
     let amqp = world.amqp_url_of("console").await;
@@ -173,7 +173,7 @@ async fn without_script_the_console_reloads_itself_and_its_buttons_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_console_is_for_everybody_who_may_look() {
+async fn console_requires_its_token_from_every_user() {
     let token = "0123456789abcdef0123456789abcdef";
     let world = World::new().await;
     let (api, worker) = (world.api().await, world.worker().await);

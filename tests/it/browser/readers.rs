@@ -42,7 +42,7 @@ async fn join(window: &Window, api: &Running, handle: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_joins_writes_and_likes_and_the_numbers_are_the_databases() {
+async fn reader_signs_up_writes_and_likes_and_pages_show_the_databases_numbers() {
     let world = World::new().await;
     let (api, worker) = counted_by_the_day(&world).await;
     let window = Window::open().await;
@@ -93,7 +93,7 @@ async fn a_reader_joins_writes_and_likes_and_the_numbers_are_the_databases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_works_without_script() {
+async fn pages_work_without_script() {
     let world = World::new().await;
     let (api, worker) = counted_by_the_day(&world).await;
     let notifier = world.notifier().await;
@@ -160,7 +160,7 @@ async fn everything_works_without_script() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_can_use_the_pages() {
+async fn pages_meet_accessibility_rules() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;

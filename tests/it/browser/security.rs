@@ -11,7 +11,7 @@ use super::Window;
 const CORPUS: &str = include_str!("xss.txt");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_is_a_text_whatever_stands_in_it() {
+async fn text_of_an_author_is_never_executed() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("mallory").await;
@@ -67,7 +67,7 @@ if (document.querySelectorAll('head script').length !== 1) wrong.push('another s
 return wrong;";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_of_another_site_does_nothing() {
+async fn form_of_another_site_has_no_effect() {
     let world = World::new().await;
     let (api, worker) = (world.api().await, world.worker().await);
     let (_, token) = api.account("ada").await;

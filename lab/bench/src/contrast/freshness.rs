@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_is_visible_when_so_many_are_counted() {
+    fn probe_is_visible_when_its_number_of_views_is_counted() {
         let begin = Instant::now();
         let at = |after| begin + ms(after);
         let mut seen = Sightings::default();

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plot_holds_its_lines_and_their_names() {
+    fn plot_contains_its_lines_and_their_names() {
         let directory = std::env::temp_dir().join(format!("bench-plot-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let file = directory.join("plot.svg");

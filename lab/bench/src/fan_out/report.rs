@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_the_same_round() {
+    fn ratios_use_the_same_round() {
         let rounds = [(1, 10.0, 8.0), (2, 100.0, 90.0), (3, 1.0, 0.5)];
         let rounds = rounds
             .into_iter()
@@ -238,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn the_best_page_is_the_fastest() {
+    fn best_page_size_is_the_fastest() {
         let pages = vec![measured(Way::Middleman, 100, 5.0), measured(Way::Middleman, 1000, 7.0)];
         assert_eq!(Report { pages, ..Report::default() }.best_page(), Some(1000));
         assert_eq!(Report::default().best_page(), None);
     }
 
     #[test]
-    fn everybody_once_or_it_is_said() {
+    fn missing_or_duplicate_notifications_are_reported() {
         let mut report = Report { rounds: vec![measured(Way::Shared, 1, 1.0)], ..Report::default() };
         assert_eq!(report.disagreements(), Vec::<String>::new());
         for (rows, recipients) in [(11, 10), (10, 9), (9, 9)] {

@@ -61,7 +61,7 @@ fn report(measurements: Vec<Measurement>) -> Report {
 }
 
 #[test]
-fn promised_must_be_counted_and_only_the_unknown_may_be() {
+fn accepted_must_be_counted_and_only_unknown_may_be() {
     for (promised, unknown, counted) in [(10, 0, 10), (10, 2, 10), (10, 2, 12)] {
         let measurement = measured(Path::MESSAGE, 1, promised, unknown, counted);
         assert_eq!(measurement.disagreements, [""; 0]);
@@ -81,7 +81,7 @@ fn promised_must_be_counted_and_only_the_unknown_may_be() {
 }
 
 #[test]
-fn every_table_must_tell_the_same() {
+fn all_tables_must_agree() {
     type Change = fn(&mut Measurement);
     let changes: [(Change, &str); 6] = [
         (|m| m.proof.hour_views -= 1, "the counters say 10, the series 9"),
@@ -131,7 +131,7 @@ fn a_queue_must_be_counted_to_the_last_event() {
 
 /// The second round is on a machine that is ten times slower; the ratios do not care.
 #[test]
-fn ratios_are_of_the_same_round() {
+fn ratios_use_the_same_round() {
     let rates = [(1, 100.0, 10.0), (2, 12.0, 1.0), (3, 110.0, 10.0)];
     let mut measurements = Vec::new();
     for (round, message, direct) in rates {
@@ -153,7 +153,7 @@ fn ratios_are_of_the_same_round() {
 }
 
 #[test]
-fn costs_are_divided_by_what_was_accepted() {
+fn costs_are_divided_by_accepted_requests() {
     let mut measurement = measured(Path::MESSAGE, 1, 2000, 0, 2000);
     let before = Meters { wal_bytes: 1000, transactions: 5 };
     let after = Meters { wal_bytes: 101_000, transactions: 9 };
