@@ -1,16 +1,16 @@
 //! The message path against direct database writes.
 //!
-//! A *cell* is one scenario, by one path, with so many connections: a copy of a database that was migrated and filled
-//! once, a vhost, services in processes of their own, a warm-up, a checkpoint, the load, the wait until all that was
-//! accepted is counted, SIGTERM to the services, and then the account that the tables give. Meters run from the
-//! checkpoint until the last event is visible, so that the message path pays for its workers, too.
+//! A *cell* is one scenario on one path with a given number of connections. It gets a copy of a database that was migrated
+//! and filled once, a vhost, and services as separate processes. Its steps are a warm-up, a checkpoint, the load, the wait
+//! until every accepted event is counted, SIGTERM to the services, and the check of the tables. Meters run from the
+//! checkpoint until the last event is visible, so that the message path also pays for its workers.
 //!
-//! Beside the load run two others, the same for every path: readers of `GET /v1/blogs/{id}`, and *probes*, views of one
-//! blog that nobody else views, at a fixed rate. A session watches that blog's counter: the k-th probe is visible when the
-//! counter has reached k. That is how fresh the counters are.
+//! Two more loads run at the same time, equal for every path: readers of `GET /v1/blogs/{id}`, and *probes*, which view a
+//! blog of their own at a fixed rate. A session watches that blog's counter to measure freshness: the k-th probe is visible
+//! when the counter has reached k.
 //!
-//! Besides the three write paths two are measured that nobody should build: a no-op POST of the same server, which is the
-//! ceiling, and the least that a direct write can be ([`bare`]), so that nobody can say that `direct` was made slow.
+//! Two paths serve only as bounds for the three write paths: a no-op POST of the same server, which is the upper bound, and
+//! the smallest possible direct write ([`bare`]), which shows that `direct` was not made slow on purpose.
 
 pub mod bare;
 mod cell;
@@ -46,7 +46,7 @@ pub use rows::{Row, RowKind};
 pub use scenario::{Name, Path};
 pub use targets::{Bound, Target};
 
-/// The database that all cells are copies of.
+/// The database from which every cell's database is copied.
 const TEMPLATE: &str = "bench_contrast";
 
 /// What to measure.
@@ -54,21 +54,21 @@ const TEMPLATE: &str = "bench_contrast";
 pub struct Plan {
     /// The executable that runs a service by `serve NAME`.
     pub executable: PathBuf,
-    /// Where the services log.
+    /// The folder for the services' logs.
     pub directory: PathBuf,
     /// The roles of the cluster.
     pub roles: RoleSettings,
-    /// Which scenarios.
+    /// The scenarios to measure.
     pub scenarios: Vec<Name>,
     /// Load of each cell.
     pub duration: Duration,
-    /// How often each cell is run, but for the outages, which are run once.
+    /// The number of runs of each cell, except for outages, which run once.
     pub rounds: u32,
-    /// Blogs that views are spread over.
+    /// The number of blogs over which the views are spread.
     pub blogs: i32,
-    /// How long a server is away in an outage.
+    /// How long a server is down in an outage.
     pub outage: Duration,
-    /// Only what shows that all of it works.
+    /// Run only enough to check that every scenario works.
     pub is_quick: bool,
 }
 
@@ -81,13 +81,13 @@ pub enum Error {
     /// The broker refused something.
     #[error(transparent)]
     Broker(#[from] broker::Error),
-    /// What connects this process to the broker makes no sense.
+    /// This process's broker settings are invalid.
     #[error(transparent)]
     BrokerSettings(#[from] broker::SettingsError),
     /// An envelope was not confirmed.
     #[error("filling the queue (the publisher is {state})")]
     Publish {
-        /// What its connection was doing then.
+        /// The state of its connection at that time.
         state: String,
         /// Why.
         source: broker::PublishError,
@@ -95,7 +95,7 @@ pub enum Error {
     /// A batch could not be applied.
     #[error("applying a batch from memory")]
     Engagement(#[from] engagement::Error),
-    /// How views are counted makes no sense.
+    /// The engagement settings are invalid.
     #[error(transparent)]
     EngagementSettings(#[from] engagement::SettingsError),
     /// The private servers refused something.
@@ -110,26 +110,26 @@ pub enum Error {
     /// The load could not be run.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A request had no good answer.
+    /// A request failed.
     #[error("a request to a service of this run")]
     Http(#[from] Broken),
     /// A task of this run panicked.
     #[error("a task of the measurement failed")]
     Task(#[from] tokio::task::JoinError),
-    /// The servers' addresses are not understood.
+    /// The servers' addresses are invalid.
     #[error("the address of the private database is not understood")]
     Address(#[source] tokio_postgres::Error),
-    /// A queue was not worked off.
+    /// A queue was not drained.
     #[error("{left} of {of} events are not counted after {after_s} s")]
     NotDrained {
         /// What is missing.
         left: u64,
-        /// Of so many.
+        /// The total number.
         of: u64,
-        /// How long was waited.
+        /// The time waited.
         after_s: u64,
     },
-    /// Somebody asked for the end.
+    /// The run was interrupted.
     #[error("stopped before everything was measured")]
     Stopped,
 }
@@ -138,8 +138,7 @@ impl Plan {
     /// Measures, round after round. `progress` receives a line for each step that takes time.
     ///
     /// # Errors
-    /// When something cannot be measured, or `stop` comes. Tables that do not agree are no error here: they stand in
-    /// the report.
+    /// If a measurement fails, or `stop` is cancelled. Disagreeing tables are not an error here; the report lists them.
     pub async fn run(
         &self,
         stack: &mut Stack,
@@ -155,7 +154,7 @@ impl Plan {
         let template = administrator.clone().dbname(TEMPLATE).clone();
         database::migrations::run(&template).await?;
         let tables = Tables::open(&template).await?;
-        // One more, for the probes.
+        // One more blog, for the probes.
         let blogs = tables.seed_blogs(self.blogs + 1).await?;
         tables.analyze().await?;
         let settings = tables.settings().await?;
@@ -176,7 +175,7 @@ impl Plan {
         };
         let mut setting = Setting { plan: self, stack, administrator, blogs, stop, made: 0 };
         setting.measure(&mut report, progress).await?;
-        // A session of before would not have outlived an outage.
+        // An earlier session would not have survived an outage.
         drop(everywhere);
         Tables::open(&setting.administrator).await?.drop_database(TEMPLATE).await?;
         Ok(report)

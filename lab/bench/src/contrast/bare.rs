@@ -1,9 +1,8 @@
-//! The least that a direct write can be: an endpoint that answers when one `update` has added 1 to a counter.
+//! The smallest possible direct write: an endpoint that answers after one `update` has added 1 to a counter.
 //!
-//! It has none of the invariants: a retry counts twice, so does a visitor who reloads, a deleted blog goes on counting,
-//! there is no series, and nothing can be compared with anything. Nobody should build it; it is here as the lower bound
-//! of what a direct write costs. It runs in a process of its own, with as many connections to the database as the Blogs
-//! API has, under the same role.
+//! It keeps none of the invariants: a retry counts twice, so does a reload by the same visitor, a deleted blog still
+//! counts, there is no series, and no counter can be verified. It is not meant for production; it is the lower bound of the
+//! cost of a direct write. It runs as a separate process, with the Blogs API's role and number of database connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,10 +31,10 @@ struct Counted {
     total_views: i64,
 }
 
-/// Serves until `shutdown`, then answers what has come, and returns.
+/// Serves until `shutdown`, then answers the pending requests, and returns.
 ///
 /// # Errors
-/// The address is not to be had.
+/// If it cannot listen on the address.
 pub async fn serve(address: SocketAddr, pool: Pool, shutdown: CancellationToken) -> io::Result<()> {
     let router = Router::new()
         .route("/readyz", get(async || StatusCode::OK))

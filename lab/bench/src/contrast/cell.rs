@@ -1,4 +1,4 @@
-//! One cell: its load, what runs beside it, and the account of it.
+//! One cell: its load, the loads that run at the same time, and the check of its result.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,19 +19,19 @@ use crate::tables::Tables;
 
 /// How long the accepted views may take to be counted after the load.
 const DRAIN_MAX: Duration = Duration::from_secs(120);
-/// The same when nobody knows whether some of them were.
+/// The same if the outcome of some requests is unknown.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 const PROBES_PER_S: f64 = 50.0;
 const READS_PER_S: f64 = 50.0;
 const BESIDE_CONNECTIONS: usize = 32;
-/// Closed load before a cell, so that connections, caches and blogs are warm.
+/// Closed-loop load before a cell, to warm up connections, caches and blogs.
 const WARM_UP: Duration = Duration::from_millis(500);
 const WARM_UP_CONNECTIONS: usize = 16;
-/// Accepted requests are counted by this much time, for the plot of an outage.
+/// Length of the intervals in the plot of an outage.
 const TIMELINE_STEP: Duration = Duration::from_millis(500);
 
-/// What each path was seen to take at most.
+/// The highest measured rate of each path.
 #[derive(Debug, Default)]
 pub(super) struct Calibration(BTreeMap<Path, f64>);
 
@@ -40,7 +40,7 @@ impl Calibration {
         self.0.insert(path, per_s);
     }
 
-    /// Arrivals in a second; nothing for a closed loop.
+    /// Arrivals per second; none for a closed loop.
     fn per_s(&self, demand: Demand, path: Path) -> Option<f64> {
         let slowest = self.0.values().copied().min_by(f64::total_cmp).unwrap_or(1.0);
         match demand {
@@ -52,12 +52,12 @@ impl Calibration {
     }
 }
 
-/// What the load and all that ran beside it saw.
+/// The results of the load and of the concurrent loads.
 struct Seen {
     load: Tally,
     reads: Tally,
     probes: Tally,
-    /// For how many seconds a server was away.
+    /// Seconds for which a server was down.
     away_s: Option<f64>,
 }
 
@@ -89,7 +89,7 @@ impl Setting<'_> {
         let place = self.place().await?;
         let per_s = calibration.per_s(planned.demand, planned.path);
         let measured = self.cell_in(&place, planned, round, per_s, progress).await;
-        // Also after a failure; which is then the one to be told of.
+        // Cleans up after a failure too, which is then the error to report.
         let removed = match planned.disturbance {
             Disturbance::RabbitmqAway(_) => self.remove_database(&place).await,
             _ => self.remove(&place).await,
@@ -164,7 +164,7 @@ impl Setting<'_> {
         Ok(measurement)
     }
 
-    /// A short closed loop; its views are counted before anything is measured.
+    /// A short closed loop; its views are counted before the measurement starts.
     async fn warm_up(&self, services: &Services, planned: &Planned, tables: &Tables) -> Result<Tally, Error> {
         let load = Load {
             connections: WARM_UP_CONNECTIONS,
@@ -173,7 +173,7 @@ impl Setting<'_> {
             ..self.load(services, planned, None)
         };
         let mut tally = load.run(self.stop).await?;
-        // The probed blog must be known before Postgres is away.
+        // The probed blog must be cached before Postgres goes down.
         let probes = Load { pace: Pace::Open { per_s: 20.0 }, ..self.probes(services, planned, WARM_UP) };
         tally.add(probes.run(self.stop).await?);
         let accepted = Accepted::of(planned.path, &[&tally]);
@@ -184,7 +184,7 @@ impl Setting<'_> {
         Ok(tally)
     }
 
-    /// The load, with readers, probes and what disturbs them beside it.
+    /// The load, with concurrent readers, probes and disturbances.
     async fn run(
         &mut self,
         services: &Services,
@@ -203,7 +203,7 @@ impl Setting<'_> {
             keep_times: false,
             ..load.clone()
         };
-        // Tasks of their own: starting a server again blocks the one that does it.
+        // A separate task, because restarting a server blocks.
         let over = CancellationToken::new();
         let mut loads = JoinSet::new();
         for (kind, load) in [(Kind::Load, load), (Kind::Reads, reads), (Kind::Probes, probes)] {
@@ -231,7 +231,7 @@ impl Setting<'_> {
         Ok(seen)
     }
 
-    /// Does what is to happen beside the load; returns for how many seconds a server was away.
+    /// Runs the disturbance during the load; returns for how many seconds a server was down.
     async fn disturb(
         &mut self,
         planned: &Planned,
@@ -317,7 +317,7 @@ impl Setting<'_> {
         while !self.stop.is_cancelled() && ended.elapsed() < DRAIN_MAX {
             if counted(tables).await? >= accepted.promised {
                 let since = *all_since.get_or_insert_with(Instant::now);
-                // What nobody knows the outcome of may still come.
+                // Requests with an unknown outcome may still be counted.
                 if accepted.unknown == 0 || since.elapsed() > SETTLED_AFTER {
                     return Ok(Some(since.saturating_duration_since(ended).as_secs_f64()));
                 }
@@ -331,7 +331,7 @@ impl Setting<'_> {
 fn ask(path: Path) -> Ask {
     match path {
         Path::Write(path) => Ask::View(path),
-        // The bare endpoint knows no paths: the header is only there so that the requests are as long.
+        // The bare endpoint ignores the header, which only makes the requests equally long.
         Path::Bare => Ask::View(WritePath::Direct),
         Path::Nothing => Ask::Nothing,
     }
@@ -341,7 +341,7 @@ async fn counted(tables: &Tables) -> Result<u64, Error> {
     Ok(u64::try_from(tables.views_counted().await?).unwrap_or_default())
 }
 
-/// What all costs are divided by: the accepted requests while the meters ran.
+/// The divisor of all costs: the accepted requests while the meters ran.
 fn events(seen: &Seen) -> f64 {
     ((seen.load.accepted + seen.probes.accepted) as f64).max(1.0)
 }
@@ -367,7 +367,7 @@ fn figures(seen: &Seen, drain_s: Option<f64>, lock_waits: f64) -> Figures {
     }
 }
 
-/// Accepted requests in a second, step by step, where an outage is to be seen.
+/// Accepted requests per second, interval by interval, for the plot of an outage.
 fn timeline(planned: &Planned, load: &Tally) -> Vec<f64> {
     let first = load.times.iter().map(|&(due, _)| due).min();
     let Some(first) = first.filter(|_| planned.is_measured_once()) else { return Vec::new() };

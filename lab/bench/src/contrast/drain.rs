@@ -1,10 +1,9 @@
-//! How fast a queue is worked off, and what that hangs on: events that travel together or alone, the broker, the
-//! database.
+//! How fast a queue drains, and what limits it: the number of events per envelope, the broker, or the database.
 //!
-//! The worker is the real one, in a process of its own; the queue is full before it starts, and its time runs from the
-//! first event that is counted. The same envelopes applied from memory are decoded and applied here, in batches as large
-//! as the worker's, so that the difference is RabbitMQ. Raw consuming takes the same envelopes and throws them away, so
-//! that the difference is the database; it acks as many together as the worker may.
+//! The worker is the real one, as a separate process. The queue is full before it starts, and its time runs from the first
+//! event that it counts. For comparison, this process decodes and applies the same envelopes from memory, in batches of the
+//! worker's size: the difference is RabbitMQ. It also consumes the same envelopes and discards them, acknowledging as many
+//! together as the worker may: the difference is the database.
 
 use std::time::{Duration, Instant};
 
@@ -33,18 +32,18 @@ use crate::tables::Tables;
 const BATCH_ENVELOPES: usize = 64;
 const BATCH_EVENTS: usize = 4096;
 const PREFETCH: u16 = 128;
-/// Every view counts and no row of it is kept: what is left of a worker's work is the least.
+/// Every view counts and no row of it is kept, which leaves the least work for a worker.
 const WINDOW_S: u32 = 0;
-/// Events for each second that a cell is loaded.
+/// Events per second of a cell's load.
 const FULL_PER_S: f64 = 150_000.0;
 const ALONE_PER_S: f64 = 4000.0;
 const PUBLISHERS: usize = 32;
 const CONFIRM_MAX: Duration = Duration::from_secs(60);
 const DRAIN_MAX: Duration = Duration::from_secs(300);
-/// A look sums up every counter, which the database does beside the worker's batches.
+/// Pause between two queries, each of which sums up every counter while the worker's batches run.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How a queue is worked off.
+/// How a queue is drained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// By the worker, full envelopes.
@@ -53,9 +52,9 @@ pub enum Way {
     WorkerAlone,
     /// The same full envelopes, from memory.
     MemoryFull,
-    /// Full envelopes, consumed and thrown away.
+    /// Full envelopes, consumed and discarded.
     RawFull,
-    /// One event in each envelope, consumed and thrown away.
+    /// One event in each envelope, consumed and discarded.
     RawAlone,
 }
 
@@ -93,32 +92,32 @@ impl Serialize for Way {
     }
 }
 
-/// A queue that was worked off.
+/// A queue that was drained.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Drained {
     /// How.
     pub way: Way,
     /// Counted from 1.
     pub round: u32,
-    /// Events that there were.
+    /// The number of events in the queue.
     pub events: u64,
-    /// In so many envelopes.
+    /// The number of envelopes.
     pub envelopes: usize,
-    /// How long it took, from the first that was done.
+    /// How long it took, from the first event that was processed.
     pub elapsed_s: f64,
     /// Events in a second.
     pub events_per_s: f64,
-    /// Events that were not counted; 0 where nothing is to be counted.
+    /// Events that were not counted; 0 if none is to be counted.
     pub lost: u64,
     /// Events that were counted twice.
     pub double: u64,
-    /// Transactions that wrote, of whomever, for 1000 events.
+    /// Writing transactions of the whole cluster per 1000 events.
     pub commits_per_1000: f64,
-    /// WAL of the cluster, for each event.
+    /// WAL of the cluster per event.
     pub wal_bytes_per_event: f64,
 }
 
-/// Events done, and from when to when.
+/// Processed events, with the start and the end.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     events: u64,
@@ -184,7 +183,7 @@ impl Setting<'_> {
             let counted = u64::try_from(tables.views_counted().await?).unwrap_or_default();
             let now = Instant::now();
             if counted > 0 {
-                // What was counted before the first look is not in the rate, and neither is its time.
+                // The rate excludes events counted before the first query, and their time.
                 let (began, before) = *first.get_or_insert((now, counted));
                 if counted >= events {
                     break Span { events: counted - before, began, ended: now };
@@ -212,7 +211,7 @@ impl Setting<'_> {
         };
         let pool = Pool::new(&settings, "bench from memory")?;
         let engagement = Engagement::new(pool, &engagement::Settings { view_window_s: WINDOW_S })?;
-        // The first connection is not what is measured, as the worker's is not.
+        // The time to connect is not measured, as for the worker.
         let mut batches = batches(envelopes).into_iter();
         let first = batches.next().unwrap_or_default();
         engagement.apply(&decode(&first), OnBadEvent::Park).await?;
@@ -226,7 +225,7 @@ impl Setting<'_> {
     }
 }
 
-/// Views of these blogs by visitors that were never there before.
+/// Views of these blogs by new visitors.
 fn envelopes(blogs: &[i64], events: u64, alone: bool) -> Vec<Envelope> {
     let draw = Draw::new(Spread::Zipf(1.1), blogs.len());
     let mut random = rand::rng();
@@ -274,7 +273,7 @@ fn count(envelopes: &[Envelope]) -> u64 {
     envelopes.iter().map(|envelope| envelope.events as u64).sum()
 }
 
-/// As the worker would gather them.
+/// Batches as the worker would gather them.
 fn batches(envelopes: &[Envelope]) -> Vec<Vec<&Envelope>> {
     let mut batches: Vec<Vec<&Envelope>> = Vec::new();
     let mut events = 0;
@@ -297,13 +296,13 @@ fn decode(batch: &[&Envelope]) -> Vec<Incoming> {
     let incoming = |envelope: &&Envelope| Incoming {
         id: envelope.id,
         traceparent: None,
-        // These bytes were made here; what could not be read would be missing in the account.
+        // These bytes were made here; an unreadable envelope would be missing from the counts.
         events: codec::decode_engagement(&envelope.body).unwrap_or_default(),
     };
     batch.iter().map(incoming).collect()
 }
 
-/// Puts them into the queue, with nobody there who takes them.
+/// Publishes them to the queue while no consumer runs.
 async fn publish(place: &Place, envelopes: &[Envelope]) -> Result<(), Error> {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let settings = broker_settings(&place.amqp_url);
@@ -331,7 +330,7 @@ async fn publish(place: &Place, envelopes: &[Envelope]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes everything out of the queue, looks at nothing, and acks as many together as a worker may.
+/// Consumes the whole queue without decoding it, and acknowledges as many messages together as a worker may.
 async fn consume(place: &Place, envelopes: &[Envelope]) -> Result<Span, Error> {
     let mut consumer =
         Consumer::open(&broker_settings(&place.amqp_url), Queue::Engagement, PREFETCH, "bench").await?;

@@ -1,10 +1,9 @@
-//! How fresh the counters are: from the answer to a view until a reader would see it.
+//! The freshness of counters: the time from the answer to a view until a reader would see it.
 //!
-//! Probes view a blog that nobody else views, at fixed times. A session of its own looks at that blog's counter and keeps
-//! the moment at which it saw each value first. The k-th answer is held against the moment at which k were counted: in
-//! whatever order views are counted, that is what somebody sees who looks at the number, and the mean over all probes is
-//! exact. A look takes a moment and so does the pause to the next one, so what is less than some two milliseconds is not
-//! told apart.
+//! Probes view a blog of their own at fixed times. A separate session polls that blog's counter and records when it first
+//! saw each value. The k-th answer is compared with the time at which the counter reached k: in whatever order views are
+//! counted, a reader of the number sees exactly that, and the mean over all probes is exact. The query and the pause between
+//! queries limit the resolution to about two milliseconds.
 
 use std::time::{Duration, Instant};
 
@@ -16,20 +15,20 @@ use super::setting::Place;
 const BLOG_VIEWS: Statement = statement!("blog_views.sql");
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The moments at which the counter was first seen at a value.
+/// The times at which the counter was first seen at each value.
 #[derive(Debug, Default)]
 pub(super) struct Sightings(Vec<(i64, Instant)>);
 
-/// From each probe to its sight.
+/// The time from each probe until it was visible.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Freshness {
-    /// From its answer.
+    /// Measured from its answer.
     pub(super) accepted: Vec<Duration>,
-    /// From when it was due.
+    /// Measured from the time at which it was due.
     pub(super) due: Vec<Duration>,
 }
 
-/// Looks at a blog's counter until `enough`, through outages.
+/// Polls a blog's counter until `enough`, through outages.
 pub(super) async fn watch(place: Place, blog: i64, enough: CancellationToken) -> Sightings {
     let mut seen = Sightings::default();
     let looking = async {
@@ -53,14 +52,14 @@ impl Sightings {
         }
     }
 
-    /// When so many had been counted.
+    /// When the counter reached this value.
     fn reached(&self, views: i64) -> Option<Instant> {
         let at = self.0.partition_point(|&(seen, _)| seen < views);
         self.0.get(at).map(|&(_, at)| at)
     }
 
-    /// Holds the probes, by when they were due and answered, against what was seen. `before` views had been counted
-    /// earlier. A probe that was never seen is left out: it is missing from the account, too.
+    /// Compares the due and answer times of the probes with the observed counter. `before` views had been counted
+    /// earlier. A probe that was never seen is left out; the check of the tables reports it.
     pub(super) fn freshness(&self, probes: &[(Instant, Instant)], before: i64) -> Freshness {
         let mut due: Vec<Instant> = probes.iter().map(|&(due, _)| due).collect();
         let mut answered: Vec<Instant> = probes.iter().map(|&(_, answered)| answered).collect();
@@ -77,7 +76,7 @@ impl Sightings {
     }
 }
 
-/// The least of these that this share of them does not exceed (nearest rank); nothing of nothing.
+/// The percentile by nearest rank; none without values.
 pub(super) fn percentile(of: &[Duration], share: f64) -> Option<Duration> {
     let mut sorted = of.to_vec();
     sorted.sort();

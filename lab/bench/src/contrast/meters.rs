@@ -1,5 +1,5 @@
-//! What a measurement costs: WAL and transactions of the cluster, processor time and memory of every process, and how
-//! many sessions wait for locks.
+//! Meters of a measurement's cost: WAL and transactions of the cluster, processor time and memory of every process, and
+//! the number of sessions that wait for locks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ const WAL_POSITION: Statement = statement!("wal_position.sql");
 const WRITING_TRANSACTIONS: Statement = statement!("writing_transactions.sql");
 
 const LOCKS_EVERY: Duration = Duration::from_millis(50);
-/// A look at all processes of the machine costs some milliseconds.
+/// Interval of samples; reading all processes of the machine takes some milliseconds.
 const PROCESSES_EVERY: Duration = Duration::from_millis(250);
 
-/// The cluster's meters at a moment.
+/// The cluster's meters at one point in time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Meters {
     pub(super) wal_bytes: i64,
@@ -37,7 +37,7 @@ impl Meters {
     }
 }
 
-/// What updates did to rows, as far as sessions have reported; those that have ended have.
+/// Statistics of updated rows, as far as sessions have reported them; a session reports when it ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowVersions {
     pub(super) counter_updates: i64,
@@ -57,7 +57,7 @@ impl RowVersions {
     }
 }
 
-/// The processes that are watched, shared with who starts some of them again.
+/// The watched processes, shared with the task that restarts some of them.
 #[derive(Debug, Clone)]
 pub(super) struct Watched(Arc<Mutex<Usages>>);
 
@@ -72,7 +72,7 @@ impl Watched {
         roots.into_iter().for_each(|root| usages.also(name, root));
     }
 
-    /// Looks a last time.
+    /// Takes the last sample.
     pub(super) fn all(&self) -> Vec<Usage> {
         let mut usages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         usages.look(false);

@@ -1,4 +1,4 @@
-//! A neighbour in the same database who runs heavy reports, one after the other, over two sessions.
+//! A neighbour in the same database that runs heavy reports, one after the other, over two sessions.
 
 use database::{Statement, statement};
 use tokio::task::JoinSet;
@@ -11,10 +11,10 @@ use crate::tables::Tables;
 const NEIGHBOUR: Statement = statement!("neighbour.sql");
 
 const SESSIONS: usize = 2;
-/// Each blog with so many others: with 1000 blogs half a million hashes to sort.
+/// Number of other blogs that each blog is joined with: with 1000 blogs half a million hashes to sort.
 const OTHERS: i64 = 500;
 
-/// Reports until `enough`, and returns how many were finished. What is on its way then is finished first.
+/// Runs reports until `enough`, finishes the running one, and returns the number of finished reports.
 pub(super) async fn report(place: &Place, enough: CancellationToken) -> Result<u64, Error> {
     let mut sessions = JoinSet::new();
     for _ in 0..SESSIONS {

@@ -1,4 +1,4 @@
-//! The figures that are easier to see than to read, as SVG.
+//! Plots of figures as SVG.
 
 use std::path::{Path as FilePath, PathBuf};
 
@@ -21,7 +21,7 @@ pub struct Error {
 
 type Line = (Path, Vec<(f64, f64)>);
 
-/// What a plot says around its lines.
+/// The title and the labels of a plot.
 struct Frame<'a> {
     file: &'a FilePath,
     title: &'a str,
@@ -29,7 +29,7 @@ struct Frame<'a> {
     y: &'a str,
 }
 
-/// Draws what the report has figures for into this directory, and returns the files.
+/// Draws a plot for each figure that the report has into this directory, and returns the files.
 ///
 /// # Errors
 /// [`Error`]: a file cannot be written.
@@ -98,7 +98,7 @@ fn linear(frame: &Frame<'_>, lines: &[Line]) -> Result<(), Error> {
     chart(frame, lines, 0.0..x.1 + 0.5, 0.0..y.1 * 1.1 + 1.0)
 }
 
-/// The least and the greatest.
+/// The minimum and the maximum.
 fn range(lines: &[Line], of: fn(&(f64, f64)) -> f64) -> (f64, f64) {
     let values = || lines.iter().flat_map(|(_, points)| points.iter().map(of));
     let least = values().min_by(f64::total_cmp).unwrap_or(1.0);
@@ -155,7 +155,7 @@ where
     root.present().map_err(|error| failed(&error))
 }
 
-/// Colours that those who see red and green alike can tell apart (Okabe and Ito).
+/// Colours that are safe for red-green colour blindness (Okabe and Ito).
 fn color(path: Path) -> RGBColor {
     match path {
         Path::MESSAGE => RGBColor(0, 114, 178),

@@ -1,5 +1,5 @@
-//! What was found, as data: one entry for each cell and round, and medians and ratios over the rounds. Whether the tables
-//! agree with the generator is decided here.
+//! The results as data: one entry for each cell and round, and medians and ratios over the rounds. This module also checks
+//! whether the tables agree with the generator.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ use crate::processes::Usage;
 use crate::report::{DatabaseSettings, Median};
 use crate::tables::Proof;
 
-/// What tells one cell from another.
+/// The identity of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cell {
     /// The scenario.
     pub scenario: Name,
     /// The path.
     pub path: Path,
-    /// Connections of a closed loop; nothing for an open one.
+    /// Connections of a closed loop; none for an open one.
     pub connections: Option<usize>,
     /// How views are spread over the blogs.
     pub spread: Spread,
@@ -40,7 +40,7 @@ impl Cell {
         Self { scenario, path, connections, spread, window_s }
     }
 
-    /// The same by another path.
+    /// The same cell on another path.
     #[must_use]
     pub fn by(self, path: Path) -> Self {
         Self { path, ..self }
@@ -50,9 +50,9 @@ impl Cell {
 /// Requests that must or may be counted, warm-up and probes among them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Accepted {
-    /// Answered with 2xx: each must be counted once. 0 where requests ask for nothing.
+    /// Answered with 2xx: each must be counted once. 0 if the requests have no event.
     pub promised: u64,
-    /// Without an answer, or with one that leaves it open: each may be counted once, or not.
+    /// Unanswered, or answered with an unknown outcome: each may be counted once or not at all.
     pub unknown: u64,
 }
 
@@ -68,12 +68,12 @@ impl Accepted {
     }
 }
 
-/// The figures of a cell, each of which has a median over the rounds.
+/// The figures of a cell; each has a median over the rounds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Figures {
     /// Accepted requests in a second.
     pub accepted_per_s: f64,
-    /// Latency that half of the accepted requests stayed within; from when they were due in an open loop.
+    /// Median latency of accepted requests, in an open loop from the time at which they were due.
     pub p50_ms: Option<f64>,
     /// 99 %.
     pub p99_ms: Option<f64>,
@@ -81,35 +81,35 @@ pub struct Figures {
     pub p999_ms: Option<f64>,
     /// The slowest.
     pub max_ms: Option<f64>,
-    /// Requests that were refused, had no answer, or were never sent.
+    /// Requests that were refused, unanswered or never sent.
     pub errors: u64,
-    /// From the answer of a probe until a reader sees it counted: half of them.
+    /// Median time from the answer of a probe until a reader sees it counted.
     pub visible_p50_ms: Option<f64>,
     /// 99 %.
     pub visible_p99_ms: Option<f64>,
-    /// From when a probe was due until a reader sees it counted: half of them.
+    /// Median time from when a probe was due until a reader sees it counted.
     pub due_to_visible_p50_ms: Option<f64>,
     /// 99 %.
     pub due_to_visible_p99_ms: Option<f64>,
-    /// 99 % of those who read blogs meanwhile.
+    /// 99th percentile of concurrent blog reads.
     pub reader_p99_ms: Option<f64>,
     /// Reads that failed.
     pub reader_errors: u64,
-    /// From the last answer until every accepted view was counted, in seconds.
+    /// Seconds from the last answer until every accepted view was counted.
     pub drain_s: Option<f64>,
-    /// From killing a server until it ran again, in seconds.
+    /// Seconds from killing a server until it ran again.
     pub away_s: Option<f64>,
-    /// Transactions that wrote, of whomever, for 1000 accepted.
+    /// Writing transactions of the whole cluster per 1000 accepted requests.
     pub commits_per_1000: Option<f64>,
-    /// WAL of the cluster, for each accepted.
+    /// WAL of the cluster per accepted request.
     pub wal_bytes_per_event: Option<f64>,
-    /// Of the updates of counters, how many of a hundred were HOT. Nothing where Postgres forgot, being killed.
+    /// Percentage of counter updates that were HOT. None if Postgres lost the statistics because it was killed.
     pub hot_percent: Option<f64>,
-    /// Row versions that died, for 1000 accepted.
+    /// Dead row versions per 1000 accepted requests.
     pub dead_per_1000: Option<f64>,
-    /// Sessions that waited for a lock, on average.
+    /// Average number of sessions that waited for a lock.
     pub lock_waits: f64,
-    /// Processor time of everything but the generator, for each accepted, in microseconds.
+    /// Processor time per accepted request in microseconds, without the generator.
     pub cpu_us_per_event: Option<f64>,
 }
 
@@ -126,7 +126,7 @@ impl Figures {
         &mut self,
         before: &Meters,
         after: &Meters,
-        // Of the whole cell, warm-up and all, as the rows are; and how many events that were.
+        // Includes the warm-up, like the row statistics, and the number of all events.
         versions: Option<(RowVersions, f64)>,
         events: f64,
     ) {
@@ -141,14 +141,14 @@ impl Figures {
     }
 }
 
-/// What processes of one name cost in a cell.
+/// The cost of the processes of one name in a cell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cost {
-    /// Who they are.
+    /// The name of the processes.
     pub name: &'static str,
     /// Processor time for each accepted request, in microseconds.
     pub cpu_us_per_event: f64,
-    /// The most memory at once, in MiB.
+    /// Peak memory in MiB.
     pub memory_peak_mib: f64,
 }
 
@@ -160,39 +160,39 @@ pub struct Measurement {
     /// Which cell.
     #[serde(flatten)]
     pub cell: Cell,
-    /// Arrivals in a second of an open loop.
+    /// Arrivals per second of an open loop.
     pub offered_per_s: Option<f64>,
-    /// What must or may be counted.
+    /// The requests that must or may be counted.
     pub accepted: Accepted,
     /// Requests answered otherwise than with 2xx, by status.
     pub refused: BTreeMap<u16, u64>,
-    /// Why the outcome of the last of the unknown requests is not known.
+    /// The reason why the outcome of the last unknown request is unknown.
     pub broken: Option<String>,
     /// Envelopes left in the queue after the services had ended.
     pub left_queue_envelopes: u32,
-    /// Whether all that was promised was counted in time.
+    /// Whether every accepted request was counted in time.
     pub drained: bool,
-    /// What the tables say after the services had ended.
+    /// The contents of the tables after the services ended.
     pub proof: Proof,
-    /// What has a median.
+    /// The figures that have a median.
     #[serde(flatten)]
     pub figures: Figures,
-    /// What each kind of process cost.
+    /// The cost of each kind of process.
     pub usage: Vec<Cost>,
     /// Accepted requests in a second, in steps of half a second, around an outage.
     pub timeline_per_s: Vec<f64>,
-    /// Everything in which the tables do not agree with the generator or with each other.
+    /// Every disagreement of the tables with the generator or with each other.
     pub disagreements: Vec<String>,
 }
 
 impl Measurement {
-    /// Promised, and not counted.
+    /// Accepted but not counted.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.accepted.promised.saturating_sub(self.counted())
     }
 
-    /// Counted more often than promised, beyond what has no known outcome.
+    /// Counted more often than accepted, beyond the requests with an unknown outcome.
     #[must_use]
     pub fn double(&self) -> u64 {
         self.counted().saturating_sub(self.accepted.promised + self.accepted.unknown)
@@ -213,7 +213,7 @@ impl Measurement {
         self.figures.cpu_us_per_event = Some(servers.map(|cost| cost.cpu_us_per_event).sum());
     }
 
-    /// Looks whether the tables agree.
+    /// Checks whether the tables agree.
     pub(super) fn check(&mut self) {
         let proof = &self.proof;
         let Accepted { promised, unknown } = self.accepted;
@@ -229,7 +229,7 @@ impl Measurement {
                 ),
             ),
         ];
-        // The others leave no trace but the counters.
+        // The other paths leave no trace except the counters.
         if matches!(self.cell.path, Path::Write(_)) {
             let sum = proof.counted + proof.repeat + proof.discarded + proof.parked;
             checks.extend([
@@ -271,23 +271,23 @@ impl Measurement {
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// What the database promises.
+    /// The database's durability settings.
     pub database: DatabaseSettings,
-    /// RabbitMQ and the Erlang below it.
+    /// The versions of RabbitMQ and Erlang.
     pub rabbitmq: String,
     /// Seconds of load in a cell.
     pub duration_s: f64,
-    /// Seconds that a server is away in an outage, without its start.
+    /// Seconds that a server is down in an outage, without its start.
     pub outage_s: f64,
-    /// How often each cell was to be measured.
+    /// The number of rounds.
     pub rounds: u32,
-    /// Blogs that the views are spread over.
+    /// The number of blogs over which the views are spread.
     pub blogs: i32,
-    /// What the rates of open loops are shares of.
+    /// The rates on which those of open loops are based.
     pub calibration: Vec<Measurement>,
-    /// In the order in which they were made.
+    /// The cells in the order of measurement.
     pub measurements: Vec<Measurement>,
-    /// How fast queues were worked off.
+    /// The rates at which queues drained.
     pub drained: Vec<Drained>,
     /// Counters in rows of their own and in the blogs' rows.
     pub rows: Vec<Row>,
@@ -311,12 +311,12 @@ impl Report {
         self.measurements.iter().filter(move |measurement| measurement.cell == cell)
     }
 
-    /// The median of a figure over a cell's rounds; nothing where no round has it.
+    /// The median of a figure over a cell's rounds; none if no round has it.
     pub fn median(&self, cell: Cell, figure: impl Fn(&Measurement) -> Option<f64>) -> Option<Median> {
         Median::of(self.of(cell).filter_map(figure))
     }
 
-    /// The median of the ratios of two cells, each round's to the same round's: a machine that slows down slows both.
+    /// The median ratio of two cells, taken within each round, because a machine that slows down slows both.
     pub fn ratio(
         &self,
         cell: Cell,
@@ -329,7 +329,7 @@ impl Report {
         }))
     }
 
-    /// Everything that does not agree, by where.
+    /// Every disagreement with its place.
     #[must_use]
     pub fn disagreements(&self) -> Vec<String> {
         let mut all = Vec::new();

@@ -1,8 +1,7 @@
-//! Why a counter has a row of its own: the same additions to `blogs.blog_counter`, and to a column in the row of the blog.
+//! Why a counter has a row of its own: compares additions to `blogs.blog_counter` with additions to a column of the blog's row.
 //!
-//! The wide table has the columns and indexes of `blogs.blog`, one counter more, and a body in each row that is long enough
-//! to be a short article and short enough to stay in the row. One session adds 1 to each of so many blogs at a time, as a
-//! worker's batch does.
+//! The wide table has the columns and indexes of `blogs.blog`, an additional counter, and a body as long as a short article
+//! that still fits into the row. One session adds 1 to many blogs at a time, like a worker's batch.
 
 use std::time::Instant;
 
@@ -23,12 +22,12 @@ const WIDE_ADD: Statement = statement!("wide_add.sql");
 const WIDE_CREATE: Statement = statement!("wide_create.sql");
 const WIDE_FILL: Statement = statement!("wide_fill.sql");
 
-/// Bytes of a blog's text. Postgres takes texts out of the row from some 2000 bytes a row on.
+/// Bytes of a blog's text. Postgres moves texts out of a row that exceeds about 2000 bytes.
 const BODY_BYTES: i32 = 1600;
-/// Draws for each batch; a popular blog is drawn more than once.
+/// Random draws for each batch; a popular blog is drawn more than once.
 const DRAWS: usize = 200;
 
-/// Where the counter stands.
+/// The place of the counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RowKind {
@@ -38,7 +37,7 @@ pub enum RowKind {
     Wide,
 }
 
-/// What additions cost there.
+/// The cost of additions there.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// Where.
@@ -51,9 +50,9 @@ pub struct Row {
     pub updates_per_s: f64,
     /// WAL for each.
     pub wal_bytes_per_update: f64,
-    /// Of a hundred updates, how many were HOT.
+    /// Percentage of updates that were HOT.
     pub hot_percent: f64,
-    /// Bytes that table and indexes have grown by, for each update.
+    /// Growth of table and indexes in bytes per update.
     pub growth_bytes_per_update: f64,
 }
 
@@ -122,7 +121,7 @@ impl Setting<'_> {
     }
 }
 
-/// A table at a moment.
+/// The state of a table.
 struct State {
     updates: i64,
     hot_updates: i64,

@@ -1,4 +1,4 @@
-//! What is measured: the scenarios, and the cells that they consist of.
+//! The scenarios, and the cells of which they consist.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use serde::{Serialize, Serializer};
 /// The default window, in seconds.
 const WINDOW_S: u32 = 1800;
 const ZIPF: Spread = Spread::Zipf(1.1);
-/// Connections of every open loop: more than it should ever need at once.
+/// Connections of every open loop, more than it should need.
 const OPEN_CONNECTIONS: usize = 256;
-/// Requests in a second where hardly anything happens.
+/// Requests per second of the light scenario.
 const LIGHT_PER_S: f64 = 100.0;
-/// Requests in a second around an outage.
+/// Requests per second around an outage.
 const OUTAGE_PER_S: f64 = 200.0;
-/// Load before an outage, and from when the server is started again.
+/// Seconds of load before an outage, and after the server is started again.
 const BEFORE_OUTAGE: Duration = Duration::from_secs(3);
 const AFTER_OUTAGE: Duration = Duration::from_secs(6);
 
-/// The way of a request.
+/// The path of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// A write path of the Blogs API.
     Write(WritePath),
-    /// The least that a direct write can be, by a server of its own.
+    /// The smallest possible direct write, by a separate server.
     Bare,
     /// A request to the Blogs API that writes nothing.
     Nothing,
@@ -33,7 +33,7 @@ pub enum Path {
 impl Path {
     /// Through RabbitMQ.
     pub const MESSAGE: Self = Self::Write(WritePath::Message);
-    /// One transaction a request.
+    /// One transaction per request.
     pub const DIRECT: Self = Self::Write(WritePath::Direct);
     /// One transaction for the requests that wait.
     pub const BATCHED: Self = Self::Write(WritePath::DirectBatched);
@@ -41,7 +41,7 @@ impl Path {
     pub const ALL: [Self; 5] = [Self::MESSAGE, Self::DIRECT, Self::BATCHED, Self::Bare, Self::Nothing];
     /// Those that count something.
     const COUNTING: [Self; 4] = [Self::MESSAGE, Self::DIRECT, Self::BATCHED, Self::Bare];
-    /// Those that count as Commonplace does.
+    /// The write paths of Commonplace.
     const WRITE: [Self; 3] = [Self::MESSAGE, Self::DIRECT, Self::BATCHED];
 
     /// The name in reports.
@@ -67,28 +67,28 @@ impl Serialize for Path {
     }
 }
 
-/// What a scenario is called.
+/// The name of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
-    /// All views on one blog, as fast as answers come.
+    /// All views on one blog, in a closed loop.
     Hot,
-    /// 1000 blogs, few of them popular, as fast as answers come.
+    /// 1000 blogs, few of them popular, in a closed loop.
     Zipf,
-    /// The same without a window: every view counts, and none is remembered.
+    /// The same without a window: every view counts, and none is stored.
     EveryView,
-    /// The same arrivals for every path, below what the slowest takes.
+    /// The same arrival rate for every path, below the limit of the slowest.
     SameLoad,
-    /// Half of what each path takes.
+    /// Half of each path's highest rate.
     HalfLoad,
     /// Hardly any load.
     Light,
     /// A neighbour in the database runs heavy reports.
     Neighbour,
-    /// Postgres is killed, and is away for some time.
+    /// Postgres is killed and stays down for some time.
     PostgresAway,
-    /// RabbitMQ is killed, and is away for some time.
+    /// RabbitMQ is killed and stays down for some time.
     RabbitmqAway,
-    /// How fast a worker works off a queue, and what that hangs on.
+    /// How fast a worker drains a queue, and what limits it.
     Drain,
     /// Counters in rows of their own, and in the rows of the blogs.
     Rows,
@@ -152,29 +152,29 @@ impl Serialize for Name {
     }
 }
 
-/// How much is asked for.
+/// The rate of requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Demand {
-    /// As much as this many connections get, each with one request at a time.
+    /// A closed loop with this many connections, each with one request at a time.
     Closed(usize),
-    /// So many arrivals in a second, evenly.
+    /// This many arrivals per second, evenly spaced.
     PerSecond(f64),
-    /// This share of what the path itself takes at most.
+    /// This share of the path's own highest rate.
     ShareOfOwn(f64),
-    /// This share of what the slowest of the write paths takes at most.
+    /// This share of the highest rate of the slowest write path.
     ShareOfSlowest(f64),
 }
 
-/// What happens beside the load.
+/// The disturbance during the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disturbance {
     /// Nothing.
     None,
     /// Heavy reports.
     Neighbour,
-    /// Postgres is away for so long.
+    /// Postgres is down for this time.
     PostgresAway(Duration),
-    /// RabbitMQ is away for so long.
+    /// RabbitMQ is down for this time.
     RabbitmqAway(Duration),
 }
 
@@ -223,7 +223,7 @@ impl Scenario {
 }
 
 impl Planned {
-    /// Outages take long and their figures hang on the outage, not on the machine's mood.
+    /// The number of rounds. Outages run once: they take long, and their figures depend on the outage more than on the machine.
     pub(super) fn is_measured_once(&self) -> bool {
         matches!(self.disturbance, Disturbance::PostgresAway(_) | Disturbance::RabbitmqAway(_))
     }
@@ -235,7 +235,7 @@ impl Planned {
         }
     }
 
-    /// How long its load runs, where others run for `usual`.
+    /// The length of its load, given the `usual` length.
     pub(super) fn duration(&self, usual: Duration) -> Duration {
         match self.disturbance {
             Disturbance::PostgresAway(away) | Disturbance::RabbitmqAway(away) => {
@@ -245,7 +245,7 @@ impl Planned {
         }
     }
 
-    /// From the beginning of the load to the outage.
+    /// The time from the start of the load to the outage.
     pub(super) fn outage_after() -> Duration {
         BEFORE_OUTAGE
     }
@@ -261,7 +261,7 @@ impl std::fmt::Display for Planned {
     }
 }
 
-/// What has to be known before shares of it can be asked for.
+/// The cells that must be measured before shares of their rates can be used.
 pub(super) fn calibration(is_quick: bool) -> Vec<Planned> {
     let connections = if is_quick { 16 } else { 64 };
     let cell = |path| Planned {

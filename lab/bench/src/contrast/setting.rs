@@ -1,4 +1,4 @@
-//! What all measurements of a run stand on: the servers, the blogs, and a place of its own for each measurement.
+//! The environment of all measurements of a run: the servers, the blogs, and a separate place for each measurement.
 
 use std::time::Duration;
 
@@ -20,19 +20,19 @@ use crate::tables::Tables;
 
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
-/// The servers, and what is the same for every measurement.
+/// The servers, and everything that is the same for every measurement.
 pub(super) struct Setting<'a> {
     pub(super) plan: &'a Plan,
     pub(super) stack: &'a mut Stack,
     pub(super) administrator: Config,
-    /// The most popular first; the last is the probes'.
+    /// Blog ids, the most popular first; the last one is for the probes.
     pub(super) blogs: Vec<i64>,
     pub(super) stop: &'a CancellationToken,
     /// Places made so far.
     pub(super) made: u32,
 }
 
-/// What a measurement calls its own on the servers.
+/// The database and the vhost of a measurement.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     name: String,
@@ -50,12 +50,12 @@ pub(super) struct Services {
 }
 
 impl Setting<'_> {
-    /// Blogs that views are spread over.
+    /// The blogs over which the views are spread.
     pub(super) fn viewed(&self) -> Vec<i64> {
         self.blogs.split_last().map(|(_, viewed)| viewed.to_vec()).unwrap_or_default()
     }
 
-    /// The blog that only probes view.
+    /// The blog of the probes.
     pub(super) fn probed(&self) -> i64 {
         self.blogs.last().copied().unwrap_or_default()
     }
@@ -82,8 +82,8 @@ impl Setting<'_> {
         Ok(blocking(|| self.stack.delete_vhost(&place.name))?)
     }
 
-    /// Removes what `place` made but for the vhost: in a node that has just been started again the deletion of a queue can
-    /// meet the start of its dead-letter worker, and RabbitMQ 3.10 then takes nothing more for any queue that has one.
+    /// Removes what `place` made except for the vhost. In a node that has just restarted, deleting a queue can race with the
+    /// start of its dead-letter worker; RabbitMQ 3.10 then accepts no more messages for any queue with such a worker.
     pub(super) async fn remove_database(&mut self, place: &Place) -> Result<(), Error> {
         Ok(Tables::open(&self.administrator).await?.drop_database(&place.name).await?)
     }
@@ -93,7 +93,7 @@ impl Setting<'_> {
         Ok(Service::start(&self.plan.executable, "analytics-worker", &settings, &self.plan.directory)?)
     }
 
-    /// Starts what a path needs. The Blogs API and a worker always run: the same processes stand beside every path.
+    /// Starts the services of a path. The Blogs API and a worker always run, so that every path has the same processes.
     pub(super) async fn start_services(
         &self,
         place: &Place,
@@ -142,18 +142,18 @@ impl Setting<'_> {
 }
 
 impl Services {
-    /// Where views go.
+    /// The address to which views are sent.
     pub(super) fn target(&self) -> std::net::SocketAddr {
         self.bare.as_ref().unwrap_or(&self.api).address()
     }
 
-    /// Whose cost counts, and the process of each.
+    /// The services whose cost is measured, with their processes.
     pub(super) fn processes(&self) -> Vec<(&'static str, u32)> {
         let named = [("API", Some(&self.api)), ("worker", Some(&self.worker)), ("API", self.bare.as_ref())];
         named.into_iter().filter_map(|(name, service)| Some((name, service?.pid()?))).collect()
     }
 
-    /// Ends them; nothing can come after the worker.
+    /// Ends the services, the worker last.
     pub(super) async fn stop(self) -> Result<(), Error> {
         self.api.stop().await?;
         if let Some(bare) = self.bare {
@@ -164,13 +164,12 @@ impl Services {
 }
 
 impl Place {
-    /// Envelopes that wait in the queue, without those that a worker holds.
+    /// Envelopes in the queue that no worker has fetched.
     pub(super) async fn queued(&self) -> Result<u32, Error> {
         Ok(broker::queue_depth(&broker_settings(&self.amqp_url), Queue::Engagement).await?)
     }
 
-    /// Asks one thing again and again, over a session that is opened as soon as there can be one; for watching through
-    /// an outage.
+    /// Repeats one query, and reopens its session as soon as possible, to observe an outage.
     pub(super) async fn asking(&self, statement: Statement) -> Asking {
         loop {
             let asking = async {

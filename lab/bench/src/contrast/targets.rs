@@ -1,4 +1,4 @@
-//! What is aimed at, and what was measured.
+//! The targets and the measured values.
 
 use serde::Serialize;
 
@@ -8,18 +8,18 @@ use super::scenario::{Name, Path};
 use crate::report::Median;
 use Bound::{AtLeast, AtMost};
 
-/// One figure that is aimed at.
+/// One target.
 #[derive(Debug, Clone, Serialize)]
 pub struct Target {
-    /// What is measured.
+    /// The figure.
     pub measure: &'static str,
-    /// At least so much, or at most.
+    /// The lower or upper bound.
     pub bound: Bound,
-    /// What was measured; nothing where the run had none of it.
+    /// The measured value; none if the run did not measure it.
     pub measured: Option<Median>,
 }
 
-/// On which side of a number a figure should be.
+/// A lower or an upper bound.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
@@ -30,7 +30,7 @@ pub enum Bound {
 }
 
 impl Target {
-    /// Whether the median is on the right side; nothing where nothing was measured.
+    /// Whether the median meets the bound; none if it was not measured.
     #[must_use]
     pub fn is_met(&self) -> Option<bool> {
         let median = self.measured?.median;
@@ -126,12 +126,12 @@ impl Report {
         ]
     }
 
-    /// Of a worker that has more to do than it can.
+    /// Targets of a worker with a backlog.
     fn saturated(&self, figure: fn(&Drained) -> f64) -> Option<Median> {
         Median::of(self.drained.iter().filter(|one| one.way == Way::WorkerFull).map(figure))
     }
 
-    /// The median of the ratios of two ways to work off a queue, each round's to the same round's.
+    /// The median ratio of two ways to drain a queue, taken within each round.
     fn drain_ratio(&self, way: Way, to: Way) -> Option<Median> {
         let of = |way| self.drained.iter().filter(move |drained: &&Drained| drained.way == way);
         Median::of(of(way).filter_map(|one| {

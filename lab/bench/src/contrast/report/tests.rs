@@ -1,4 +1,4 @@
-//! The account of a cell, and what is made of several rounds.
+//! The check of a cell, and the figures over several rounds.
 
 use events::WritePath;
 
@@ -129,7 +129,7 @@ fn a_queue_must_be_counted_to_the_last_event() {
     assert_eq!(report.disagreements(), expected);
 }
 
-/// The second round is on a machine that is ten times slower; the ratios do not care.
+/// The second round is on a machine that is ten times slower, which does not change the ratios.
 #[test]
 fn ratios_use_the_same_round() {
     let rates = [(1, 100.0, 10.0), (2, 12.0, 1.0), (3, 110.0, 10.0)];
