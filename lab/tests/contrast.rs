@@ -1,5 +1,5 @@
-//! `lab contrast` as somebody runs it, in the smallest: it measures, writes its report in every form, and
-//! what was accepted was counted once by every path, also while Postgres was killed.
+//! Runs the smallest `lab contrast`: it measures, writes its report in every format, and every path counts accepted events
+//! once, even while Postgres is killed.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -38,8 +38,8 @@ fn every_path_is_measured_and_accounted_for() {
         assert!(one["accepted_per_s"].as_f64().unwrap() > 0.0, "{one}");
         assert!(one["p99_ms"].as_f64() >= one["p50_ms"].as_f64(), "{one}");
     }
-    // One write a request cannot go on while there is nothing to write to. (That the message path promised meanwhile is
-    // among the above; how many errors each has in a second without Postgres depends on what else the machine does.)
+    // A path that writes in each request cannot accept while Postgres is down. (The checks above cover the events that the
+    // message path accepted meanwhile; the number of errors per second depends on the load of the machine.)
     let mut away = measurements.iter().filter(|one| one["scenario"] == "postgres-away");
     let direct = away.find(|one| one["path"] == "direct").unwrap();
     assert!(direct["errors"].as_u64().unwrap() > 0, "{direct}");

@@ -1,10 +1,10 @@
-//! Telling a million followers: by the worker, from the shared tables; by one raw statement, which is as fast as the
-//! database can be; and by a middleman, who may only use two services' APIs.
+//! Measures notifying a million followers: by the worker, from the shared tables; by one raw statement, which is the
+//! fastest that the database can be; and by a middleman, which may only use the APIs of two services.
 //!
-//! All of it happens in one database with the same followers. Before each measurement nobody has been told and what is
-//! dirty has been written out. The worker is the real one in a process of its own, and its fan-outs begin with a `POST
-//! /v1/blogs`, so that its time includes outbox, relay and RabbitMQ. The ways are interleaved by round. After each of them
-//! the tables are asked who has been told.
+//! All measurements use one database with the same followers. Each one starts without notifications and without dirty
+//! pages. The worker is the real one as a separate process, and its fan-outs begin with a `POST /v1/blogs`, so that its time
+//! includes outbox, relay and RabbitMQ. The methods are interleaved by round. After each measurement the tables are
+//! checked for missing and duplicate notifications.
 
 mod author;
 mod cost;
@@ -38,7 +38,7 @@ pub use report::{Kills, Latency, Measured, Report, Told, UnderLoad, Way};
 const SEED_FOLLOWERS: Statement = statement!("seed_followers.sql");
 
 const DATABASE: &str = "bench_fan_out";
-/// Followers of the author who publishes beside the large fan-out.
+/// Number of followers of the author who publishes during the large fan-out.
 const FEW: i64 = 10;
 const DONE_WITHIN: Duration = Duration::from_secs(600);
 
@@ -47,29 +47,29 @@ const DONE_WITHIN: Duration = Duration::from_secs(600);
 pub struct Plan {
     /// The executable that runs a service by `serve NAME`.
     pub executable: PathBuf,
-    /// Where the services log.
+    /// The folder for the services' logs.
     pub directory: PathBuf,
     /// The roles of the cluster.
     pub roles: RoleSettings,
     /// Followers of the author.
     pub followers: i64,
-    /// How often each way is measured.
+    /// The number of rounds.
     pub rounds: u32,
     /// Page sizes that the middleman may choose from.
     pub pages: Vec<u32>,
-    /// Followers on whom page sizes are tried.
+    /// Number of followers with which page sizes are tried.
     pub sample: i64,
-    /// Followers whom the naive middleman tells.
+    /// Number of followers whom the naive middleman notifies.
     pub naive: usize,
-    /// His connections.
+    /// The middleman's number of connections.
     pub naive_connections: usize,
-    /// Connections of the load beside a fan-out.
+    /// Number of connections of the load during a fan-out.
     pub connections: usize,
     /// Time from an answer to the next request on each of them.
     pub think: Duration,
     /// How long the load runs before the fan-out.
     pub load: Duration,
-    /// How often the worker is killed during one.
+    /// How often the worker is killed during a fan-out.
     pub kills: u32,
 }
 
@@ -91,7 +91,7 @@ pub enum Error {
     /// The load could not be run.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A request had no good answer.
+    /// A request failed.
     #[error("a request to a service of this run")]
     Http(#[from] Broken),
     /// The middleman's endpoints have no address.
@@ -100,16 +100,16 @@ pub enum Error {
     /// A task of this run panicked.
     #[error("a task of the measurement failed")]
     Task(#[from] tokio::task::JoinError),
-    /// The servers' addresses are not understood.
+    /// The servers' addresses are invalid.
     #[error("the address of the private database is not understood")]
     Address(#[source] tokio_postgres::Error),
-    /// A fan-out stood still.
+    /// A fan-out made no progress.
     #[error("the fan-out of blog {blog} was not done within {} s", DONE_WITHIN.as_secs())]
     NotDone {
-        /// Which.
+        /// The blog.
         blog: i64,
     },
-    /// Somebody asked for the end.
+    /// The run was interrupted.
     #[error("stopped before everything was measured")]
     Stopped,
 }
@@ -118,8 +118,7 @@ impl Plan {
     /// Measures. `progress` receives a line for each step that takes time.
     ///
     /// # Errors
-    /// When something cannot be measured, or `stop` comes. Tables that do not agree are no error here: they stand in
-    /// the report.
+    /// If a measurement fails, or `stop` is cancelled. Disagreeing tables are not an error here; the report lists them.
     pub async fn run(
         &self,
         stack: &Stack,
@@ -157,7 +156,7 @@ impl Plan {
         Ok(report)
     }
 
-    /// A service as it runs in production, with a secret of this run where it needs one.
+    /// A service with production settings, and with secrets of this run.
     fn service(
         &self,
         name: &'static str,

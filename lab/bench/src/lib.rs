@@ -1,10 +1,10 @@
-//! What Commonplace is measured with: the processes under load, the meters, and the proof that what was accepted is what
-//! was counted. The load generator is the crate `load`.
+//! Measures Commonplace: the processes under load, the meters, and the proof that exactly the accepted events were
+//! counted. The load generator is the crate `load`.
 //!
-//! [`contrast`] holds the message path against direct writes, [`fan_out`] the telling of a million followers against
-//! doing it through others' APIs. Both run on one private Postgres and one private RabbitMQ, with services in processes
-//! of their own, interleaved by round, so that a machine that slows down slows all of it. After each measurement the
-//! tables themselves are asked whether they agree with what the generator saw.
+//! [`contrast`] compares the message path with direct writes, [`fan_out`] compares notifying a million followers from the
+//! shared tables with doing it through APIs. Both run on one private Postgres and one private RabbitMQ, with services as
+//! separate processes, interleaved by round, so that a machine that slows down affects all of them. After each measurement
+//! the tables are compared with the generator's results.
 
 pub mod contrast;
 pub mod fan_out;
@@ -22,5 +22,5 @@ pub use processes::Usage;
 pub use servers::{VhostError, amqp_url_of, make_vhost};
 pub use tables::{Proof, Tables};
 
-/// After this time without an answer a request is given up as unknown.
+/// Timeout of a request, after which its outcome is unknown.
 const ANSWER_MAX: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! A service in a process of its own, as it runs in production: settings in the environment, ended by SIGTERM, and under a
-//! guard ([`stack::Guarded`]), so that it ends with this process in any case.
+//! A service as a separate process, as in production: settings in the environment, ended by SIGTERM. A guard
+//! ([`stack::Guarded`]) ends it with this process in any case.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use load::{Broken, Connection};
 use nix::sys::signal::Signal;
 use stack::{Guarded, Launch};
 
-/// How long a service may take until `/readyz` says 200.
+/// How long a service may take until `/readyz` answers 200.
 const READY_MAX: Duration = Duration::from_secs(60);
 /// How long a service may take to drain after SIGTERM.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 /// How long a process may take to be gone after SIGKILL.
 const KILL_MAX: Duration = Duration::from_secs(5);
 const END_POLL: Duration = Duration::from_millis(5);
-/// What every service is told: it has one port, also for its readiness, and all senders of a load have one address.
+/// Settings of every service: one port, also for readiness, and limits for a load that comes from one address.
 const SETTINGS: [(&str, &str); 6] = [
     ("COMMONPLACE__HTTP__OPERATIONS_ADDRESS", ""),
     ("COMMONPLACE__REQUESTS__CONNECTIONS_MAX", "8192"),
@@ -29,18 +29,18 @@ const SETTINGS: [(&str, &str); 6] = [
     ("COMMONPLACE__REQUESTS__HELD_BYTES_PER_ADDRESS_MAX", "4194304"),
 ];
 
-/// A service did not do what was asked of it.
+/// A service failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// There is no port for it, or it could not be started or ended.
+    /// There was no free port, or it could not be started or ended.
     #[error(transparent)]
     Stack(#[from] stack::Error),
-    /// It ended by itself.
-    #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
+    /// It ended unexpectedly.
+    #[error("{name} ended unexpectedly ({status}); the end of its log:\n{log}")]
     Ended {
         /// The service.
         name: &'static str,
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
         /// What it said last.
         log: String,
@@ -53,7 +53,7 @@ pub enum ServiceError {
         /// What it said last.
         log: String,
     },
-    /// It did not end in time, and was killed; what it held may not be drained.
+    /// It did not end in time and was killed, possibly before it drained.
     #[error("{name} did not end within {} s of SIGTERM; the end of its log:\n{log}", STOP_MAX.as_secs())]
     NotStopped {
         /// The service.
@@ -102,8 +102,7 @@ impl Service {
         Self::launch(address, executable, name, arguments, settings, directory)
     }
 
-    /// Like [`Service::start`], on an address that the caller knows: that of one that has ended, as a rule. What it
-    /// logs comes after what is in the log already.
+    /// Like [`Service::start`], on a given address, usually that of a service that has ended. It appends to the existing log.
     ///
     /// # Errors
     /// [`ServiceError::Stack`].
@@ -141,7 +140,7 @@ impl Service {
         self.address
     }
 
-    /// Waits until the service says that it is ready.
+    /// Waits until the service reports that it is ready.
     ///
     /// # Errors
     /// [`ServiceError::Ended`], [`ServiceError::NotReady`].
@@ -157,7 +156,7 @@ impl Service {
         Ok(())
     }
 
-    /// Whether it still runs.
+    /// Checks that it still runs.
     ///
     /// # Errors
     /// [`ServiceError::Ended`].
@@ -170,10 +169,10 @@ impl Service {
         }
     }
 
-    /// Ends it by SIGTERM and waits until it has drained and is gone.
+    /// Sends SIGTERM and waits until it has drained and ended.
     ///
     /// # Errors
-    /// [`ServiceError::NotStopped`], and [`ServiceError::Ended`] when its end was not a clean one.
+    /// [`ServiceError::NotStopped`], and [`ServiceError::Ended`] if its exit status is not 0.
     pub async fn stop(mut self) -> Result<(), ServiceError> {
         self.process.ask_to_stop();
         if tokio::time::timeout(STOP_MAX, self.over()).await.is_err() {
@@ -187,7 +186,7 @@ impl Service {
         }
     }
 
-    /// Kills it as a crash would, and waits until it is gone. Nothing is drained.
+    /// Kills it, like a crash, and waits until it has ended. It does not drain.
     ///
     /// # Errors
     /// [`ServiceError::Stack`]: it could not be ended.
@@ -203,7 +202,7 @@ impl Service {
         Ok(())
     }
 
-    /// Waits until it ends by itself, and says how.
+    /// Waits until it ends by itself, and returns its exit status.
     ///
     /// # Errors
     /// It could not be waited for.
@@ -237,10 +236,10 @@ impl Service {
     }
 }
 
-/// An address that nobody has at this moment.
+/// A free address on the loopback interface.
 ///
 /// # Errors
-/// There is none.
+/// If there is none.
 pub fn free_address() -> Result<SocketAddr, stack::Error> {
     let [port] = stack::free_ports()?;
     Ok(SocketAddr::from(([127, 0, 0, 1], port)))
@@ -263,7 +262,7 @@ mod tests {
         // `ls serve nothing`: two files that are not there.
         let mut service = Service::start(Path::new("/bin/ls"), "nothing", &[], &directory).unwrap();
         let said = service.ready().await.unwrap_err().to_string();
-        assert!(said.starts_with("nothing ended by itself (exit status: 2)"), "{said}");
+        assert!(said.starts_with("nothing ended unexpectedly (exit status: 2)"), "{said}");
         assert!(said.contains("serve"), "{said}");
         std::fs::remove_dir_all(&directory).unwrap();
     }

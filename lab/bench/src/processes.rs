@@ -1,4 +1,4 @@
-//! Processor time and memory of processes, as `/proc` has them.
+//! Processor time and memory of processes, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,13 +8,13 @@ use serde::Serialize;
 /// `USER_HZ`: the unit of processor time in `/proc`, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process, as `/proc` has it.
+/// A process in `/proc`.
 #[derive(Debug)]
 pub(crate) struct Stat {
     pub(crate) parent: u32,
     /// Its own processor time.
     pub(crate) own_s: f64,
-    /// That of its children that have ended.
+    /// The processor time of its children that have ended.
     pub(crate) children_s: f64,
 }
 
@@ -23,7 +23,7 @@ impl Stat {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// The name stands in parentheses and may hold anything, so the fields are counted behind it.
+    /// The name is in parentheses and may contain any character, so fields are counted from its end.
     fn parse(text: &str) -> Option<Self> {
         let (_, rest) = text.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split(' ').collect();
@@ -36,7 +36,7 @@ impl Stat {
     }
 }
 
-/// Every process that there is at this moment.
+/// All current processes.
 pub(crate) fn everybody() -> impl Iterator<Item = (u32, Stat)> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes.filter_map(|process| {
@@ -45,7 +45,7 @@ pub(crate) fn everybody() -> impl Iterator<Item = (u32, Stat)> {
     })
 }
 
-/// What processes cost, by the name that they were given: each with all that it started.
+/// The cost of processes by their given names, including the processes that they started.
 #[derive(Debug, Default)]
 pub(crate) struct Usages {
     groups: Vec<Group>,
@@ -55,25 +55,25 @@ pub(crate) struct Usages {
 struct Group {
     name: &'static str,
     roots: Vec<u32>,
-    /// Of each process, the processor time when it was first and last seen; the first is 0 for one that came later.
+    /// The processor time of each process when it was first and last seen; the first is 0 for a process that started later.
     cpu_s: BTreeMap<u32, (f64, f64)>,
     memory_peak_bytes: u64,
 }
 
-/// What the processes of one name cost.
+/// The cost of the processes with one name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Usage {
-    /// Who they are.
+    /// The name.
     pub name: &'static str,
     /// Processor time, in seconds.
     pub cpu_s: f64,
-    /// The most memory that they had together at once, in bytes: what is theirs alone, and the largest piece of shared
-    /// memory once. Looked at from time to time, so a shorter peak can be missed.
+    /// Peak of their total memory in bytes: their private memory plus the largest shared segment once. It is sampled, so a
+    /// short peak can be missed.
     pub memory_peak_bytes: u64,
 }
 
 impl Usages {
-    /// Watches what is below these processes, from now on.
+    /// Starts to watch these processes and their descendants.
     pub(crate) fn watch(roots: &[(&'static str, u32)]) -> Self {
         let mut usages = Self::default();
         for &(name, root) in roots {
@@ -83,7 +83,7 @@ impl Usages {
         usages
     }
 
-    /// Watches one more process, such as a server that was started again.
+    /// Also watches another process, such as a restarted server.
     pub(crate) fn also(&mut self, name: &'static str, root: u32) {
         match self.groups.iter_mut().find(|group| group.name == name) {
             Some(group) => group.roots.push(root),
@@ -96,7 +96,7 @@ impl Usages {
         }
     }
 
-    /// Looks at all of them. A process belongs to the nearest root above it: who starts a server does not pay for it.
+    /// Samples all processes. A process belongs to its nearest root, so a server is not charged to the process that started it.
     pub(crate) fn look(&mut self, is_first: bool) {
         let all: BTreeMap<u32, Stat> = everybody().collect();
         let roots: BTreeMap<u32, &str> =
@@ -116,7 +116,7 @@ impl Usages {
         }
     }
 
-    /// What they have cost since the beginning.
+    /// Their cost since the start.
     pub(crate) fn all(&self) -> Vec<Usage> {
         let cpu_s = |group: &Group| group.cpu_s.values().map(|(first, last)| (last - first).max(0.0)).sum();
         let usage = |group: &Group| Usage {

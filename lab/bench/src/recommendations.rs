@@ -1,9 +1,9 @@
-//! Recommendations: how good they are, how fast, and what they cost those who share the database.
+//! Measures recommendations: their quality, their speed, and their cost for other users of the database.
 //!
-//! Quality is that of the service's own answers: from each account its newest like is held out, the service learns the rest,
-//! and is asked for ten blogs; beside it stands what an account would be told that is told of what most like. Speed and cost
-//! are measured on a hundred thousand blogs with a million likes, by requests at a given rate whose time counts from when
-//! they were due, so that a server that stands still is not spared.
+//! Quality is measured on the service's own answers. Each account's newest like is held out, the service learns the rest and
+//! is asked for ten blogs. The baseline recommends the most popular blogs. Speed and cost are measured on a hundred thousand
+//! blogs with a million likes, by requests at a fixed rate. Their time counts from when they were due, so that a stalled
+//! server shows in the latency.
 
 mod cost;
 mod interactions;
@@ -44,13 +44,13 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Plan {
     /// The executable that runs a service by `serve NAME`.
     pub executable: PathBuf,
-    /// Where the services log.
+    /// The folder for the services' logs.
     pub directory: PathBuf,
     /// The roles of the cluster.
     pub roles: RoleSettings,
     /// Likes in the order of time; generated ones if there are none.
     pub interactions: Option<Vec<Interaction>>,
-    /// Blogs, accounts and likes that speed and cost are measured on; none of them measured if there are no likes.
+    /// Numbers of blogs, accounts and likes for speed and cost, which are not measured without likes.
     pub blogs: i32,
     /// See above.
     pub accounts: i32,
@@ -58,18 +58,18 @@ pub struct Plan {
     pub likes: i32,
     /// Requests a second, of each kind.
     pub per_s: u32,
-    /// How long each of them is measured.
+    /// The length of each measurement.
     pub load: Duration,
 }
 
-/// What was measured.
+/// The results.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// How good the answers are.
+    /// The quality of the answers.
     pub quality: Option<Quality>,
-    /// How fast, and what they cost others.
+    /// Their speed, and their cost for others.
     pub cost: Option<Cost>,
-    /// What the database promised.
+    /// The database's durability settings.
     pub database: Option<DatabaseSettings>,
 }
 
@@ -88,10 +88,10 @@ pub enum Error {
     /// A service did not start, or did not end.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// A request had no good answer.
+    /// A request failed.
     #[error("a request to a service of this run")]
     Http(#[from] Broken),
-    /// An answer was not what was asked for.
+    /// An answer had an unexpected status.
     #[error("{path} was answered {status}")]
     Answer {
         /// The request.
@@ -99,7 +99,7 @@ pub enum Error {
         /// The status.
         status: u16,
     },
-    /// An answer was not understood.
+    /// An answer could not be parsed.
     #[error("an answer is not understood")]
     Json(#[from] serde_json::Error),
     /// A connection could not be opened.
@@ -114,22 +114,23 @@ pub enum Error {
     /// A task of this run panicked.
     #[error("a task of the measurement failed")]
     Task(#[from] tokio::task::JoinError),
-    /// The servers' addresses are not understood.
+    /// The servers' addresses are invalid.
     #[error("the address of the private database is not understood")]
     Address(#[source] tokio_postgres::Error),
     /// No generation was shown.
     #[error("no rebuild ended within {} s", REBUILT_WITHIN.as_secs())]
     NotRebuilt,
-    /// Somebody asked for the end.
+    /// The run was interrupted.
     #[error("stopped before everything was measured")]
     Stopped,
 }
 
 impl Plan {
-    /// Measures, unless `stop` comes: then the services end with it. `progress` receives a line for each step that takes time.
+    /// Measures until done or until `stop` is cancelled, which also ends the services. `progress` receives a line for each step
+    /// that takes time.
     ///
     /// # Errors
-    /// When something cannot be measured, or `stop` comes.
+    /// If a measurement fails, or `stop` is cancelled.
     pub async fn run(
         &self,
         stack: &Stack,
@@ -166,20 +167,20 @@ impl Plan {
     }
 }
 
-/// What the measurements of one database stand on.
+/// The environment of the measurements on one database.
 struct Ground<'a> {
     plan: &'a Plan,
     database: Config,
     amqp_url: String,
     tables: Tables,
-    /// Hashes visitors.
+    /// The secret with which visitors are hashed.
     secret: String,
-    /// Of the key that signs tokens.
+    /// The seed of the key that signs tokens.
     seed: [u8; 32],
 }
 
 impl Ground<'_> {
-    /// A service as it runs in production, with these settings besides.
+    /// A service with production settings and these additional ones.
     fn service(&self, name: &'static str, more: &[(&'static str, String)]) -> Result<Service, ServiceError> {
         let roles = &self.plan.roles;
         let (role, password): (_, &SecretString) = match name {
@@ -211,7 +212,7 @@ impl Ground<'_> {
         KeyPair::from_seed("bench", &self.seed)
     }
 
-    /// Issues tokens as the Blogs API would.
+    /// Issues tokens like the Blogs API.
     fn issuer(&self) -> Result<Issuer, Error> {
         let keys = SigningKeys::new(self.keys().signing);
         Issuer::new(Purpose::Session, &keys, "commonplace", 86_400).map_err(|_| Error::Token)
@@ -221,7 +222,7 @@ impl Ground<'_> {
         Ok(self.tables.query_one(RECOMMEND_PROGRESS, &[]).await?.get("generation"))
     }
 
-    /// Waits until a generation after this one is shown; how long that took.
+    /// Waits until a newer generation than this one is shown, and returns how long that took.
     async fn shown_after(&self, before: i32) -> Result<Duration, Error> {
         let began = Instant::now();
         while self.generation().await? <= before {
@@ -233,7 +234,7 @@ impl Ground<'_> {
         Ok(began.elapsed())
     }
 
-    /// Asks for a rebuild; which generation is shown before it.
+    /// Requests a rebuild, and returns the generation that is shown before it.
     async fn want(&self) -> Result<i32, Error> {
         let before = self.generation().await?;
         self.tables.session.run(RECOMMEND_WANT.file, RECOMMEND_WANT.sql).await?;

@@ -1,20 +1,20 @@
-//! What the reports of all measurements have in common.
+//! Common parts of all reports.
 
 use serde::Serialize;
 
-/// The middle of several runs, and how far they lie apart.
+/// The median of several runs, and their range.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Median {
-    /// The middle one; between two, their mean.
+    /// The median; the mean of the middle two for an even number.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
 }
 
 impl Median {
-    /// Nothing when there are no values.
+    /// None without values.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
@@ -26,7 +26,7 @@ impl Median {
     }
 }
 
-/// What the database promises, as the worker's role has it.
+/// The database's durability settings for the worker's role.
 #[derive(Debug, Clone, Serialize)]
 pub struct DatabaseSettings {
     /// `server_version`.

@@ -1,4 +1,4 @@
-//! What every measurement asks of the private servers.
+//! Operations on the private servers that every measurement uses.
 
 use broker::Administration;
 use database::bootstrap::RoleSettings;
@@ -6,12 +6,12 @@ use secrecy::{ExposeSecret, SecretString};
 use stack::Stack;
 use tokio_postgres::Config;
 
-/// The private servers are driven by code that blocks.
+/// Runs code that blocks, such as that of the private servers.
 pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
 }
 
-/// How this process publishes, consumes and asks for the depth of a queue.
+/// Broker settings of this process.
 pub(crate) fn broker_settings(amqp_url: &str) -> broker::Settings {
     broker::Settings {
         url: amqp_url.into(),
@@ -42,7 +42,7 @@ pub enum VhostError {
 /// administrator. It blocks.
 ///
 /// # Errors
-/// RabbitMQ does not answer or refuses.
+/// If RabbitMQ does not answer or refuses.
 pub fn make_vhost(stack: &Stack, name: &str, roles: &RoleSettings) -> Result<String, VhostError> {
     let url = stack.create_vhost(name)?;
     broker::administer(&Administration {
@@ -54,10 +54,10 @@ pub fn make_vhost(stack: &Stack, name: &str, roles: &RoleSettings) -> Result<Str
     Ok(url)
 }
 
-/// More than faults on purpose leave behind.
+/// More than deliberate faults leave behind.
 const CONNECTIONS_MAX: u32 = 4096;
 
-/// That address for the user of a service; a service without one gets what it never uses.
+/// That address for a service's user. A service without a user gets an address that it never uses.
 pub fn amqp_url_of(administrator: &str, user: &str, password: &SecretString) -> String {
     broker::url_of(administrator, user, password).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! What a measurement asks of the database itself, as its administrator: a database for each cell, blogs to
-//! view, and in the end the account that the tables give. The SQL is in `lab/bench/sql/`.
+//! The administrator's operations of a measurement on the database: making a database for each cell and blogs to view, and
+//! reading the tables at the end. The SQL is in `lab/bench/sql/`.
 
 use database::{Session, Statement};
 use serde::Serialize;
@@ -28,7 +28,7 @@ impl Tables {
     /// Opens a session.
     ///
     /// # Errors
-    /// That of connecting.
+    /// If it cannot connect.
     pub async fn open(config: &Config) -> Result<Self, database::Error> {
         Ok(Self { session: Session::open(config).await? })
     }
@@ -36,51 +36,50 @@ impl Tables {
     /// Makes an empty database.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub async fn create_database(&self, name: &str) -> Result<(), database::Error> {
         let statement: String = self.query_one(CREATE_DATABASE, &[&name]).await?.get(0);
         self.session.run(CREATE_DATABASE.file, &statement).await
     }
 
-    /// Makes a copy of a database that nobody is in.
+    /// Copies a database that has no sessions.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub(crate) async fn clone_database(&self, name: &str, template: &str) -> Result<(), database::Error> {
         let statement: String = self.query_one(CLONE_DATABASE, &[&name, &template]).await?.get(0);
         self.session.run(CLONE_DATABASE.file, &statement).await
     }
 
-    /// Removes a database, whoever is still in it.
+    /// Drops a database and ends its sessions.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub async fn drop_database(&self, name: &str) -> Result<(), database::Error> {
         let statement: String = self.query_one(DROP_DATABASE, &[&name]).await?.get(0);
         self.session.run(DROP_DATABASE.file, &statement).await
     }
 
-    /// Lets the planner know what was made, as it does by itself after a minute: without that it guesses, and reads small
-    /// tables whole.
+    /// Collects statistics, as autovacuum would after a minute. Without them the planner guesses, and scans small tables.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub(crate) async fn analyze(&self) -> Result<(), database::Error> {
         self.session.run(ANALYZE.file, ANALYZE.sql).await
     }
 
-    /// Writes out what is dirty.
+    /// Writes out dirty pages.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub async fn checkpoint(&self) -> Result<(), database::Error> {
         self.session.run(CHECKPOINT.file, CHECKPOINT.sql).await
     }
 
-    /// Makes so many blogs and returns their ids.
+    /// Makes a number of blogs and returns their ids.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub async fn seed_blogs(&self, blogs: i32) -> Result<Vec<i64>, database::Error> {
         let rows = self.session.client.query(SEED_BLOGS.sql, &[&blogs]).await;
         let rows = rows.map_err(database::Error::statement(SEED_BLOGS.file))?;
@@ -90,7 +89,7 @@ impl Tables {
     /// The views counted so far.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub async fn views_counted(&self) -> Result<i64, database::Error> {
         Ok(self.query_one(VIEWS_COUNTED, &[]).await?.get("views"))
     }
@@ -98,15 +97,15 @@ impl Tables {
     /// The views of one blog that are counted so far.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub(crate) async fn views_of(&self, blog: i64) -> Result<i64, database::Error> {
         Ok(self.query_one(BLOG_VIEWS, &[&blog]).await?.get("views"))
     }
 
-    /// The account of all that was accepted.
+    /// What the tables contain after a cell.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub async fn proof(&self) -> Result<Proof, database::Error> {
         let row = self.query_one(PROOF, &[]).await?;
         Ok(Proof {
@@ -123,10 +122,10 @@ impl Tables {
         })
     }
 
-    /// What the server promises to the role of this session.
+    /// The server's durability settings for the role of this session.
     ///
     /// # Errors
-    /// What Postgres said.
+    /// The error of Postgres.
     pub async fn settings(&self) -> Result<DatabaseSettings, database::Error> {
         let row = self.query_one(SERVER_SETTINGS, &[]).await?;
         Ok(DatabaseSettings {
@@ -159,27 +158,27 @@ impl Tables {
     }
 }
 
-/// What the tables say after a cell, in events unless the name says otherwise.
+/// The contents of the tables after a cell, in events unless the name says otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Proof {
     /// The sum of `blog_counter.total_views`.
     pub total_views: i64,
     /// The sum of `blog_hour.views`.
     pub hour_views: i64,
-    /// What the ledger let in.
+    /// Events in the ledger.
     pub ledger_events: i64,
-    /// In so many envelopes.
+    /// Envelopes in the ledger.
     pub ledger_envelopes: i64,
-    /// What counted.
+    /// Counted events.
     pub counted: i64,
-    /// What had counted before.
+    /// Repeats of counted events.
     pub repeat: i64,
-    /// What was about no live blog.
+    /// Discarded events, whose blog was not live.
     pub discarded: i64,
-    /// What was set aside.
+    /// Parked events.
     pub parked: i64,
-    /// All outcomes, of whatever name.
+    /// The sum of all outcomes.
     pub outcomes: i64,
-    /// Envelopes that still wait to be published.
+    /// Envelopes that still wait in the outbox.
     pub outbox_envelopes: i64,
 }

@@ -1,7 +1,7 @@
-//! A TCP proxy that breaks connections in every way that a network can, and that speaks for RabbitMQ where it must.
+//! A TCP proxy that breaks connections in every way that a network can, and that can send messages in RabbitMQ's name.
 //!
-//! It stands between two processes of a test or of a chaos run. What it does is one [`Mode`] for all of its
-//! connections, which may change at any moment; besides, connections can be cut or reset, once.
+//! It runs between two processes of a test or of a chaos run. One [`Mode`] applies to all of its connections and may
+//! change at any time. In addition, all current connections can be cut or reset.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes that pass at a time when it is slow.
 const SLOW_CHUNK_BYTES: usize = 512;
-/// Messages that wait to be spoken to a client.
+/// Messages that wait to be sent to a client.
 const INJECTED_MAX: usize = 16;
 
 /// What the proxy does with connections and bytes.
@@ -24,15 +24,15 @@ const INJECTED_MAX: usize = 16;
 pub enum Mode {
     /// Passes everything on.
     Open,
-    /// Closes every new connection at once, as if nobody listened.
+    /// Closes every new connection at once, as if no process listened.
     Refuse,
-    /// Passes requests on and throws the answers away: half of the connection is gone.
+    /// Passes requests on and discards the answers: one direction of the connection is lost.
     Swallow,
-    /// Passes nothing on, and tells nobody.
+    /// Passes nothing on and keeps the connections open.
     Silent,
-    /// Passes everything on, so much later.
+    /// Passes everything on after this delay.
     Late(Duration),
-    /// Passes half a KiB, and the next one so much later.
+    /// Passes half a KiB at a time with this pause.
     Slow(Duration),
 }
 
@@ -41,7 +41,7 @@ struct Control {
     mode: Mode,
     /// Connections of an older generation are closed.
     generation: u64,
-    /// They are reset rather than closed.
+    /// True if they are reset instead of closed.
     reset: bool,
 }
 
@@ -69,7 +69,7 @@ impl Proxy {
         let (watched, answers, stopped) = (control.subscribe(), injected.clone(), stop.clone());
         tasks.clone().spawn(stop.clone().run_until_cancelled_owned(async move {
             loop {
-                // Out of descriptors, or whoever called has left already.
+                // Out of descriptors, or the client has already left.
                 let Ok((client, _)) = listener.accept().await else {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
@@ -83,7 +83,7 @@ impl Proxy {
         Ok(Self { address, control, injected, _stop: stop.drop_guard() })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -111,18 +111,18 @@ impl Proxy {
         });
     }
 
-    /// Tells every client that the broker is short of memory and reads nothing any more.
+    /// Tells every client that the broker is blocked by its memory alarm.
     pub fn block(&self) {
         self.inject(60, "\u{6}memory");
     }
 
-    /// Takes that back.
+    /// Tells every client that the broker is unblocked.
     pub fn unblock(&self) {
         self.inject(61, "");
     }
 
     fn inject(&self, method: u8, arguments: &str) {
-        // Without a connection there is nobody to be told.
+        // Without connections there is no client to tell.
         let _ = self.injected.send(connection_method(method, arguments));
     }
 }
@@ -147,10 +147,10 @@ async fn link(
     let generation = control.borrow().generation;
     let Ok(mut server) = TcpStream::connect(upstream).await else { return };
     let (mut request, mut answer) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
-    // Small messages are what passes here; none of them should wait for the next.
+    // Small messages must not wait for later ones.
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
     loop {
-        // Compared here, where the change is marked as seen: a cut that falls into a read or a write is no less a cut.
+        // Compared here, where the change is marked as seen, so that a cut during a read or a write is not lost.
         let Control { mode, generation: now, reset } = *control.borrow_and_update();
         if now != generation {
             if reset {
@@ -166,7 +166,7 @@ async fn link(
         let (request, answer) =
             (request.get_mut(..most).unwrap_or_default(), answer.get_mut(..most).unwrap_or_default());
         let passed = tokio::select! {
-            // First of all: what comes after a cut does not pass, even if it has arrived already.
+            // Checked first: bytes after a cut do not pass, even if they have already arrived.
             biased;
             changed = control.changed() => match changed {
                 Ok(()) => Ok(()),
@@ -202,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that says back what it hears, and a proxy before it.
+    /// An echo server behind a proxy.
     async fn echo(mode: Mode) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream = listener.local_addr().unwrap();

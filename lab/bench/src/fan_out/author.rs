@@ -1,4 +1,4 @@
-//! Somebody who writes, through the front door: signs up, signs in, publishes.
+//! An author who signs up, signs in and publishes through the public API.
 
 use std::net::SocketAddr;
 
@@ -29,7 +29,7 @@ impl Author {
         Ok(Self { api, id: id(&account)?, token })
     }
 
-    /// Where the API is.
+    /// The address of the API.
     pub(crate) fn api(&self) -> SocketAddr {
         self.api
     }

@@ -1,4 +1,4 @@
-//! What something costs: time, WAL, time in the database, and processor time of whoever takes part.
+//! The cost of an operation: time, WAL, time in the database, and processor time of each participant.
 
 use std::time::{Duration, Instant};
 
@@ -17,28 +17,28 @@ const WAL_POSITION: Statement = statement!("wal_position.sql");
 const SESSIONS_END_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
-/// What one way of telling so many followers cost.
+/// The cost of notifying a number of followers with one method.
 #[derive(Debug, Clone, Serialize)]
 pub struct Cost {
-    /// Followers who were told.
+    /// The number of notified followers.
     pub followers: i64,
     /// How long it took.
     pub elapsed_s: f64,
     /// Followers in a second.
     pub followers_per_s: f64,
-    /// WAL of the whole cluster, for each of them.
+    /// WAL of the whole cluster per follower.
     pub wal_bytes_per_follower: f64,
-    /// Time that sessions spent executing, for each thousand of them, in milliseconds.
+    /// Milliseconds that sessions spent executing, per thousand followers.
     pub database_ms_per_1000: f64,
-    /// Processor time of Postgres, for each thousand.
+    /// Processor time of Postgres per thousand followers.
     pub postgres_cpu_ms_per_1000: f64,
-    /// Processor time of the process that does it, for each thousand; none where Postgres does all of it.
+    /// Processor time of the notifying process per thousand followers; none if Postgres does all the work.
     pub process_cpu_ms_per_1000: f64,
-    /// Bytes over HTTP, for each.
+    /// Bytes over HTTP per follower.
     pub http_bytes_per_follower: f64,
 }
 
-/// The meters before something begins.
+/// The meters before an operation.
 #[derive(Debug)]
 pub(crate) struct Meters {
     wal_bytes: i64,
@@ -47,19 +47,19 @@ pub(crate) struct Meters {
     process_cpu_s: f64,
 }
 
-/// Whose processor time counts as that of the process.
+/// The process whose processor time is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Process<'a> {
-    /// Nobody's.
+    /// No process.
     None,
-    /// A service's.
+    /// A service.
     Service(&'a Service),
-    /// This one's.
+    /// This process.
     Own,
 }
 
 impl Meters {
-    /// Reads them.
+    /// Reads the meters.
     pub(crate) async fn read(tables: &Tables, process: Process<'_>) -> Result<Self, database::Error> {
         Ok(Self {
             wal_bytes: tables.query_one(WAL_POSITION, &[]).await?.get("bytes"),
@@ -69,8 +69,8 @@ impl Meters {
         })
     }
 
-    /// What has been spent since: `after` was read as soon as it was done, the time in the database once its sessions
-    /// had ended and so reported.
+    /// The cost since then. `after` was read as soon as the operation ended; the time in the database was read after its
+    /// sessions had ended and so had reported it.
     pub(crate) fn cost(
         &self,
         after: &Self,
@@ -94,7 +94,7 @@ impl Meters {
     }
 }
 
-/// The time in the database, when all sessions but the API's have ended.
+/// The time in the database, after all sessions except the API's have ended.
 pub(crate) async fn database_ms(tables: &Tables) -> Result<f64, database::Error> {
     let deadline = Instant::now() + SESSIONS_END_WITHIN;
     while Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! The measurements themselves, all on the same ground.
+//! The measurements, all in the same environment.
 
 use std::time::{Duration, Instant};
 
@@ -25,27 +25,27 @@ const MAKE_DAY: Statement = statement!("make_day.sql");
 const RAW_FAN_OUT: Statement = statement!("raw_fan_out.sql");
 const SEED_BLOG: Statement = statement!("seed_blog.sql");
 const TOLD: Statement = statement!("told.sql");
-/// Blogs that are viewed meanwhile.
+/// Number of blogs viewed during a fan-out.
 const VIEWED_BLOGS: i32 = 1000;
-/// When that author publishes, after the large fan-out has begun.
+/// How long after the start of the large fan-out the small author publishes.
 const BESIDE_AFTER: Duration = Duration::from_millis(500);
-/// Load before anything is measured, so that connections and caches are warm.
+/// Load before a measurement, to warm up connections and caches.
 const WARM_UP: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(5);
-/// A worker is killed at most so long after its first chunk.
+/// Longest time from a worker's first chunk until it is killed.
 const KILLED_WITHIN_MS: u64 = 60;
 
-/// What all measurements of a run stand on.
+/// The environment of all measurements of a run.
 pub(super) struct Ground<'a> {
     pub(super) plan: &'a Plan,
     pub(super) database: Config,
     pub(super) amqp_url: String,
     pub(super) tables: Tables,
-    /// Whom a million follow.
+    /// The author with a million followers.
     pub(super) star: Author,
-    /// Whom so many follow as page sizes are tried on.
+    /// The author whose followers are used to try page sizes.
     pub(super) sample: Author,
-    /// Whom ten follow.
+    /// The author with ten followers.
     pub(super) small: Author,
     pub(super) stop: &'a CancellationToken,
 }
@@ -91,7 +91,7 @@ impl Ground<'_> {
         Ok(report)
     }
 
-    /// Nobody has been told, nothing is dirty, and today's partition is there.
+    /// Deletes notifications, writes out dirty pages, and makes today's partition.
     async fn begin_anew(&self) -> Result<(), Error> {
         if self.stop.is_cancelled() {
             return Err(Error::Stopped);
@@ -123,7 +123,7 @@ impl Ground<'_> {
         let told = i64::try_from(inserted).unwrap_or_default();
         let database_ms = cost::database_ms(&self.tables).await?;
         let cost = before.cost(&after, database_ms, self.plan.followers, elapsed_s, 0);
-        // One statement without a conflict: each row is another recipient.
+        // One statement without conflicts, because each row has a different recipient.
         let told = Told { rows: told, recipients: told, expected: self.plan.followers };
         Ok(Measured { way: Way::Raw, round, page: None, cost, told })
     }
@@ -141,7 +141,7 @@ impl Ground<'_> {
         Ok(Measured { way: Way::Shared, round, page: None, cost, told: self.told(blog).await? })
     }
 
-    /// News of an author that no event tells a worker of.
+    /// A published blog of an author without an event, so that no worker starts its fan-out.
     async fn news(&self, author: &Author) -> Result<News, Error> {
         let row = self.tables.query_one(SEED_BLOG, &[&author.id]).await?;
         Ok(News { author_id: author.id, blog_id: row.get("id"), published_at: row.get("first_published_at") })
@@ -158,7 +158,7 @@ impl Ground<'_> {
             };
             Pool::new(&settings, "middleman")
         };
-        // The role that may read who follows and who is inactive, so that both ways ask the same of the database.
+        // The role that may read followers and inactive accounts, so that both methods run the same queries.
         let pool = pool("notification_worker", self.plan.roles.password("notification_worker"))?;
         Endpoints::start(pool).await.map_err(Error::Listen)
     }

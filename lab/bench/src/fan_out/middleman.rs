@@ -1,11 +1,11 @@
-//! The contrast: followers who may only be had through somebody's API, and inboxes that may only be filled through
-//! another's.
+//! The contrast to the shared database: one service's API is the only way to followers, another's the only way to
+//! inboxes.
 //!
-//! Two endpoints as a service of followers and a service of notifications would have them, over Postgres and under the
-//! roles of such services, and a middleman between them: he asks for a page of followers, hands it to the other endpoint
-//! in one request, and asks for the next page. Connections are kept alive. He is given every advantage: the endpoints run
-//! in his own process, on this machine, without authentication; each page is one query along the key and each batch one
-//! insert; and he keeps no record of how far he has got. The naive one sends a request for each follower.
+//! Two endpoints, like those of a follower service and a notification service, use Postgres with the roles of such
+//! services. The middleman fetches a page of followers from one, sends it to the other in one request, and fetches the next
+//! page, over keep-alive connections. It has every advantage: the endpoints run in its own process, without
+//! authentication; each page is one query along the key and each batch one insert; and it stores no progress. The naive
+//! middleman sends a request for each follower.
 
 use std::net::SocketAddr;
 
@@ -28,7 +28,7 @@ const MIDDLEMAN_NOTIFY: Statement = statement!("middleman_notify.sql");
 const BODY_BYTES_MAX: usize = 4 << 20;
 /// Most followers of a page.
 pub const PAGE_MAX: u32 = 100_000;
-/// Followers that the naive one asks for at a time.
+/// Page size of the naive middleman's reads.
 const NAIVE_PAGE: u32 = 100;
 
 /// Both endpoints on one address.
@@ -38,7 +38,7 @@ pub(crate) struct Endpoints {
     server: JoinSet<std::io::Result<()>>,
 }
 
-/// Whom to tell of what.
+/// The recipients and the blog.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct News {
     pub(crate) author_id: i64,
@@ -82,7 +82,7 @@ impl Endpoints {
         Ok(Self { address, shutdown, server })
     }
 
-    /// Ends them, and with them their connections to the database.
+    /// Ends the endpoints and their database connections.
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         while self.server.join_next().await.is_some() {}
@@ -107,7 +107,7 @@ fn failed(_error: database::Error) -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
 
-/// Tells every follower, page by page, and returns the bytes that went over HTTP.
+/// Notifies every follower, page by page, and returns the bytes sent over HTTP.
 pub(crate) async fn page_by_page(endpoints: SocketAddr, news: News, page: u32) -> Result<u64, Broken> {
     let mut middleman = Middleman::new(endpoints, news).await?;
     loop {
@@ -123,7 +123,7 @@ pub(crate) async fn page_by_page(endpoints: SocketAddr, news: News, page: u32) -
     }
 }
 
-/// Tells so many followers, each by a request of their own over so many connections, and returns the bytes.
+/// Notifies a number of followers with one request each over several connections, and returns the bytes.
 pub(crate) async fn one_by_one(
     endpoints: SocketAddr,
     news: News,
@@ -162,7 +162,7 @@ pub(crate) async fn one_by_one(
     Ok(asking.bytes() + tellers.iter().map(Middleman::bytes).sum::<u64>())
 }
 
-/// A connection to each endpoint, and how far he has got.
+/// A connection to each endpoint, and the current position.
 struct Middleman {
     host: SocketAddr,
     news: News,

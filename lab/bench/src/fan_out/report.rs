@@ -1,4 +1,4 @@
-//! What a run found, as data, and whether the tables agree with it.
+//! The results of a run as data, and the check against the tables.
 
 use load::Tally;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::cost::Cost;
 use crate::report::{DatabaseSettings, Median};
 
-/// A way of telling followers.
+/// A method of notifying followers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
@@ -33,53 +33,53 @@ impl Way {
     }
 }
 
-/// What the tables say of who has been told.
+/// The notifications in the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Told {
     /// Notifications.
     pub rows: i64,
-    /// Different people among their recipients.
+    /// Distinct recipients.
     pub recipients: i64,
-    /// People who should have been told.
+    /// Expected recipients.
     pub expected: i64,
 }
 
 impl Told {
-    /// Everybody once, and nobody else.
+    /// True if every expected recipient has exactly one notification, and no other account has any.
     #[must_use]
     pub fn agrees(&self) -> bool {
         self.rows == self.expected && self.recipients == self.expected
     }
 }
 
-/// One way in one round.
+/// One method in one round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
-    /// Which way.
+    /// The method.
     pub way: Way,
     /// Counted from 1; 0 when a page size was tried.
     pub round: u32,
     /// Followers in a page, for the middleman.
     pub page: Option<u32>,
-    /// What it cost.
+    /// Its cost.
     #[serde(flatten)]
     pub cost: Cost,
     /// Who has been told.
     pub told: Told,
 }
 
-/// How long accepted requests took.
+/// Latency of accepted requests.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Latency {
     /// Accepted requests.
     pub accepted: u64,
-    /// Accepted in a second.
+    /// Accepted requests per second.
     pub accepted_per_s: f64,
-    /// What half of them stayed within.
+    /// Median latency.
     pub p50_ms: f64,
-    /// What 99 % of them stayed within.
+    /// 99th percentile.
     pub p99_ms: f64,
-    /// Requests that were refused, or had no answer.
+    /// Requests that were refused or unanswered.
     pub failed: u64,
 }
 
@@ -96,7 +96,7 @@ impl Latency {
     }
 }
 
-/// A fan-out beside readers, and a small one beside both.
+/// A fan-out with concurrent readers, and a small fan-out during both.
 #[derive(Debug, Clone, Serialize)]
 pub struct UnderLoad {
     /// Views before it began.
@@ -105,11 +105,11 @@ pub struct UnderLoad {
     pub during: Latency,
     /// From publishing to done, of the large one.
     pub elapsed_s: f64,
-    /// Followers of the large one told in a second.
+    /// Followers notified per second by the large one.
     pub followers_per_s: f64,
     /// From publishing to done, of the small one.
     pub small_s: f64,
-    /// Whether the large one was still under way when the small one was done.
+    /// Whether the large one was still running when the small one was done.
     pub large_was_running: bool,
     /// Who was told by the large one.
     pub told: Told,
@@ -131,9 +131,9 @@ pub struct Kills {
 /// A whole run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// What the database promises.
+    /// The database's durability settings.
     pub database: Option<DatabaseSettings>,
-    /// RabbitMQ and the Erlang below it.
+    /// The versions of RabbitMQ and Erlang.
     pub rabbitmq: String,
     /// Followers of the author.
     pub followers: i64,
@@ -147,29 +147,29 @@ pub struct Report {
     pub pages: Vec<Measured>,
     /// The naive one.
     pub naive: Option<Measured>,
-    /// The ways side by side.
+    /// The methods in comparison.
     pub rounds: Vec<Measured>,
-    /// Beside readers, round by round.
+    /// With concurrent readers, round by round.
     pub under_load: Vec<UnderLoad>,
-    /// Under fire.
+    /// With a killed worker.
     pub kills: Option<Kills>,
 }
 
 impl Report {
-    /// The page size that told most followers in a second.
+    /// The page size with the highest rate.
     #[must_use]
     pub fn best_page(&self) -> Option<u32> {
         let rate = |measured: &&Measured| measured.cost.followers_per_s;
         self.pages.iter().max_by(|a, b| rate(a).total_cmp(&rate(b))).and_then(|best| best.page)
     }
 
-    /// A figure of one way over the rounds.
+    /// A figure of one method over the rounds.
     #[must_use]
     pub fn median(&self, way: Way, figure: impl Fn(&Cost) -> f64) -> Option<Median> {
         Median::of(self.rounds.iter().filter(|one| one.way == way).map(|one| figure(&one.cost)))
     }
 
-    /// One way's figure in parts of another's, round by round: the machine may be another in the next one.
+    /// The ratio of two methods' figures within each round, because the machine's speed may change between rounds.
     #[must_use]
     pub fn ratio(&self, of: Way, to: Way, figure: impl Fn(&Cost) -> f64) -> Option<Median> {
         let in_round = |way: Way, round: u32| {
@@ -179,7 +179,7 @@ impl Report {
         Median::of(rounds.filter_map(|round| Some(in_round(of, round)? / in_round(to, round)?)))
     }
 
-    /// What the tables contradict, each as a sentence.
+    /// Every contradiction with the tables, as a sentence.
     #[must_use]
     pub fn disagreements(&self) -> Vec<String> {
         let mut told: Vec<(String, Told)> = Vec::new();

@@ -1,5 +1,5 @@
-//! How fast answers are on a large site, and what a rebuild costs those who share the database: the Blogs API's accepting and
-//! reading, before it, beside it, and beside one that nothing holds back.
+//! The speed of answers on a large site, and the cost of a rebuild for the Blogs API: its writes and reads before a rebuild,
+//! during one, and during one without limits.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,27 +23,27 @@ const SEED_TASTE: Statement = statement!("seed_taste.sql");
 const SEED_TASTE_COUNTERS: Statement = statement!("seed_taste_counters.sql");
 const TAGS: i32 = 200;
 const FOLLOWS_EACH: i32 = 5;
-/// Accounts that ask.
+/// Number of accounts that send requests.
 const ASKING: usize = 2000;
-/// Load before anything is measured, so that connections and caches are warm.
+/// Load before a measurement, to warm up connections and caches.
 const WARM_UP: Duration = Duration::from_secs(3);
 
-/// What was measured on the large site.
+/// The results on the large site.
 #[derive(Debug, Clone, Serialize)]
 pub struct Cost {
     /// Live blogs.
     pub blogs: i32,
     /// Likes.
     pub likes: i64,
-    /// Recommendations, similar blogs and trending ones, at the rate that was asked for.
+    /// Recommendations, similar and trending blogs, at the plan's rate.
     pub answers: Vec<(String, Latency)>,
-    /// Recommendations while a rebuild is under way.
+    /// Recommendations during a rebuild.
     pub beside_a_rebuild: Latency,
     /// Blogs that have neighbours, and how many each on average.
     pub learnt_blogs: i64,
     /// See above.
     pub neighbours: f64,
-    /// What they take, with what is dead and the index.
+    /// Their size, with dead rows and the index.
     pub bytes: i64,
     /// The Blogs API.
     pub neighbour: Vec<Neighbour>,
@@ -52,9 +52,9 @@ pub struct Cost {
 /// The Blogs API in one situation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Neighbour {
-    /// Which.
+    /// The situation.
     pub situation: &'static str,
-    /// How long the rebuild beside it took, in seconds.
+    /// How long the concurrent rebuild took, in seconds.
     pub rebuild_s: Option<f64>,
     /// Views that are accepted through RabbitMQ.
     pub accept: Latency,
@@ -147,7 +147,7 @@ impl Ground<'_> {
             (SEED_TASTE_COUNTERS, &[]),
             (SEED_FOLLOWS, &[&account, &plan.accounts, &FOLLOWS_EACH]),
             (SEED_TAGS, &[&TAGS]),
-            // What one author had written would be read in another way than what many have.
+            // Blogs of one author would be read differently from blogs of many.
             (SEED_AUTHORS, &[&account, &plan.accounts]),
         ];
         let mut likes = 0;
@@ -215,7 +215,7 @@ impl Ground<'_> {
         }
     }
 
-    /// The Blogs API for the plan's time, or for as long as a rebuild takes.
+    /// Measures the Blogs API for the plan's time, or until a rebuild is done.
     async fn beside(
         &self,
         api: &Service,

@@ -1,4 +1,4 @@
-//! Who liked what and when: from a file, or generated.
+//! Likes with their times, from a file or generated.
 
 use std::collections::HashSet;
 
@@ -11,22 +11,21 @@ const GROUPS: u32 = 20;
 const BLOGS_PER_GROUP: u32 = 60;
 const LIKES_PER_ACCOUNT: u32 = 20;
 
-/// Somebody liked something.
+/// A like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interaction {
-    /// Who.
+    /// The account.
     pub account: u32,
-    /// What.
+    /// The item.
     pub item: u32,
-    /// When, in seconds.
+    /// The time in seconds.
     pub at_s: i64,
 }
 
-/// Reads lines of `account,item,rating,seconds` and keeps those whose rating is this at least, in the order of time. A line that
-/// is none is `Err` with its number.
+/// Reads lines of `account,item,rating,seconds` and keeps those with at least this rating, ordered by time.
 ///
 /// # Errors
-/// The number of the first line that cannot be read.
+/// The number of the first line that cannot be parsed.
 pub fn read(text: &str, rating_min: f64) -> Result<Vec<Interaction>, usize> {
     let mut interactions = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -46,7 +45,7 @@ pub fn read(text: &str, rating_min: f64) -> Result<Vec<Interaction>, usize> {
     Ok(interactions)
 }
 
-/// Accounts of planted taste groups: of five likes four fall into the account's own group, the first of it more often.
+/// Generates likes with planted taste groups: four of five likes go to the account's own group, more often to its first blogs.
 pub(super) fn generated() -> Vec<Interaction> {
     let mut random = SmallRng::seed_from_u64(SEED);
     let mut seen = HashSet::new();

@@ -1,4 +1,4 @@
-//! How good the answers are: is what an account liked next among the ten blogs that it is told of?
+//! The quality of the answers: whether the blog that an account liked next is among its ten recommendations.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,34 +12,34 @@ use super::{Error, Ground, get};
 
 const SEED_ACCOUNTS: Statement = statement!("seed_accounts.sql");
 const SEED_INTERACTIONS: Statement = statement!("seed_interactions.sql");
-/// Blogs that an account is told of.
+/// Number of recommendations of an account.
 const TOP: usize = 10;
-/// Likes that an account must have besides the one that is held out.
+/// Likes that an account must have in addition to the held-out one.
 const LIKES_MIN: usize = 2;
 
-/// Quality, beside that of telling everybody of what most like.
+/// The quality of the service and of the baseline, which recommends the most popular blogs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Quality {
     /// The likes were generated.
     pub generated: bool,
-    /// Accounts that were asked for.
+    /// Number of accounts that were evaluated.
     pub accounts: usize,
-    /// Blogs that somebody likes.
+    /// Number of blogs with a like.
     pub blogs: usize,
     /// Likes that were learnt.
     pub likes: usize,
     /// The service.
     pub service: Figures,
-    /// What most like and the account does not yet.
+    /// The most popular blogs that the account does not like yet.
     pub most_popular: Figures,
 }
 
-/// Of ten places.
+/// The quality of ten recommendations.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Figures {
-    /// The share of accounts whose next like is among them.
+    /// The share of accounts whose held-out like is among them.
     pub hit_rate: f64,
-    /// The same, a hit counting less the lower it stands (1 / log2(place + 1)).
+    /// The same, weighting a hit by its rank (1 / log2(rank + 1)).
     pub ndcg: f64,
 }
 
@@ -57,7 +57,7 @@ impl Figures {
     }
 }
 
-/// An account's likes as (blog, time), and the last of them held out.
+/// An account's likes as (blog, time), and its held-out newest like.
 struct Split {
     learnt: Vec<(i64, i64)>,
     held_out: i64,
@@ -116,7 +116,8 @@ impl Ground<'_> {
         })
     }
 
-    /// Makes accounts, blogs and all likes but the last of each account. By account; and how many likes and blogs.
+    /// Makes accounts, blogs and all likes except each account's newest. Returns them by account, with the numbers of likes and
+    /// blogs.
     async fn seed(&self, all: &[Interaction]) -> Result<(HashMap<i64, Split>, usize, usize), Error> {
         let mut accounts: Vec<u32> = all.iter().map(|one| one.account).collect();
         let mut items: Vec<u32> = all.iter().map(|one| one.item).collect();

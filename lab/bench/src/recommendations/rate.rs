@@ -1,4 +1,4 @@
-//! Requests at a given rate, whatever the answers do: each has a moment at which it is due, and its time counts from there.
+//! Open-loop requests at a fixed rate: each has a due time, and its latency counts from then, however slow the answers are.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::Error;
 
-/// Connections that the requests are shared by.
+/// Number of connections.
 const CONNECTIONS: u16 = 16;
 
-/// What became of the requests.
+/// The results of the requests.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Latency {
-    /// Good answers in a second.
+    /// Successful answers per second.
     pub per_s: f64,
-    /// Half were answered within this, in milliseconds.
+    /// Median latency in milliseconds.
     pub p50_ms: f64,
-    /// All but a hundredth.
+    /// 99th percentile.
     pub p99_ms: f64,
-    /// The longest.
+    /// Maximum.
     pub max_ms: f64,
-    /// Answers that were not 2xx, and requests without one.
+    /// Answers other than 2xx, and unanswered requests.
     pub failed: u64,
 }
 
-/// So many requests a second until `stop`, each made by `request` from its number.
+/// Sends requests at this rate until `stop`; `request` makes each one from its number.
 pub(super) async fn run(
     target: SocketAddr,
     per_s: u32,
@@ -63,7 +63,7 @@ pub(super) async fn run(
 
 struct Sender<F> {
     request: F,
-    /// That of the next request.
+    /// The number of the next request.
     number: u64,
     bytes: Vec<u8>,
     latencies: Latencies,
