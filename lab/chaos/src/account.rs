@@ -1,4 +1,4 @@
-//! The generator's knowledge held against the tables: exactly, event by event where an event has a blog of its own.
+//! Compares the generator's record with the tables: event by event for events with a blog of their own.
 
 use std::collections::BTreeMap;
 
@@ -9,28 +9,28 @@ use crate::tally::{Counts, Fate, Kind, Tally};
 /// The totals of a blog: views, likes, shares.
 pub(crate) type Totals = [i64; 3];
 
-/// Events with a blog of their own, by what the tables say of them.
+/// Events with a blog of their own, by their result in the tables.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Alone {
-    /// They were looked at.
+    /// The number of events compared.
     pub events: u64,
     /// Of these, accepted.
     pub accepted: u64,
     /// Of these, refused.
     pub refused: u64,
-    /// Of these, neither is known.
+    /// Of these, unknown.
     pub unknown: u64,
     /// Accepted and not counted.
     pub lost: u64,
-    /// Counted more than once, whatever they were answered.
+    /// Counted more than once, whatever the answer.
     pub twice: u64,
     /// Refused and counted.
     pub counted_though_refused: u64,
-    /// Of the unknown, so many counted.
+    /// Unknown and counted.
     pub unknown_counted: u64,
 }
 
-/// Compares. Each sentence is a difference.
+/// Compares both, and returns each difference as a sentence.
 pub(crate) fn compare(tally: &Tally, counters: &BTreeMap<i64, Totals>) -> (Alone, Vec<String>) {
     let mut alone = Alone::default();
     let mut differences = Vec::new();

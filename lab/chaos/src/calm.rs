@@ -1,5 +1,5 @@
-//! One way of being away at a time and nothing else done: how long each request takes, how long things take to go on,
-//! and that nothing is refused as long as one of the two servers is there.
+//! One outage at a time and no other fault: measures the latency of requests and the time to recover, and checks that no
+//! request is refused while one of the two servers is up.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -16,24 +16,23 @@ use crate::report::{Outage, Resumed};
 use crate::slot::fetch;
 use crate::system::{EACH, System};
 
-/// How long something is away.
+/// The length of an outage.
 const AWAY: Duration = Duration::from_secs(5);
-/// How long the rate before is taken over.
+/// How long the rate before an outage is measured.
 const BEFORE: Duration = Duration::from_secs(2);
-/// How late everything is that comes from RabbitMQ or goes there, when it is slow: two ways are more than half of the
-/// time that a request has.
+/// Delay in each direction when RabbitMQ is slow: a round trip takes more than half of a request's time.
 const LATE: Duration = Duration::from_millis(700);
-/// A request's time, and 100 ms.
+/// A request's timeout plus 100 ms.
 const ANSWER_MAX_MS: u64 = 2100;
 const PUBLISHING_MAX_MS: u64 = 3000;
 const COUNTING_MAX_MS: u64 = 5000;
 const POLL: Duration = Duration::from_millis(10);
-/// Longest wait for anything to go on.
+/// Longest wait for a recovery.
 const GOES_ON_MAX: Duration = Duration::from_secs(60);
-/// Events that are on their way while everything is well.
+/// Most events in flight while the system is healthy.
 const ON_THEIR_WAY: u64 = 2000;
 
-/// A way of being away.
+/// A kind of outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     RabbitMqKilled,
@@ -69,7 +68,7 @@ impl Way {
     }
 }
 
-/// Goes through all ways, so often.
+/// Runs every kind of outage for a number of rounds.
 pub(crate) async fn run(
     faults: &Faults,
     rounds: u32,
@@ -184,7 +183,7 @@ async fn wires(faults: &Faults, mode: Mode, cut: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From RabbitMQ listening until every API publishes.
+/// The time from RabbitMQ listening until every API publishes.
 async fn publishing(faults: &Faults) -> Duration {
     until(async || TcpStream::connect(faults.system.amqp).await.is_ok()).await;
     let since = Instant::now();
@@ -194,7 +193,7 @@ async fn publishing(faults: &Faults) -> Duration {
     since.elapsed()
 }
 
-/// From Postgres taking connections until more is accounted for than before it went.
+/// The time from Postgres accepting connections until more events are accounted for than before the outage.
 async fn counting(faults: &Faults) -> Duration {
     let before = faults.settled.load(Ordering::Relaxed);
     until(async || Session::open(&faults.system.database).await.is_ok()).await;
@@ -206,21 +205,21 @@ async fn counting(faults: &Faults) -> Duration {
     since.elapsed()
 }
 
-/// What is counted while a backlog drains, over what is accepted meanwhile.
+/// Events counted while a backlog drains, divided by events accepted meanwhile.
 async fn drain_ratio(faults: &Faults, resumed: &mut Resumed) {
     let (accepted_before, settled_before) = (accepted(faults), faults.settled.load(Ordering::Relaxed));
     let began = Instant::now();
     caught_up(faults).await;
     let arrived = accepted(faults).saturating_sub(accepted_before);
     let drained = faults.settled.load(Ordering::Relaxed).saturating_sub(settled_before);
-    // Where it had caught up already there is nothing to divide.
+    // Without a backlog there is nothing to measure.
     if began.elapsed() > Duration::from_millis(100) && arrived > 0 {
         let ratio = drained as f64 / arrived as f64;
         resumed.drain_ratio = Some(resumed.drain_ratio.map_or(ratio, |least| least.min(ratio)));
     }
 }
 
-/// Events accepted a second, over a time.
+/// Events accepted per second, over a period.
 async fn rate(faults: &Faults, time: Duration) -> f64 {
     let before = accepted(faults);
     let began = Instant::now();
@@ -228,7 +227,7 @@ async fn rate(faults: &Faults, time: Duration) -> f64 {
     accepted(faults).saturating_sub(before) as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Waits until what is accepted is accounted for, but for what is on its way.
+/// Waits until accepted events are accounted for, except for those in flight.
 async fn caught_up(faults: &Faults) {
     until(async || accepted(faults) < faults.settled.load(Ordering::Relaxed) + ON_THEIR_WAY).await;
 }

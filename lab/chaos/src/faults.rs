@@ -1,4 +1,4 @@
-//! Doing what a plan says, and counting what was done; kills that met nothing under way are counted apart.
+//! Carries out a plan and counts its faults. Kills that hit no work in progress are counted separately.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -20,35 +20,35 @@ use crate::system::{System, lock};
 const CHECKPOINT: Statement = statement!("checkpoint.sql");
 const EMPTY_BALLAST: Statement = statement!("empty_ballast.sql");
 const FILL_BALLAST: Statement = statement!("fill_ballast.sql");
-/// How late bytes are on a wire with latency.
+/// Delay of bytes on a slow connection.
 const LATENCY: Duration = Duration::from_millis(60);
-/// The pause between portions on a slow wire.
+/// Pause between portions on a throttled connection.
 const PORTION_PAUSE: Duration = Duration::from_millis(10);
 /// Longest recovery of Postgres.
 const ACCEPTS_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// Two kills within this are one double kill.
 const SAME_MOMENT: Duration = Duration::from_millis(100);
-/// From the beginning of a checkpoint to the kill.
+/// Time from the start of a checkpoint to the kill.
 const INTO_CHECKPOINT: Duration = Duration::from_millis(10);
-/// Between two looks whether work is under way. A request takes some milliseconds.
+/// Interval between checks for work under way. A request takes some milliseconds.
 const UNDER_WAY_POLL: Duration = Duration::from_micros(500);
 
-/// What was done, by name.
+/// Counts of a fault.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Done {
-    /// So often.
+    /// How often it was done.
     pub times: u64,
-    /// So often with requests unanswered or accepted events not yet counted.
+    /// How often it was done with unanswered requests or with accepted events not yet counted.
     pub under_way: u64,
 }
 
-/// Does faults to a system.
+/// Injects faults into a system.
 pub(crate) struct Faults {
     pub(crate) system: Arc<System>,
     pub(crate) doors: Vec<Arc<Door>>,
     pub(crate) progress: Arc<Progress>,
-    /// What the tables accounted for when they were last asked.
+    /// Events accounted for at the last query of the tables.
     pub(crate) settled: Arc<std::sync::atomic::AtomicU64>,
     done: Mutex<BTreeMap<String, Done>>,
     differences: Mutex<Vec<String>>,
@@ -64,17 +64,17 @@ impl Faults {
         Self { system, doors, progress, settled, done: Mutex::default(), differences: Mutex::default() }
     }
 
-    /// What was done so far.
+    /// The faults so far.
     pub(crate) fn done(&self) -> BTreeMap<String, Done> {
         lock(&self.done).clone()
     }
 
-    /// What went wrong that should not have.
+    /// Unexpected errors.
     pub(crate) fn differences(&self) -> Vec<String> {
         lock(&self.differences).clone()
     }
 
-    /// How things stand, in a line.
+    /// The current state in one line.
     pub(crate) fn line(&self) -> String {
         let Progress { accepted, unknown, refused, .. } = &*self.progress;
         let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -108,14 +108,14 @@ impl Faults {
         lock(&self.differences).push(what);
     }
 
-    /// Requests are unanswered, or accepted events are not yet accounted for.
+    /// True if requests are unanswered, or accepted events are not yet accounted for.
     fn is_under_way(&self) -> bool {
         let waiting = |door: &Arc<Door>| door.outstanding.load(Ordering::Relaxed) > 0;
         let accepted = self.progress.accepted.load(Ordering::Relaxed);
         self.doors.iter().any(waiting) || accepted > self.settled.load(Ordering::Relaxed)
     }
 
-    /// Waits so long, and then until there is work under way.
+    /// Waits for this time, and then until work is under way.
     async fn work_is_under_way_after(&self, wait: Duration) {
         tokio::time::sleep(wait).await;
         while !self.is_under_way() {
@@ -123,7 +123,7 @@ impl Faults {
         }
     }
 
-    /// Does one thing, and returns when it is over and everything is started again.
+    /// Carries out one fault, and returns when every process runs again.
     pub(crate) async fn apply(&self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Kill(target, down) => {
@@ -146,8 +146,8 @@ impl Faults {
         }
     }
 
-    /// Kills both. It is a double kill only if it was at the same moment, which a place that is held by the other track
-    /// prevents.
+    /// Kills both. It counts as a double kill only if both die at the same time, which the other track can prevent by holding
+    /// one of the slots.
     pub(crate) async fn kill_both(&self, one: Target, other: Target) -> anyhow::Result<()> {
         let (first, second) = tokio::join!(self.kill(one), self.kill(other));
         let (first, second) = (first?, second?);
@@ -157,7 +157,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Kills it, and says when.
+    /// Kills it, and returns the time of the kill.
     pub(crate) async fn kill(&self, target: Target) -> anyhow::Result<Instant> {
         let at;
         match target {
@@ -193,7 +193,7 @@ impl Faults {
             Target::Postgres => System::with(&self.system.postgres, Postgres::restart).await??,
             Target::Api(_) | Target::Worker(_) => {
                 let mut slot = self.system.slot_of(target).context("no such service")?.lock().await;
-                // The other track may have found it dead and started it.
+                // The other track may have found it dead and restarted it.
                 if !slot.runs() {
                     slot.start(None).await?;
                 }
@@ -206,12 +206,12 @@ impl Faults {
         self.postgres_accepts().await?;
         let Some(pid) = self.system.busy_backend().await? else { return Ok(()) };
         self.note("kill -9 a backend of Postgres");
-        // It may have ended by itself meanwhile.
+        // It may have ended in the meantime.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         Ok(())
     }
 
-    /// Waits until Postgres takes connections: after a backend was killed it recovers by itself.
+    /// Waits until Postgres accepts connections: it recovers by itself after a backend was killed.
     async fn postgres_accepts(&self) -> anyhow::Result<Session> {
         let deadline = Instant::now() + ACCEPTS_MAX;
         loop {
@@ -224,13 +224,13 @@ impl Faults {
 
     pub(crate) async fn kill_in_checkpoint(&self) -> anyhow::Result<()> {
         let session = self.postgres_accepts().await?;
-        // The load alone may leave so little to write that a checkpoint is over before it can be met.
+        // The load alone may leave so few dirty pages that a checkpoint ends before the kill.
         for statement in [EMPTY_BALLAST, FILL_BALLAST] {
             session.run(statement.file, statement.sql).await?;
         }
         let checkpoint = session.client.batch_execute(CHECKPOINT.sql);
         tokio::select! {
-            // A checkpoint that is done already is one that the kill does not meet.
+            // The kill misses a checkpoint that is already done.
             done = checkpoint => { done?; }
             () = self.work_is_under_way_after(INTO_CHECKPOINT) => self.note_as("Postgres killed in a checkpoint", true),
         }
@@ -305,7 +305,7 @@ impl Faults {
             }
             Wire::ToRabbitMq(target) | Wire::ToPostgres(target) => target,
         };
-        // The place is held meanwhile: a process behind a harmed wire is killed by the other track, if at all.
+        // The slot is held meanwhile, so this track does not also kill a process behind a faulty connection.
         let slot = self.system.slot_of(target).context("no such service")?.lock().await;
         let proxy = if matches!(wire, Wire::ToRabbitMq(_)) { &slot.to_rabbitmq } else { &slot.to_postgres };
         self.harm_proxy(proxy, harm).await;
@@ -336,7 +336,7 @@ impl Faults {
         }
     }
 
-    /// A worker is stopped with deliveries in hand, they are given to the other, and then it goes on.
+    /// Stops a worker that holds deliveries, lets them go to the other worker, and then continues it.
     pub(crate) async fn zombie(&self, number: usize) -> anyhow::Result<()> {
         let slot = self.system.slot_of(Target::Worker(number)).context("no such service")?.lock().await;
         let under_way = self.is_under_way();
@@ -348,7 +348,7 @@ impl Faults {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        // What it held comes to the other worker, which may have to wait for the zombie's transaction.
+        // Its deliveries go to the other worker, which may have to wait for the zombie's transaction.
         let _ = tokio::time::timeout(Duration::from_millis(600), moved).await;
         slot.signal(Signal::SIGCONT);
         self.note_as("zombie worker resumed after redelivery", under_way);
@@ -356,7 +356,7 @@ impl Faults {
     }
 }
 
-/// Marks a door for as long as something on the way to it is not as it should be.
+/// Marks a door while a fault affects the way to it.
 struct Disturbed<'a>(Option<&'a Arc<Door>>);
 
 impl<'a> Disturbed<'a> {

@@ -1,4 +1,4 @@
-//! The one process that is never killed: it sends requests and remembers what became of each.
+//! The one process that is never killed: it sends requests and records the result of each.
 //!
 //! Its senders are closed loops with a pause after each request ([`load::Terms`]). A connection that breaks leaves its request
 //! unknown. A request with a key is sent again until it is accepted.
@@ -17,45 +17,45 @@ use tokio_util::sync::CancellationToken;
 use crate::request::{self, Ground, Request, Requests};
 use crate::tally::{Fate, Tally};
 
-/// Without an answer for so long a request is given up as unknown.
+/// Timeout of a request, after which its outcome is unknown.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
-/// How much later than its deadline an answer may come.
+/// Tolerated delay of an answer after its deadline.
 const LATE_AFTER: Duration = Duration::from_millis(100);
 
-/// What the conductor sees of one API from the generator's side.
+/// The generator's view of one API, for the conductor.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
-    /// Requests without an answer at this moment.
+    /// Requests that are unanswered now.
     pub(crate) outstanding: AtomicI64,
-    /// Even while nothing between generator and API is slowed down or stopped.
+    /// An even number while nothing between generator and API is slowed down or stopped.
     pub(crate) disturbance: AtomicU64,
 }
 
-/// Counters that everybody may look at while it runs.
+/// Counters that other tasks may read while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) accepted: AtomicU64,
     pub(crate) unknown: AtomicU64,
     pub(crate) refused: AtomicU64,
-    /// The slowest answer since somebody set this to 0, with nothing slowed down on its way.
+    /// The slowest answer since this was last reset to 0, without those slowed down on their way.
     pub(crate) slowest_ms: AtomicU64,
 }
 
-/// What is sent, and how.
+/// The load.
 pub(crate) struct Generator {
     pub(crate) ground: Arc<Ground>,
-    /// Where to, with the doors.
+    /// The APIs with their doors.
     pub(crate) targets: Vec<(SocketAddr, Arc<Door>)>,
     pub(crate) connections: usize,
     pub(crate) requests_per_s: u32,
-    /// When a request should be answered, at the latest.
+    /// The deadline for the answer to a request.
     pub(crate) deadline: Duration,
     pub(crate) seed: u64,
     pub(crate) progress: Arc<Progress>,
 }
 
 impl Generator {
-    /// Sends until `stop`, and returns what is known then.
+    /// Sends until `stop`, and returns the record.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<Tally> {
         let think = Duration::from_secs(1) * u32::try_from(self.connections)? / self.requests_per_s.max(1);
         let mut senders = Vec::with_capacity(self.connections);
@@ -92,16 +92,16 @@ struct Sender {
     door: Arc<Door>,
     progress: Arc<Progress>,
     late_after: Duration,
-    /// That of the door when the request was sent.
+    /// The state of the door when the request was sent.
     disturbance: u64,
     current: Option<Current>,
     tally: Tally,
 }
 
-/// A request that is sent, or will be sent again.
+/// A request that is being sent, or will be sent again.
 struct Current {
     request: Request,
-    /// What the answers so far mean.
+    /// The result according to the answers so far.
     known: Option<Fate>,
 }
 
@@ -126,7 +126,7 @@ impl Script for Sender {
                 })
             }
         };
-        // Once it may have been taken, a later refusal does not take that back.
+        // Once it may have been accepted, a later refusal does not change that.
         let fate = match (known, fate) {
             (Some(Fate::Unknown), Fate::Refused) => Fate::Unknown,
             (_, fate) => fate,
@@ -140,7 +140,7 @@ impl Script for Sender {
 }
 
 impl Sender {
-    /// Takes down how long an answer took, if nothing on its way was slowed down.
+    /// Records how long an answer took, if nothing on its way was slowed down.
     fn time(&mut self, took: Duration) {
         let undisturbed = self.disturbance;
         if undisturbed.is_multiple_of(2) && self.door.disturbance.load(Ordering::Relaxed) == undisturbed {
@@ -161,7 +161,7 @@ impl Sender {
         count.fetch_add(request.events.len() as u64, Ordering::Relaxed);
     }
 
-    /// What it knows in the end.
+    /// The final record.
     fn end(mut self) -> Tally {
         if let Some(Current { request, known: Some(fate) }) = self.current.take() {
             self.settle(&request, fate);

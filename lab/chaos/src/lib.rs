@@ -1,12 +1,13 @@
-//! Faults on real processes, and the exact account of what was accepted.
+//! Injects faults into real processes and accounts for every accepted event.
 //!
-//! A run starts private servers, two Blogs APIs and two workers, each a process of its own, with a TCP proxy on every
-//! way between them. One generator, which is never killed, sends views, likes and shares and keeps for each request
-//! whether it was accepted, refused, or neither is known. Meanwhile processes are killed, stopped and restarted, and
-//! connections cut, reset, slowed and silenced, by a plan that follows from a seed. Then everything comes to rest and is
-//! counted: an event with a blog of its own was counted exactly once if it was accepted, never if it was refused, and
-//! at most once if neither is known; blogs that many events are about hold what was accepted and at most what is
-//! unknown; ledger, series, outcomes and counters agree; queues and outbox are empty; nothing is parked.
+//! A run starts private servers, two Blogs APIs and two workers, each as a separate process, with a TCP proxy on every
+//! connection between them. One generator, which is never killed, sends views, likes and shares and records for each
+//! request whether it was accepted, refused, or neither is known. Meanwhile a plan, which follows from a seed, kills, stops
+//! and restarts processes, and cuts, resets, slows and silences connections. Then the load stops, the system drains, and
+//! the tables are checked. An event with a blog of its own must be counted exactly once if it was accepted, never if it was
+//! refused, and at most once if neither is known. The total of a shared blog must be at least its accepted events and at
+//! most those plus its unknown ones. Ledger, series, outcomes and counters must agree, queues and outbox must be empty, and
+//! nothing may be parked.
 
 mod account;
 mod calm;

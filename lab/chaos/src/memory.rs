@@ -1,7 +1,7 @@
-//! How much memory a worker takes with a backlog before it, and an API with a RabbitMQ that takes nothing; and that a
-//! backlog survives thirty kills of the worker that works on it.
+//! Measures the memory of a worker with a backlog, and of an API while RabbitMQ is blocked, and checks that a backlog
+//! survives thirty kills of its worker.
 //!
-//! Memory is the most that a process ever had resident, as the kernel keeps it (`VmHWM`).
+//! Memory is the peak resident size of a process, from the kernel (`VmHWM`).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -25,7 +25,7 @@ use crate::generator::{Generator, Progress};
 use crate::plan::Target;
 use crate::system::{EACH, Setup, System};
 
-/// Publishes that wait for their confirm at a time.
+/// Most unconfirmed publishes at a time.
 const WAITING: usize = 64;
 const CONFIRM_MAX: Duration = Duration::from_secs(60);
 /// Longest time for a backlog to drain.
@@ -33,7 +33,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(1800);
 /// Longest time for a worker to make a step of progress.
 const STEP_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// Connections and requests a second of the load on the API: as much as it takes.
+/// Connections and requests per second of the load on the API: as many as it can handle.
 const CONNECTIONS: usize = 256;
 const REQUESTS_PER_S: u32 = 100_000;
 
@@ -46,17 +46,17 @@ pub struct Options {
     pub many: u64,
     /// Kills of a worker on one backlog of three times `few` events.
     pub kills: u32,
-    /// How long RabbitMQ takes nothing, under full load.
+    /// How long RabbitMQ is blocked under full load.
     pub blocked: Duration,
     /// The executable that runs a service by `serve NAME`.
     pub executable: std::path::PathBuf,
-    /// Where the services log.
+    /// The folder for the services' logs.
     pub directory: std::path::PathBuf,
-    /// The shares and rights of the roles.
+    /// The roles.
     pub roles: RoleSettings,
 }
 
-/// What was measured, in MiB.
+/// The results in MiB.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Memory {
     /// Events of the small backlog, and the worker's memory on it.
@@ -75,10 +75,10 @@ pub struct Memory {
     pub rabbitmq: String,
 }
 
-/// Measures on these servers, and ends them.
+/// Measures on these servers, and stops them.
 ///
 /// # Errors
-/// When something could not be done, or events were lost, counted twice or parked.
+/// If a step fails, or events were lost, counted twice or parked.
 pub async fn run(
     stack: Stack,
     options: Options,
@@ -115,7 +115,7 @@ async fn measure(
         progress(&format!("{peak:.1} MiB"));
         if events == options.few { memory.few = (events, peak) } else { memory.many = (events, peak) }
     }
-    // After a few kills envelopes are taken one by one, and a kill finds only few of them done.
+    // After a few kills the worker applies envelopes one by one, so few are done between two kills.
     let backlog = options.few * 3;
     progress(&format!("{} kills of a worker on {backlog} events", options.kills));
     let before = system.settled().await?;
@@ -135,7 +135,7 @@ async fn measure(
     Ok(memory)
 }
 
-/// Puts events into the queue, in full envelopes, with no worker there.
+/// Publishes events in full envelopes while no worker runs.
 async fn publish(system: &System, events: u64) -> anyhow::Result<i64> {
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let mut registry = Registry::default();
@@ -160,7 +160,7 @@ async fn publish(system: &System, events: u64) -> anyhow::Result<i64> {
     Ok(i64::try_from(events)?)
 }
 
-/// As many of the events that are left as go into one envelope.
+/// The next envelope, with as many of the remaining events as fit.
 fn fill<'a>(left: &mut u64, blogs: &mut impl Iterator<Item = &'a i64>) -> anyhow::Result<EncodedEvents> {
     let mut share = || {
         let event = EngagementEvent {
@@ -181,7 +181,7 @@ fn fill<'a>(left: &mut u64, blogs: &mut impl Iterator<Item = &'a i64>) -> anyhow
     Ok(envelope)
 }
 
-/// Lets a worker work off everything, until so much is accounted for in all; returns the most memory it had.
+/// Lets a worker drain the queue until a total number of events is accounted for, and returns its peak memory.
 async fn worked_off(system: &System, published: i64) -> anyhow::Result<f64> {
     let mut slot = system.slot_of(Target::Worker(0)).context("there is a worker")?.lock().await;
     slot.start(None).await?;
@@ -197,7 +197,7 @@ async fn worked_off(system: &System, published: i64) -> anyhow::Result<f64> {
     Ok(peak)
 }
 
-/// Lets a worker count something, and kills it.
+/// Lets a worker count some events, and kills it.
 async fn kill_on_the_way(system: &System) -> anyhow::Result<()> {
     let mut slot = system.slot_of(Target::Worker(0)).context("there is a worker")?.lock().await;
     let before = system.settled().await?;
@@ -210,8 +210,8 @@ async fn kill_on_the_way(system: &System) -> anyhow::Result<()> {
     slot.kill_9().await
 }
 
-/// The memory of an API under full load, before and after RabbitMQ has taken nothing for so long; and what it accepted
-/// meanwhile.
+/// The memory of an API under full load, before and after RabbitMQ was blocked for a time, and the number of events that it
+/// accepted meanwhile.
 async fn blocked(system: &Arc<System>, time: Duration) -> anyhow::Result<((f64, f64), u64)> {
     for target in [Target::Api(0), Target::Worker(0), Target::Worker(1)] {
         system.slot_of(target).context("no such service")?.lock().await.start(None).await?;
@@ -247,7 +247,7 @@ async fn blocked(system: &Arc<System>, time: Duration) -> anyhow::Result<((f64, 
     Ok(((before, after), accepted))
 }
 
-/// The most memory that a process ever had resident.
+/// The peak resident memory of a process.
 fn peak_mib(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the kernel keeps it")?;

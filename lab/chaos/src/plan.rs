@@ -1,7 +1,7 @@
-//! What is done to the system, and when: all of it follows from the seed.
+//! The plan of faults and their times, which follows from the seed.
 //!
-//! Two tracks run side by side, one for the servers and one for the services and the network between, so that faults
-//! also meet each other by chance. On each, a bag of faults is drawn empty in random order, again and again.
+//! Two tracks run concurrently, one for the servers and one for the services and their connections, so that faults also
+//! coincide by chance. Each track repeatedly draws all faults from a bag in random order.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-/// Something that can be killed.
+/// A process that can be killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// A Blogs API, by number.
@@ -23,10 +23,10 @@ pub enum Target {
     Postgres,
 }
 
-/// One thing that is done.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// kill -9, and started again after so long.
+    /// kill -9, and a restart after this time.
     Kill(Target, Duration),
     /// kill -9 of two at the same moment.
     KillBoth(Target, Target, Duration),
@@ -34,17 +34,17 @@ pub enum Fault {
     KillBackend,
     /// kill -9 of Postgres while it writes a checkpoint.
     KillInCheckpoint,
-    /// RabbitMQ raises its memory alarm, and clears it after so long.
+    /// RabbitMQ raises its memory alarm, and clears it after this time.
     Alarm(Duration),
-    /// SIGSTOP, and SIGCONT after so long.
+    /// SIGSTOP, and SIGCONT after this time.
     Pause(Target, Duration),
-    /// Stopped in order, and started again.
+    /// A graceful stop and a restart.
     Restart(Target),
-    /// Something happens to the connections between a service and a server, or the generator and an API.
+    /// A fault of the connections between a service and a server, or between the generator and an API.
     Net(Wire, Harm),
 }
 
-/// Where a proxy stands.
+/// The place of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     /// Between the generator and an API.
@@ -55,44 +55,44 @@ pub enum Wire {
     ToPostgres(Target),
 }
 
-/// What happens on a wire.
+/// A fault of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
     /// Every connection is closed.
     Cut,
     /// Every connection is reset.
     Reset,
-    /// Bytes come later, for so long.
+    /// Bytes are delayed, for this time.
     Late(Duration),
-    /// Bytes come in small portions with pauses, for so long.
+    /// Bytes pass in small portions with pauses, for this time.
     Slow(Duration),
-    /// Answers are lost, for so long; then the connections are cut.
+    /// Answers are lost for this time; then the connections are cut.
     HalfOpen(Duration),
-    /// Nothing passes, for so long; then the connections are cut.
+    /// Nothing passes for this time; then the connections are cut.
     Silent(Duration),
 }
 
-/// A fault, and how long nothing happens before it.
+/// A fault and the pause before it.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
     /// The pause before.
     pub pause: Duration,
-    /// What is done then.
+    /// The fault.
     pub fault: Fault,
 }
 
 /// A plan.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What happens to the servers.
+    /// The faults of the servers.
     pub servers: Vec<Step>,
-    /// What happens to the services and the wires.
+    /// The faults of the services and the connections.
     pub services: Vec<Step>,
 }
 
 impl Plan {
-    /// The plan of a seed for a run of this duration: on each track the pauses alone last longer. What the plan of a shorter
-    /// run of the same seed has, this one begins with.
+    /// The plan of a seed for a run of this duration: on each track the pauses alone last longer than the run. It starts with
+    /// the plan of a shorter run of the same seed.
     #[must_use]
     pub fn of(seed: u64, duration: Duration) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
@@ -109,7 +109,7 @@ impl Plan {
     }
 }
 
-/// Draws a bag empty, in random order. Returns how long the pauses between its faults are together.
+/// Draws every fault of a bag in random order. Returns the sum of the pauses between them.
 fn empty(
     mut bag: Vec<Fault>,
     steps: &mut Vec<Step>,

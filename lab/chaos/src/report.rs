@@ -1,4 +1,4 @@
-//! What a run found.
+//! The results of a run.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 use crate::account::Alone;
 use crate::faults::Done;
 
-/// The result of a run. It is good when nothing differs.
+/// The result of a run. It is good if there are no differences.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// What the plan was made from.
+    /// The seed of the plan.
     pub seed: u64,
     /// From the first request to the last answer.
     pub load_s: f64,
@@ -26,17 +26,17 @@ pub struct Report {
     pub accepted: i64,
     /// Events that were refused.
     pub refused: i64,
-    /// Events of which neither is known.
+    /// Events with an unknown outcome.
     pub unknown: i64,
     /// Events that the ledger took in.
     pub ledger: i64,
     /// Events with a blog of their own.
     pub alone: Alone,
-    /// What was done, and how often with something under way.
+    /// The faults, and how often each hit work in progress.
     pub done: BTreeMap<String, Done>,
-    /// What was measured with one thing away at a time.
+    /// The measurements with one outage at a time.
     pub resumed: Resumed,
-    /// Answers that came more than 100 ms after a request's deadline, with nothing slowed down on their way.
+    /// Answers more than 100 ms after the deadline, without those slowed down on their way.
     pub late: u64,
     /// The slowest answer of those, in milliseconds.
     pub slowest_ms: u64,
@@ -44,42 +44,42 @@ pub struct Report {
     pub deadlocks: i64,
     /// Parked events.
     pub parked: i64,
-    /// Everything that is not as it must be.
+    /// All differences from the required results.
     pub differences: Vec<String>,
 }
 
-/// What was measured with one thing away at a time and nothing else done; the worst of several rounds.
+/// The measurements with one outage at a time and no other fault; the worst of several rounds.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Resumed {
-    /// How often each was away.
+    /// The number of rounds.
     pub rounds: u32,
-    /// From RabbitMQ's port listening until every API publishes again, in milliseconds.
+    /// Milliseconds from RabbitMQ's port listening until every API publishes again.
     pub publishing_ms: u64,
-    /// From Postgres taking connections until events are counted again, in milliseconds.
+    /// Milliseconds from Postgres accepting connections until events are counted again.
     pub counting_ms: u64,
-    /// Events counted while a backlog drained, over events accepted in the same time; nothing if there never was one.
+    /// Events counted while a backlog drained, divided by events accepted meanwhile; none without a backlog.
     pub drain_ratio: Option<f64>,
-    /// By what was away.
+    /// The results by kind of outage.
     pub outages: Vec<Outage>,
 }
 
-/// One way of being away.
+/// One kind of outage.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outage {
-    /// What was away, and how.
+    /// The server, and the kind of its outage.
     pub what: &'static str,
-    /// Events accepted a second before.
+    /// Events accepted per second before the outage.
     pub before_per_s: f64,
-    /// Events accepted a second meanwhile.
+    /// Events accepted per second during the outage.
     pub away_per_s: f64,
-    /// Events refused or unknown from its beginning to its end.
+    /// Events refused or unknown during the outage.
     pub not_accepted: u64,
-    /// The slowest answer from its beginning to its end, in milliseconds.
+    /// The slowest answer during the outage, in milliseconds.
     pub slowest_ms: u64,
 }
 
 impl Resumed {
-    /// Keeps the worst.
+    /// Keeps the worst values of both.
     pub(crate) fn add(&mut self, outage: Outage) {
         match self.outages.iter_mut().find(|known| known.what == outage.what) {
             None => self.outages.push(outage),
@@ -95,7 +95,7 @@ impl Resumed {
 }
 
 impl Report {
-    /// Is everything as it must be?
+    /// True if there are no differences.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.differences.is_empty()

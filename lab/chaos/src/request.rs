@@ -1,4 +1,4 @@
-//! The requests that the generator makes, and what their answers mean.
+//! The requests of the generator, and the meaning of their answers.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use crate::tally::{Event, Fate, Kind};
 /// Events of one request to the batch endpoint.
 const BATCH_EVENTS: usize = 20;
 
-/// What the requests are about. All senders share it.
+/// The blogs and accounts of the requests, shared by all senders.
 #[derive(Debug)]
 pub(crate) struct Ground {
-    /// Blogs that many events are about.
+    /// Blogs for many events.
     pub(crate) shared: Vec<i64>,
-    /// Blogs that are each for one event.
+    /// Blogs for one event each.
     pub(crate) alone: Vec<i64>,
     pub(crate) next_alone: AtomicUsize,
     /// Bearer tokens of accounts.
@@ -32,12 +32,12 @@ impl Ground {
     }
 }
 
-/// A request, to be sent as often as its sender likes.
+/// A request, which its sender can send repeatedly.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     pub(crate) bytes: Vec<u8>,
     pub(crate) events: Vec<Event>,
-    /// It has a key: sent again it counts once, and its sender does so until it is accepted.
+    /// True if it has a key: it counts once, so its sender repeats it until it is accepted.
     pub(crate) keyed: bool,
 }
 
@@ -66,7 +66,7 @@ impl Requests {
         Some(self.single(Event { kind, blog, alone: false }, false))
     }
 
-    /// About a blog of its own, as long as there are any.
+    /// A blog of its own for the event, while there are any left.
     fn alone(&mut self, kind: Kind, keyed: bool) -> Option<Request> {
         match self.ground.take_alone() {
             Some(blog) => Some(self.single(Event { kind, blog, alone: true }, keyed)),
@@ -139,7 +139,7 @@ impl Requests {
     }
 }
 
-/// What an answer means for its events; or, what it said, where nothing explains it.
+/// The outcome of the events for an answer, or the text of an unexpected answer.
 pub(crate) fn fate(answer: Answer, body: &[u8], events: usize) -> Result<Fate, String> {
     let said = String::from_utf8_lossy(body);
     match answer.status {

@@ -1,4 +1,4 @@
-//! A run from the beginning to the end: everything starts, is loaded, is broken, comes to rest, and is counted.
+//! A whole run: it starts the system, applies load and faults, lets the system drain, and checks the result.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,47 +21,47 @@ use crate::system::{Control, EACH, Setup, System};
 use crate::tally::Tally;
 use crate::{calm, windows};
 
-/// How long everything may take to be accounted for after the load.
+/// How long the system may take to drain after the load.
 const DRAIN_MAX: Duration = Duration::from_secs(300);
-/// Between two looks at what is accounted for.
+/// Interval between two queries of the events accounted for.
 const LOOK: Duration = Duration::from_millis(200);
-/// Between two lines of progress.
+/// Interval between two lines of progress.
 const LINE: Duration = Duration::from_secs(15);
-/// Blogs that are each for one event, for each second of load.
+/// Number of single-event blogs for each second of load.
 const ALONE_PER_S: u64 = 160;
 const ALONE_MAX: u64 = 200_000;
-/// `engagement.accept_timeout_ms`, as it is by default.
+/// The default of `engagement.accept_timeout_ms`.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// What to run.
 #[derive(Debug)]
 pub struct Options {
-    /// Everything random follows from it.
+    /// The seed of all randomness.
     pub seed: u64,
-    /// How long faults are done, without what comes before and after.
+    /// How long faults are injected, without setup and drain.
     pub duration: Duration,
     /// Connections of the generator.
     pub connections: usize,
-    /// Requests a second that it would send if it were answered at once.
+    /// Requests per second, if they are answered at once.
     pub requests_per_s: u32,
-    /// Rounds before in which one thing is away at a time, with what is measured then.
+    /// Rounds of single outages before the faults, in which recovery times are measured.
     pub calm_rounds: u32,
-    /// Hits of each crash window after; they need a build with fail points.
+    /// Hits of each crash window after the faults; they need a build with fail points.
     pub window_hits: u32,
-    /// A guard that is taken away; then the run has to fail.
+    /// A safeguard that is removed, so that the run must fail.
     pub without: Option<Control>,
     /// The executable that runs a service by `serve NAME`.
     pub executable: PathBuf,
-    /// Where the services log.
+    /// The folder for the services' logs.
     pub directory: PathBuf,
-    /// The shares and rights of the roles.
+    /// The roles.
     pub roles: RoleSettings,
 }
 
-/// Runs on these servers, and ends them.
+/// Runs on these servers, and stops them.
 ///
 /// # Errors
-/// When something could not be done. What was counted wrongly is no error: it stands in the report.
+/// If a step fails. Wrong counts are not an error; the report lists them.
 pub async fn run(
     stack: Stack,
     options: Options,
@@ -80,7 +80,7 @@ pub async fn run(
     progress("making the database, the vhost and the services");
     let system = Arc::new(System::set_up(stack, setup).await?);
     let ended = conduct(&system, &options, stop, progress).await;
-    // Whatever happened: no process stays behind.
+    // Every process is stopped, even after an error.
     for slot in system.slots() {
         slot.lock().await.kill_9().await?;
     }
@@ -96,7 +96,7 @@ async fn conduct(
 ) -> anyhow::Result<Report> {
     let deadlocks_before = system.deadlocks_logged();
     start_all(system).await?;
-    // A quorum queue that is seconds old can be forgotten by a killed node; one clean start writes it down.
+    // A killed node can lose a quorum queue that is only seconds old; one clean restart persists it.
     System::with(&system.rabbitmq, RabbitMq::restart).await??;
     ready_all(system).await?;
 
@@ -143,7 +143,7 @@ async fn conduct(
     Ok(report)
 }
 
-/// Everything that is done while the load lasts.
+/// The faults during the load.
 async fn break_it(
     faults: &Arc<Faults>,
     options: &Options,
@@ -158,7 +158,7 @@ async fn break_it(
     let (mut tracks, halt) = (JoinSet::new(), stop.child_token());
     for (name, steps) in [("servers", plan.servers), ("services", plan.services)] {
         let track = follow(Arc::clone(faults), name, steps, until, halt.clone(), lines.clone());
-        // A track that cannot go on ends the other one.
+        // A track that fails also ends the other one.
         let halt = halt.clone();
         tracks.spawn(async move { track.await.inspect_err(|_| halt.cancel()) });
     }
@@ -179,7 +179,7 @@ async fn break_it(
     if stop.is_cancelled() {
         bail!("stopped before the end");
     }
-    // Everything is up before the windows, which must not wait for what another fault has left.
+    // The whole system must be up before the crash windows, which must not wait for the effects of earlier faults.
     ready_all(&faults.system).await?;
     windows::run(faults, options.window_hits, progress).await?;
     Ok(resumed)
@@ -204,7 +204,7 @@ async fn follow(
     Ok(())
 }
 
-/// Keeps asking what is accounted for; a database that is away is asked again.
+/// Polls the number of events accounted for, and retries while the database is down.
 async fn look(system: Arc<System>, settled: Arc<AtomicU64>) {
     loop {
         let asked = tokio::time::timeout(Duration::from_secs(2), system.settled()).await;
@@ -229,7 +229,7 @@ async fn ready_all(system: &System) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until queues and outbox are empty and nothing more is counted. Returns how long that took.
+/// Waits until queues and outbox are empty and no further event is counted. Returns how long that took.
 async fn drain(system: &System, faults: &Faults) -> anyhow::Result<f64> {
     let began = Instant::now();
     for proxy in &system.http {
@@ -251,7 +251,7 @@ async fn drain(system: &System, faults: &Faults) -> anyhow::Result<f64> {
             return Ok(began.elapsed().as_secs_f64());
         }
         last = now;
-        // Longer than a batch takes, so that one which is held by a worker shows.
+        // Longer than a batch takes, so that a batch held by a worker is noticed.
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     faults.differs(format!("not everything was accounted for within {} s", DRAIN_MAX.as_secs()));
@@ -274,7 +274,7 @@ async fn count(system: &System, options: &Options, faults: &Faults, tally: &Tall
         }
     }
     let total = tally.total;
-    // A request with a key that was sent several times stands in the ledger several times.
+    // A request with a key that was sent several times has several entries in the ledger.
     if left.ledger < total.accepted {
         differences.push(format!("the ledger holds {} events of {} accepted", left.ledger, total.accepted));
     }

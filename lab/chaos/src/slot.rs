@@ -1,4 +1,4 @@
-//! The place of one service: a process that is killed, stopped, restarted, always on the same address and behind the
+//! The slot of one service, whose process is killed, stopped and restarted, always at the same address and behind the
 //! same proxies.
 
 use std::net::SocketAddr;
@@ -11,15 +11,15 @@ use load::Connection;
 use nix::sys::signal::Signal;
 use proxy::Proxy;
 
-/// The fail point that a process dies at, in the environment of a build that has them.
+/// The environment variable with the fail point at which a process crashes, in a build with fail points.
 pub(crate) const FAIL_POINT: &str = "COMMONPLACE_FAIL_POINT";
-/// How long a process may take until it answers at all.
+/// How long a process may take until it answers any request.
 const UP_MAX: Duration = Duration::from_secs(60);
-/// How long it may take until it is ready, with everything else up.
+/// How long it may take until it is ready, with all other processes up.
 const READY_MAX: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Where one service runs.
+/// The slot of one service.
 pub(crate) struct Slot {
     pub(crate) name: String,
     pub(crate) service_name: &'static str,
@@ -27,26 +27,26 @@ pub(crate) struct Slot {
     pub(crate) address: SocketAddr,
     pub(crate) settings: Vec<(&'static str, String)>,
     pub(crate) directory: PathBuf,
-    /// Between it and RabbitMQ.
+    /// The proxy between it and RabbitMQ.
     pub(crate) to_rabbitmq: Proxy,
-    /// Between it and Postgres.
+    /// The proxy between it and Postgres.
     pub(crate) to_postgres: Proxy,
     pub(crate) service: Option<Service>,
 }
 
 impl Slot {
-    /// Starts the process, to die at a fail point if one is named, and waits until it answers.
+    /// Starts the process, optionally with a fail point at which it crashes, and waits until it answers.
     pub(crate) async fn start(&mut self, fail_point: Option<&str>) -> anyhow::Result<()> {
         self.spawn(fail_point)?;
         self.up().await
     }
 
-    /// Starts the process. There has to be none: a second one would find its address taken, by the first.
+    /// Starts the process. None may be running, because a second one would find its address in use.
     pub(crate) fn spawn(&mut self, fail_point: Option<&str>) -> anyhow::Result<()> {
         if self.runs() {
             bail!("{} runs already", self.name);
         }
-        // The next one takes over its files.
+        // The next process reuses its files.
         self.service = None;
         let mut settings = self.settings.clone();
         settings.extend(fail_point.map(|name| (FAIL_POINT, name.to_owned())));
@@ -55,12 +55,12 @@ impl Slot {
         Ok(())
     }
 
-    /// Whether there is a process, as far as is known.
+    /// True if there is a process, as far as is known.
     pub(crate) fn runs(&mut self) -> bool {
         self.service.as_mut().is_some_and(|service| service.check().is_ok())
     }
 
-    /// Waits until it answers anything.
+    /// Waits until it answers any request.
     async fn up(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + UP_MAX;
         while ask(self.address, "/healthz").await != Some(200) {
@@ -86,7 +86,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Kills it as a crash would.
+    /// Kills it, like a crash.
     pub(crate) async fn kill_9(&mut self) -> anyhow::Result<()> {
         if let Some(service) = self.service.take() {
             service.kill_9().await.with_context(|| format!("killing {}", self.name))?;
@@ -94,7 +94,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Ends it by SIGTERM; it has to end well.
+    /// Sends SIGTERM; it must end without an error.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         match self.service.take() {
             Some(service) => Ok(service.stop().await?),
@@ -108,7 +108,7 @@ impl Slot {
     }
 }
 
-/// The status of an operations page, if there is an answer.
+/// The status of an operations page, if it answers.
 pub(crate) async fn ask(address: SocketAddr, path: &str) -> Option<u16> {
     Some(fetch(address, path).await?.0)
 }

@@ -1,5 +1,5 @@
-//! What is under test: private servers, two Blogs APIs, two workers, each a process of its own, and a proxy wherever one
-//! of them talks to another.
+//! The system under test: private servers, two Blogs APIs and two workers as separate processes, and a proxy on every
+//! connection between them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ const MAKE_BALLAST: Statement = statement!("make_ballast.sql");
 const BUSY_BACKEND: Statement = statement!("busy_backend.sql");
 const WITHOUT_LEDGER: Statement = statement!("without_ledger.sql");
 const WITHOUT_SPILL: Statement = statement!("without_spill.sql");
-/// The one list of what the tables must agree on; the integration tests use it, too.
+/// The list of what the tables must agree on, shared with the integration tests.
 const DISAGREEMENTS: Statement =
     Statement { file: "disagreements.sql", sql: include_str!("../../../tests/sql/disagreements.sql") };
 
@@ -42,23 +42,23 @@ const ACCOUNTS: i32 = 50;
 /// Longer than any run.
 const TOKEN_LIFETIME_S: u32 = 7 * 24 * 60 * 60;
 
-/// A guard that is taken away to show that the run would notice.
+/// A safeguard that is removed to show that the run detects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// The ledger forgets.
+    /// The ledger forgets every envelope.
     Ledger,
-    /// Nothing can be spilled.
+    /// The outbox refuses every envelope.
     Spill,
 }
 
-/// How the system is set up.
+/// The configuration of the system.
 #[derive(Debug)]
 pub(crate) struct Setup<'a> {
     pub(crate) executable: PathBuf,
     pub(crate) directory: &'a Path,
     pub(crate) roles: RoleSettings,
     pub(crate) without: Option<Control>,
-    /// Blogs that are each for one event.
+    /// Number of blogs for one event each.
     pub(crate) alone: i32,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct System {
     apis: Vec<Arc<tokio::sync::Mutex<Slot>>>,
     workers: Vec<Arc<tokio::sync::Mutex<Slot>>>,
     pub(crate) api_addresses: Vec<SocketAddr>,
-    /// Between the generator and each API.
+    /// The proxies between the generator and each API.
     pub(crate) http: Vec<Proxy>,
     pub(crate) ground: Arc<Ground>,
     pub(crate) versions: stack::Versions,
@@ -80,7 +80,7 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Makes database and vhost, and the places of the services; starts none of them.
+    /// Makes database, vhost and the services' slots, without starting the services.
     pub(crate) async fn set_up(stack: Stack, setup: Setup<'_>) -> anyhow::Result<Self> {
         let (administrator, versions) = (stack.postgres_url().parse::<Config>()?, stack.versions());
         database::bootstrap::run(&administrator, &setup.roles).await?;
@@ -180,7 +180,7 @@ impl System {
         })
     }
 
-    /// The place of a service.
+    /// The slot of a service.
     pub(crate) fn slot_of(&self, target: Target) -> Option<&Arc<tokio::sync::Mutex<Slot>>> {
         match target {
             Target::Api(number) => self.apis.get(number),
@@ -189,12 +189,12 @@ impl System {
         }
     }
 
-    /// Every place.
+    /// Every slot.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<tokio::sync::Mutex<Slot>>> {
         self.apis.iter().chain(&self.workers)
     }
 
-    /// Works on a server, in a thread that may block.
+    /// Runs an operation on a server in a thread that may block.
     pub(crate) async fn with<S: Send + 'static, T: Send + 'static>(
         server: &Arc<Mutex<S>>,
         work: impl FnOnce(&mut S) -> T + Send + 'static,
@@ -212,17 +212,17 @@ impl System {
         self.rows(statement).await?.pop().context("a statement returned no row")
     }
 
-    /// Events that are accounted for.
+    /// The number of events accounted for.
     pub(crate) async fn settled(&self) -> anyhow::Result<i64> {
         Ok(self.row(SETTLED).await?.get("n"))
     }
 
-    /// Envelopes that a worker tries alone, or that one tried when it ended.
+    /// Envelopes that a worker applies alone, or was applying when it crashed.
     pub(crate) async fn attempts(&self) -> anyhow::Result<i64> {
         Ok(self.row(ATTEMPTS).await?.get("n"))
     }
 
-    /// The process of a backend that works for a service.
+    /// The process id of a service's backend.
     pub(crate) async fn busy_backend(&self) -> anyhow::Result<Option<i32>> {
         Ok(self.rows(BUSY_BACKEND).await?.first().map(|row| row.get("pid")))
     }
@@ -234,7 +234,7 @@ impl System {
         Ok(rows.iter().map(|row| (row.get("blog_id"), totals(row))).collect())
     }
 
-    /// What the tables do not agree on.
+    /// The disagreements of the tables.
     pub(crate) async fn disagreements(&self) -> anyhow::Result<Vec<String>> {
         let rows = self.rows(DISAGREEMENTS).await?;
         let sentence = |row: &Row| {
@@ -244,7 +244,7 @@ impl System {
         Ok(rows.iter().map(sentence).collect())
     }
 
-    /// What should be nothing: outbox, parked, discarded; and what the ledger holds, and the deadlocks.
+    /// Counts that should be 0 (outbox, parked, discarded), the events in the ledger, and the deadlocks.
     pub(crate) async fn leftovers(&self) -> anyhow::Result<Leftovers> {
         let row = self.row(LEFTOVERS).await?;
         Ok(Leftovers {
@@ -256,7 +256,7 @@ impl System {
         })
     }
 
-    /// Deadlocks that the server has written into its log, whose statistics a crash resets.
+    /// Deadlocks in the server's log, because a crash resets the statistics.
     pub(crate) fn deadlocks_logged(&self) -> i64 {
         let log = std::fs::read(&self.postgres_log).unwrap_or_default();
         let found = String::from_utf8_lossy(&log).matches("deadlock detected").count();
@@ -270,7 +270,7 @@ impl System {
     }
 }
 
-/// What is left in the end.
+/// The state at the end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Leftovers {
     pub(crate) outbox: i64,
@@ -301,7 +301,7 @@ async fn ground(database: &Config, alone: i32, signing_keys: &str) -> anyhow::Re
     Ok(Ground { shared: blogs, alone: own, next_alone: 0.into(), tokens })
 }
 
-/// How the broker is asked for the depth of a queue.
+/// Broker settings for reading the depth of a queue.
 fn broker_settings(amqp_url: &str) -> anyhow::Result<broker::Settings> {
     #[derive(serde::Deserialize)]
     struct Settings {

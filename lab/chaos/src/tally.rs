@@ -1,19 +1,19 @@
-//! What the generator keeps of its requests, to be held against the tables.
+//! The generator's record of its requests, for the comparison with the tables.
 
 use std::collections::BTreeMap;
 
-/// What became of a request, as its sender knows it.
+/// The outcome of a request, as its sender knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
     /// Answered 2xx: each of its events counts exactly once.
     Accepted,
-    /// Answered so that nothing of it may count.
+    /// Refused: none of its events may count.
     Refused,
-    /// Not answered, or answered that it is not known: each of its events counts once or not at all.
+    /// Unanswered, or answered as unknown: each of its events counts once or not at all.
     Unknown,
 }
 
-/// What an event is.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     View,
@@ -33,16 +33,16 @@ impl Kind {
     }
 }
 
-/// One event that a request asks for.
+/// One event of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Event {
     pub(crate) kind: Kind,
     pub(crate) blog: i64,
-    /// No other event is about this blog.
+    /// True if no other event has this blog.
     pub(crate) alone: bool,
 }
 
-/// Events by what became of them.
+/// Numbers of events by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) accepted: i64,
@@ -66,7 +66,7 @@ impl Counts {
     }
 }
 
-/// Everything that one sender knows.
+/// The record of one sender.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) total: Counts,
@@ -74,9 +74,9 @@ pub(crate) struct Tally {
     /// By blog, then by kind as in [`Kind::ALL`].
     pub(crate) shared: BTreeMap<i64, [Counts; 3]>,
     pub(crate) alone: Vec<(Event, Fate)>,
-    /// Answers that nothing explains, by what they said.
+    /// Unexpected answers by their text.
     pub(crate) strange: BTreeMap<String, u64>,
-    /// Answers that came more than 100 ms after the deadline of a request, while nothing on their way was slowed down.
+    /// Answers more than 100 ms after the deadline, without those slowed down on their way.
     pub(crate) late: u64,
     pub(crate) slowest_ms: u64,
 }

@@ -1,5 +1,5 @@
-//! Crash windows by name: a process is started so that it dies at one place of its code, under load, again and again. It
-//! counts as a hit only when the process did die there: it aborts, which nothing else makes it do.
+//! Crash windows: a process is started repeatedly, under load, so that it crashes at a named place of its code. It counts
+//! as a hit only if the process crashed there: it aborts, and nothing else makes it abort.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,27 @@ use proxy::Mode;
 use crate::faults::Faults;
 use crate::plan::Target;
 
-/// The status of a process that aborted, as the guard's shell says it.
+/// The exit status of an aborted process, as the guard's shell reports it.
 const ABORTED: i32 = 128 + 6;
-/// A process that has not died at its place after so long has not come there.
+/// Longest time until a process reaches its fail point.
 const DEATH_MAX: Duration = Duration::from_secs(15);
-/// A zombie with nothing in hand, or a checkpoint that was quicker, is no hit: so many tries are made for each.
+/// Attempts for each hit: a zombie without deliveries, or a checkpoint that ended earlier, is not a hit.
 const TRIES: u32 = 4;
 const ZOMBIE: &str = "zombie worker resumed after redelivery";
 const CHECKPOINT: &str = "Postgres killed in a checkpoint";
-/// How long a worker may take to come through what its predecessors ended on.
+/// How long a worker may take to apply the envelopes on which its predecessors crashed.
 const FORGIVEN_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
-/// So long the outbox fills for the relay's window.
+/// How long the outbox fills for the relay's window.
 const FILLING: Duration = Duration::from_millis(400);
 
-/// What has to be the case for a window to be reached.
+/// The condition for reaching a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     Always,
     /// The API has no RabbitMQ.
     RabbitMqAway,
-    /// The outbox holds something, and only this API can relay it.
+    /// The outbox has envelopes, and only this API can relay them.
     OutboxFilled,
 }
 
@@ -46,12 +46,12 @@ const WINDOWS: [(&str, Target, When); 10] = [
     ("worker-after-ack", Target::Worker(0), When::Always),
 ];
 
-/// Names of the windows, as they are counted.
+/// Names of the windows in the report.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     WINDOWS.iter().map(|(name, ..)| *name).chain([ZOMBIE, CHECKPOINT])
 }
 
-/// Lets each window be hit so often.
+/// Hits each window a number of times.
 pub(crate) async fn run(
     faults: &Faults,
     hits: u32,
@@ -90,14 +90,14 @@ pub(crate) async fn run(
             break;
         }
         faults.kill_in_checkpoint().await?;
-        // So that the next checkpoint has something to write.
+        // Gives the next checkpoint pages to write.
         tokio::time::sleep(FILLING).await;
     }
     Ok(())
 }
 
-/// Lets the worker live until no envelope is left that its predecessors ended on. An envelope that three workers in a row
-/// end on is parked, and rightly: the windows would look like an envelope that kills.
+/// Lets the worker run until it has applied the envelopes on which its predecessors crashed. Otherwise an envelope on which
+/// three workers in a row crash would rightly be parked, because it looks like the cause.
 async fn forgiven(faults: &Faults, target: Target) -> anyhow::Result<()> {
     faults.system.slot_of(target).context("no such service")?.lock().await.start(None).await?;
     let deadline = Instant::now() + FORGIVEN_MAX;
@@ -144,7 +144,7 @@ async fn hit(faults: &Faults, name: &'static str, target: Target, when: When) ->
     Ok(())
 }
 
-/// What the other API may do with RabbitMQ.
+/// The other API's access to RabbitMQ.
 async fn set_other(faults: &Faults, mode: Mode) -> anyhow::Result<()> {
     let other = faults.system.slot_of(Target::Api(1)).context("no such service")?.lock().await;
     other.to_rabbitmq.set(mode);
