@@ -1,4 +1,4 @@
-//! `account erase` beside transactions that had seen the account alive. Gates (triggers that wait for an advisory lock of
+//! `account erase` during transactions that saw the account alive. Gates (triggers that wait for an advisory lock of
 //! the test) stop each transaction at the place that matters; each test has a Postgres of its own, so that no other
 //! transaction ends while one is stopped.
 

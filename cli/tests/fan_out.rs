@@ -1,5 +1,5 @@
-//! A fan-out whose worker, a process of its own, is killed by `kill -9` again and again: in the end everybody who should be
-//! told has been, once.
+//! A fan-out whose worker, a separate process, is killed by `kill -9` again and again: at the end every follower has been
+//! notified once.
 
 #![expect(
     clippy::unwrap_used,

@@ -61,7 +61,7 @@ impl Operator {
     }
 }
 
-/// The API, as one account or as nobody.
+/// The API, with or without an account.
 struct Caller<'up> {
     up: &'up Up,
     token: Option<String>,
@@ -118,7 +118,7 @@ fn sign_in(caller: &Caller<'_>, handle: &str) -> String {
     session["token"].as_str().unwrap().to_owned()
 }
 
-/// Everybody has been told of the demo's blogs, and that stays so.
+/// The demo's fan-outs are done, and stay done.
 fn look_at_fan_outs(operator: &Operator) {
     let (_, fan_outs) = operator.json(&["fan-out", "list", "--all"]);
     let told: Vec<&Value> =
@@ -152,7 +152,7 @@ fn operators_commands_list_change_and_erase() {
 
     look_at_fan_outs(&operator);
 
-    // A token that may import, and none for nobody.
+    // A token for imports, and none for an unknown account.
     let token = operator.done(&["token", "--handle", "zebedee", "--scope", "import"]);
     let importer = Caller { up: &up, token: Some(token.trim().to_owned()) };
     let (status, found) = importer.post("/v1/source-paths", &json!({"paths": ["nowhere"]}));
@@ -176,7 +176,7 @@ fn operators_commands_list_change_and_erase() {
     assert!(!mark.exists(), "the mark goes with the `up`");
 }
 
-/// Blog and account go and come back.
+/// Takes down and restores a blog, and suspends and restores an account.
 fn decide(operator: &Operator, readers: &Caller<'_>, id: i64, blog: i64) {
     let (path, blog_id) = (format!("/v1/blogs/{blog}"), blog.to_string());
     assert!(operator.done(&["blog", "takedown", &blog_id]).contains("is taken down"));
@@ -295,7 +295,7 @@ fn export_and_erase(operator: &Operator, up: &Up, id: i64) {
     let recorded = std::fs::read_to_string(record).unwrap();
     assert!(recorded.starts_with(&format!("{id} 2")) && recorded.lines().count() == 1, "{recorded}");
     assert!(operator.failed(&["account", "export", &id.to_string()]).contains("there is no account"));
-    // By the id once more; by the handle nobody is known any more.
+    // Again by id; the handle is unknown now.
     let again = operator.done(&erase(&id.to_string(), record));
     assert!(
         again.contains(&format!("there is no account {id}; data that still named it is erased")),
@@ -304,7 +304,7 @@ fn export_and_erase(operator: &Operator, up: &Up, id: i64) {
     assert_eq!(operator.json(&erase(&id.to_string(), record)), (0, json!({"id": id, "was_there": false})));
     assert_eq!(std::fs::read_to_string(record).unwrap(), recorded, "it is recorded once");
     assert!(operator.failed(&erase("zebedee", record)).contains("there is no account"));
-    // Where the database is away, nothing is said to be erased.
+    // If the database is down, the command does not claim to have erased anything.
     let id = id.to_string();
     let mut away = commonplace(&erase(&id, record));
     let away = away.env("DATABASE_URL", "postgres://operator@127.0.0.1:1/none").output().unwrap();
@@ -329,7 +329,7 @@ fn worker(name: &str) -> Pool {
     Pool::new(&settings, "test").unwrap()
 }
 
-/// Sets three events aside: two that cannot be read, and one whose day is long gone. The envelopes of both.
+/// Parks three events: two unreadable ones, and a late one. Returns the ids of both envelopes.
 async fn set_aside(pool: &Pool, blog: i64) -> (Uuid, Uuid) {
     let engagement = Engagement::new(pool.clone(), &engagement::Settings { view_window_s: 1800 }).unwrap();
     let share = || EngagementEvent {

@@ -390,7 +390,7 @@ impl Collector {
         seen
     }
 
-    /// Waits until there are so many of both names, and returns those of the first.
+    /// Waits until there are enough spans of both names, and returns those of the first.
     async fn until(&self, name: &str, and: &str, count: usize) -> Vec<Seen> {
         let began = Instant::now();
         loop {

@@ -88,7 +88,7 @@ async fn given_servers_are_used_and_left_running() {
     // `--fresh` is for private servers.
     let second = Up::start(NAME_ON_GIVEN_SERVERS, &["--fresh"], &servers);
     assert_eq!(totals(&second), counted, "what is on given servers stays");
-    assert!(!is_open(&database, false).await, "it is nobody else's place");
+    assert!(!is_open(&database, false).await, "only its roles may use it");
     second.end_process(Signal::SIGTERM);
     TcpStream::connect(("127.0.0.1", given.postgres().port())).unwrap();
     given.create_vhost("still-there").unwrap();

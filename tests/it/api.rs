@@ -1,4 +1,4 @@
-//! The HTTP API from outside: what each request is answered, to the status and the field, and what it leaves behind.
+//! The HTTP API from a client's view: status and fields of each answer, and the state afterwards.
 
 mod accounts;
 mod away;

@@ -1,5 +1,5 @@
-//! Workers that were away for longer than days were made ahead, and clocks that were wrong: no envelope that was never
-//! applied is refused for its age, and no day comes back that was dropped.
+//! Workers that were down for longer than days exist in advance, and wrong clocks: no unapplied envelope is refused for its
+//! age, and no dropped day comes back.
 
 use broker::Publisher;
 use engagement::{Incoming, Outcome};
@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use crate::message_path::publisher;
 use crate::partitions::{a_whole_round, apply, engagement, envelope};
 
-/// Days that the workers were away.
+/// Days for which the workers were down.
 const AWAY: i64 = 30;
 const VIEWS: &str = "select sum(total_views)::bigint from blogs.blog_counter";
 const PARKED: &str = "select count(*) from analytics.parked where redriven_at is null";
 
-/// The days as workers left them that ended so many days ago: the days that the ledger remembered then, and those ahead.
+/// Sets the days to the state that workers left when they stopped: the ledger's days at that time, and those in advance.
 async fn left_behind(world: &World) {
     let left = day(ago(AWAY));
     let first = left.checked_sub(14.days()).unwrap();
@@ -47,7 +47,7 @@ async fn send(publisher: &Publisher, incoming: &Incoming) {
     publisher.publish_envelope(sent, Instant::now() + DEADLINE).await.unwrap();
 }
 
-/// The workers look after the days before they consume anything, as when they are stopped for what was parked.
+/// The workers maintain the days before they consume anything, as when parked events have stopped them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_that_waited_for_thirty_days_count_after_maintenance() {
     away_from_midnight().await;

@@ -1,5 +1,5 @@
-//! The pages as people get them: in a real browser without a screen. Every test ends by looking at what the browser
-//! complained of, and nothing waits for time: only for what should be there.
+//! The pages in a real, headless browser. Every test ends by checking the browser's errors. Tests wait for content, never
+//! for a fixed time.
 
 mod console;
 mod readers;
@@ -151,7 +151,7 @@ impl Window {
         element.send_keys(text).await.unwrap();
     }
 
-    /// What the browser complained of since it was last asked, but for what `expected` says.
+    /// The browser's errors since the last call, except for the `expected` ones.
     async fn complaints(&self, expected: &[&str]) -> Vec<String> {
         let log = self.driver.browser_log().await.unwrap();
         log.into_iter()

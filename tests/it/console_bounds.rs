@@ -1,4 +1,4 @@
-//! What a request to the console may cost.
+//! Limits on the cost of a request to the console.
 
 use std::time::Duration;
 

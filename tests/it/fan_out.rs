@@ -1,4 +1,4 @@
-//! Telling followers: in chunks that are whole or not there, each once, whoever fails, waits or decides.
+//! Fan-outs: atomic chunks notify each follower once, through failures, waits and operators' decisions.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tests::{Running, World, wait_until};
 /// Longer than a commit takes on two cores that run all tests at once, and than `commit_slow_ms` below.
 const LATE: Duration = Duration::from_millis(300);
 
-/// A chunk of at most so many followers.
+/// Settings for chunks with at most this many followers.
 async fn small_chunks(world: &World, rows: i64) -> Running {
     let small = |loader: runtime::settings::Loader| {
         loader
@@ -38,7 +38,7 @@ async fn author(world: &World, blog: i64) -> i64 {
     world.value("select author_id from blogs.blog where id = $1", &[&blog]).await
 }
 
-/// A blog that is published now, by an author with so many followers: its id and theirs.
+/// A blog that is published now by an author with a number of followers; returns its id and theirs.
 async fn published(world: &World, followers: i64) -> (i64, Vec<i64>) {
     let blog = world.blogs(1).await[0];
     let followers = world.followers(author(world, blog).await, followers).await;
@@ -46,7 +46,7 @@ async fn published(world: &World, followers: i64) -> (i64, Vec<i64>) {
     (blog, followers)
 }
 
-/// Who has been told of a blog, in the order of their ids; everybody once, or the query fails.
+/// The recipients of a blog's notifications, ordered by id; fails if one has several.
 async fn told(world: &World, blog: i64) -> Vec<i64> {
     let sql = "select coalesce(array_agg(n.recipient_id order by n.recipient_id), '{}')
                from notify.notification n where n.blog_id = $1";
@@ -57,7 +57,7 @@ async fn until_state(world: &World, blog: i64, state: &str) {
     world.until(&format!("select state from notify.fan_out where blog_id = {blog}"), state.to_owned()).await;
 }
 
-/// What the row says agrees with what is there.
+/// Asserts that the fan-out's row agrees with its notifications.
 async fn assert_row_is_true(world: &World) {
     let wrong = "select count(*) from notify.fan_out f
                  where f.notified <> (select count(*) from notify.notification n where n.blog_id = f.blog_id)
@@ -72,7 +72,7 @@ async fn followers_at_publication_are_notified_once() {
     let author = author(&world, blog).await;
     let mut followers = world.followers(author, 100).await;
     world.run("update blogs.blog set published_at = now(), first_published_at = now()").await;
-    // Who comes after is not told, and nobody who cannot act.
+    // Later followers are not notified, and neither are inactive accounts.
     let late = world.followers(author, 10).await;
     let (suspended, left) = (followers.remove(70), followers.remove(20));
     world.run(&format!("select blogs.suspend_account({suspended})")).await;
@@ -205,7 +205,7 @@ async fn fan_outs_take_turns_and_a_failing_one_blocks_no_other() {
 async fn fan_out_locked_by_another_worker_is_skipped() {
     let world = World::new().await;
     let ((large, many), (small, few)) = large_and_small(&world).await;
-    // Another worker holds the large one, for longer than any chunk takes.
+    // Another worker locks the large one for longer than a chunk takes.
     let other = world.another().await;
     let hold = format!("begin; select from notify.fan_out where blog_id = {large} for no key update");
     other.client.batch_execute(&hold).await.unwrap();

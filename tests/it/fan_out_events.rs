@@ -1,5 +1,5 @@
-//! From what authors do to what followers are told: events that come late, twice or past each other end right, because
-//! the tables decide.
+//! From authors' changes to notifications: late, duplicate and out-of-order events have the right result, because the
+//! tables decide.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub(crate) fn event(kind: &str, blog: i64) -> String {
     )
 }
 
-/// Messages in a queue that nobody has taken.
+/// Messages in a queue that no consumer has fetched.
 pub(crate) async fn waiting(world: &World, queue: &str) -> Vec<Value> {
     let get = json!({"count": 100, "ackmode": "ack_requeue_false", "encoding": "auto"});
     let path = format!("/api/queues/{{vhost}}/{queue}/get");
@@ -79,7 +79,7 @@ async fn blog_published_repeatedly_notifies_followers_once() {
     let path = format!("/v1/blogs/{blog}");
     world.until("select coalesce(max(state), '') from notify.fan_out", "done".to_owned()).await;
     assert_eq!(unread(&api, &of_grace).await, 1);
-    // Somebody follows now: the blog is not news to them, also when it is published again.
+    // A new follower: the blog is not new to it, even when it is published again.
     let (_, of_late) = api.account("late").await;
     let follow =
         format!("/v1/accounts/{}/follow", world.value::<i64>("select author_id from blogs.blog", &[]).await);
@@ -146,7 +146,7 @@ async fn fan_out_of_an_unpublished_blog_resumes_when_republished() {
     does(&api, Method::POST, &format!("{path}/unpublish"), &of_ada, 200).await;
     world.until("select state from notify.fan_out", "withdrawn".to_owned()).await;
     world.run("alter table notify.notification drop constraint refused").await;
-    // Who follows meanwhile is not told.
+    // An account that follows meanwhile is not notified.
     world.followers(ada, 10).await;
     does(&api, Method::POST, &format!("{path}/publish"), &of_ada, 200).await;
     world.until("select coalesce(max(state), '') from notify.fan_out", "done".to_owned()).await;
@@ -164,7 +164,7 @@ async fn out_of_order_events_end_in_the_state_of_the_tables() {
     let draft = api.blog(&of_ada, "A draft again").await;
     does(&api, Method::POST, &format!("/v1/blogs/{draft}/unpublish"), &of_ada, 200).await;
     world.until(EMPTY_OUTBOX, 0_i64).await;
-    // Everything that was said is lost, and comes again in the worst order.
+    // All events are lost, and arrive again in the worst order.
     assert_eq!(waiting(&world, "notification.blogs.v1").await.len(), 3);
     for (kind, blog) in [
         ("blog.unpublished", draft),

@@ -108,7 +108,7 @@ async fn batch_with_an_unanswered_commit_counts_once() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
-    // Whoever counts a view waits in its COMMIT, until the lock is there to be had.
+    // A transaction that counts a view waits in its COMMIT until the lock is free.
     world
         .run(
             "create function public.wait() returns trigger language plpgsql security definer as

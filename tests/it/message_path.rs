@@ -183,10 +183,10 @@ async fn worker_waits_for_batch_interval_before_next_batch() {
     };
     let worker = world.worker_with(slow).await;
     let counted = "select coalesce(sum(total_views), 0)::bigint from blogs.blog_counter";
-    // The first after a quiet time waits for nothing.
+    // The first event after a quiet time is applied at once.
     publish(&publisher, &[view(blog, 1)]).await;
     world.until(counted, 1_i64).await;
-    // Those after it wait for each other: three are a full batch, and the end of the worker is the end of waiting.
+    // Later events wait for the interval, for a full batch of three, or for the end of the worker.
     for visitor in 2..=4 {
         publish(&publisher, &[view(blog, visitor)]).await;
     }
@@ -264,7 +264,7 @@ async fn outage_of_postgres_delays_events_without_loss() {
     };
     assert_eq!(send("before").await, StatusCode::ACCEPTED);
     world.until("select total_views from blogs.blog_counter", 1_i64).await;
-    // The database lets nobody in but its administrator, and ends who is there.
+    // The database admits only its administrator, and its other sessions are ended.
     world.close_database().await;
     for n in 0..20 {
         assert_eq!(send(&format!("during {n}")).await, StatusCode::ACCEPTED);
@@ -301,7 +301,7 @@ async fn messages_that_the_broker_dead_letters_are_parked() {
     worker.stop().await;
 }
 
-/// What has left the queue is the worker's to apply, also what it has not looked at yet.
+/// The worker must apply every delivery that it has fetched, including those that it has not read yet.
 #[tokio::test]
 async fn shutdown_applies_delivered_events() {
     let world = World::new().await;

@@ -1,5 +1,5 @@
-//! Messages that nothing good can come of, through RabbitMQ and real workers: each ends among the parked with what is
-//! known of it, its neighbours count, and a release that parks everything stops before it has drained the queue.
+//! Poison messages, through RabbitMQ and real workers: each is parked with its details, its neighbours count, and a release
+//! that parks everything stops before it has drained the queue.
 
 use broker::{Consumer, Publisher, Queue};
 use engagement::{Engagement, InDoubt, Incoming, OnBadEvent, Outcome, Redriven};
@@ -40,7 +40,7 @@ fn one_by_one(loader: Loader) -> Loader {
     loader.set("worker.batch_envelopes_max", 1).set("worker.prefetch", 2).set("poison.check_interval_ms", 100)
 }
 
-/// Whoever applies this envelope hangs, until it is killed.
+/// A worker that applies this envelope hangs until it is killed.
 async fn make_deadly(world: &World, id: EnvelopeId) {
     let id = id.as_uuid();
     world
@@ -197,7 +197,7 @@ async fn event_refused_by_a_constraint_is_parked_with_its_details() {
     world.assert_consistent().await;
 }
 
-/// Redrives everything that is parked, as an operator would when the cause is mended.
+/// Redrives everything that is parked, like an operator after the cause is fixed.
 async fn redrive_all(world: &World) {
     let engagement = engagement(world, "analytics_worker");
     let rows = world.client().query("select envelope_id, index from analytics.parked", &[]).await.unwrap();

@@ -1,4 +1,4 @@
-//! Recommendations: who is told of what and why, how it is learnt, and what happens when that is broken off.
+//! Recommendations: their contents and reasons, learning, and interrupted rebuilds.
 
 use std::collections::BTreeMap;
 
@@ -122,11 +122,11 @@ async fn new_reader_gets_followed_authors_then_tags_then_popular_blogs() {
     let of_nobody = ask(&service, "/v1/recommendations", Some(nobody)).await;
     assert_eq!(reasons(&of_nobody), [of(popular, "popular"), of(tagged, "popular")]);
     let similar = ask(&service, &format!("/v1/blogs/{new}/similar"), None).await;
-    assert_eq!(reasons(&similar), [of(tagged, "tag")], "nobody likes it yet");
+    assert_eq!(reasons(&similar), [of(tagged, "tag")], "it has no likes yet");
     service.stop().await;
 }
 
-/// Likes by which nobody is a neighbour by chance alone; the same for the same seed.
+/// Likes without chance neighbours; the same for the same seed.
 fn random_likes(accounts: &[i64], blogs: &[i64], count: usize, seed: u64) -> Vec<(i64, i64, bool)> {
     let mut state = seed;
     let mut next = |below: usize| {
@@ -208,7 +208,7 @@ async fn killed_rebuild_resumes_and_is_shown_only_when_complete() {
     let got_to: i64 = world.value("select next_after_id from recommend.progress", &[]).await;
     assert!(got_to < blogs[29], "it was broken off half-way");
     assert_eq!(world.neighbours().await, whole, "readers see the old one");
-    // Somebody likes something meanwhile, on the side that is done.
+    // A like arrives meanwhile, for a blog that is already rebuilt.
     world.set_likes(&[(accounts[0], blogs[0], true), (accounts[0], blogs[29], true)]).await;
 
     // What is made of a blog that is done is left alone by what goes on: a mark on it stays, also when these likes are

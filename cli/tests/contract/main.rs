@@ -1,5 +1,5 @@
-//! `commonplace contract check` as an operator runs it: a migration that breaks a service is refused, naming the
-//! service, the file and the reason; one that breaks nobody passes.
+//! `commonplace contract check` as an operator runs it: a migration that breaks a service is refused with the service, the
+//! file and the reason; a migration that breaks no service passes.
 
 #![expect(
     clippy::unwrap_used,
@@ -50,8 +50,8 @@ fn commonplace(arguments: &[&str], database_url: &str) -> Command {
     command
 }
 
-/// What a command says that should end by itself. One that goes on is ended after so long, without an exit code, so that
-/// its test fails and does not hang.
+/// The output of a command that should end by itself. After a timeout the command is killed, without an exit code, so that
+/// its test fails instead of hanging.
 fn output_within(command: &mut Command, most: Duration) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + most;

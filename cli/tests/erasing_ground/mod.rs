@@ -143,7 +143,7 @@ impl Ground {
         self.until(&waits, 1).await;
     }
 
-    /// Waits until everybody has been told of a blog.
+    /// Waits until every follower is notified of a blog.
     pub(crate) async fn until_done(&self, blog: i64) {
         let done = format!("select count(*) from notify.fan_out where blog_id = {blog} and state = 'done'");
         self.until(&done, 1).await;
@@ -255,7 +255,7 @@ impl Ground {
         self.erase_within(account, DEADLINE.as_secs())
     }
 
-    /// Starts the command, which waits for so many seconds.
+    /// Starts the command with this number of seconds as its timeout.
     pub(crate) fn erase_within(&self, account: i64, seconds: u64) -> Erase {
         let mut command = Command::new(env!("CARGO_BIN_EXE_commonplace"));
         command
@@ -300,7 +300,7 @@ impl Ground {
         Running::new(service.address(), |shutdown| service.run(shutdown))
     }
 
-    /// A notification-worker whose chunks are of so many followers.
+    /// A notification-worker with chunks of this size.
     pub(crate) async fn notifier(&self, rows: i64) -> Running {
         let loader = self
             .loader(notification_worker::DEFAULTS, "notification_worker")

@@ -1,5 +1,5 @@
-//! "Backup and restore" of docs/operations.md, step by step, on private servers with the real services: what was given out
-//! after the dump was made must not reach anybody else afterwards.
+//! "Backup and restore" of docs/operations.md, step by step, on private servers with the real services: ids and tokens issued
+//! after the dump must not give access to other accounts' data afterwards.
 
 #![expect(
     clippy::unwrap_used,
@@ -128,7 +128,7 @@ impl Before {
             ground.value("select count(*) from blogs.account where handle in ('eve', 'lost')").await,
             0
         );
-        // Whoever signs in again goes on, at every service.
+        // After a new sign-in an account can use every service.
         let author = ground.sign_in(&services, "ada").await;
         for address in [services.api(), services.of("recommendation-api")] {
             let path = if address == services.api() { "/v1/blogs" } else { "/v1/recommendations" };

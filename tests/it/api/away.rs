@@ -1,4 +1,4 @@
-//! RabbitMQ or Postgres away, or too slow: a promise that the other keeps, or a clear 503 in time.
+//! RabbitMQ or Postgres is down or too slow: the other server keeps the accepted events, or the answer is a timely 503.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,9 @@ use super::outbox::WAITING;
 use super::spill::TOTALS;
 use super::{Answer, tokens};
 
-/// Nothing listens there.
+/// An address without a listener.
 const NOWHERE: &str = "amqp://guest:hidden@127.0.0.1:1/%2f";
-/// More than any answer of these takes, far less than the deadlines that must not be reached.
+/// Longer than any of these answers, far shorter than the deadlines that must not be reached.
 const SOON: Duration = Duration::from_secs(20);
 
 fn without_broker(loader: Loader, accept_timeout_ms: u32) -> Loader {
@@ -35,7 +35,7 @@ async fn batch_that_was_partly_sent_warns_that_it_may_count_twice() {
     };
     let api = world.api_with(one_waits).await;
     let blog = world.blogs(1).await[0];
-    // Several envelopes' or transactions' worth, of which the second finds the queue full.
+    // Enough for several envelopes or transactions, of which the second finds the queue full.
     let share = json!({"type": "blog.shared", "blog_id": blog, "channel": "email"});
     for path in ["message", "direct-batched"] {
         let batch = api.request(Method::POST, "/v1/engagement").header("X-Write-Path", path);
@@ -62,7 +62,11 @@ async fn accepted_events_are_kept_until_rabbitmq_returns() {
     for request in requests {
         let began = Instant::now();
         Answer::to(request).await.is(202);
-        assert!(began.elapsed() < SOON, "nobody waits for who is known to be away: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < SOON,
+            "no request waits for a server that is known to be down: {:?}",
+            began.elapsed()
+        );
     }
     // Other paths do not need it.
     assert_eq!(api.view(blog, "reader").await.is(200).totals(), [1, 0, 0]);
@@ -71,7 +75,7 @@ async fn accepted_events_are_kept_until_rabbitmq_returns() {
     assert_eq!(world.value::<i64>(kept, &[]).await, 5);
     api.stop().await;
 
-    // Whatever process has RabbitMQ sends what is there.
+    // Any process with a RabbitMQ connection sends the outbox.
     let with_broker = world.api().await;
     let worker = world.worker().await;
     world.until(WAITING, 0_i64).await;
@@ -93,7 +97,7 @@ async fn request_beyond_the_waiting_limit_is_refused_at_once() {
     };
     let api = world.api_with(narrow).await;
     let blog = world.blogs(1).await[0];
-    // Nothing can be kept for the moment: one envelope waits in the insert, one for it, the rest before them.
+    // The outbox is blocked: one envelope waits in the insert, one for the next insert, the rest before them.
     world.run("begin; lock table blogs.outbox in share mode").await;
     let mut requests = JoinSet::new();
     for _ in 0..100 {
@@ -106,7 +110,7 @@ async fn request_beyond_the_waiting_limit_is_refused_at_once() {
         assert!(answer.detail().contains("too many requests are waiting"), "{answer:?}");
     }
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
-    // Those that found a place are kept as soon as that is possible.
+    // The waiting envelopes are kept as soon as the outbox accepts them.
     world.run("commit").await;
     let (kept, refused): (Vec<_>, Vec<_>) =
         requests.join_all().await.into_iter().partition(|answer| answer.status == 202);
@@ -131,7 +135,7 @@ async fn request_is_refused_at_once_when_transactions_cannot_keep_up() {
     let api = world.api_with(small).await;
     let (_, token) = api.account("ada").await;
     let blog = api.blog(&token, "Locked").await;
-    // Somebody holds the counters, so that the first transaction waits and the others wait behind it.
+    // The test locks the counters, so that the first transaction waits and the others wait behind it.
     world.run("begin; select from blogs.blog_counter for update").await;
     let mut waiting = JoinSet::new();
     for n in 0..30 {
@@ -167,7 +171,7 @@ async fn without_postgres_likes_are_accepted_and_other_requests_get_503() {
     let (_, token) = api.account("ada").await;
     let stranger = world.accounts(1).await[0];
     let blog = api.blog(&token, "Kept going").await;
-    // One view that is promised, so that RabbitMQ is known to be there.
+    // One accepted view, which shows that RabbitMQ is up.
     api.post(&format!("/v1/blogs/{blog}/views"), Some(&token)).await.is(202);
     world.until("select total_views from blogs.blog_counter", 1_i64).await;
 
@@ -175,7 +179,7 @@ async fn without_postgres_likes_are_accepted_and_other_requests_get_503() {
     api.degraded("database", "").await;
     let put = |path: String, token: &str| Answer::to(api.call(Method::PUT, &path, Some(token)));
     put(format!("/v1/blogs/{blog}/like"), &token).await.is(202);
-    // A token of an account that this process has never seen counts by its own word, and so does the blog's id.
+    // A token of an account that this process has never seen is accepted unchecked, and so is the blog's id.
     put(format!("/v1/blogs/{blog}/like"), &tokens::issue(stranger)).await.is(202);
     put("/v1/blogs/999999/like".to_owned(), &token).await.is(202);
     put(format!("/v1/blogs/{blog}/like"), "garbage").await.refused(401);

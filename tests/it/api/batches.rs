@@ -1,4 +1,4 @@
-//! Many events in one request: each is judged by itself.
+//! Many events in one request: each is accepted or rejected by itself.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ async fn send(api: &Running, path: &str, token: Option<&str>, events: &Value) ->
     Answer::to(batch.json(events)).await
 }
 
-/// Asserts how many were accepted, and of the others the places and a word of each reason.
+/// Asserts the number of accepted events, and for the others the index and a word of the reason.
 #[track_caller]
 fn assert_judged(answer: &Answer, path: &str, accepted: usize, rejected: &[(usize, &str)]) {
     assert_eq!(answer.status, if path == "message" { 202 } else { 200 }, "{answer:?}");
@@ -130,7 +130,7 @@ async fn a_batch_has_a_limit() {
     }
     assert_judged(&send(&api, "message", None, &views(1000)).await, "message", 1000, &[]);
     world.until("select total_views from blogs.blog_counter", 1000_i64).await;
-    // The same readers once more count nothing; all are answered for.
+    // The same readers again count nothing; the answer covers all of them.
     for (path, accounted) in [("direct", 2000_i64), ("direct-batched", 3000)] {
         assert_judged(&send(&api, path, None, &views(1000)).await, path, 1000, &[]);
         assert_eq!(api.totals(blog).await, [1000, 0, 0], "{path}");
@@ -147,6 +147,6 @@ async fn batch_limit_is_a_setting() {
     let (_, token) = api.account("ada").await;
     let view = json!({"type": "blog.viewed", "blog_id": api.blog(&token, "Few").await});
     send(&api, "direct", None, &json!([view, view])).await.is(200);
-    // Elements that are no events count too.
+    // Elements that are not events count against the limit, too.
     send(&api, "direct", None, &json!([view, 7, null])).await.names(422, &["body"]);
 }

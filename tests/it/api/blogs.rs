@@ -1,4 +1,4 @@
-//! The life of a blog: who sees it, who may change it, and that nobody overwrites what they have not read.
+//! The life cycle of a blog: its visibility, the right to change it, and the protection against lost updates.
 
 use jiff::Timestamp;
 use reqwest::Method;
@@ -104,7 +104,7 @@ async fn blogs_of_other_authors_cannot_be_changed() {
             }
         }
     }
-    // A condition of whoever may not ask tells nothing either.
+    // A conditional request without permission reveals nothing either.
     with(&api, Method::PATCH, live, &other, ("If-Match", "\"v99\""), change).await.refused(403);
     assert_eq!(api.get(&at(live), None).await.body, live_before.body);
     assert_eq!(api.get(&at(draft), Some(&token)).await.body, draft_before.body);
@@ -153,7 +153,7 @@ async fn invalid_fields_of_a_blog_are_named() {
     assert_eq!(world.value::<i64>("select count(*) from blogs.blog", &[]).await, 1);
 
     let tags: Vec<String> = (0..10).map(|n| format!("{}{n}", "x".repeat(39))).collect();
-    // As long as can be, and twice as long where JSON has to escape it.
+    // The longest blog, and twice as many bytes if JSON has to escape it.
     let longest = json!({"title": "🚂".repeat(200), "body": "\"".repeat(262_144), "tags": tags});
     let made = api.post_json("/v1/blogs", Some(&token), longest.clone()).await.is(201);
     for field in ["title", "body", "tags"] {
@@ -206,7 +206,7 @@ async fn unchanged_blog_is_answered_with_304() {
     ask("\"other\"").await.is(200);
     ask("not a tag").await.names(400, &["if-none-match"]);
 
-    // Counters are no content.
+    // Counters do not belong to the content.
     assert_eq!(api.view(blog, "reader").await.is(200).totals(), [1, 0, 0]);
     assert_eq!(ask(&etag).await.is(304).header("etag"), Some(etag.as_str()));
     let seen = api.get(&at(blog), None).await.is(200);
@@ -228,7 +228,7 @@ async fn edit_of_an_older_version_is_refused() {
     let edit = async |etag: &str, body: &str| {
         with(&api, Method::PATCH, blog, &token, ("If-Match", etag), json!({"body": body})).await
     };
-    // A view in between makes no version stale.
+    // A view does not change the version.
     api.view(blog, "reader").await.is(200);
     let fresh = edit(&stale, "Second").await.is(200).header("etag").unwrap().to_owned();
     assert_ne!(fresh, stale);

@@ -1,4 +1,4 @@
-//! Clocks that are wrong, for a moment or for good: of the Blogs API, and of what it sent.
+//! Wrong clocks, temporary or permanent: of the Blogs API, and in the events that it sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -66,7 +66,7 @@ async fn unlike_wins_over_an_earlier_like_from_a_clock_that_was_ahead() {
         like(&second, Method::DELETE, blog, &token).await.is(202);
         world.until(decided, before + 2).await;
         assert_eq!(world.value::<i64>("select total_likes from blogs.blog_counter", &[]).await, 0, "{ahead}");
-        // The process whose clock was wrong goes on as the others.
+        // The process whose clock was wrong then works like the others.
         like(&first, Method::PUT, blog, &token).await.is(202);
         world.until("select total_likes from blogs.blog_counter", 1_i64).await;
         like(&second, Method::DELETE, blog, &token).await.is(202);
@@ -96,7 +96,7 @@ async fn known_skew_refuses_engagement_until_the_clock_is_right() {
         }
         let batch = json!([{"type": "blog.viewed", "blog_id": blog}]);
         api.post_json("/v1/engagement", None, batch).await.refused(503);
-        // What needs no stamp goes on.
+        // Requests that need no timestamp still work.
         api.get(&format!("/v1/blogs/{blog}"), None).await.is(200);
         set_ahead(SignedDuration::ZERO);
         api.ready().await;
@@ -151,10 +151,10 @@ async fn events_from_the_future_count_now_and_once_despite_redelivery() {
         let liked = decision(now + ahead, blog, Action::Liked { account_id: account });
         assert_eq!(apply(&viewed).await, Outcome::Counted, "{ahead}");
         assert_eq!(apply(&liked).await, Outcome::Counted, "{ahead}");
-        // A later one, by a clock that is right.
+        // A later event, with a correct clock.
         let unliked = decision(Timestamp::now(), blog, Action::Unliked { account_id: account });
         assert_eq!(apply(&unliked).await, Outcome::Counted, "{ahead}");
-        // Whatever comes again: at once, and after the days of those ids have been made.
+        // Redeliveries: at once, and after the days of those ids have been made.
         for again in [&viewed, &liked, &unliked] {
             assert_eq!(apply(again).await, Outcome::Replayed, "{ahead}");
         }
@@ -171,7 +171,7 @@ async fn events_from_the_future_count_now_and_once_despite_redelivery() {
     world.assert_consistent().await;
 }
 
-/// Makes a day of the ledger as the owner's function does when its time has come.
+/// Makes a day of the ledger with the owner's function.
 async fn make_day(world: &World, day: jiff::civil::Date) {
     let (name, next) = (day.strftime("%Y%m%d"), day + 1.day());
     world
@@ -214,7 +214,7 @@ async fn workers_continue_after_envelopes_from_seventy_days_ahead() {
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;
     let worker = world.worker().await;
-    // More in a row than a worker parks before it stops.
+    // More in a row than the number at which a worker stops.
     for _ in 0..250 {
         publish_incoming(&publisher, &envelope(Timestamp::now() + SEVENTY_DAYS, blog)).await;
     }

@@ -1,7 +1,7 @@
-//! Deleting one's account: what it asks for, how it is taken back, and what is forgotten after the grace period.
+//! Deleting an account: what it requires, how it is undone, and which data is erased after the grace period.
 //!
 //! The grace period is 14 days. Tests move the time of a deletion into the past instead of waiting, and start another
-//! process: each forgets what is due as soon as it starts.
+//! process: each erases what is due as soon as it starts.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::{Answer, PASSWORD};
 
-/// As the operator's command sends it.
+/// The operator's command's statement.
 const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");
-/// As the Blogs API sends it.
+/// The Blogs API's statement.
 const FORGET: &str = include_str!("../../../services/blogs-api/sql/account_forget.sql");
 
 const HELD: &str = "select count(*) from blogs.account where email is not null or password_hash is not null";
@@ -47,7 +47,7 @@ async fn e_mail_and_password_are_erased_after_the_grace_period() {
     sign_up("other").await.names(409, &["email"]);
     assert_eq!(forgotten(&world).await, 0, "the grace period is not over");
     world.age_deletions(1).await;
-    // Nothing has been forgotten yet, and the promise ends all the same.
+    // Nothing has been erased yet, but the grace period is over.
     api.sign_in("ada", PASSWORD).await.refused(401);
 
     let another = world.api().await;
@@ -61,7 +61,7 @@ async fn e_mail_and_password_are_erased_after_the_grace_period() {
     another.get("/v1/blogs", Some(&grace)).await.is(200);
 }
 
-/// Forgets what is due, as the Blogs API does: how many accounts that were.
+/// Erases what is due, like the Blogs API, and returns the number of accounts.
 async fn forgotten(world: &World) -> i64 {
     let session = world.session("blogs_api").await;
     session.client.query_one(FORGET, &[&14_i32, &100_i32]).await.unwrap().get("forgotten")
@@ -156,7 +156,7 @@ async fn sign_in_that_waits_for_credential_erasure_is_refused() {
     let (_, token) = api.account("ada").await;
     api.leave(&token).await.is(204);
     world.age_deletions(5).await;
-    // A process with a shorter grace period has forgotten the account and not committed yet.
+    // A process with a shorter grace period has erased the credentials and not committed yet.
     let forgetting = world.session("blogs_api").await;
     forgetting.client.batch_execute("begin").await.unwrap();
     let row = forgetting.client.query_one(FORGET, &[&1_i32, &100_i32]).await.unwrap();
@@ -182,14 +182,14 @@ async fn credential_erasure_skips_accounts_that_are_being_restored() {
     api.leave(&token).await.is(204);
     world.age_deletions(15).await;
 
-    // The account is being brought back: forgetting passes over it.
+    // The account is being restored, so the erasure skips it.
     let back = world.another().await;
     let restore = format!("begin; update blogs.account set deleted_at = null where id = {ada}");
     back.client.batch_execute(&restore).await.unwrap();
     assert_eq!(forgotten(&world).await, 0);
     back.client.batch_execute("rollback").await.unwrap();
 
-    // Forgetting has read the account, and stops before it locks it.
+    // The erasure has read the account, and stops before it locks it.
     let gate = "create function public.wait_to_look() returns boolean language plpgsql security definer as $$
                 begin
                   perform pg_catalog.pg_advisory_xact_lock_shared(1);

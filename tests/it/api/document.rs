@@ -1,4 +1,4 @@
-//! `/openapi.json` and `/docs`: what they say is there, and nothing else is.
+//! `/openapi.json` and `/docs`: they describe exactly the existing API.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use tests::{Running, World};
 use super::schema::{differences, resolve};
 use super::{Answer, tokens};
 
-/// Every route of the API, as its users know it.
+/// Every route of the API.
 const ROUTES: [&str; 31] = [
     "POST /v1/accounts",
     "DELETE /v1/accounts/me",
@@ -48,7 +48,7 @@ const ROUTES: [&str; 31] = [
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
     pub(super) method: Method,
-    /// With `{id}` or `{slug}` in it.
+    /// The path, with `{id}` or `{slug}`.
     pub(super) path: String,
     pub(super) definition: Value,
 }
@@ -60,7 +60,7 @@ impl Operation {
         document: &'document Value,
     ) -> Option<&'document Value> {
         let schema = self.definition.pointer("/requestBody/content/application~1json/schema")?;
-        // A body that may be left out is one of its schema and null.
+        // The schema of an optional body allows null.
         let chosen = schema["oneOf"].as_array().and_then(|any| any.iter().find(|one| one["type"] != "null"));
         Some(resolve(document, chosen.unwrap_or(schema)))
     }
@@ -72,7 +72,7 @@ impl Operation {
         in_place.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Asserts that an answer is one that the document has, to the fields of its body.
+    /// Asserts that the document describes an answer, including the fields of its body.
     #[track_caller]
     pub(super) fn allows(&self, document: &Value, answer: &Answer) {
         let Self { method, path, definition } = self;
@@ -133,8 +133,7 @@ async fn openapi_document_has_every_route_and_no_other() {
     }
 }
 
-/// Requests for every operation, in an order in which all can be done, with the status of a good answer; some have a token
-/// of their own.
+/// Requests for every operation, in an order in which all succeed, with the status of success; some have their own token.
 fn requests(blog: i64) -> Vec<(&'static str, Value, u16)> {
     let paths = json!({"paths": ["example.org/one"]});
     let password = json!({"password": super::PASSWORD, "new_password": "another good password"});
@@ -242,13 +241,13 @@ async fn docs_page_loads_nothing_from_other_hosts() {
     assert_eq!(api.get("/docs", None).await.is(303).header("location"), Some("/docs/"));
     let page = api.get("/docs/", None).await.is(200);
     let html = page.body.as_str().unwrap();
-    // The browser holds the page to this, whatever its scripts would like to load.
+    // The browser enforces this policy on everything that the page's scripts load.
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
     for source in policy.split([' ', ';']).filter(|word| word.contains([':', '.', '*'])) {
         assert_eq!(source, "data:", "{policy}");
     }
-    // And it can work under it: its scripts are files of this host.
+    // The page works under the policy, because its scripts are files of this host.
     assert!(policy.contains("script-src 'self'") && policy.contains("connect-src 'self'"), "{policy}");
     let scripts = html.split("<script").skip(1).map(|script| script.split("</script>").next().unwrap());
     for script in scripts {

@@ -1,4 +1,4 @@
-//! Views, likes and shares one by one: who may, of which blogs, and that the totals are exact.
+//! Single views, likes and shares: who may send them, for which blogs, and that the totals are exact.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ async fn engagement_requires_a_visible_blog() {
     let draft = api.draft(&token, "Draft").await;
     let deleted = api.blog(&token, "Deleted").await;
     let unpublished = api.blog(&token, "Unpublished").await;
-    // Remembered as live before they go.
+    // Cached as live before they are deleted.
     for blog in [deleted, unpublished] {
         api.view(blog, "before").await.is(200);
     }
@@ -50,7 +50,7 @@ async fn engagement_requires_a_visible_blog() {
     let counted = "select count(*) from analytics.outcome where outcome <> 'counted'";
     assert_eq!(world.value::<i64>(counted, &[]).await, 0, "nothing of it went any further");
 
-    // Published again, it is there again, with what it had.
+    // Published again, it is visible with its previous totals.
     api.post(&format!("/v1/blogs/{unpublished}/publish"), Some(&token)).await.is(200);
     assert_eq!(api.view(unpublished, "after").await.is(200).totals(), [2, 0, 0]);
     world.assert_consistent().await;

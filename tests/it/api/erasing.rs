@@ -1,4 +1,4 @@
-//! Erasing an account beside transactions that need not have seen it alive.
+//! Erasing an account during transactions that may have seen it alive.
 
 use reqwest::Method;
 use tests::World;
@@ -26,7 +26,7 @@ async fn erasing_finds_the_event_of_a_concurrent_unfollow() {
     let operator = world.session("operator").await;
     operator.client.query_one(RETIRE, &[&zebedee]).await.unwrap();
 
-    // A follower ends its follow, and has not written the event of that yet. No relay will take the event.
+    // A follower unfollows, and has not written the event yet. No relay will send the event.
     let holder = world.another().await;
     let hold = "create function public.wait_at_gate() returns trigger language plpgsql security definer as $$
                 begin

@@ -1,4 +1,4 @@
-//! Exports of accounts: asked for by the account, made once by an operator, and recorded.
+//! Exports of accounts: requested by the account, made once by an operator, and recorded.
 
 use database::Session;
 use jiff::{SignedDuration, Timestamp};
@@ -18,19 +18,19 @@ const FUNCTIONS: [&str; 3] = ["blogs.export_account", "analytics.export_account"
 const ROLES: [&str; 6] =
     ["blogs_api", "analytics_worker", "notification_worker", "recommendation_api", "operator", "console"];
 
-/// Opens an export: the SQLSTATE where that is refused.
+/// Opens an export; the SQLSTATE if it is refused.
 async fn open(operator: &Session, account: i64) -> Result<(), String> {
     let opened = operator.client.query_one(OPEN, &[&account]).await;
     opened.map(drop).map_err(|error| error.code().unwrap().code().to_owned())
 }
 
-/// How many items are exported: the SQLSTATE where that is refused.
+/// The number of exported items; the SQLSTATE if the export is refused.
 async fn export(operator: &Session, account: i64) -> Result<usize, String> {
     let exported = operator.client.query(EXPORT, &[&account]).await;
     exported.map(|items| items.len()).map_err(|error| error.code().unwrap().code().to_owned())
 }
 
-/// How many rows each owner's function returns: the SQLSTATE where that is refused.
+/// The number of rows that each owner's function returns; the SQLSTATE if it is refused.
 async fn read(operator: &Session, account: i64) -> [Result<usize, String>; 3] {
     let mut read = FUNCTIONS.map(|_| Ok(0));
     for (function, read) in FUNCTIONS.into_iter().zip(&mut read) {
@@ -107,7 +107,7 @@ async fn export_request_is_valid_for_one_export_within_seven_days() {
     open(&operator, ada).await.unwrap();
     assert_eq!(export(&operator, ada).await, Ok(1));
     assert_eq!(open(&operator, ada).await, refused(), "the request is used");
-    // What the session has opened is no other session's.
+    // Another session cannot use the export that this session opened.
     let another = world.session("operator").await;
     assert_eq!(open(&another, ada).await, refused());
     assert_eq!(export(&another, ada).await, refused());

@@ -1,4 +1,4 @@
-//! Following and being followed, as it is answered, listed, counted and told.
+//! Follows: answers, lists, counters and events.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ async fn invalid_follow_is_refused() {
             api.get(&format!("{path}?{query}"), None).await.names(400, &[field]);
         }
     }
-    // The rule is the table's as well.
+    // The table has the same constraint.
     let oneself = format!("insert into social.follow (followee_id, follower_id) values ({ada}, {ada})");
     assert_eq!(world.client().batch_execute(&oneself).await.unwrap_err().code().unwrap().code(), "23514");
     world.assert_consistent().await;
@@ -74,13 +74,13 @@ async fn suspended_or_deleted_account_is_hidden_and_cannot_act() {
     api.follow(ada, &of_alan).await.is(204);
     assert!(world.value::<bool>("select blogs.suspend_account($1)", &[&grace]).await);
     assert_eq!(api.listed(ada, "followers", 1).await, (vec![alan], 2));
-    // Its token is still believed in here, and does nothing.
+    // This process still accepts its token, which has no effect.
     api.unfollow(ada, &of_grace).await.refused(401);
     assert!(world.value::<bool>("select blogs.restore_account($1)", &[&grace]).await);
     assert_eq!(api.listed(ada, "followers", 1).await, (vec![grace, alan], 2));
     api.leave(&of_ada).await.is(204);
     assert_eq!(api.listed(grace, "following", 20).await, (vec![], 1));
-    // Whom one follows no more may be gone.
+    // Unfollowing a deleted account works.
     let again = api.sign_in("grace", PASSWORD).await.is(201).body["token"].as_str().unwrap().to_owned();
     api.unfollow(ada, &again).await.is(204);
     assert_eq!(api.listed(grace, "following", 20).await, (vec![], 0));
@@ -95,7 +95,7 @@ async fn concurrent_follows_count_exactly_without_deadlock() {
     for n in 0..6 {
         accounts.push(api.account(&format!("reader-{n}")).await);
     }
-    // Everybody follows everybody, in orders that cross, and half of it goes again.
+    // All accounts follow each other, in crossing orders, and half of the follows end again.
     let mut requests = JoinSet::new();
     for turn in 0..3 {
         for (follower, token) in &accounts {

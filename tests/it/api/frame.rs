@@ -1,4 +1,4 @@
-//! What surrounds every request: whatever is sent, the answer says clearly what is wrong with it.
+//! The frame around every request: the answer to any input says clearly what is wrong with it.
 
 use std::collections::BTreeSet;
 
@@ -123,7 +123,7 @@ async fn body_must_be_declared_as_json_and_be_valid() {
             let answer = send(Some("application/json"), broken).await.refused(400);
             assert!(answer.detail().contains("not JSON"), "{answer:?}");
         }
-        // JSON by any of its names is read, and found wanting for what it says.
+        // JSON of any media type is parsed, and refused for its contents.
         for json in ["application/json; charset=utf-8", "Application/JSON", "application/merge-patch+json"] {
             send(Some(json), b"7").await.refused(422);
         }
@@ -170,7 +170,7 @@ async fn body_that_is_too_long_is_413_with_or_without_a_length() {
         let body = "x".repeat(524_289);
         for long in [
             format!("{head}Content-Length: 524289\r\n\r\n{body}"),
-            // In chunks, so that nobody knows before it is there.
+            // In chunks, so that the length is unknown in advance.
             format!("{head}Transfer-Encoding: chunked\r\n\r\n80001\r\n{body}\r\n0\r\n\r\n"),
         ] {
             let answer = raw(&api, long.as_bytes()).await;

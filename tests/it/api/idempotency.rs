@@ -1,4 +1,4 @@
-//! `Idempotency-Key` where blogs are made: one request, however often it is sent.
+//! `Idempotency-Key` when making blogs: a request counts once, however often it is sent.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ async fn the_same_request_gets_the_same_answer() {
     let first = create(&api, &token, b"key-1", &new).await.is(201);
     assert_eq!(first.header("idempotency-replayed"), None);
 
-    // What has happened to the blog since does not change the answer.
+    // Later changes of the blog do not change the answer.
     api.patch(&format!("/v1/blogs/{}", first.id()), Some(&token), json!({"title": "Changed"})).await.is(200);
     let again = create(&api, &token, b"key-1", &new).await.is(201);
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
@@ -65,7 +65,7 @@ async fn a_key_belongs_to_one_request_of_one_account() {
     assert_ne!(theirs.id(), mine.id());
     assert_eq!(theirs.header("idempotency-replayed"), None);
 
-    // What was refused was not done: the key is still free.
+    // A refused request has no effect, so the key is still free.
     let wrong = json!({"title": "", "body": ""});
     create(&api, &token, b"key-2", &wrong).await.names(422, &["title"]);
     create(&api, &token, b"key-2", &new).await.is(201);
@@ -100,7 +100,7 @@ async fn concurrent_requests_with_one_key_act_once_and_get_one_answer() {
     );
 }
 
-/// Until the returned session lets go of its advisory lock, transactions wait at this trigger.
+/// Transactions wait at this trigger until the returned session releases its advisory lock.
 async fn gate(world: &World, trigger: &str) -> database::Session {
     let holder = world.another().await;
     let hold = format!(
@@ -116,7 +116,7 @@ async fn gate(world: &World, trigger: &str) -> database::Session {
     holder
 }
 
-/// Until it is let go, answers cannot be kept.
+/// Answers cannot be stored until the session is dropped.
 const BEFORE_ANSWERS: &str = "before insert on blogs.idempotency_key for each statement";
 
 async fn until_waiting(world: &World, wait_event: &str) {
@@ -187,7 +187,7 @@ async fn different_request_with_the_key_of_a_running_one_is_refused() {
     }
 }
 
-/// Keeps as many answers of an account as of more than a day ago, under keys in no order.
+/// Stores a number of answers of an account from more than a day ago, under keys in random order.
 async fn keep_old_answers(world: &World, account: i64, count: i64) {
     let keep = "insert into blogs.idempotency_key (account_id, key, request_hash, status, response, created_at)
                 select $1, 'key-' || md5(n::text), '', 201, '{}', now() - interval '2 days' + n * interval '1 ms'
@@ -220,7 +220,7 @@ async fn answers_are_deleted_while_their_account_is_erased() {
     let (operator, api) = (world.session("operator").await, world.session("blogs_api").await);
     operator.client.query_one(RETIRE, &[&account]).await.unwrap();
 
-    // Forgetting has taken a first row, and erasing has, too, or waits for it.
+    // The deletion has locked a first row, and the erasure has one, too, or waits for it.
     let holder = gate(&world, "before delete on blogs.idempotency_key for each row").await;
     let forgetting = async {
         let mut forgotten = 0;

@@ -1,4 +1,4 @@
-//! Events of the past, for those who may bring them in.
+//! Imports of past events, with a token for imports.
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
@@ -79,7 +79,7 @@ async fn imported_events_count_at_their_own_time() {
     let expected = ["02-29 23 2 0", "03-01 00 2 0", "03-01 12 0 1"];
     assert_eq!(world.value::<Vec<String>>(hours, &[]).await, expected);
     assert_eq!(api.totals(blog).await, [4, 0, 1]);
-    // Views know themselves again; the share has no key.
+    // Repeated views are recognised; the share has no key.
     send(&api, &importer, events).await;
     assert_eq!(api.totals(blog).await, [4, 0, 2]);
     world.assert_consistent().await;

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` of engagement: what has been counted under a key is not counted again, whichever way it comes.
+//! `Idempotency-Key` of engagement: a key counts once across all write paths.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -34,14 +34,14 @@ async fn a_key_counts_once_on_every_path_and_across_them() {
     let blog = api.blog(&token, "Keyed").await;
     let (mut sent, mut shares) = (0_i64, 0_i64);
     for first in PATHS {
-        // The first of a key counts, by whichever path; afterwards no path counts it.
+        // The first event with a key counts on any path; afterwards no path counts it.
         let key = format!("a key of {first}");
         shares += 1;
         for path in [first, first].into_iter().chain(PATHS) {
             let answer = share(&api, path, blog, &token, &key).await;
             assert_eq!(answer.status, if path == "message" { 202 } else { 200 }, "{answer:?}");
             sent += 1;
-            // One after the other, so that the worker is not overtaken.
+            // One after the other, so that the worker applies each before the next request.
             world.until(ACCOUNTED, sent).await;
             assert_eq!(world.value::<Vec<i64>>(TOTALS, &[]).await, [0, 0, shares], "{first}, then {path}");
         }
@@ -88,7 +88,7 @@ async fn repeated_batch_adds_nothing() {
     let share =
         |key: Option<&str>| json!({"type": "blog.shared", "blog_id": blog, "channel": "link", "key": key});
     let view = json!({"type": "blog.viewed", "blog_id": blog});
-    // Two of no key of their own, and one key twice.
+    // Two events without a key, and one key twice.
     let events = json!([view, view, share(None), share(None), share(Some("own")), share(Some("own"))]);
     let mut sent = 0_i64;
     for key in ["first", "second"] {

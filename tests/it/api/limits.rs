@@ -1,4 +1,4 @@
-//! Rate limits, and which web pages may call.
+//! Rate limits, and CORS.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use tests::{Running, World};
 
 use super::{Answer, PASSWORD};
 
-/// An API with a small limit. Little comes back within a test: one in half a minute.
+/// An API with a small limit, which refills slowly: one request in half a minute.
 async fn limited(world: &World, limit: &'static str) -> Running {
     world
         .api_with(|loader| {
@@ -19,7 +19,7 @@ async fn limited(world: &World, limit: &'static str) -> Running {
                 .set("engagement.write_path", "direct")
                 .set("rate_limits.enabled", true)
                 .set(limit, 2)
-                // So many that no two clients share a bucket by chance.
+                // Enough buckets that no two clients share one by chance.
                 .set("rate_limits.buckets_max", u32::MAX)
         })
         .await
@@ -48,7 +48,7 @@ async fn each_client_has_its_own_engagement_limit() {
         Answer::to(from(address, share.json(&json!({"channel": "link"})))).await
     };
     let mut shares = 0;
-    // By address, but an IPv6 household is one; and by account, wherever it comes from.
+    // By address, with an IPv6 household as one; and by account from any address.
     for (address, token) in [
         ("192.0.2.1", None),
         ("192.0.2.2", None),
@@ -65,7 +65,7 @@ async fn each_client_has_its_own_engagement_limit() {
     }
     assert_limited(share("2001:db8::2", None).await);
     assert_limited(share("192.0.2.77", Some(&ada)).await);
-    // Reading is limited apart, and so is writing.
+    // Reads and writes have separate limits.
     assert_eq!(api.totals(blog).await, [0, 0, shares]);
     api.blog(&ada, "Still writing").await;
 }
@@ -83,7 +83,7 @@ async fn each_event_of_a_batch_counts_against_the_limit() {
     };
     batch("192.0.2.1", 2).await.is(200);
     assert_limited(batch("192.0.2.1", 1).await);
-    // More than there ever is, and more than is left.
+    // More than the whole limit, and more than the rest of it.
     assert_limited(batch("192.0.2.2", 3).await);
     batch("192.0.2.3", 1).await.is(200);
     assert_limited(batch("192.0.2.3", 2).await);
@@ -103,7 +103,7 @@ async fn password_attempts_are_limited_by_address() {
     sign_in("192.0.2.1", "a guess").await.refused(401);
     assert_limited(sign_in("192.0.2.1", "another guess").await);
     assert_limited(sign_in("192.0.2.1", PASSWORD).await);
-    // The right one from elsewhere still gets in, and a token does not lift the limit on guessing at a password.
+    // The right password from another address still works, and a token does not lift the limit on password attempts.
     let session = sign_in("192.0.2.2", PASSWORD).await.is(201);
     let token = session.body["token"].as_str().unwrap();
     let change = json!({"password": "a guess", "new_password": "a new password"});
@@ -116,7 +116,7 @@ async fn password_attempts_are_limited_by_address() {
     api.get("/v1/blogs", Some(token)).await.is(200);
 }
 
-/// Asks until it is refused. What comes back within half a minute may let one more through.
+/// Sends requests until one is refused. The refill within half a minute may allow one more.
 async fn until_limited(ask: impl AsyncFn() -> Answer) {
     for _ in 0..5 {
         let answer = ask().await;
@@ -147,7 +147,7 @@ async fn guesses_from_many_addresses_share_the_limit_of_the_account() {
         }
         assert!((1..=4).contains(&tried), "{tried} of 30 guesses at {handle} were tried");
     }
-    // The form of the pages is no way around the limit, and neither is the right password from an unknown network.
+    // The pages' form does not bypass the limit, and neither does the right password from an unknown network.
     let form = async || {
         let form = api.request(Method::POST, "/sign-in").header("sec-fetch-site", "same-origin");
         let form = form.header("content-type", "application/x-www-form-urlencoded");
@@ -159,7 +159,7 @@ async fn guesses_from_many_addresses_share_the_limit_of_the_account() {
     sign_in("192.0.2.2", "ada", PASSWORD).await.is(201);
     sign_in("192.0.2.2", "ada", "a guess").await.refused(401);
     until_limited(async || sign_in("192.0.2.2", "ada", "a guess").await).await;
-    // A stolen token is no way around the limit.
+    // A stolen token does not bypass the limit.
     let mut tried = 0;
     for host in 1..=30 {
         let guess = api.call(Method::PUT, "/v1/accounts/me/password", Some(token));
@@ -184,7 +184,7 @@ async fn networks_of_one_ipv6_delegation_share_four_times_the_limit() {
         let answer = sign_in(&format!("2001:db8:0:{network:x}::1"), &format!("ada-{network}")).await;
         tried += u32::from(answer.status != 429);
     }
-    // Four times two, and what comes back while the test runs.
+    // Four times two, and the refill while the test runs.
     assert!((8..=12).contains(&tried), "{tried} of 32 sign-ins from one /56 were tried");
     sign_in("2001:db8:0:100::1", "ada").await.refused(401);
 }
@@ -211,7 +211,7 @@ async fn writes_and_reads_have_separate_limits() {
             }
         }
         assert_eq!(answered, [reads, writes], "{limit}");
-        // What those who run it ask is not limited.
+        // Operations endpoints are not limited.
         for path in ["/healthz", "/metrics", "/openapi.json"] {
             for _ in 0..3 {
                 api.get(path, None).await.is(200);
@@ -258,7 +258,7 @@ async fn only_listed_web_pages_may_call_the_api() {
         let read = from_page(&api, Method::GET, origin, None).await.is(200);
         assert_eq!(read.header("access-control-allow-origin"), Some(origin));
         assert!(read.header("access-control-expose-headers").unwrap().contains("etag"), "{read:?}");
-        // Refusals are for the page to read, too.
+        // The page can also read refusals.
         let refused =
             Answer::to(api.request(Method::POST, "/v1/blogs").header("Origin", origin)).await.refused(401);
         assert_eq!(refused.header("access-control-allow-origin"), Some(origin));

@@ -1,4 +1,4 @@
-//! Lists of blogs: pages by keyset, filters, and what cannot be asked.
+//! Lists of blogs: keyset pages, filters, and invalid parameters.
 
 use serde_json::{Value, json};
 use tests::{Running, World};
@@ -52,7 +52,7 @@ async fn pages_are_complete_while_blogs_are_published_and_deleted() {
         if cursor.is_none() {
             break;
         }
-        // What comes is newer than everything that is still to be shown.
+        // New blogs are newer than everything that remains to be shown.
         api.blog(&token, &format!("Newcomer {turn}")).await;
         if turn == 1 {
             api.delete(&format!("/v1/blogs/{deleted}"), Some(&token)).await.is(204);
@@ -105,7 +105,7 @@ async fn a_list_is_complete_at_every_page_size() {
             assert_eq!(all(&api, &format!("limit={limit}{filter}")).await, blogs, "{limit}{filter}");
         }
     }
-    // A full last page knows that it is the last.
+    // A full last page is marked as the last.
     assert_eq!(next(&page(&api, "limit=7", None).await), None);
     assert!(next(&page(&api, "limit=6", None).await).is_some());
     let first = page(&api, "limit=1&sort=newest", None).await;
@@ -156,7 +156,7 @@ async fn filters_apply_and_an_empty_result_is_not_an_error() {
     ] {
         assert_eq!(all(&api, &query).await, expected, "{query}");
     }
-    // A tag that a blog no longer has does not find it.
+    // A removed tag no longer finds the blog.
     api.patch(&format!("/v1/blogs/{third}"), Some(&of_grace), json!({"tags": ["alone"]})).await.is(200);
     assert_eq!(all(&api, "tag=shared").await, [second, first]);
     assert_eq!(all(&api, "tag=alone").await, [third]);

@@ -1,5 +1,5 @@
-//! Whatever is sent to whichever operation: the answer is never our fault, always one that the document has, and
-//! says what is wrong. The battery is made from the document, so that a new operation is in it from its first day.
+//! Invalid input to every operation: the answer is never a server error, always one that the document describes, and says
+//! what is wrong. The inputs are made from the document, so that a new operation is covered from its first day.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,7 +96,7 @@ fn bodies() -> Vec<Vec<u8>> {
 /// Where a token for imports is sent.
 const IMPORTS: [&str; 3] = ["/v1/blogs", "/v1/engagement", "/v1/source-paths"];
 
-/// Parameters in the path or the query, as they stand in the address.
+/// Parameters in the path or the query, in URL encoding.
 const ADDRESSES: [&str; 22] = [
     "0",
     "-1",
@@ -190,7 +190,7 @@ fn fresh_handle() -> String {
     format!("reader{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Every request that is sent to an operation, and what has come of them.
+/// The requests that are sent to an operation, and their results.
 struct Battery<'a> {
     api: &'a Running,
     document: &'a Value,
@@ -219,7 +219,7 @@ impl Battery<'_> {
         self.api.call(method.clone(), path, token.then_some(of_target.as_str()))
     }
 
-    /// A body with one field set to a value; the others are good. In a list where the operation takes one.
+    /// A body with one field set to a value and valid others; a list if the operation takes one.
     fn body(&self, field: Option<(&str, &str)>) -> Option<String> {
         let schema = self.operation.body_schema(self.document)?;
         let is_list = schema["type"] == "array";
@@ -258,7 +258,7 @@ impl Battery<'_> {
         for token in [false, true] {
             self.send_fields(token, "message").await;
             if self.operation.parameters("header").iter().any(|name| name == "X-Write-Path") {
-                // Here the database sees the values itself.
+                // These values reach the database.
                 self.send_fields(token, "direct").await;
             }
             self.send_bodies(token).await;
@@ -319,7 +319,7 @@ impl Battery<'_> {
                     Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
                     None => request,
                 };
-                // In the place of what is there, unlike `header`.
+                // Replaces the header, unlike `header`.
                 let header = (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
                 let request = request.headers(HeaderMap::from_iter([header]));
                 self.send(request, &format!("{name}: {}", String::from_utf8_lossy(value))).await;

@@ -1,4 +1,4 @@
-//! The inbox and the progress of a fan-out, as they are answered.
+//! The endpoints of the inbox and of the progress of a fan-out.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ fn blogs(inbox: &Value) -> Vec<i64> {
     inbox["items"].as_array().unwrap().iter().map(|item| item["blog_id"].as_i64().unwrap()).collect()
 }
 
-/// An author, so many blogs of theirs, and a reader who has been told of them.
+/// An author with a number of blogs, and a reader with a notification of each.
 async fn told(world: &World, api: &Running, count: usize) -> (String, Vec<i64>, String) {
     let notifier = world.notifier().await;
     let (ada, of_ada) = api.account("ada").await;
@@ -52,7 +52,7 @@ async fn inbox_is_paged_newest_first_with_current_blogs() {
     assert_eq!(item["author"], renamed.body["author"]);
     assert_eq!(item["published_at"], renamed.body["published_at"]);
     assert_eq!(item["read_at"], Value::Null);
-    // Its author was not told, and nobody but the reader sees the inbox.
+    // The author is not notified, and only the reader sees the inbox.
     assert_eq!(blogs(&api.inbox(&of_ada, "").await), Vec::<i64>::new());
     api.get("/v1/notifications", None).await.refused(401);
     for (query, field) in [("limit=0", "limit"), ("cursor=x", "cursor"), ("cursor=AgAAAAAAAAAH", "cursor")] {
@@ -103,7 +103,7 @@ async fn marking_all_as_read_covers_more_than_one_statement() {
     world.run("select notify.create_day((now() at time zone 'utc')::date)").await;
     let insert = "insert into notify.notification (recipient_id, published_at, blog_id)
                   select $1, b.first_published_at, b.id from blogs.blog b";
-    // The day that its blogs were published on is made for them, whichever it is.
+    // Makes the partition for the day on which the blogs were published.
     let day = "select notify.create_day((min(first_published_at) at time zone 'utc')::date) from blogs.blog";
     assert_eq!(world.value::<String>(day, &[]).await, "there");
     assert_eq!(world.client().execute(insert, &[&grace]).await.unwrap(), u64::try_from(ids.len()).unwrap());
@@ -128,7 +128,7 @@ async fn notifications_of_hidden_blogs_are_neither_shown_nor_counted() {
         (blogs(&inbox), &inbox["unread"], &inbox["next_cursor"]),
         (vec![ids[0]], &json!(1), &Value::Null)
     );
-    // Published again it is where it was: what counts is when it was first published.
+    // Published again, it keeps its place, which depends on the first publication.
     api.post(&format!("/v1/blogs/{}/publish", ids[2]), Some(&of_ada)).await.is(200);
     assert_eq!(blogs(&api.inbox(&token, "").await), [ids[2], ids[0]]);
 }
@@ -155,12 +155,12 @@ async fn fan_out_progress_is_visible_to_the_author_only() {
     let draft = api.draft(&of_ada, "A draft").await;
     let of_draft = format!("/v1/blogs/{draft}/fan-out");
     assert!(api.get(&of_draft, Some(&of_ada)).await.refused(404).detail().contains("notified"));
-    // Whether there is such a draft is nobody else's business.
+    // Only the author learns whether there is such a draft.
     let foreign = api.get(&of_draft, Some(&of_grace)).await.refused(404);
     let none = api.get("/v1/blogs/999999/fan-out", Some(&of_grace)).await.refused(404);
     assert_eq!(foreign.body, none.body);
 
-    // Half way, as the worker would leave it.
+    // A fan-out in progress, like the worker's.
     world
         .run("update notify.fan_out set state = 'running', total = 10, looked_at = 4, rows_per_s = 3, ended_at = null")
         .await;

@@ -1,4 +1,4 @@
-//! What those who run the service ask it.
+//! The operations endpoints: metrics, health and readiness.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What operators decide about accounts and blogs, as readers and authors then see it.
+//! The effects of operators' commands on accounts and blogs, as readers and authors see them.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ async fn suspended_account_is_hidden_until_restored() {
     assert_eq!(api.get("/v1/blogs", None).await.body["items"], json!([]));
     api.view(blog, "while").await.refused(404);
     api.sign_in("ada", PASSWORD).await.refused(401);
-    // Another process has not yet seen the account's epoch: it looks.
+    // Another process has not cached the account's epoch, so it reads it.
     let elsewhere = world.api().await;
     elsewhere.post_json("/v1/blogs", Some(&token), json!({"title": "More", "body": ""})).await.refused(401);
 
@@ -106,7 +106,7 @@ async fn traces(world: &World, texts: &[String]) -> Vec<String> {
     found
 }
 
-/// Traces outside the one record of his export, which keeps his id and nothing else of him.
+/// Traces of his account outside the record of his export, which keeps only his id.
 async fn traces_but_record(world: &World, texts: &[String]) -> Vec<String> {
     let found = traces(world, texts).await;
     let (records, others): (Vec<_>, Vec<_>) =
@@ -115,8 +115,8 @@ async fn traces_but_record(world: &World, texts: &[String]) -> Vec<String> {
     others
 }
 
-/// Columns of any schema that by their names, or by what they refer to, say who somebody is, and hold none of these
-/// texts. Whoever adds one fills it in [`zebedee`], so that it is known to be erased.
+/// Columns of any schema that identify a person, by name or by reference, and contain none of these texts. A change that
+/// adds one must fill it in [`zebedee`], so that the test covers its erasure.
 async fn untouched_columns(world: &World, texts: &[String]) -> Vec<String> {
     let columns = "select format('%I.%I', n.nspname, c.relname), a.attname
                    from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
@@ -140,7 +140,7 @@ async fn untouched_columns(world: &World, texts: &[String]) -> Vec<String> {
     untouched
 }
 
-/// What is exported of an account that has asked for it, by part.
+/// The export of an account with a request, by part.
 async fn export(operator: &Session, id: i64) -> BTreeMap<String, Vec<Value>> {
     operator.client.query_one(OPEN_EXPORT, &[&id]).await.unwrap();
     read_parts(operator, id).await
@@ -155,7 +155,7 @@ async fn read_parts(operator: &Session, id: i64) -> BTreeMap<String, Vec<Value>>
     parts
 }
 
-/// Sets something aside that names Zebedee; as JSON, in no spacing of ours.
+/// Parks a message that names Zebedee, as JSON with unusual spacing.
 async fn park(world: &World, index: i32, body: &str, reason: &str) {
     let park = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger)
                 values (gen_random_uuid(), $1, $2, convert_to($3, 'utf8'), false)";
@@ -168,7 +168,7 @@ async fn all_totals(world: &World) -> Vec<String> {
     world.value(totals, &[]).await
 }
 
-/// What Zebedee leaves behind wherever an account can: his token, and his and another's blog.
+/// Fills every place where an account can leave data for Zebedee; returns his token, his blog and another author's.
 async fn zebedee(world: &World, api: &Running) -> (String, i64, i64) {
     let (id, token) = api.account("zebedee").await;
     assert_eq!(id, ZEBEDEE);
@@ -207,7 +207,7 @@ async fn zebedee(world: &World, api: &Running) -> (String, i64, i64) {
     (token, his, hers)
 }
 
-/// Erases him as the command does: the SQLSTATE where that is refused.
+/// Erases him like the command; the SQLSTATE if it is refused.
 async fn erase(operator: &Session) -> Result<(), String> {
     let erased = operator.client.query(ERASE, &[&ZEBEDEE]).await;
     erased.map_err(|error| error.code().unwrap().code().to_owned())?;
@@ -274,7 +274,7 @@ async fn erased_account_leaves_no_trace_and_totals_stay() {
     let write = json!({"title": "After all", "body": "", "publish": true});
     api.post_json("/v1/blogs", Some(&token), write).await.refused(401);
 
-    // A token that another process still believes in: its likes are discarded, at once or after they were promised.
+    // Another process still accepts the token: its likes are discarded, at once or after they were accepted.
     like(&api, hers, &token).await.refused(404);
     let promised = api.call(Method::PUT, &format!("/v1/blogs/{hers}/like"), Some(&token));
     Answer::to(promised).await.is(202);
@@ -285,12 +285,12 @@ async fn erased_account_leaves_no_trace_and_totals_stay() {
     assert_eq!(all_totals(&world).await, totals);
     api.get(&format!("/v1/blogs/{his}"), None).await.refused(404);
     assert_eq!(api.get(&format!("/v1/blogs/{hers}"), None).await.is(200).body["tags"], json!(["shared"]));
-    // The blog that nobody wrote any more is no blog that somebody could ask for by its old address.
+    // The blog without an author no longer has its old address.
     api.get("/v1/blogs/by-slug/zebedee-writes", None).await.refused(404);
     assert_eq!(read_parts(&operator, ZEBEDEE).await, BTreeMap::new());
     assert_eq!(world.value::<i64>("select count(*) from social.follow", &[]).await, 1);
 
-    // What comes late in his name and cannot be read is parked as it came; erasing once more finds it.
+    // A late unreadable message that names him is parked unchanged; another erasure finds it.
     park(&world, 0, &spaced, &format!("invalid type: string {ZEBEDEE:?}, expected i64")).await;
     assert_eq!(traces_but_record(&world, &texts).await.len(), 1);
     erase(&operator).await.unwrap();
@@ -335,7 +335,7 @@ async fn tag_is_not_deleted_while_a_transaction_adds_it_to_a_blog() {
     let waits = "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock' and wait_event = 'relation'";
 
-    // Somebody has found the tag and not put it on yet: forgetting waits, and then finds it in use.
+    // A transaction has read the tag and not added it yet: the deletion waits, and then finds it in use.
     let author = world.another().await;
     author.client.batch_execute("begin").await.unwrap();
     let create = include_str!("../../../services/blogs-api/sql/tag_create.sql");
@@ -351,7 +351,7 @@ async fn tag_is_not_deleted_while_a_transaction_adds_it_to_a_blog() {
     let forgotten: i64 = forgetting.join_next().await.unwrap().unwrap().get("forgotten");
     assert_eq!(forgotten, 1, "the unwanted one alone");
 
-    // The tag is being forgotten when somebody wants it: it is made anew.
+    // A tag that is wanted while it is being deleted is made again.
     world.run("delete from blogs.blog_tag").await;
     let forgetting = world.another().await;
     forgetting.client.batch_execute("begin; select blogs.forget_unused_tags()").await.unwrap();

@@ -1,4 +1,4 @@
-//! What authors do is told to others exactly once, whoever is away at that moment.
+//! Authors' changes are published as events exactly once, even if RabbitMQ is down.
 
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Answer;
 
-/// A queue that somebody who follows blogs would have.
+/// The queue of a consumer of blog events.
 const QUEUE: &str = "it.blogs";
 pub(super) const WAITING: &str = "select count(*) from blogs.outbox";
 
@@ -46,8 +46,8 @@ async fn follow(world: &World, api: &Running) {
     manage(world, Method::POST, &binding, json!({"routing_key": "blog.*"})).await.is(201);
 }
 
-/// Everything that has been told, once nothing waits to be told any more. A row leaves the outbox only after its
-/// message was confirmed, so then there is no other on its way.
+/// All published events, once the outbox is empty. A row leaves the outbox only after its message was confirmed, so no
+/// message is in flight then.
 async fn told(world: &World) -> Vec<Value> {
     world.until(WAITING, 0_i64).await;
     take(world, QUEUE).await
@@ -120,13 +120,13 @@ async fn envelope_with_an_expired_lease_is_sent_unchanged() {
     let world = World::new().await;
     let api = followed_api(&world).await;
     let (_, token) = api.account("ada").await;
-    // Claimed by a relay that has died since; its lease has an hour left.
+    // Claimed by a relay that has crashed; its lease has an hour left.
     let id = Uuid::now_v7();
     let body = r#"[{"type":"blog.published","note":"these very bytes"}]"#;
     let claimed = "insert into blogs.outbox (id, routing_key, events, body, claimed_until, attempts)
                    values ($1, 'blog.published', 1, convert_to($2, 'utf8'), now() + interval '1 hour', 1)";
     world.client().execute(claimed, &[&id, &body]).await.unwrap();
-    // Whatever is committed after it goes past it.
+    // Later rows overtake it.
     api.blog(&token, "Meanwhile").await;
     world.until(WAITING, 1_i64).await;
     let before = take(&world, QUEUE).await;
@@ -178,11 +178,7 @@ async fn blog_events_are_published_later_if_rabbitmq_is_down() {
     api.get(&format!("/v1/blogs/{blog}"), None).await.is(200);
     api.degraded("broker", "").await;
     assert_eq!(world.value::<i64>(WAITING, &[]).await, 1);
-    assert_eq!(
-        world.value::<i32>("select attempts from blogs.outbox", &[]).await,
-        0,
-        "nobody claims in vain"
-    );
+    assert_eq!(world.value::<i32>("select attempts from blogs.outbox", &[]).await, 0, "no claim is wasted");
 
     // The exchange and the queue are there before the first message comes, as they are in production.
     let with_queue = world.api_with(|loader| loader.set("relay.poll_ms", 600_000)).await;

@@ -1,4 +1,4 @@
-//! Pages as others fetch them: what counts as a view, and what no cache keeps.
+//! Pages for other clients: what counts as a view, and which answers are not cached.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn image_of_another_site_counts_no_view() {
     let old = page(&api, "/b/embedded").header("user-agent", "says nothing");
     Answer::to(old).await.is(200);
     world.until(VIEWS, 2_i64).await;
-    // What has been published by now is in the queue or counted: the worker ends after it.
+    // Every published event is in the queue or counted, so the worker ends after it.
     api.stop().await;
     worker.stop().await;
     assert_eq!(world.value::<i64>(VIEWS, &[]).await, 2);

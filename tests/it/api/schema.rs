@@ -1,4 +1,4 @@
-//! Holds answers to the schemas of the OpenAPI document: as much of JSON Schema as the document uses.
+//! Validates answers against the schemas of the OpenAPI document, for the part of JSON Schema that it uses.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// What of a value is not as the schema says, each with its place. Properties that the schema does not know
-/// count too: whoever reads the document must find everything there.
+/// The differences between a value and its schema, each with its place. Unknown properties are differences, because the
+/// document must describe everything.
 pub(super) fn differences(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare(document, schema, value, "$", &mut found);

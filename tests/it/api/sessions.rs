@@ -1,4 +1,4 @@
-//! How tokens end: a new password, signing out, leaving.
+//! Revocation of tokens: by a new password, sign-out or deletion.
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
@@ -87,7 +87,7 @@ async fn other_process_refuses_revoked_token_after_refreshing_its_epoch() {
 #[tokio::test]
 async fn deleted_account_hides_its_blogs() {
     let world = World::new().await;
-    // Live blogs are remembered for longer than the test, so that every answer below is certain.
+    // Live blogs are cached for longer than the test, so that every answer below is deterministic.
     let api = world.api_with(|loader| loader.set("engagement.live_blogs.ttl_ms", 600_000)).await;
     let (id, token) = api.account("ada").await;
     let (_, reader) = api.account("grace").await;
@@ -111,7 +111,7 @@ async fn deleted_account_hides_its_blogs() {
         assert_eq!(api.get(&list, None).await.is(200).body, json!({"items": [], "next_cursor": null}));
     }
 
-    // This process still remembers the blog; what it promises is discarded where it is counted.
+    // This process still caches the blog; the worker discards the events that it accepts.
     let worker = world.worker().await;
     api.view(blog, "after, direct").await.refused(404);
     let view = json!({"visitor": "after, by message"});
@@ -119,7 +119,7 @@ async fn deleted_account_hides_its_blogs() {
     world
         .until("select coalesce(sum(n), 0)::bigint from analytics.outcome where outcome = 'discarded'", 2_i64)
         .await;
-    // Another one asks first.
+    // Another process queries the database first.
     let other = world.api().await;
     other.post_json(&format!("/v1/blogs/{blog}/views"), None, view).await.refused(404);
     assert_eq!(world.value::<i64>("select sum(total_views)::bigint from blogs.blog_counter", &[]).await, 1);

@@ -1,4 +1,4 @@
-//! The addresses of blogs for people.
+//! Readable addresses of blogs.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,7 @@ async fn blogs_with_the_same_title_have_different_addresses() {
     }
 }
 
-/// Each lets go of an address and asks for the one that the other lets go of.
+/// Each blog releases an address and wants the one that the other releases.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blogs_that_exchange_titles_do_not_deadlock() {
     let world = World::new().await;
@@ -124,7 +124,7 @@ async fn former_address_redirects_to_the_current_one() {
     assert_eq!(by_slug(&api, "first-title", None).await.is(200).id(), blog);
     assert_eq!(leads_to("third-title").await, "/v1/blogs/by-slug/first-title");
 
-    // Whoever may not see the blog does not learn where it went.
+    // A reader who may not see the blog does not learn its new address.
     api.post(&format!("/v1/blogs/{blog}/unpublish"), Some(&token)).await.is(200);
     by_slug(&api, "third-title", None).await.refused(404);
     by_slug(&api, "third-title", Some(&token)).await.is(308);
@@ -145,7 +145,7 @@ async fn address_reveals_nothing_about_drafts_of_others() {
     assert_eq!(slug(&draft), format!("draft-{id}"));
     assert_eq!(rename(&api, &ada, id, "Secret plan B").await, format!("draft-{id}"));
 
-    // Whoever publishes under these titles finds their addresses free.
+    // Other authors find the addresses of these titles free.
     assert_eq!(slug(&write(&api, &mallory, "Secret plan").await), "secret-plan");
     let other = write(&api, &mallory, "Secret plan B").await;
     assert_eq!(slug(&other), "secret-plan-b");

@@ -1,4 +1,4 @@
-//! Where a blog was before it came here: for imports, each path once.
+//! The previous paths of imported blogs, each used once.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ async fn source_path_has_one_blog_and_is_visible_to_importers_only() {
         {"source_path": "example.org/two", "blog_id": two},
     ]);
     assert_eq!(found.body["items"], expected);
-    // What readers do not see is not there to be counted for.
+    // A hidden blog cannot receive imported views.
     api.post(&format!("/v1/blogs/{two}/unpublish"), Some(&session)).await.is(200);
     let found = find(&api, &importer, &asked).await.is(200);
     assert_eq!(found.body["items"], json!([{"source_path": "example.org/one", "blog_id": one}]));

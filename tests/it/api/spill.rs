@@ -1,6 +1,6 @@
-//! RabbitMQ away, blocked, slow or silent: what is accepted meanwhile is kept in the outbox and counted exactly once.
+//! RabbitMQ is down, blocked, slow or silent: events accepted meanwhile go to the outbox and count exactly once.
 //!
-//! Shares show it best: each one counts, and no natural key hides a second time.
+//! The tests use shares, because each one counts, and no natural key hides a duplicate.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ use super::outbox::{WAITING, manage, take};
 use crate::message_path::broker_settings;
 use proxy::{Mode, Proxy};
 
-/// Nothing listens there.
+/// An address without a listener.
 const NOWHERE: &str = "amqp://guest:hidden@127.0.0.1:1/%2f";
-/// Longer than anything that works takes, and shorter than what must not be waited for.
+/// Longer than any successful request, and shorter than the timeouts that must not be reached.
 const SOON: Duration = Duration::from_secs(20);
 /// Views, likes and shares of the one blog.
 pub(super) const TOTALS: &str =
@@ -43,8 +43,8 @@ async fn api_behind(world: &World, url: &str, change: impl FnOnce(Loader) -> Loa
     api
 }
 
-/// A request's time is short enough to be seen running out, and half of it is enough for an insert on a busy machine. The
-/// connection outlives it however silent RabbitMQ is: what is unconfirmed stays so, and is not sent again.
+/// A request's timeout is short enough for the test to reach, and half of it is enough for an insert on a busy machine. The
+/// connection outlives it even if RabbitMQ is silent, so unconfirmed publishes stay unconfirmed and are not sent again.
 fn spilling(loader: Loader) -> Loader {
     let loader = loader.set("engagement.accept_timeout_ms", 20_000);
     loader.set("broker.confirm_timeout_ms", 60_000).set("broker.heartbeat_s", 60)
@@ -62,7 +62,7 @@ async fn depth(world: &World) -> u32 {
     broker::queue_depth(&broker_settings(world).await, Queue::Engagement).await.unwrap()
 }
 
-/// Holds back everything that would be written to the outbox, until the returned statement is run.
+/// Blocks every write to the outbox until the returned statement is run.
 async fn hold_outbox(world: &World) -> &'static str {
     world.run("begin; lock table blogs.outbox in share mode").await;
     "commit"
@@ -142,7 +142,7 @@ async fn events_are_spilled_while_rabbitmq_is_blocked_by_its_memory_alarm() {
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert_eq!(world.value::<i64>("select sum(events)::bigint from blogs.outbox", &[]).await, 3);
     let attempts = "select sum(attempts)::bigint from blogs.outbox";
-    assert_eq!(world.value::<i64>(attempts, &[]).await, 0, "nobody claims in vain");
+    assert_eq!(world.value::<i64>(attempts, &[]).await, 0, "no claim is wasted");
     proxy.unblock();
     world.until(WAITING, 0_i64).await;
     world.until(SHARES, 3_i64).await;
@@ -157,7 +157,7 @@ async fn events_that_a_full_queue_rejects_are_spilled() {
     let api = world.api_with(spilling).await;
     api.connected().await;
     let blog = world.blogs(1).await[0];
-    // A queue that rejects what does not fit any more says so to whoever publishes.
+    // A full queue rejects messages and tells the publisher.
     let full = json!({"pattern": "^analytics", "apply-to": "queues", "definition": {"max-length": 1}});
     manage(&world, Method::PUT, "/api/policies/{vhost}/full", full).await.is(201);
     let refused = wait_until(async || {
@@ -234,7 +234,7 @@ async fn late_confirm_has_no_effect() {
 async fn without_rabbitmq_and_postgres_nothing_is_accepted_and_nothing_counts_twice() {
     let world = World::new().await;
     let (proxy, url) = proxied(&world).await;
-    // What must be promised has time for it, and what must not be soon gives up.
+    // Requests that must be accepted have enough time; requests that must fail give up soon.
     let patient = api_behind(&world, &url, |loader| loader).await;
     let short = |loader: Loader| loader.set("engagement.accept_timeout_ms", 2000);
     let api = api_behind(&world, &url, short).await;
@@ -268,7 +268,7 @@ async fn without_rabbitmq_and_postgres_nothing_is_accepted_and_nothing_counts_tw
     tokio::join!(api.stop(), patient.stop());
     assert_eq!(depth(&world).await, 0);
     let shares = world.value::<i64>(SHARES, &[]).await;
-    // The two that were promised; and of the twenty that were not, those that RabbitMQ has taken, each once.
+    // The two accepted events, and those of the other twenty that RabbitMQ has received, each once.
     assert!((3..=22).contains(&shares), "{shares} shares");
     world.assert_consistent().await;
 }
@@ -343,7 +343,7 @@ async fn envelope_without_a_queue_stays_in_the_outbox() {
     let comes_back = async || api.metric("broker_envelopes_returned_total").await >= 1.0;
     assert!(wait_until(comes_back).await, "it comes back");
     assert_eq!(world.value::<i64>(WAITING, &[]).await, 1);
-    // The administrator mends the topology, and only then the row goes.
+    // The row leaves only after the administrator repairs the topology.
     world.administer().await;
     world.until(WAITING, 0_i64).await;
     let messages = take(&world, Queue::Engagement.name()).await;

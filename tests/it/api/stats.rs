@@ -1,4 +1,4 @@
-//! The series of a blog: dense, exact, and in one snapshot with its totals.
+//! The series of a blog: without gaps, exact, and in one snapshot with its totals.
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;

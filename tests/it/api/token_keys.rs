@@ -1,4 +1,4 @@
-//! The keys of tokens: who has which, how they rotate, and what the tokens of each are for.
+//! The keys of tokens: their holders, their rotation, and the scope of their tokens.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -64,7 +64,7 @@ async fn settings_of_the_recommendation_api_cannot_issue_tokens() {
     let (api, recommender) = (world.api().await, world.recommender_with(|loader| loader).await);
     let (ada, session) = api.account("ada").await;
     assert_eq!(recommended(&recommender, &session).await, 200);
-    // Everything about tokens that this service is started with.
+    // All token settings of this service.
     let (id, public) = {
         let setting = session_keys().verifying;
         let (id, public) = setting.split_once(':').unwrap();
@@ -169,7 +169,7 @@ async fn token_for_imports_is_refused_wherever_no_import_goes() {
     let answer = Answer::to(batch.json(&events)).await.is(200);
     assert_eq!(answer.body["accepted"], 0, "{answer:?}");
     assert!(answer.body["rejected"][0]["reason"].as_str().unwrap().contains("scope import"), "{answer:?}");
-    // Nor does it sign anybody in to the pages.
+    // It cannot sign in to the pages, either.
     let page = api.request(Method::GET, "/inbox").header("Cookie", format!("session={importer}"));
     assert_ne!(Answer::to(page).await.status, 200);
     assert_eq!(api.totals(blog).await, [0, 0, 0]);

@@ -1,4 +1,4 @@
-//! Which tokens count: signed by a listed key, in time, and nothing forged.
+//! Valid tokens are signed by a listed key and not expired; forged ones are refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -143,7 +143,7 @@ async fn authorization_header_is_bearer_and_one_token() {
     }
 }
 
-/// Moves the clock that accounts are dated by against that of the services.
+/// Shifts the clock that dates accounts against the clock of the services.
 async fn move_the_databases_clock(world: &World, seconds: i32) {
     let default = format!("now() + interval '{seconds} seconds'");
     world.run(&format!("alter table blogs.account alter column created_at set default {default}")).await;
@@ -175,7 +175,7 @@ async fn token_issued_before_its_account_was_created_is_refused() {
     let (account, _) = api.account("ada").await;
     let token = of_epoch(account, 0);
     use_token(&world.api().await, &token).await.is(200);
-    // The same id, given to a stranger: what a restored sequence would do.
+    // The same id for another account, as a restored sequence would give it.
     world
         .run(&format!(
             "update blogs.account set created_at = now() + interval '60 seconds' where id = {account}"
@@ -200,7 +200,7 @@ async fn token_of_a_new_password_is_valid_in_another_process_at_once() {
     let session = api.sign_in("ada", "another battery staple").await.is(201);
     let new = session.body["token"].as_str().unwrap();
     use_token(&other, new).await.is(200);
-    // It has asked the database for the new one, and so knows that the old one is taken back.
+    // It has read the new epoch from the database, and so knows that the old token is revoked.
     use_token(&other, &old).await.refused(401);
     use_token(&other, new).await.is(200);
 }

@@ -1,4 +1,4 @@
-//! Who is one reader and who are two, in a window of a day, whose edge no test of these crosses.
+//! The identity of readers, in a window of a day, whose edge none of these tests crosses.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -40,7 +40,7 @@ async fn two_readers_behind_one_trusted_proxy_count_as_two() {
         ("192.0.2.2", 2),
         ("192.0.2.1", 2),
         ("2001:db8::1", 3),
-        // What a client wrote itself stands left of what our proxy saw.
+        // The part that the client wrote itself is left of the address that our proxy saw.
         ("192.0.2.77, 192.0.2.1", 3),
         ("unknown, 192.0.2.2", 3),
         // Through two of our proxies.

@@ -1,4 +1,4 @@
-//! The console: it moves, it says what the database says, its buttons work, and what is away is plain to see.
+//! The console: it updates, it agrees with the database, its buttons work, and it shows outages.
 
 use std::net::SocketAddr;
 
@@ -134,7 +134,7 @@ async fn outage_of_either_server_is_visible() {
     world.close_database().await;
     window.until("document.querySelector('#outages').innerText.includes('Postgres is down')").await;
     assert!(window.text("#outages").await.contains("Since "));
-    // It is said at once to whoever does not see it, and the rest goes on.
+    // Screen readers announce it at once, and the rest of the page still works.
     assert_eq!(window.js("document.querySelector('#outages').getAttribute('role')").await, "alert");
     world.open_database().await;
     window.until(all_there).await;

@@ -1,4 +1,4 @@
-//! Reading, joining, writing, liking, sharing, following: with script and without.
+//! Reading, signing up, writing, liking, sharing and following, with and without scripts.
 
 use serde_json::json;
 use tests::{Running, World, away_from_midnight};
@@ -9,7 +9,7 @@ use super::{PHONE, Window};
 /// out from its ground as WCAG 2.1 AA asks (4.5 to 1; 3 to 1 where it is large). Returns what is wrong.
 const FAULTS: &str = include_str!("faults.js");
 
-/// Asserts that a page can be read and used by everybody, on a phone, in light and in dark.
+/// Asserts that a page is accessible on a phone, in light and in dark mode.
 pub(super) async fn assert_usable(window: &Window, url: &str) {
     for scheme in ["light", "dark"] {
         for size in [PHONE, super::DESKTOP] {
@@ -25,8 +25,8 @@ pub(super) async fn assert_usable(window: &Window, url: &str) {
     window.size(super::DESKTOP).await;
 }
 
-/// An API and a worker whose window of views is a day, and no edge of it near: somebody who reads twice is one view, at
-/// whatever time of the day a test runs.
+/// An API and a worker with a view window of a day that does not end during the test, so that a reader's second view never
+/// counts.
 async fn counted_by_the_day(world: &World) -> (Running, Running) {
     away_from_midnight().await;
     let api = world.api_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
@@ -105,7 +105,7 @@ async fn pages_work_without_script() {
     assert!(window.text("main").await.contains("1 follower"));
     assert_eq!(window.js("document.querySelector('button[name=follow]').value").await, "no");
 
-    // Who follows is told, and finds it in the inbox.
+    // The follower is notified and finds the blog in the inbox.
     api.blog(&author, "A moth").await;
     world.until("select count(*) from notify.notification", 1_i64).await;
     window.go(&format!("http://{}/inbox", api.address)).await;
@@ -141,7 +141,7 @@ async fn pages_work_without_script() {
     window.go(&format!("http://{}/b/a-draft", api.address)).await;
     assert_eq!(window.text("h1").await, "Page not found");
 
-    // Who must sign in first is led there and back.
+    // A reader without a session is redirected to sign in and back.
     window.go(&format!("http://{}{address}", api.address)).await;
     window.go(&format!("http://{}/inbox", api.address)).await;
     assert_eq!(window.text("h1").await, "Sign in");

@@ -60,7 +60,7 @@ async fn screenshots() {
     }
 }
 
-/// A page of readers, once so many blogs or views are shown.
+/// A page, once it shows a number of blogs or views.
 async fn shoot(window: &Window, url: &str, shown: &str, name: &str) {
     window.go(url).await;
     let many = "document.querySelectorAll('ol.blogs li').length";

@@ -1,4 +1,4 @@
-//! What others may try: texts that want to be more than text, and forms that come from elsewhere.
+//! Attacks: texts that contain script, and forms of other sites.
 
 use reqwest::Method;
 use serde_json::json;
@@ -6,8 +6,7 @@ use tests::World;
 
 use super::Window;
 
-/// Texts of which each would do something where a page took it for more than text. Each says so by `hit()` or shows in the
-/// document.
+/// Texts that would have an effect if a page did not escape them: each calls `hit()` or changes the document.
 const CORPUS: &str = include_str!("xss.txt");
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,10 +38,10 @@ async fn text_of_an_author_is_never_executed() {
             format!("t {} · Commonplace", title.trim()).replace("t  ", "t "),
             "{title}"
         );
-        // Every link is followed by the hand of nobody; those that would run something are none.
+        // Links are not clicked; none of them has a script address.
         window.js("document.querySelectorAll('.prose a').forEach((a) => a.protocol)").await;
     }
-    // Titles stand in lists, too.
+    // Titles are also in lists.
     for list in ["/", "/a/mallory"] {
         window.go(&format!("http://{}{list}", api.address)).await;
         assert_eq!(window.js("[...hits]").await, json!([]));
@@ -53,7 +52,7 @@ async fn text_of_an_author_is_never_executed() {
     api.stop().await;
 }
 
-/// What is in the page's own part that no text may bring there.
+/// Elements in the page that an author's text must not create.
 const MORE_THAN_TEXT: &str = "
 const wrong = [];
 for (const one of document.querySelectorAll('main *, head *')) {
