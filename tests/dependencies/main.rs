@@ -1,7 +1,7 @@
-//! What the workspace may depend on: crates from crates.io alone, under licences that allow distribution under Apache-2.0,
-//! and none of the banned ones.
+//! The allowed dependencies of the workspace: crates from crates.io only, under licences that allow distribution under
+//! Apache-2.0, and no banned ones.
 //!
-//! The lock file says which crates and from where, `cargo metadata` what each says of its licence.
+//! The lock file lists the crates and their sources, `cargo metadata` their licences.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -35,7 +35,7 @@ const BANNED: [(&str, &str); 4] = [
     ("rsa", "its private keys leak through timing, and there is no fixed release (RUSTSEC-2023-0071)"),
 ];
 
-/// Packages of the lab, and what it measures and breaks with.
+/// Packages of the lab, and its tools for measurements and faults.
 const RIG: [&str; 7] = ["lab", "bench", "chaos", "proxy", "plotters", "fail", "hdrhistogram"];
 
 fn packages() -> Vec<Value> {

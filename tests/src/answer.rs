@@ -1,4 +1,4 @@
-//! Requests to a Blogs API, and what they are answered.
+//! Requests to a Blogs API, and their answers.
 
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
@@ -10,14 +10,14 @@ use crate::services::Running;
 /// The password of every account that [`Running::account`] makes.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// What a request was answered.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// As JSON; null when it is empty, a string when it is something else.
+    /// The body as JSON; null if it is empty, a string if it is not JSON.
     pub body: Value,
 }
 
@@ -46,7 +46,7 @@ impl Answer {
         self
     }
 
-    /// Asserts that it is a problem document of this status, whole and with the headers that belong to it.
+    /// Asserts that it is a complete problem document with this status and the required headers.
     #[track_caller]
     pub fn refused(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -74,12 +74,12 @@ impl Answer {
         answer
     }
 
-    /// The sentence of a problem document.
+    /// The detail of a problem document.
     pub fn detail(&self) -> &str {
         self.body["detail"].as_str().unwrap_or_default()
     }
 
-    /// The id of what was made or read.
+    /// The id of the object that was made or read.
     pub fn id(&self) -> i64 {
         self.body["id"].as_i64().unwrap_or_else(|| panic!("no id: {self:?}"))
     }
@@ -89,14 +89,14 @@ impl Answer {
         self.body[field].as_str().unwrap().parse().unwrap()
     }
 
-    /// Views, likes and shares, where the answer has them.
+    /// Views, likes and shares, if the answer has them.
     pub fn totals(&self) -> [i64; 3] {
         totals(&self.body)
     }
 }
 
 impl Running {
-    /// A request as an account or as nobody.
+    /// A request with or without an account.
     pub fn call(&self, method: Method, path: &str, token: Option<&str>) -> RequestBuilder {
         let request = self.request(method, path);
         match token {
@@ -135,7 +135,7 @@ impl Running {
         self.post_json("/v1/sessions", None, json!({"handle": handle, "password": password})).await
     }
 
-    /// A blog that only its author sees.
+    /// Makes a draft.
     pub async fn draft(&self, token: &str, title: &str) -> i64 {
         self.post_json("/v1/blogs", Some(token), json!({"title": title, "body": ""})).await.is(201).id()
     }

@@ -1,5 +1,5 @@
-//! What the integration tests of services stand on: a database and a vhost for each test, and services in the test's process
-//! on top of them. Tests of a single crate need only its database: they use `test-servers` and live in that crate.
+//! The environment of the services' integration tests: a database and a vhost for each test, and services in the test's
+//! process. Tests of a single crate need only its database: they use `test-servers` and live in that crate.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Likes, and what is learnt from them.
+//! Likes, and the recommendations learnt from them.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,21 @@ impl World {
         self.client().execute(sql, &[&accounts, &blogs, &liked]).await.unwrap();
     }
 
-    /// Waits until everything that was liked so far has been learnt.
+    /// Waits until all likes so far have been learnt.
     pub async fn learnt(&self) {
         let xid: i64 = self.value("select pg_current_xact_id()::text::bigint", &[]).await;
         let learnt = format!("select generation > 0 and applied_xid > {xid} from recommend.progress");
         self.until(&learnt, true).await;
     }
 
-    /// Asks for a generation to be made anew, and waits until it is shown.
+    /// Requests a new generation, and waits until it is shown.
     pub async fn rebuilt(&self) {
         let before: i32 = self.value("select generation from recommend.progress", &[]).await;
         self.run("update recommend.progress set wanted_since = now()").await;
         self.until("select generation from recommend.progress", before + 1).await;
     }
 
-    /// What readers are shown, by blog, without those that have nobody near them.
+    /// The neighbours that readers are shown, by blog, without blogs that have none.
     pub async fn neighbours(&self) -> BTreeMap<i64, Vec<(i64, f32)>> {
         let sql = "select n.blog_id, n.neighbour_ids, n.similarities
                    from recommend.neighbour n join recommend.progress p using (generation)
@@ -41,7 +41,7 @@ impl World {
         rows.iter().map(row).collect()
     }
 
-    /// Addresses for blogs that were made without one.
+    /// Gives addresses to blogs that were made without one.
     pub async fn addressed(&self) {
         self.run("insert into blogs.blog_slug (slug, blog_id, is_current) select 'blog-' || id, id, true from blogs.blog").await;
     }

@@ -18,9 +18,9 @@ use crate::world::World;
 
 /// A service that runs until it is stopped, or until the test ends.
 pub struct Running {
-    /// Where it serves.
+    /// The address at which it serves.
     pub address: SocketAddr,
-    /// Where it serves metrics and readiness: the same, unless the test says otherwise.
+    /// The address of metrics and readiness: the same one, unless the test sets another.
     pub operations_address: SocketAddr,
     shutdown: CancellationToken,
     task: JoinSet<anyhow::Result<()>>,
@@ -28,8 +28,8 @@ pub struct Running {
 }
 
 impl World {
-    /// A Blogs API with the direct paths on, rate limits off, and passwords that cost little; `change` has the last
-    /// word on the settings.
+    /// A Blogs API with direct paths, without rate limits, and with cheap password hashes; `change` can override every
+    /// setting.
     pub async fn api_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
         self.api_with_clock(Clock::system(), change).await
     }
@@ -45,9 +45,9 @@ impl World {
             .set("broker.url", self.amqp_url_of("blogs_api").await)
             .set("engagement.direct_path", true)
             .set("engagement.allow_write_path_header", true)
-            // Two cores run all tests at once: an answer may take longer than any reader would wait.
+            // Two cores run all tests at once, so an answer may take longer than a reader would wait.
             .set("engagement.accept_timeout_ms", 30_000)
-            // And what is slow is not away.
+            // A slow server is not down.
             .set("engagement.live_blogs.lookup_timeout_ms", 30_000)
             .set("tokens.epoch_wait_max_ms", 30_000)
             .set("database.connect_timeout_ms", 30_000)
@@ -71,12 +71,12 @@ impl World {
         Running::new(addresses, |shutdown| service.run(shutdown))
     }
 
-    /// [`World::api_with`] and nothing more to say.
+    /// [`World::api_with`] without changes.
     pub async fn api(&self) -> Running {
         self.api_with(|loader| loader).await
     }
 
-    /// An Analytics worker; `change` has the last word on the settings.
+    /// An Analytics worker; `change` can override every setting.
     pub async fn worker_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
         let loader = Loader::new(analytics_worker::DEFAULTS)
             .environment([])
@@ -88,7 +88,7 @@ impl World {
         Running::new([service.address(); 2], |shutdown| service.run(shutdown))
     }
 
-    /// A Notification worker; `change` has the last word on the settings.
+    /// A Notification worker; `change` can override every setting.
     pub async fn notifier_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
         let loader = Loader::new(notification_worker::DEFAULTS)
             .environment([])
@@ -100,7 +100,7 @@ impl World {
         Running::new([service.address(); 2], |shutdown| service.run(shutdown))
     }
 
-    /// A Recommendation API that learns quickly and without rest; `change` has the last word on the settings.
+    /// A Recommendation API that learns quickly and without pauses; `change` can override every setting.
     pub async fn recommender_with(&self, change: impl FnOnce(Loader) -> Loader) -> Running {
         let loader = Loader::new(recommendation_api::DEFAULTS)
             .environment([])
@@ -126,12 +126,12 @@ impl World {
         Running::new(addresses, |shutdown| service.run(shutdown))
     }
 
-    /// [`World::notifier_with`] and nothing more to say.
+    /// [`World::notifier_with`] without changes.
     pub async fn notifier(&self) -> Running {
         self.notifier_with(|loader| loader).await
     }
 
-    /// [`World::worker_with`] and nothing more to say.
+    /// [`World::worker_with`] without changes.
     pub async fn worker(&self) -> Running {
         self.worker_with(|loader| loader).await
     }
@@ -160,7 +160,7 @@ impl World {
         Running::new(addresses, |shutdown| service.run(shutdown))
     }
 
-    /// A console that looks at these two four times a second, with loads enabled; `change` has the last word on the settings.
+    /// A console that polls these two four times a second, with loads enabled; `change` can override every setting.
     pub async fn console_with(
         &self,
         api: SocketAddr,
@@ -205,19 +205,19 @@ impl Running {
         Self { address, operations_address, shutdown, task, client }
     }
 
-    /// Ends it in order, and asserts that it ended well, and in time.
+    /// Stops it gracefully, and asserts that it ended in time and without an error.
     pub async fn stop(self) {
         self.begin_to_stop().await;
     }
 
-    /// Tells it to end. The future is that of [`Running::stop`].
+    /// Asks it to end. The future is that of [`Running::stop`].
     pub fn begin_to_stop(self) -> impl Future<Output = ()> {
         self.shutdown.cancel();
         self.ended()
     }
 
     async fn ended(mut self) {
-        // Longer than any of them may drain: a service that never ends fails its test, and does not hang it.
+        // Longer than any service may drain, so that a service that never ends fails its test instead of blocking it.
         timeout(2 * DEADLINE, self.task.join_next())
             .await
             .expect("the service ends in time once it is told to")
@@ -231,7 +231,7 @@ impl Running {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
 
-    /// What operators ask for.
+    /// A request to the operations listener.
     pub fn operations(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("http://{}{path}", self.operations_address))
     }
@@ -274,14 +274,14 @@ impl Running {
         blog["id"].as_i64().unwrap()
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it reports that it is ready.
     pub async fn ready(&self) {
         let ready =
             wait_until(async || answer(self.request(Method::GET, "/readyz")).await.0 == StatusCode::OK);
         assert!(ready.await, "{:?}", answer(self.request(Method::GET, "/readyz")).await);
     }
 
-    /// Waits until it is connected to RabbitMQ: what it accepts before that is kept in the outbox and comes later.
+    /// Waits until it is connected to RabbitMQ: events that it accepts before that go to the outbox and arrive later.
     pub async fn connected(&self) {
         let works =
             async || answer(self.request(Method::GET, "/readyz")).await.1["parts"]["broker"]["works"] == true;
@@ -298,7 +298,7 @@ impl Running {
         assert!(degraded.await, "{part} should say {words:?}: {last}");
     }
 
-    /// The sum of a counter over its labels, as `/metrics` has it.
+    /// The sum of a counter over its labels, from `/metrics`.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = self.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
         let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));

@@ -1,4 +1,4 @@
-//! What accounts and operators do in tests.
+//! Actions of accounts and operators in tests.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ impl World {
         self.client().execute(age, &[&days]).await.unwrap();
     }
 
-    /// What an owner's function answers to the role `operator`.
+    /// The result of an owner's function for the role `operator`.
     pub async fn operator<T>(&self, function: &str, id: i64) -> T
     where
         T: for<'row> FromSql<'row>,

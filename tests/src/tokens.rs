@@ -1,10 +1,10 @@
-//! Tokens that the services of a test take.
+//! Tokens that the services of a test accept.
 
 use web::tokens::{Issuer, KeyPair, Purpose, SigningKeys};
 
 /// The keys of [`World::api`](crate::World::api): their ids and seeds.
 pub const SESSIONS: (&str, &[u8; 32]) = ("test", b"The seed of test sessions alone!");
-/// As [`SESSIONS`], of imports.
+/// Like [`SESSIONS`], for imports.
 pub const IMPORTS: (&str, &[u8; 32]) = ("test-import", b"The seed of test imports, alone!");
 
 /// The key of sessions of [`World::api`](crate::World::api).
@@ -22,7 +22,7 @@ pub fn issue(account_id: i64) -> String {
     issue_with(Purpose::Session, session_keys(), account_id)
 }
 
-/// A token for imports that [`World::api`](crate::World::api) takes.
+/// A token for imports that [`World::api`](crate::World::api) accepts.
 pub fn issue_import(account_id: i64) -> String {
     issue_with(Purpose::Import, import_keys(), account_id)
 }

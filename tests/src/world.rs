@@ -1,5 +1,5 @@
-//! What a test of services stands on: a database of its own, and a vhost of its own on the RabbitMQ node that all tests
-//! share. The node starts with the first test that asks for a vhost.
+//! The environment of a service test: a database of its own, and a vhost of its own on the RabbitMQ node that all tests
+//! share. The node starts with the first test that needs a vhost.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -29,7 +29,7 @@ impl From<Database> for World {
 }
 
 impl World {
-    /// See [`Database::new`]. The vhost is made when it is asked for.
+    /// See [`Database::new`]. The vhost is made on first use.
     pub async fn new() -> Self {
         Database::new().await.into()
     }
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// The vhost's address as the administrator, with the topology and the services' users in it. It stays until the run
-    /// ends: RabbitMQ 3.10, told to drop a quorum queue that is just being declared, can lose the supervisor of all
+    /// ends: when RabbitMQ 3.10 drops a quorum queue that is just being declared, it can lose the supervisor of all
     /// dead-lettering, and with it every such queue of the node.
     pub async fn amqp_url(&self) -> String {
         if let Some(url) = self.amqp_url.get() {
@@ -74,7 +74,7 @@ impl World {
         assert_eq!(administered.await.unwrap().differences, Vec::<String>::new());
     }
 
-    /// The vhost's address for the user of a service, as it would have it.
+    /// The vhost's address with a service's login.
     pub async fn amqp_url_of(&self, user: &str) -> String {
         broker::url_of(&self.amqp_url().await, user, &PASSWORD.into()).unwrap()
     }

@@ -1,7 +1,7 @@
-//! No rule is written twice: what a live blog is, who may act, how popular something is. Every SQL file is parsed, and the
+//! Checks that no rule has two definitions, such as that of a live blog, an active account or popularity. Every SQL file is parsed, and the
 //! predicates and formulas of different owners are compared with aliases, operand order, casts and parentheses aside.
 //!
-//! A predicate is two or more tests of one row that stand together, each of a column against nothing, a constant or the
+//! A predicate is two or more tests of one row in one condition, each of a column against null, a constant or the
 //! clock; a formula is arithmetic of three or more steps with a constant in it that is not 0, 1 or 2. Two owners that have one
 //! in common have a twin: one of them must ask the other's view or function instead.
 
@@ -61,7 +61,7 @@ impl Rules {
 
     fn statement(&mut self, found: &Found, tokens: &[Token]) {
         let said = words(tokens);
-        // Neither a predicate nor a formula can stand in these, and the parser knows them in part.
+        // These contain neither predicates nor formulas, and the parser supports only some of them.
         let about_rights =
             ["grant ", "revoke ", "alter default privileges", "set ", "reset ", "do ", "lock "];
         if said.is_empty() || about_rights.iter().any(|start| said.starts_with(start)) {
@@ -281,10 +281,10 @@ fn no_rule_is_duplicated_between_owners() {
     assert!(rules.unread.is_empty(), "not parsed: {:#?}", rules.unread);
     assert!(rules.statements > 300 && rules.predicates.len() > 20 && rules.formulas.len() > 5, "{rules:?}");
     let twins = rules.twins();
-    assert!(twins.is_empty(), "rules that stand in two owners' files: {twins:#?}");
+    assert!(twins.is_empty(), "rules that are in two owners' files: {twins:#?}");
 }
 
-/// What a person in a hurry would write.
+/// A hasty duplicate of a rule.
 #[test]
 fn planted_duplicates_of_rules_are_found() {
     for (owner, sql, of) in [
@@ -316,7 +316,7 @@ fn planted_duplicates_of_rules_are_found() {
         let twins: Vec<String> = rules.twins().into_iter().filter(|twin| twin.contains("planted.sql")).collect();
         println!("{of}: {twins:#?}");
         assert!(!twins.is_empty(), "the twin of {of} is not caught: {sql}");
-        // What asks instead of repeating has no twin.
+        // A file that uses the view instead of repeating the rule has no twin.
     }
     let mut rules = everything();
     rules.read(

@@ -1,4 +1,4 @@
-//! Days of engagement as maintenance makes and drops them, by the functions of the owner.
+//! Makes and drops days of engagement with the owner's functions, like maintenance.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -19,31 +19,31 @@ pub fn day(at: Timestamp) -> Date {
     at.to_zoned(TimeZone::UTC).date()
 }
 
-/// Asks once for a day to be dropped, as a round of maintenance does that keeps two days.
+/// Requests once that a day be dropped, like a round of maintenance that keeps two days.
 pub async fn drop_day(database: &Database, table: &str, day: Date) -> bool {
     drop_day_keeping(database, table, day, 2).await
 }
 
-/// [`drop_day`] where maintenance keeps this many days.
+/// [`drop_day`] for maintenance that keeps this many days.
 pub async fn drop_day_keeping(database: &Database, table: &str, day: Date, kept: i32) -> bool {
     let session = database.session("analytics_worker").await;
     let drop = "select analytics.drop_day($1, $2, $3)";
     session.client.query_one(drop, &[&table, &day, &kept]).await.unwrap().get(0)
 }
 
-/// Asks for a day to be dropped, and again a day later: the first time it is only found free.
+/// Requests that a day be dropped, and again a day later: the first request only marks it as unused.
 pub async fn leaves(database: &Database, table: &str, day: Date) -> bool {
     assert!(!drop_day(database, table, day).await, "{day} of {table} is dropped as soon as it is found free");
     a_day_passes(database).await;
     drop_day(database, table, day).await
 }
 
-/// As if the rounds of maintenance so far had been a day ago.
+/// Moves the rounds of maintenance so far a day into the past.
 pub async fn a_day_passes(database: &Database) {
     database.run("update analytics.old_day set free_since = free_since - interval '1 day'").await;
 }
 
-/// As if a day of both tables had been found free two days ago.
+/// Marks a day of both tables as unused two days ago.
 pub async fn found_free(database: &Database, day: Date) {
     for table in TABLES {
         let mark = "insert into analytics.old_day (parent, day, free_since) values ($1, $2, now() - interval '2 days')";
@@ -51,7 +51,7 @@ pub async fn found_free(database: &Database, day: Date) {
     }
 }
 
-/// As if the installation had begun on this day: no earlier one is ever made.
+/// Makes this the first day of the installation: no earlier one is ever made.
 pub async fn begin_on(database: &Database, day: Date) {
     database.run(&format!("update analytics.ledger_floor set day = '{day}'")).await;
 }

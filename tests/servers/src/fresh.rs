@@ -17,7 +17,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// One test's database.
 pub struct Database {
     name: String,
-    /// What accounts in it are named after.
+    /// The prefix of account names in it.
     label: String,
     administrator: Config,
     session: Session,
@@ -39,8 +39,8 @@ impl Database {
         Self::clone_of(administrator, "template0").await
     }
 
-    /// A database on a PostgreSQL server of its own, for what would disturb other tests on theirs. The server lives as long
-    /// as the second value; `name` is part of that of its directory.
+    /// A database on a PostgreSQL server of its own, for a test that would disturb others. Dropping the second value stops the
+    /// server; `name` is part of the name of its directory.
     pub async fn on_its_own_server(name: &str) -> (Self, Postgres) {
         let suffix = format!("_{name}");
         let postgres = tokio::task::spawn_blocking(move || own_postgres(&suffix)).await.unwrap();
@@ -50,13 +50,13 @@ impl Database {
         (Self::create(administrator, name.clone(), name, "template").await, postgres)
     }
 
-    /// Two databases that begin as this one is now.
+    /// Two copies of this database.
     pub async fn twice(self) -> (Self, Self) {
         let Self { name, mut administrator, session, .. } = self;
         drop(session);
         administrator.dbname("postgres");
         let outer = Session::open(&administrator).await.unwrap();
-        // A template may have no sessions; those that have just ended are still seen for a moment.
+        // A template may have no sessions, and sessions that have just ended are still visible for a moment.
         let gone = wait_until(async || {
             let sql = "select count(*) from pg_stat_activity where datname = $1";
             outer.client.query_one(sql, &[&name]).await.unwrap().get::<_, i64>(0) == 0
@@ -75,7 +75,7 @@ impl Database {
         let outer = Session::open(&administrator).await.unwrap();
         let create = format!("create database {name} template {template}");
         outer.client.batch_execute(&create).await.unwrap();
-        // A clone does not inherit what the database itself grants.
+        // A clone does not inherit grants on the database itself.
         let revoke = format!("revoke temporary, create on database {name} from public");
         outer.client.batch_execute(&revoke).await.unwrap();
         administrator.dbname(&name);
@@ -93,12 +93,12 @@ impl Database {
         &self.session.client
     }
 
-    /// How the administrator connects to it.
+    /// The administrator's connection settings.
     pub fn administrator(&self) -> Config {
         self.administrator.clone()
     }
 
-    /// Where Postgres listens.
+    /// The address of Postgres.
     pub fn port(&self) -> u16 {
         self.administrator.get_ports()[0]
     }
@@ -106,7 +106,7 @@ impl Database {
     /// Its address for one of the roles.
     pub fn url(&self, role: &str) -> String {
         let port = self.port();
-        // Two cores run all tests at once: what takes longer than a reader would wait is not broken.
+        // Two cores run all tests at once, so a query may take longer than a reader would wait.
         let patient = match role {
             "blogs_api" => "?options=-c%20statement_timeout%3D60s%20-c%20lock_timeout%3D60s",
             _ => "",
@@ -114,12 +114,12 @@ impl Database {
         format!("postgres://{role}:{}@127.0.0.1:{port}/{}{patient}", PASSWORD.replace(' ', "%20"), self.name)
     }
 
-    /// Another session of the administrator, for what must not be in the transaction of the first.
+    /// Another session of the administrator, for statements outside the first session's transaction.
     pub async fn another(&self) -> Session {
         Session::open(&self.administrator).await.unwrap()
     }
 
-    /// A session under a role, as a service would have it.
+    /// A session under a role, like a service's.
     pub async fn session(&self, role: &str) -> Session {
         Session::open(&self.url(role).parse().unwrap()).await.unwrap()
     }
@@ -157,14 +157,14 @@ impl Database {
         self.client().batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
-    /// Makes an author with as many published blogs, and returns the blogs' ids.
+    /// Makes an author with a number of published blogs, and returns the blogs' ids.
     pub async fn blogs(&self, count: i64) -> Vec<i64> {
         let rows =
             self.client().query(include_str!("../sql/make_blogs.sql"), &[&self.label, &count]).await.unwrap();
         rows.iter().map(|row| row.get("id")).collect()
     }
 
-    /// Makes so many accounts that may act, and returns their ids. A second call returns the same ones.
+    /// Makes a number of active accounts, and returns their ids. A second call returns the same ones.
     pub async fn accounts(&self, count: i64) -> Vec<i64> {
         let rows = self
             .client()
@@ -174,14 +174,14 @@ impl Database {
         rows.iter().map(|row| row.get("id")).collect()
     }
 
-    /// Makes so many accounts that follow another, and returns their ids in order.
+    /// Makes a number of accounts that follow another, and returns their ids in order.
     pub async fn followers(&self, of: i64, count: i64) -> Vec<i64> {
         let rows =
             self.client().query(include_str!("../sql/make_followers.sql"), &[&of, &count]).await.unwrap();
         rows.iter().map(|row| row.get("id")).collect()
     }
 
-    /// Waits until a query's value is what it should be.
+    /// Waits until a query returns the expected value.
     pub async fn until<T>(&self, sql: &str, expected: T)
     where
         T: for<'row> tokio_postgres::types::FromSql<'row> + PartialEq + std::fmt::Debug,
@@ -196,11 +196,11 @@ impl Database {
         assert!(reached.await, "{sql} should become {expected:?} and stays {last:?}");
     }
 
-    /// Lets nobody but the administrator into the database, and ends the sessions of everybody else.
+    /// Admits only the administrator to the database, and ends all other sessions.
     pub async fn close_database(&self) {
         self.run(&format!("alter database {} connection limit 0", self.name)).await;
         let others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
-        // Also those who had passed the limit already when it was set.
+        // Also sessions that had passed the check before the limit was set.
         let gone = wait_until(async || {
             self.run(&format!("select pg_terminate_backend(pid) {others}")).await;
             self.value::<i64>(&format!("select count(*) {others}"), &[]).await == 0
@@ -208,7 +208,7 @@ impl Database {
         assert!(gone.await, "sessions are left");
     }
 
-    /// Takes [`Database::close_database`] back.
+    /// Undoes [`Database::close_database`].
     pub async fn open_database(&self) {
         self.run(&format!("alter database {} connection limit -1", self.name)).await;
     }
@@ -218,8 +218,8 @@ impl Database {
         self.value("select deadlocks from pg_stat_database where datname = current_database()", &[]).await
     }
 
-    /// Asserts that everything the tables say of engagement agrees: the equation of the ledger, the series and
-    /// the totals, the natural keys and the totals.
+    /// Asserts that the tables of engagement agree: the equation of the ledger, the series and the totals, the natural keys
+    /// and the totals.
     pub async fn assert_consistent(&self) {
         let rows = self.client().query(include_str!("../../sql/disagreements.sql"), &[]).await.unwrap();
         let disagreements: Vec<(String, i64, i64)> =

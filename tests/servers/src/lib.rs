@@ -1,10 +1,10 @@
-//! What the database tests of every crate use: private servers that all tests of a process share, and for each test a
-//! database of its own. It knows no service and no crate above `database`, so that a crate's tests compile nothing that
-//! the crate does not use.
+//! Servers for the database tests of every crate: private servers that all tests of a process share, and a database for each
+//! test. It depends on no service and on no crate above `database`, so that a crate's tests compile only what the crate
+//! uses.
 //!
-//! A server starts when the first test asks for it: tests that use no broker start no RabbitMQ. Servers end with the
-//! process (a guard sees to it, whatever ends the process), unless `COMMONPLACE_TEST_STACK=keep` is set: then they are kept
-//! for the next run, and `tests/stack stop` ends them.
+//! A server starts when the first test needs it, so tests without a broker start no RabbitMQ. A guard stops the servers when
+//! the process ends, however it ends. With `COMMONPLACE_TEST_STACK=keep` they are kept for the next run, and
+//! `tests/stack stop` stops them.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The servers, each started by the first test that asks for it.
+//! The servers, each started by the first test that needs it.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -11,9 +11,9 @@ use tokio_postgres::Config;
 
 use crate::names::is_left;
 
-/// `keep` lets servers run on after the tests.
+/// `keep` leaves servers running after the tests.
 const STACK: &str = "COMMONPLACE_TEST_STACK";
-/// Another RabbitMQ than the one that is installed. It is never kept.
+/// An image of RabbitMQ to use instead of the installed one. It is never kept.
 const RABBITMQ_IMAGE: &str = "COMMONPLACE_TEST_RABBITMQ_IMAGE";
 
 /// A server's address, and the server if it is to end with this process.
@@ -22,7 +22,7 @@ struct Running<A, S> {
     _server: Option<S>,
 }
 
-/// Where this process's PostgreSQL server is. It blocks while the server starts.
+/// The address of this process's PostgreSQL server. Blocks while the server starts.
 pub(crate) fn postgres() -> &'static PostgresAddress {
     static POSTGRES: OnceLock<Running<PostgresAddress, Postgres>> = OnceLock::new();
     let running = POSTGRES.get_or_init(|| {
@@ -38,7 +38,7 @@ pub(crate) fn postgres() -> &'static PostgresAddress {
     &running.address
 }
 
-/// Where this process's RabbitMQ node is. It blocks while the node starts.
+/// The address of this process's RabbitMQ node. Blocks while the node starts.
 pub fn rabbitmq() -> &'static RabbitMqAddress {
     static RABBITMQ: OnceLock<Running<RabbitMqAddress, RabbitMq>> = OnceLock::new();
     let running = RABBITMQ.get_or_init(|| {
@@ -71,7 +71,7 @@ pub(crate) fn are_kept() -> bool {
     }
 }
 
-/// A turn among the processes that set up the same kept server at once. It ends with the value.
+/// A lock among processes that set up the same kept server. Dropping the value releases it.
 pub(crate) fn turn() -> Option<fs::File> {
     are_kept().then(|| {
         let path = kept_options().directory.join("roles.turn");
@@ -115,7 +115,7 @@ fn report(step: &str) {
     eprintln!("{step}");
 }
 
-/// Drops the databases of earlier runs while the tests run. What is not dropped before they end, a later run drops.
+/// Drops the databases of earlier runs while the tests run. A later run drops the rest.
 fn drop_left_databases(administrator: Config) {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 /// How long a test waits for what it expects. Generous: two cores run all tests at once.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Asks again until it is so. False when the deadline passes.
+/// Polls until the condition is true. Returns false when the deadline passes.
 pub async fn wait_until(mut is_so: impl AsyncFnMut() -> bool) -> bool {
     let asked = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
@@ -22,8 +22,8 @@ pub async fn wait_until(mut is_so: impl AsyncFnMut() -> bool) -> bool {
     tokio::time::timeout(DEADLINE, asked).await.is_ok()
 }
 
-/// Waits for midnight (UTC) to pass where it is near: for tests whose events must fall on one day, as that of a
-/// visitor's number or of the longest window.
+/// If midnight (UTC) is near, waits until it has passed: for tests whose events must fall on one day, because of visitors'
+/// numbers or the longest window.
 pub async fn away_from_midnight() {
     let now = Timestamp::now().to_zoned(TimeZone::UTC);
     let midnight = now.date().tomorrow().unwrap().to_zoned(TimeZone::UTC).unwrap();
