@@ -100,11 +100,11 @@ impl Caller<'_> {
 
 /// Signs up and writes a blog: the account's id, and the blog's.
 fn author(up: &Up, handle: &str) -> (i64, i64) {
-    let nobody = Caller { up, token: None };
+    let anonymous = Caller { up, token: None };
     let account = json!({"handle": handle, "email": format!("{handle}@example.org"), "password": PASSWORD});
-    let (status, account) = nobody.post("/v1/accounts", &account);
+    let (status, account) = anonymous.post("/v1/accounts", &account);
     assert_eq!(status, 201, "{account}");
-    let signed = Caller { up, token: Some(sign_in(&nobody, handle)) };
+    let signed = Caller { up, token: Some(sign_in(&anonymous, handle)) };
     let (status, blog) = signed.post("/v1/blogs", &json!({"title": handle, "body": "", "publish": true}));
     assert_eq!(status, 201, "{blog}");
     (account["id"].as_i64().unwrap(), blog["id"].as_i64().unwrap())
@@ -162,8 +162,8 @@ fn operators_commands_list_change_and_erase() {
     assert!(token["token"].is_string() && token["expires_at"].is_string(), "{token}");
     assert!(
         operator
-            .failed(&["token", "--handle", "nobody", "--scope", "import"])
-            .contains("there is no account \"nobody\"")
+            .failed(&["token", "--handle", "stranger", "--scope", "import"])
+            .contains("there is no account \"stranger\"")
     );
 
     decide(&operator, &readers, id, blog);

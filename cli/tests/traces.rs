@@ -183,7 +183,7 @@ async fn unavailable_collector_blocks_no_request(ground: &Ground) {
     // Until others have been tried: the third begins when the second has failed.
     while silent.tried() < 3 {
         assert!(began.elapsed() < 2 * DEADLINE, "{} exports were tried", silent.tried());
-        ground.view(api.address(), "somebody else", None).await;
+        ground.view(api.address(), "another reader", None).await;
     }
     api.stop().await.unwrap();
     assert_eq!(complaints(), 1, "it is said once");

@@ -134,7 +134,7 @@ fn print(machine: &Machine, report: &Report) {
             cost.bytes as f64 / f64::from(1 << 20),
             speed(cost)
         ));
-        terminal::line(format_args!("\nThe Blogs API beside it\n\n{}", neighbours(cost)));
+        terminal::line(format_args!("\nThe Blogs API at the same time\n\n{}", neighbours(cost)));
     }
 }
 

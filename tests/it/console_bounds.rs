@@ -12,9 +12,9 @@ use tokio::time::timeout;
 #[tokio::test]
 async fn endless_form_holds_a_request_slot_until_its_timeout_and_streams_hold_none() {
     let world = World::new().await;
-    let nobody = ([127, 0, 0, 1], 9).into();
+    let unused = ([127, 0, 0, 1], 9).into();
     let narrow = |loader: Loader| loader.set("requests.concurrent_max", 1).set("requests.timeout_ms", 3000);
-    let console = world.console_with(nobody, nobody, narrow).await;
+    let console = world.console_with(unused, unused, narrow).await;
     let get = async |path: &str| console.request(Method::GET, path).send().await.unwrap();
     let mut changes = get("/events").await;
     assert_eq!(get("/").await.status(), StatusCode::OK, "beside a stream there is a place");
@@ -43,8 +43,8 @@ async fn endless_form_holds_a_request_slot_until_its_timeout_and_streams_hold_no
 #[tokio::test]
 async fn console_without_a_token_refuses_names_of_other_sites() {
     let world = World::new().await;
-    let nobody = ([127, 0, 0, 1], 9).into();
-    let console = world.console_with(nobody, nobody, |loader| loader.set("access.token", "")).await;
+    let unused = ([127, 0, 0, 1], 9).into();
+    let console = world.console_with(unused, unused, |loader| loader.set("access.token", "")).await;
     for (host, expected) in [("localhost", 200), ("evil.example:8082", 403), ("localhost.evil.example", 403)]
     {
         let page = console.request(Method::GET, "/").header("host", host);
@@ -57,8 +57,8 @@ async fn console_without_a_token_refuses_names_of_other_sites() {
 async fn console_limits_token_attempts_and_expires_its_cookie() {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
     let world = World::new().await;
-    let nobody = ([127, 0, 0, 1], 9).into();
-    let console = world.console_with(nobody, nobody, |loader| loader.set("access.token", TOKEN)).await;
+    let unused = ([127, 0, 0, 1], 9).into();
+    let console = world.console_with(unused, unused, |loader| loader.set("access.token", TOKEN)).await;
     let sign_in = async |token: &str| {
         let form = console.request(Method::POST, "/sign-in").header("sec-fetch-site", "same-origin");
         form.body(format!("token={token}")).send().await.unwrap()

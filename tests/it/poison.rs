@@ -47,7 +47,7 @@ async fn make_deadly(world: &World, id: EnvelopeId) {
         .run(&format!(
             "create function public.hang() returns trigger language plpgsql as
                'begin if new.id = ''{id}'' then perform pg_sleep(3600); end if; return new; end';
-             create trigger hang before insert on analytics.envelope_ledger
+             create trigger hang_worker before insert on analytics.envelope_ledger
                for each row execute function public.hang()"
         ))
         .await;
@@ -108,7 +108,7 @@ async fn an_envelope_that_ends_workers_is_parked_after_three_tries_and_its_neigh
     assert_eq!(depth(&world).await, 0);
     world.assert_consistent().await;
 
-    world.run("drop trigger hang on analytics.envelope_ledger").await;
+    world.run("drop trigger hang_worker on analytics.envelope_ledger").await;
     let redriven =
         engagement(&world, "analytics_worker").redrive(deadly.as_uuid(), -1, InDoubt::Leave).await.unwrap();
     assert_eq!(redriven, Redriven::Applied(vec![Outcome::Counted; 2]));

@@ -36,8 +36,8 @@ async fn recommendations_come_from_readers_with_common_likes() {
     let [me, p, q, r, s, t] = accounts[..] else { panic!("six accounts") };
     world.run(&format!("update blogs.blog set author_id = {me} where id = {own}")).await;
     let mut likes = vec![(me, a, true), (me, b, true)];
-    for who in [p, q, r] {
-        likes.extend([a, b, c, taken_back, own].map(|blog| (who, blog, true)));
+    for account in [p, q, r] {
+        likes.extend([a, b, c, taken_back, own].map(|blog| (account, blog, true)));
     }
     likes.extend([(p, d, true), (s, x, true), (t, x, true), (s, y, true), (t, y, true)]);
     world.set_likes(&likes).await;
@@ -99,7 +99,7 @@ async fn new_reader_gets_followed_authors_then_tags_then_popular_blogs() {
     let (blogs, accounts) = (world.blogs(5).await, world.accounts(4).await);
     world.addressed().await;
     let [popular, tagged, new, of_tag, own] = blogs[..] else { panic!("five blogs") };
-    let [me, author, writer, nobody] = accounts[..] else { panic!("four accounts") };
+    let [me, author, writer, newcomer] = accounts[..] else { panic!("four accounts") };
     world
         .run(&format!(
             "update blogs.blog set author_id = {author} where id = {new};
@@ -119,8 +119,8 @@ async fn new_reader_gets_followed_authors_then_tags_then_popular_blogs() {
     assert_eq!(reasons(&mine), [of(new, "followed"), of(tagged, "tag"), of(popular, "popular")]);
     let of_writer = ask(&service, "/v1/recommendations", Some(writer)).await;
     assert_eq!(reasons(&of_writer), [of(tagged, "tag"), of(popular, "popular")], "tags of what it writes");
-    let of_nobody = ask(&service, "/v1/recommendations", Some(nobody)).await;
-    assert_eq!(reasons(&of_nobody), [of(popular, "popular"), of(tagged, "popular")]);
+    let of_newcomer = ask(&service, "/v1/recommendations", Some(newcomer)).await;
+    assert_eq!(reasons(&of_newcomer), [of(popular, "popular"), of(tagged, "popular")]);
     let similar = ask(&service, &format!("/v1/blogs/{new}/similar"), None).await;
     assert_eq!(reasons(&similar), [of(tagged, "tag")], "it has no likes yet");
     service.stop().await;

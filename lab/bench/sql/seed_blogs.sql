@@ -2,7 +2,7 @@
 -- no follower is notified. Locks only the rows it makes.
 with author as (
   insert into blogs.account (handle, email, password_hash)
-  values ('bench', 'bench@example.org', 'nobody logs in')
+  values ('bench', 'bench@example.org', 'no password')
   returning id
 ), blog as (
   insert into blogs.blog (author_id, title, body, published_at)

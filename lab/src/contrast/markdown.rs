@@ -45,7 +45,7 @@ fn surroundings(machine: &Machine, report: &Report) -> String {
         (
             "load",
             format!(
-                "{} s a cell, {} rounds, interleaved; a new visitor each view; beside it 50 reads and 50 probes a second",
+                "{} s a cell, {} rounds, interleaved; a new visitor each view; at the same time 50 reads and 50 probes a second",
                 report.duration_s, report.rounds
             ),
         ),

@@ -225,7 +225,7 @@ async fn failed_sign_in_does_not_reveal_accounts() {
     world.age_deletions(14).await;
     let wrong_password = api.sign_in("ada", "wrong horse battery").await.refused(401);
     for (handle, password) in [
-        ("nobody", PASSWORD),
+        ("stranger", PASSWORD),
         ("No Handle At All", PASSWORD),
         ("a\0b", PASSWORD),
         ("grace", PASSWORD),

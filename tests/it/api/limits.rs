@@ -139,7 +139,7 @@ async fn guesses_from_many_addresses_share_the_limit_of_the_account() {
     Answer::to(from("192.0.2.1", api.request(Method::POST, "/v1/accounts")).json(&sign_up)).await.is(201);
     let session = sign_in("192.0.2.2", "ada", PASSWORD).await.is(201);
     let token = session.body["token"].as_str().unwrap();
-    for handle in ["ada", "nobody"] {
+    for handle in ["ada", "stranger"] {
         let mut tried = 0;
         for host in 1..=30 {
             let answer = sign_in(&format!("198.51.100.{host}"), handle, "a guess").await;

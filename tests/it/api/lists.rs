@@ -150,7 +150,7 @@ async fn filters_apply_and_an_empty_result_is_not_an_error() {
         (format!("author={ada}"), vec![second, first]),
         ("author=grace&tag=shared".to_owned(), vec![third]),
         ("author=grace&tag=rust-c".to_owned(), vec![]),
-        ("author=nobody".to_owned(), vec![]),
+        ("author=stranger".to_owned(), vec![]),
         ("author=9223372036854775807".to_owned(), vec![]),
         ("tag=unheard-of".to_owned(), vec![]),
     ] {

@@ -117,8 +117,8 @@ async fn stats_are_visible_to_readers_of_the_blog() {
     let (token, blog) = blog_with_a_past(&api).await;
     let (_, other) = api.account("grace").await;
     let path = format!("/v1/blogs/{blog}/stats");
-    for who in [None, Some(&other), Some(&token)] {
-        api.get(&path, who.map(String::as_str)).await.is(200);
+    for caller in [None, Some(&other), Some(&token)] {
+        api.get(&path, caller.map(String::as_str)).await.is(200);
     }
     api.post(&format!("/v1/blogs/{blog}/unpublish"), Some(&token)).await.is(200);
     api.get(&path, None).await.refused(404);
@@ -126,8 +126,8 @@ async fn stats_are_visible_to_readers_of_the_blog() {
     assert_eq!(totals(&api.get(&path, Some(&token)).await.is(200).body["totals"]), [6, 1, 2]);
     api.delete(&format!("/v1/blogs/{blog}"), Some(&token)).await.is(204);
     api.get(&path, Some(&token)).await.refused(404);
-    for nobody in ["0", "-1", "9223372036854775807"] {
-        api.get(&format!("/v1/blogs/{nobody}/stats"), Some(&token)).await.refused(404);
+    for id in ["0", "-1", "9223372036854775807"] {
+        api.get(&format!("/v1/blogs/{id}/stats"), Some(&token)).await.refused(404);
     }
 }
 

@@ -103,9 +103,9 @@ async fn visitor_is_the_account_or_the_name_or_the_address_with_agent() {
         ("192.0.2.1", "one", Some("Reader"), None, 5),
         // An account is one reader, whatever it calls itself.
         ("192.0.2.1", "one", None, Some(&ada), 6),
-        ("192.0.2.2", "two", Some("somebody"), Some(&ada), 6),
-        ("192.0.2.2", "two", Some("somebody"), Some(&grace), 7),
-        ("192.0.2.2", "two", Some("somebody"), None, 8),
+        ("192.0.2.2", "two", Some("a name"), Some(&ada), 6),
+        ("192.0.2.2", "two", Some("a name"), Some(&grace), 7),
+        ("192.0.2.2", "two", Some("a name"), None, 8),
     ] {
         let seen = views_after(from(address, agent, name, token.map(String::as_str))).await;
         assert_eq!(seen, views, "{address} {agent} {name:?}");
