@@ -113,11 +113,7 @@ impl List {
             return terminal::json(&fan_outs);
         }
         if fan_outs.is_empty() {
-            terminal::line(if self.all {
-                "there is no fan-out yet"
-            } else {
-                "no fan-out is running or paused"
-            });
+            terminal::line(if self.all { "there is no fan-out yet" } else { "every fan-out has ended" });
             return Ok(());
         }
         terminal::table(

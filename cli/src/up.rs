@@ -61,7 +61,7 @@ Exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 the start or a service failed, 2 w
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Delete the data of earlier runs first, but not that of the servers in DATABASE_URL and AMQP_URL
+    /// Delete the data of earlier runs first, but not that of the servers in `DATABASE_URL` and `AMQP_URL`
     #[arg(long)]
     fresh: bool,
     /// Port of the Blogs API and the pages on 127.0.0.1; the Recommendation API and the console use the ports after it. 0 takes
