@@ -67,7 +67,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// The connection is refused or cannot be configured.
     pub async fn open(target: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(target).await?;
         stream.set_nodelay(true)?;
@@ -78,7 +78,7 @@ impl Connection {
     /// Connects, with this maximum length of responses.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// The connection is refused or cannot be configured.
     pub async fn open_for(target: SocketAddr, answer_bytes_max: usize) -> std::io::Result<Self> {
         Ok(Self { answer_bytes_max, ..Self::open(target).await? })
     }

@@ -74,11 +74,11 @@ mod tests {
         let below = top.join("below");
         fs::create_dir_all(&below).unwrap();
         // Not an account of this machine, so only the permission bits for others apply.
-        let nobody = Account { uid: 4_000_000_001, gid: 4_000_000_001 };
+        let stranger = Account { uid: 4_000_000_001, gid: 4_000_000_001 };
         fs::set_permissions(&top, Permissions::from_mode(0o755)).unwrap();
-        let open = nobody.can_reach(&below);
+        let open = stranger.can_reach(&below);
         fs::set_permissions(&top, Permissions::from_mode(0o700)).unwrap();
-        let closed = nobody.can_reach(&below);
+        let closed = stranger.can_reach(&below);
         fs::remove_dir_all(&top).unwrap();
         assert!(open && !closed);
     }

@@ -1,7 +1,7 @@
 //! Moves events from the queue to the tables: batches, retries, acks. [`broker::consume`] has the loop around it.
 //!
-//! If a batch cannot be applied for so long that RabbitMQ would soon redeliver it, the worker ends the epoch, which
-//! returns the batch's deliveries to the queue.
+//! If RabbitMQ would soon redeliver a batch that still cannot be applied, the worker ends the epoch, which returns the
+//! batch's deliveries to the queue.
 
 use std::time::{Duration, Instant};
 

@@ -126,7 +126,7 @@ impl PoisonSettings {
         }
     }
 
-    /// Whether there are so many unfit events that the worker may be the cause.
+    /// Whether the number of unfit events suggests that the worker is the cause.
     fn is_rehearsal_due(&self, parking: &Parking) -> bool {
         parking.unfit_in_a_row >= self.stop_in_a_row || parking.unfit >= self.stop_parked_min
     }

@@ -1,10 +1,10 @@
 //! The pages that readers see: server-rendered HTML that works without script; a little script adds comfort.
 //!
-//! A page calls the same functions as the API, so there is one rule for who may see and do what, and engagement takes
-//! the same write paths. Failures are the API's [`Problem`], rendered for people by `as_page`. An author's text is
-//! Markdown in which HTML is plain text (`markdown`); the content security policy lets a browser load and run only what
-//! this service serves under `/assets`. A cookie identifies the reader (`session`). A form is answered with a redirect,
-//! so that reloading a page does not submit it twice.
+//! A page calls the same functions as the API, so the rules about what a reader may see and do have one home, and
+//! engagement takes the same write paths. Failures are the API's [`Problem`], rendered for people by `as_page`. An
+//! author's text is Markdown in which HTML is plain text (`markdown`); the content security policy lets a browser load
+//! and run only what this service serves under `/assets`. A cookie identifies the reader (`session`). A form is answered
+//! with a redirect, so that reloading a page does not submit it twice.
 
 mod act;
 mod assets;

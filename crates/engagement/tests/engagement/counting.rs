@@ -197,12 +197,12 @@ async fn likes_of_accounts_that_may_not_act_are_discarded() {
     assert_eq!(park(&engagement, &batch).await.outcomes, [[Counted, Counted]]);
     world.run(&format!("update blogs.account set suspended_at = now() where id = {}", accounts[1])).await;
     world.run(&format!("update blogs.account set deleted_at = now() where id = {}", accounts[2])).await;
-    let nobody = i64::MAX;
+    let unknown = i64::MAX;
     let batch = [envelope([
         unlike(accounts[0]),
         unlike(accounts[1]),
         like(accounts[2]),
-        like(nobody),
+        like(unknown),
         view(blog, 1),
     ])];
     let applied = park(&engagement, &batch).await;

@@ -49,7 +49,7 @@ pub struct Passwords {
     turns: Arc<Semaphore>,
     /// The hash of a throwaway password. It is verified when a handle does not exist, so that the answer takes as long
     /// as for an existing one.
-    nobody: Arc<str>,
+    throwaway: Arc<str>,
 }
 
 impl Passwords {
@@ -62,13 +62,13 @@ impl Passwords {
             format!("the combination of passwords.memory_kib and passwords.passes is invalid: {error}")
         })?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let nobody =
-            hash(&argon2, b"nobody's password").map_err(|error| format!("hashing a password: {error}"))?;
+        let throwaway =
+            hash(&argon2, b"a throwaway password").map_err(|error| format!("hashing a password: {error}"))?;
         Ok(Self {
             argon2,
             places: Arc::new(Semaphore::new(settings.running_max + settings.waiting_max)),
             turns: Arc::new(Semaphore::new(settings.running_max)),
-            nobody: nobody.into(),
+            throwaway: throwaway.into(),
         })
     }
 
@@ -89,7 +89,7 @@ impl Passwords {
     /// 503 when too many are waiting.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool> {
         let argon2 = self.argon2.clone();
-        let (exists, hash) = hash.map_or_else(|| (false, self.nobody.to_string()), |hash| (true, hash));
+        let (exists, hash) = hash.map_or_else(|| (false, self.throwaway.to_string()), |hash| (true, hash));
         let matches = self.run(move || verify(&argon2, password.expose_secret().as_bytes(), &hash)).await?;
         Ok(exists && matches.map_err(|error| Problem::internal(&error))?)
     }
@@ -146,7 +146,7 @@ mod tests {
         assert!(hash.starts_with("$argon2id$v=19$m=1024,t=1,p=1$"), "{hash}");
         assert!(passwords.verify("correct horse".into(), Some(hash.clone())).await.unwrap());
         assert!(!passwords.verify("correct hors".into(), Some(hash)).await.unwrap());
-        assert!(!passwords.verify("nobody's password".into(), None).await.unwrap());
+        assert!(!passwords.verify("a throwaway password".into(), None).await.unwrap());
     }
 
     #[tokio::test]

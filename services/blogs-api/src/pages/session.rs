@@ -55,14 +55,14 @@ impl FromRequestParts<AppState> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
-        let nobody = Self { account: None, docs: state.settings.docs.enabled };
+        let anonymous = Self { account: None, docs: state.settings.docs.enabled };
         let signed = <Signed as OptionalFromRequestParts<AppState>>::from_request_parts(parts, state).await?;
-        let Some(Signed { account_id: id, .. }) = signed else { return Ok(nobody) };
+        let Some(Signed { account_id: id, .. }) = signed else { return Ok(anonymous) };
         let client = state.pool.get().await?;
-        let Some(row) = READER.query_opt(&client, &[&id]).await? else { return Ok(nobody) };
+        let Some(row) = READER.query_opt(&client, &[&id]).await? else { return Ok(anonymous) };
         let unread = notifications::unread(&client, id).await?;
         let account = ReadingAccount { id, handle: row.get("handle"), unread };
-        Ok(Self { account: Some(account), ..nobody })
+        Ok(Self { account: Some(account), ..anonymous })
     }
 }
 

@@ -39,7 +39,7 @@ fn rate_needs_two_samples_of_the_same_processes() {
     let picture = Picture::of(&history, &Found::default(), load::Status::default());
     let known = [Some(10.0), Some(0.0), None, None, None, Some(1.0)];
     assert_eq!(picture.paths[0].accepted, known);
-    assert_eq!(picture.paths[1].accepted[0], Some(0.0), "a path that nobody took is not unknown");
+    assert_eq!(picture.paths[1].accepted[0], Some(0.0), "an unused path has a rate of zero");
     assert_eq!(picture.message.depths.unwrap().engagement, 7);
 }
 
