@@ -282,7 +282,7 @@ fn export_and_erase(operator: &Operator, up: &Up, id: i64) {
     let (code, _, usage) = operator.run(&["account", "erase", "zebedee", "--yes"]);
     assert!(code == 2 && usage.contains("--record <FILE>"), "nothing is erased without a record: {usage}");
     let without_yes = ["account", "erase", "zebedee", "--record", record];
-    assert!(operator.failed(&without_yes).contains("say --yes"));
+    assert!(operator.failed(&without_yes).contains("confirm it with --yes"));
     assert!(!Path::new(record).exists(), "an erasure that was not confirmed is not recorded");
     let nowhere = operator.failed(&erase("zebedee", "/nowhere/erased-accounts"));
     assert!(nowhere.contains(&format!("recording account {id} in /nowhere/erased-accounts")), "{nowhere}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use database::Pool;
 use proxy::{Mode, Proxy};
 use reqwest::StatusCode;
+use runtime::process::WorkError;
 use runtime::service::Service as _;
 use runtime::settings::{Defaults, Loader};
 use serde_json::Value;
@@ -97,7 +98,7 @@ impl Behind {
         self.shutdown.cancel();
         let ended = timeout(DEADLINE, self.task.join_next()).await.expect("it ends");
         if let Err(error) = ended.expect("it was running").expect("it does not panic") {
-            assert!(error.to_string().contains("was left"), "{error:?}");
+            assert!(matches!(error.downcast_ref(), Some(WorkError::Late(_))), "{error:?}");
         }
         assert!(began.elapsed() < limit, "{:?}", began.elapsed());
     }

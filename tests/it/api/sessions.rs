@@ -48,7 +48,7 @@ async fn new_password_revokes_every_token() {
     change(Some(&token), PASSWORD, OTHER_PASSWORD).await.is(204);
     for old in [&token, &elsewhere] {
         let answer = use_token(&api, old).await.refused(401);
-        assert!(answer.detail().contains("taken back"), "{answer:?}");
+        assert!(answer.detail().contains("revoked"), "{answer:?}");
     }
     api.sign_in("ada", PASSWORD).await.refused(401);
     let session = api.sign_in("ada", OTHER_PASSWORD).await.is(201);

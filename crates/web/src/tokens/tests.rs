@@ -182,21 +182,25 @@ async fn key_determines_the_purpose_of_its_tokens() {
 #[test]
 fn key_has_one_id_and_one_purpose() {
     for (signing, import, said) in [
-        (&[][..], &[][..], "tokens.signing_keys must hold 1 to 16 keys"),
-        (&[pair("a", 1)], &[pair("a", 3)], "tokens.import_verifying_keys holds the id \"a\""),
+        (&[][..], &[][..], "tokens.signing_keys must contain 1 to 16 keys"),
+        (&[pair("a", 1)], &[pair("a", 3)], "tokens.import_verifying_keys contains the id \"a\""),
         (
             &[pair("a", 1)],
             &[pair("b", 1)],
-            "key \"b\" of tokens.import_verifying_keys is listed under another id",
+            "key \"b\" of tokens.import_verifying_keys is also listed under another id",
         ),
-        (&[pair("a", 1), pair("b", 1)], &[], "key \"b\" of tokens.signing_keys is listed under another id"),
+        (
+            &[pair("a", 1), pair("b", 1)],
+            &[],
+            "key \"b\" of tokens.signing_keys is also listed under another id",
+        ),
     ] {
         let error = blogs_api(signing, import).err().unwrap();
         assert!(error.starts_with(said), "{error}");
     }
     let empty = settings(&[]);
     let error = Tokens::new(&empty, Epochs::without_database(&empty)).err().unwrap();
-    assert!(error.starts_with("tokens.verifying_keys must hold 1 to 16 keys"), "{error}");
+    assert!(error.starts_with("tokens.verifying_keys must contain 1 to 16 keys"), "{error}");
     // The Blogs API may list the public halves of its own keys.
     let both = settings(&[pair("a", 1), pair("next", 2)]);
     let (signing, none) = (SigningKeys::new(pair("a", 1).signing), VerifyingKeys::default());
