@@ -152,7 +152,7 @@ fn images_do_not_link_the_lab() {
     let (packages, _) = packages.split_once('"').unwrap();
     let packages: Vec<&str> =
         packages.split_whitespace().filter(|word| !["-p", "\\"].contains(word)).collect();
-    assert_eq!(packages.len(), 6, "{packages:?}");
+    assert!(packages.len() > 5, "{packages:?}");
     for package in packages {
         let linked = linked(package);
         assert!(linked.len() > 50, "{package} links only {linked:?}");

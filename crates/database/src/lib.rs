@@ -24,7 +24,9 @@ mod transaction;
 
 pub use contract::Contract;
 pub use error::{Cause, CommitOutcome, Error, Fault, TransactionStep};
-pub use pool::{CLOCK_SKEW_MAX, ClockSkew, Pool, check_connections_at_start, clock_skew, in_step, within};
+pub use pool::{
+    CLOCK_SKEW_MAX, ClockSkew, Pool, check_connections_at_start, clock_skew, in_step, watch, within,
+};
 pub use pool_metrics::register_pools;
 pub use session::Session;
 pub use settings::{BOUNDS, Settings};

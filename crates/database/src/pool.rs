@@ -27,6 +27,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Maximum time for the check of the database at start.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
+/// The interval at which [`watch`] takes a connection.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How much a process's clock may differ from the database's while the process issues tokens and accepts events. Beyond
 /// this the Blogs API is not ready, and code that compares times of both clocks allows for this difference.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
@@ -205,6 +208,19 @@ pub async fn within<T, E: From<Error>>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(Error::NoAnswer(limit).into()))
+}
+
+/// Reports every two seconds, until `stopped`, whether the pool has a connection that answers.
+pub async fn watch(pool: Pool, report: impl Fn(Result<(), String>), stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    loop {
+        let got = within(ANSWER_MAX, pool.get()).await;
+        report(got.map(drop).map_err(|error| error.to_string()));
+        tokio::select! {
+            () = &mut stopped => return,
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,32 @@ pub struct RateSettings {
     pub buckets_max: u32,
 }
 
+/// The `[rate_limits]` section of an API that only reads.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadRateSettings {
+    /// Whether limits apply.
+    pub enabled: bool,
+    /// Requests a minute.
+    pub read_per_minute: u32,
+    /// Number of buckets.
+    pub buckets_max: u32,
+}
+
+impl From<ReadRateSettings> for RateSettings {
+    fn from(settings: ReadRateSettings) -> Self {
+        let ReadRateSettings { enabled, read_per_minute, buckets_max } = settings;
+        Self {
+            enabled,
+            sign_in_per_minute: read_per_minute,
+            write_per_minute: read_per_minute,
+            read_per_minute,
+            engagement_per_minute: read_per_minute,
+            buckets_max,
+        }
+    }
+}
+
 /// Bounds of the `[rate_limits]` section. `rate_limits.enabled = false` turns limits off.
 pub const BOUNDS: &[Bound] = &[
     bound("rate_limits.sign_in_per_minute", 1..=U32_MAX),

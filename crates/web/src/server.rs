@@ -20,7 +20,9 @@ use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
 use runtime::hosts::Hosts;
 use runtime::http::Bounds;
+use runtime::shutdown::{Lost, together};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -28,6 +30,9 @@ use crate::client_address::client;
 use crate::held::Held;
 use crate::problem::Problem;
 use crate::settings::{HttpSettings, RequestSettings};
+
+/// Maximum time for background tasks to end after the last request.
+pub const TASKS_MAX: Duration = Duration::from_secs(10);
 
 /// The listeners of a service.
 #[derive(Debug)]
@@ -87,6 +92,42 @@ pub struct Routers {
     pub public: Router,
     /// On `http.operations_address`, if there is one.
     pub operations: Router,
+}
+
+/// Serves until `shutdown` while background tasks run. The tasks, which must run until `stop`, are stopped after the last
+/// request and then have ten seconds to end. If one of them ends early, requests in progress finish and the service ends.
+///
+/// # Errors
+/// A task ended early.
+pub async fn run(
+    listeners: Listeners,
+    routers: Routers,
+    settings: &RequestSettings,
+    tasks: JoinSet<()>,
+    stop: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Result<(), Lost> {
+    let serving = shutdown.child_token();
+    let requests = async {
+        serve(listeners, routers, settings, serving.clone()).await;
+        stop.cancel();
+    };
+    let work = async {
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(TASKS_MAX).await;
+        };
+        let ended = tokio::select! {
+            ended = together(tasks, stop) => ended,
+            () = late => {
+                tracing::warn!("tasks were still running when the time to shut down was over");
+                Ok(())
+            }
+        };
+        serving.cancel();
+        ended
+    };
+    tokio::join!(requests, work).1
 }
 
 /// Serves until `shutdown`, then until the last request has ended or the drain time is over. Operations are served to the

@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use broker::Publisher;
@@ -16,13 +15,12 @@ use prometheus_client::registry::Registry;
 use runtime::health::Health;
 use runtime::service::{Process, Statements, UpContext};
 use runtime::settings::{Defaults, Loader};
-use runtime::shutdown::together;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::frame::HttpMetrics;
-use web::server::{self, Listeners, Routers};
+use web::server::{self, Listeners, Routers, TASKS_MAX};
 
 use crate::SQL;
 use crate::acceptance::{Acceptance, Spill};
@@ -42,10 +40,7 @@ use crate::state::{AppState, Parts};
 const NAME: &str = "blogs-api";
 /// Connections per client address; under `up` all clients share one address.
 const CONNECTIONS_IN_UP: i64 = 128;
-/// Maximum wait for the tasks to end after the last request.
-const TASKS_MAX: Duration = Duration::from_secs(10);
 const ASKING: &str = "asking for the address that was bound";
-const STILL_AT_WORK: &str = "tasks were still running when the time to shut down was over";
 
 /// The service, ready to run.
 pub struct Service {
@@ -201,7 +196,7 @@ impl runtime::service::Service for Service {
             ending,
         } = self;
         let mut background = JoinSet::new();
-        let (serving, stop) = (shutdown.child_token(), CancellationToken::new());
+        let stop = CancellationToken::new();
         background.spawn(relay.run(stop.clone()));
         background.spawn(state.limits.clone().sweep(stop.clone()));
         background.spawn(state.tries.clone().sweep(stop.clone()));
@@ -217,27 +212,13 @@ impl runtime::service::Service for Service {
         background.spawn(readiness::watch(health, pool, outbox, clock, publisher.state(), stop.clone()));
         background.spawn(any_lost(state.clone(), spill, stop.clone()));
         tracing::info!(%address, %operations_address, "listening");
-        let serve = async {
-            server::serve(listeners, routers, &state.settings.requests, serving.clone()).await;
-            stop.cancel();
-        };
-        let work = async {
-            let ended = tokio::select! {
-                ended = together(background, &stop) => ended,
-                () = after(TASKS_MAX, &stop) => {
-                    tracing::warn!("{STILL_AT_WORK}");
-                    Ok(())
-                }
-            };
-            serving.cancel();
-            ended
-        };
-        let ((), ended) = tokio::join!(serve, work);
+        let requests = &state.settings.requests;
+        let ended = server::run(listeners, routers, requests, background, &stop, &shutdown).await;
         ending.cancel();
         drop((state, publisher));
         tasks.close();
         if timeout(TASKS_MAX, tasks.wait()).await.is_err() {
-            tracing::warn!("{STILL_AT_WORK}");
+            tracing::warn!("the publisher's tasks were still running when the time to shut down was over");
         }
         ended.context("running the background tasks")
     }
@@ -279,14 +260,10 @@ async fn any_lost(state: AppState, spill: JoinHandle<()>, stop: CancellationToke
     }
 }
 
-/// Sleeps for `time` once the token is cancelled.
-async fn after(time: Duration, cancelled: &CancellationToken) {
-    cancelled.cancelled().await;
-    sleep(time).await;
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use runtime::service::Service as _;
 
     use crate::routes::tests::service;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{FromRef, State};
-use axum::middleware::from_fn_with_state;
 use database::Pool;
 use deadpool_postgres::Object;
 use jiff::Timestamp;
@@ -14,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::client_address::TrustedProxies;
+use web::api::ApiState;
 use web::extract::{Path, Query};
-use web::limits::{self, Limits};
 use web::openapi::{AuthProblems, CommonProblems, ParameterProblems};
 use web::page::{self, RankCursor};
 use web::problem::{Problem, ProblemBody, Result};
@@ -29,20 +27,20 @@ use crate::rows::{self, Place};
 #[derive(Clone, FromRef)]
 pub(crate) struct AppState {
     /// The pool for reads: the replica's, if one is configured.
-    pub(crate) pool: Pool,
-    pub(crate) freshness: Freshness,
-    pub(crate) tokens: Arc<Tokens>,
-    pub(crate) limits: Limits,
-    pub(crate) trusted_proxies: TrustedProxies,
+    pool: Pool,
+    freshness: Freshness,
+    tokens: Arc<Tokens>,
+}
+
+impl AppState {
+    pub(crate) fn new(api: &ApiState, freshness: Freshness) -> Self {
+        Self { pool: api.pool.clone(), freshness, tokens: Arc::clone(&api.tokens) }
+    }
 }
 
 /// The endpoints.
-pub(crate) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(recommendations))
-        .routes(routes!(similar))
-        .routes(routes!(trending))
-        .layer(from_fn_with_state(state.clone(), limits::requests::<AppState>))
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(recommendations)).routes(routes!(similar)).routes(routes!(trending))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

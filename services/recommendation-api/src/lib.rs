@@ -24,7 +24,7 @@ mod settings;
 use runtime::settings::Defaults;
 
 pub use service::Service;
-pub use settings::{LearningSettings, RateSettings, RecommendationSettings, Settings};
+pub use settings::{LearningSettings, RecommendationSettings, Settings};
 
 /// The defaults of this service, from `config/recommendation-api.toml`.
 pub const DEFAULTS: Defaults = Defaults::new(

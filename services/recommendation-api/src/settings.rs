@@ -6,6 +6,8 @@ use anyhow::{Result, ensure};
 use runtime::settings::{Bound, LogSettings, bound};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use web::api::ApiSettings;
+use web::limits::ReadRateSettings;
 use web::settings::{DocsSettings, HttpSettings, RequestSettings};
 use web::tokens::TokenSettings;
 
@@ -49,23 +51,11 @@ pub struct Settings {
     /// Verification of tokens.
     pub tokens: TokenSettings,
     /// Rate limits.
-    pub rate_limits: RateSettings,
+    pub rate_limits: ReadRateSettings,
     /// Where answers are read from, and when they are stale.
     pub recommendation: RecommendationSettings,
     /// Learning.
     pub learning: LearningSettings,
-}
-
-/// The `[rate_limits]` section; every request of this service is a read.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateSettings {
-    /// False: no limits apply.
-    pub enabled: bool,
-    /// Requests per minute.
-    pub read_per_minute: u32,
-    /// Maximum number of buckets that count clients' requests.
-    pub buckets_max: u32,
 }
 
 /// The `[recommendation]` section.
@@ -121,17 +111,10 @@ impl Settings {
         Ok(())
     }
 
-    /// The limits in the form of the `web` crate; this service has no sign-in and no writes.
-    pub(crate) fn limits(&self) -> web::limits::RateSettings {
-        let RateSettings { enabled, read_per_minute, buckets_max } = self.rate_limits;
-        web::limits::RateSettings {
-            enabled,
-            sign_in_per_minute: read_per_minute,
-            write_per_minute: read_per_minute,
-            read_per_minute,
-            engagement_per_minute: read_per_minute,
-            buckets_max,
-        }
+    /// The settings that it shares with other APIs.
+    pub(crate) fn api(&self) -> ApiSettings {
+        let Self { http, docs, log, traces, database, requests, tokens, rate_limits, .. } = self.clone();
+        ApiSettings { http, docs, log, traces, database, requests, tokens, rate_limits }
     }
 
     /// The `[database]` section for the replica, if there is one.

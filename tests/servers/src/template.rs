@@ -44,10 +44,10 @@ pub async fn lift_connection_limits(administrator: &Config) {
     }
 }
 
-/// The settings of the roles in the tests' cluster.
+/// The settings of the roles in the tests' cluster. The shares only have to fit into the server; they are lifted.
 pub fn roles() -> RoleSettings {
     RoleSettings {
-        logins: RoleSettings::alike(&LoginSettings { password: PASSWORD.into(), connections: 60 }),
+        logins: RoleSettings::alike(&LoginSettings { password: PASSWORD.into(), connections: 20 }),
         reserve_connections: 10,
         direct_path: true,
         owns_server: true,
