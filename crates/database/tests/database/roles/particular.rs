@@ -8,7 +8,8 @@ pub(super) fn particular(role: &str) -> &'static [&'static str] {
         "recommendation_api" => OF_RECOMMENDATION,
         "blogs_api" => OF_BLOGS,
         "console" => OF_CONSOLE,
-        _ => OF_OPERATORS,
+        "operator" => OF_OPERATORS,
+        _ => &[],
     }
 }
 
