@@ -84,6 +84,15 @@ grant select, update (generation, applied_xid, as_of, built_at, wanted_since, ne
 grant execute on function recommend.similarity(double precision, bigint, bigint),
   recommend.pairs_of(bigint[], bigint, bigint) to recommendation_api;
 
+-- The Digest API. It reads.
+grant usage on schema blogs, social, analytics to digest_api;
+grant select on blogs.live_blog, blogs.active_account to digest_api;
+-- Verifying a token needs the epoch of its account and when that was created.
+grant select (id, handle, token_epoch, created_at) on blogs.account to digest_api;
+grant select (id, title) on blogs.blog to digest_api;
+grant select (followee_id, follower_id) on social.follow to digest_api;
+grant select (blog_id, hour, views, likes, shares) on analytics.blog_hour to digest_api;
+
 -- The console: numbers, why events were parked (not what they contain), and fan-outs. It changes nothing.
 grant usage on schema analytics, notify to console;
 grant select (n) on analytics.envelope_ledger to console;

@@ -13,6 +13,7 @@ mod api;
 mod away;
 mod browser;
 mod console_bounds;
+mod digest;
 mod fan_out;
 mod fan_out_events;
 mod fan_out_found;

@@ -15,10 +15,11 @@ pub use entry::{Entry, Started};
 
 /// All services in the order in which `up` starts them. A service starts after the workers that process its events, and the
 /// console, which observes the others, starts last. They stop in the opposite order.
-pub static SERVICES: [Entry; 5] = [
+pub static SERVICES: [Entry; 6] = [
     Entry::of::<analytics_worker::Service>(),
     Entry::of::<notification_worker::Service>(),
     Entry::of::<recommendation_api::Service>(),
+    Entry::of::<digest_api::Service>(),
     Entry::of::<blogs_api::Service>(),
     Entry::of::<console::Service>(),
 ];

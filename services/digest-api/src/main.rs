@@ -1,0 +1,6 @@
+//! The `digest-api` binary.
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    runtime::process::main::<digest_api::Service>().await
+}
