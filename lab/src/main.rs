@@ -6,6 +6,7 @@
 mod bare_endpoint;
 mod chaos;
 mod contrast;
+mod digest;
 mod fan_out;
 mod machine;
 mod memory;
@@ -38,6 +39,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Contrast(contrast::Arguments),
+    Digest(digest::Arguments),
     FanOut(fan_out::Arguments),
     Recommendations(recommendations::Arguments),
     Memory(memory::Arguments),
@@ -51,6 +53,7 @@ enum Command {
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Contrast(arguments) => Box::pin(contrast::run(arguments)).await,
+        Command::Digest(arguments) => Box::pin(digest::run(arguments)).await,
         Command::FanOut(arguments) => Box::pin(fan_out::run(arguments)).await,
         Command::Recommendations(arguments) => Box::pin(recommendations::run(arguments)).await,
         Command::Memory(arguments) => Box::pin(memory::run(arguments)).await,

@@ -6,7 +6,6 @@
 //! includes outbox, relay and RabbitMQ. The methods are interleaved by round. After each measurement the tables are
 //! checked for missing and duplicate notifications.
 
-mod author;
 mod cost;
 mod ground;
 mod middleman;
@@ -25,10 +24,10 @@ use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 use web::tokens::KeyPair;
 
+use crate::author::Author;
 use crate::process::{Service, ServiceError};
 use crate::servers::{amqp_url_of, blocking, make_vhost, url};
 use crate::tables::Tables;
-use author::Author;
 use ground::Ground;
 
 pub use cost::Cost;

@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
-use super::author::Author;
 use super::cost::{self, Meters, Process};
 use super::middleman::{self, Endpoints, News};
 use super::{DONE_WITHIN, Error, Kills, Latency, Measured, Plan, Report, Told, UnderLoad, Way};
+use crate::author::Author;
 use crate::process::Service;
 use crate::servers::url;
 use crate::tables::Tables;

@@ -1,8 +1,9 @@
-//! An author who signs up, signs in and publishes through the public API.
+//! An account that signs up, signs in and publishes through the public API.
 
 use std::net::SocketAddr;
 
 use load::{Broken, Connection};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// An account with a token.
@@ -34,6 +35,11 @@ impl Author {
         self.api
     }
 
+    /// Its token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Publishes a new blog and returns its id.
     pub(crate) async fn publish(&self, title: &str) -> Result<i64, Broken> {
         let blog = json!({"title": title, "body": "To be told of.", "publish": true});
@@ -43,6 +49,21 @@ impl Author {
 
 fn id(answer: &Value) -> Result<i64, Broken> {
     answer.get("id").and_then(Value::as_i64).ok_or(Broken::Unsupported("has no id"))
+}
+
+/// Sends a GET and reads the answer.
+pub(crate) async fn get<T: DeserializeOwned>(
+    connection: &mut Connection,
+    host: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+) -> Result<T, Broken> {
+    let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{bearer}\r\n");
+    if connection.exchange(request.as_bytes()).await?.status != 200 {
+        return Err(Broken::Unsupported("was a refusal"));
+    }
+    serde_json::from_slice(connection.body()).map_err(|_| Broken::Unsupported("is not the expected JSON"))
 }
 
 async fn post(api: SocketAddr, path: &str, token: Option<&str>, body: &Value) -> Result<Value, Broken> {
