@@ -2,9 +2,9 @@
 //!
 //! Most batches need one attempt. If a partition is missing, it is created (or the envelopes that need it are parked as
 //! late) and the batch is tried again. If the database rejects a value, the event is found by trying halves of the batch in
-//! transactions that are rolled back; it is parked, and the batch is tried again. Savepoints would not do: after one, the
-//! second half would lock from the start of the key order while the first half's rows are still locked. The batch still
-//! commits as a whole, because an envelope's ledger row and its events must commit together.
+//! transactions that are rolled back; it is parked, and the batch is tried again. Savepoints in one transaction would not
+//! work: the second half would take locks from the start of the key order while the first half still holds its locks. The
+//! batch still commits as a whole, because an envelope's ledger row and its events must commit together.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -270,7 +270,7 @@ impl Engagement {
         if selection.bad.len() > known {
             return Ok(());
         }
-        // The longest prefix that is taken, by bisection; the event after it is the one.
+        // Bisect for the longest prefix that the database accepts. The event after it is the bad one.
         let (mut taken, mut refused) = (0, whole.end);
         let mut reason = None;
         while taken + 1 < refused {

@@ -60,8 +60,8 @@ impl Error {
     }
 }
 
-/// Whether a COMMIT failed. The ledger decides even if Postgres rejected the COMMIT ([`database::CommitOutcome`]): that costs
-/// one more attempt, while a wrong assumption would break exactly-once counting.
+/// Whether a COMMIT failed. Even if Postgres rejected the COMMIT ([`database::CommitOutcome`]), only the ledger decides
+/// whether the batch was applied: asking it costs one more attempt, and a wrong assumption would break exactly-once counting.
 pub(crate) fn is_commit(error: &Error) -> bool {
     matches!(error, Error::Committing { .. })
 }

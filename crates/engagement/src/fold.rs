@@ -5,7 +5,7 @@
 //! that are still undecided at the end count. If events arrive in the order of their acceptance, the result does not depend
 //! on how they are split into batches: the likes and unlikes of one account are counted one by one from the state that the
 //! upsert replaced, as if each had arrived alone. If events arrive out of order, the totals are still the same, because the
-//! newest wins; only whether an overtaken event is a change or a repeat may differ.
+//! newest version wins. Only the outcome of an overtaken event may differ: it either counts or is a repeat.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

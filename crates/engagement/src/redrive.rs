@@ -15,9 +15,9 @@
 //!   this is a separate transaction: it records all of the envelope's events as parked, and each is then redriven like any
 //!   other. If the ledger already holds the envelope, a copy has been counted and the parked rows add nothing.
 //! - The ledger cannot hold the envelope's day. The event may have been counted before that day was dropped, and nothing can
-//!   tell. Nothing happens unless the caller accepts that the event may count twice. In that case the events go into the
-//!   ledger under a new envelope id with the current time. They are then recorded like all others, in the hour of the
-//!   decision, and the ledger's equation needs no exception. The row in `parked` keeps the original envelope id.
+//!   tell whether it was. Nothing happens unless the caller accepts that the event may count twice. In that case the events
+//!   go into the ledger under a new envelope id with the current time. They are then recorded like all others, in the hour of
+//!   the decision, and the ledger's equation needs no exception. The row in `parked` keeps the original envelope id.
 //!
 //! A keyed event counts once because its key is not forgotten while the parked event waits. If the row does not hold the key
 //! (a whole message, or a row older than the column), a retry may have been counted and its key forgotten. An old
@@ -90,7 +90,7 @@ impl Engagement {
     /// blog is not live or its account may not act.
     ///
     /// # Errors
-    /// The database's error. Either nothing has changed, or the outcome of the COMMIT is unknown. Both times it is safe to
+    /// The database's error. Either nothing has changed, or the outcome of the COMMIT is unknown. In both cases it is safe to
     /// call this again.
     pub async fn redrive(&self, envelope_id: Uuid, index: i32, in_doubt: InDoubt) -> Result<Redriven, Error> {
         for _ in 0..READS_MAX {
@@ -275,7 +275,7 @@ impl Waiting {
     }
 }
 
-/// The hour under which an event is recorded as parked: the hour of its envelope, clamped if that clock ran ahead.
+/// The hour under which an event is recorded as parked: the hour of its envelope, clamped if the sender's clock ran ahead.
 fn accounted_at(id: EnvelopeId, parked_at: Timestamp) -> Timestamp {
     window::hour(window::clamped(id.made_at(), parked_at))
 }

@@ -250,7 +250,8 @@ pub(crate) async fn outcomes_add(
     Ok(())
 }
 
-/// Records what a worker took in. The rule that stops workers reads it.
+/// Records how many events a worker took in, and whether some of them were not parked. The rule that stops workers reads
+/// this record.
 pub(crate) async fn intake_add<C: GenericClient + Sync>(
     client: &C,
     events: usize,

@@ -75,7 +75,7 @@ impl<'batch> Attempt<'batch> {
         let applied = self.write(&transaction).await?;
         match end {
             End::Commit => {
-                // Polled after COMMIT is sent: lets a chaos run kill the process before the reply arrives.
+                // `join!` polls this block after COMMIT is sent, so a chaos run can kill the process before the reply arrives.
                 let (committed, ()) = join!(database::commit(transaction), async {
                     #[cfg(feature = "fail-points")]
                     fail::fail_point!("worker-in-commit");

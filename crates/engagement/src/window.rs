@@ -17,7 +17,7 @@ pub(crate) fn clamped(time: Timestamp, now: Timestamp) -> Timestamp {
 pub(crate) fn start(time: Timestamp, window_s: u32) -> Timestamp {
     let seconds = time.as_microsecond().div_euclid(1_000_000);
     let start = seconds - seconds.rem_euclid(i64::from(window_s));
-    // Only a time in the window of the first representable second has no start; it is used as it is.
+    // A window that starts before the first representable second has no start; the time itself is used instead.
     Timestamp::from_second(start).unwrap_or(time)
 }
 
@@ -33,7 +33,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_window_holds_its_time_and_starts_on_the_grid(second in -30_000_000_000_i64..30_000_000_000, nano in 0_i32..1_000_000_000) {
+        fn a_window_contains_its_time_and_is_aligned(second in -30_000_000_000_i64..30_000_000_000, nano in 0_i32..1_000_000_000) {
             let time = Timestamp::new(second, nano).unwrap();
             for window_s in [1_u32, 300, 1800, 3600, 86_400] {
                 let start = start(time, window_s);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_time_do_not_panic() {
+    fn the_smallest_and_the_largest_time_do_not_panic() {
         for time in [Timestamp::MIN, Timestamp::MAX] {
             let _ = (start(time, 1800), hour(time));
         }

@@ -104,7 +104,7 @@ fn history() -> impl Strategy<Value = Vec<EngagementEvent>> {
 
 proptest! {
     #[test]
-    fn the_cut_into_batches_does_not_matter(events in history(), cuts in proptest::collection::vec(1_usize..20, 0..30)) {
+    fn the_split_into_batches_does_not_change_the_result(events in history(), cuts in proptest::collection::vec(1_usize..20, 0..30)) {
         let (mut alone, mut batched) = (Tables::default(), Tables::default());
         let one_by_one: Vec<_> = events.iter().flat_map(|event| alone.apply(std::slice::from_ref(event))).collect();
         let mut rest = events.as_slice();
@@ -124,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn totals_are_the_facts(events in history(), seed: u64) {
+    fn totals_match_the_natural_keys_and_the_series(events in history(), seed: u64) {
         // In any order of arrival the totals match the natural keys, and the hourly series adds up to the totals.
         let mut order: Vec<usize> = (0..events.len()).collect();
         order.sort_by_key(|index| (*index as u64).wrapping_mul(seed | 1).rotate_left(17));

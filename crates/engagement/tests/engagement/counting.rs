@@ -64,7 +64,7 @@ async fn an_envelope_counts_once_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn a_view_counts_once_a_visitor_blog_and_window() {
+async fn a_view_counts_once_per_visitor_blog_and_window() {
     let world = Database::new().await;
     let blogs = world.blogs(2).await;
     let engagement = engagement(&world, HALF_AN_HOUR);
@@ -124,7 +124,7 @@ async fn a_key_counts_once_and_imported_keys_stay_for_good() {
 }
 
 #[tokio::test]
-async fn a_key_that_comes_late_is_remembered_as_long_as_any() {
+async fn key_of_a_late_event_is_remembered_as_long_as_any_other() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, EVERY_VIEW);
@@ -218,7 +218,7 @@ async fn a_bad_event_is_parked_with_its_reason_and_its_neighbours_count() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let engagement = engagement(&world, EVERY_VIEW);
-    // Postgres knows no time before 4714 BC; the wire does.
+    // Postgres cannot store a time before 4714 BC, but the wire format can carry one.
     let bad = || EngagementEvent { time: Timestamp::MIN, imported: true, ..view(blog, 1) };
     let mut batch: Vec<_> = (0..20).map(|n| envelope([view(blog, n), view(blog, n + 100)])).collect();
     batch[3].events.insert(1, Ok(bad()));
@@ -327,7 +327,8 @@ async fn workers_that_share_everything_count_exactly_and_never_deadlock() {
     world.assert_consistent().await;
 }
 
-/// Six workers count views of the same blogs, with this many hours between the times of two workers.
+/// Six workers count views of the same blogs. The views of each worker are this many hours older than those of the worker
+/// before.
 async fn meet(hours_apart: i64) {
     let world = Database::new().await;
     let blogs = world.blogs(30).await;
@@ -352,12 +353,12 @@ async fn meet(hours_apart: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn batches_that_first_meet_on_the_series_never_deadlock() {
+async fn batches_that_first_conflict_on_the_series_never_deadlock() {
     meet(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn batches_that_first_meet_on_the_counters_never_deadlock() {
+async fn batches_that_first_conflict_on_the_counters_never_deadlock() {
     meet(1).await;
 }
 

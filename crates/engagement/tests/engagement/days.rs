@@ -56,10 +56,11 @@ async fn drop_day_beside_inserts(world: &Database, day: Date) {
     assert!(dropped.await, "{day} is never dropped");
 }
 
-/// A session that gets the lock just after another one has created the day must see it, although it has checked before.
+/// A session that gets the lock just after another one has created the day must see that day, although its earlier check
+/// found that the day was missing.
 /// (With the bug, this test fails in about one of three runs.)
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_that_many_make_at_once_is_made_once() {
+async fn a_day_that_many_sessions_create_at_once_is_created_once() {
     let world = Database::new().await;
     let mut sessions = Vec::new();
     for _ in 0..8 {
@@ -126,7 +127,8 @@ async fn an_event_far_from_its_envelope_is_parked_alone() {
     world.assert_consistent().await;
 }
 
-/// One event's day cannot be created, and one envelope's day will not be created. Neither may block the other.
+/// No partition can hold the time of one event, and the ledger no longer holds the day of one envelope. Neither may block
+/// the other.
 #[tokio::test]
 async fn unstorable_time_and_late_envelope_of_one_batch_are_both_parked() {
     let world = Database::new().await;
@@ -167,13 +169,13 @@ async fn a_dropped_day_never_comes_back() {
     // It is dropped, so a copy is parked and not counted again.
     assert_eq!(apply(&engagement, &old).await, Outcome::Parked);
     assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 1);
-    // The equation still closes: the floor remembers how many events went with the day.
+    // The equation still holds: the floor remembers how many events went with the day.
     assert_eq!(world.value::<i64>("select dropped_n from analytics.ledger_floor", &[]).await, 1);
     world.assert_consistent().await;
 }
 
 #[tokio::test]
-async fn a_day_of_views_outlives_the_ledgers_by_one() {
+async fn a_day_of_views_is_kept_one_day_longer_than_the_ledgers() {
     away_from_midnight().await;
     let world = Database::new().await;
     let then = day(Timestamp::now() - DAY * 5);
@@ -218,7 +220,7 @@ async fn a_day_stays_while_an_envelope_of_it_waits() {
 
 /// Two maintenance rounds a day drop each day after it has been free for a day, and not earlier.
 #[tokio::test]
-async fn days_leave_one_by_one_as_they_become_old() {
+async fn days_are_dropped_one_by_one_as_they_become_old() {
     away_from_midnight().await;
     let world = Database::new().await;
     let session = world.session("analytics_worker").await;
@@ -241,7 +243,7 @@ async fn days_leave_one_by_one_as_they_become_old() {
             }
         }
         a_day_passes(&world).await;
-        // At most this day and, of the views, the one before it are still there.
+        // This day may still be there. Of the views, the day before it may be there too.
         assert!(days_of(&world, "blog_view").await.iter().all(|day| *day >= before(kept + 2)));
     }
     for table in TABLES {

@@ -85,7 +85,7 @@ async fn batch_that_commits_while_its_day_is_dropped_is_in_the_floors_sum() {
     assert_eq!(apply(&engagement, &envelope(then, blog)).await, Outcome::Parked, "the day is gone");
 }
 
-/// A worker never passes a date from its own clock that could close a day.
+/// No function that a worker may call with a date closes a day, even if the worker's clock is wrong.
 #[tokio::test]
 async fn a_worker_whose_clock_is_wrong_closes_no_day() {
     let world = Database::new().await;
@@ -108,7 +108,7 @@ async fn a_worker_whose_clock_is_wrong_closes_no_day() {
     assert_eq!(refused.code().map(SqlState::code), Some("22023"), "{refused:?}");
 }
 
-/// While the database's clock was ahead, days were marked as free that are current or were already old.
+/// While the database's clock was ahead, the current day and a day that was already old were marked as free.
 #[tokio::test]
 async fn a_database_clock_that_was_ahead_drops_no_day() {
     let world = Database::new().await;
@@ -125,7 +125,7 @@ async fn a_database_clock_that_was_ahead_drops_no_day() {
              from unnest('{{{old}, {today}}}'::date[]) as day"
         ))
         .await;
-    // The first round by the right clock.
+    // The first maintenance round after the clock is right again.
     let session = world.session("analytics_worker").await;
     let listed = session.client.query("select analytics.old_days('envelope_ledger', 2)", &[]).await.unwrap();
     assert_eq!(listed.iter().map(|row| row.get::<_, Date>(0)).collect::<Vec<_>>(), [old]);

@@ -9,7 +9,7 @@ use test_servers::Database;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// A constraint that rejects an event until it is dropped.
+/// Adds a constraint that rejects an event until the constraint is dropped.
 pub(crate) const REFUSE: &str =
     "alter table analytics.blog_share add constraint not_by_mail check (channel <> 'email') not valid";
 pub(crate) const MEND: &str = "alter table analytics.blog_share drop constraint not_by_mail";
@@ -102,7 +102,7 @@ async fn refused_event_counts_once_its_constraint_is_dropped() {
     let row = world.client().query_one(row, &[]).await.unwrap();
     assert_eq!((row.get::<_, i32>(0), row.get::<_, bool>(1)), (3, true));
 
-    // Neither again, nor the envelope, nor an index that was never parked.
+    // None of these counts it again: redriving it, applying the envelope, or redriving an index that was never parked.
     assert_eq!(redrive(&operator, &mixed, 1).await, Redriven::NotWaiting);
     assert_eq!(apply(&worker, &mixed).await, [Outcome::Replayed; 2]);
     assert_eq!(redrive(&operator, &mixed, 0).await, Redriven::NotWaiting);
@@ -188,7 +188,7 @@ async fn a_whole_message_is_applied_like_an_envelope() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn redriven_by_many_at_once_each_event_counts_once() {
+async fn an_event_that_many_sessions_redrive_at_once_counts_once() {
     let world = Database::new().await;
     let blogs = world.blogs(3).await;
     let counting = worker(&world);

@@ -58,7 +58,7 @@ async fn a_late_event_waits_for_its_day_or_for_a_decision() {
 }
 
 #[tokio::test]
-async fn a_late_event_of_which_a_copy_was_counted_adds_nothing() {
+async fn a_late_event_whose_copy_was_counted_adds_nothing() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
@@ -74,7 +74,7 @@ async fn a_late_event_of_which_a_copy_was_counted_adds_nothing() {
 }
 
 #[tokio::test]
-async fn a_late_event_of_which_a_copy_is_refused_waits_in_the_ledger() {
+async fn a_late_event_whose_copy_is_refused_waits_in_the_ledger() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
@@ -99,9 +99,9 @@ async fn a_late_event_of_which_a_copy_is_refused_waits_in_the_ledger() {
     world.assert_consistent().await;
 }
 
-/// A share that was refused three days ago, and its client's retry under the same key, which was counted then.
+/// Three days ago a share was refused, and its client's retry under the same key was counted.
 #[tokio::test]
-async fn a_keyed_event_whose_retry_was_counted_repeats_it_however_late_it_is_redriven() {
+async fn a_keyed_event_whose_retry_was_counted_is_a_repeat_however_late_it_is_redriven() {
     let world = Database::new().await;
     let blog = world.blogs(1).await[0];
     let (worker, operator) = (worker(&world), operator(&world));
@@ -116,7 +116,8 @@ async fn a_keyed_event_whose_retry_was_counted_repeats_it_however_late_it_is_red
     assert_eq!(apply(&worker, &parked).await, [Outcome::Parked]);
     world.run(MEND).await;
     assert_eq!(apply(&worker, &keyed()).await, [Outcome::Counted]);
-    // Two days later the key's time is over, and the next day another round forgets keys.
+    // Two days later the key has expired, and the next day a maintenance round forgets expired keys. It keeps this one,
+    // because the parked event waits.
     world.run("update analytics.event_key set expires_at = now() - interval '1 day'").await;
     let forget = "select analytics.forget_event_keys(100)";
     world.value::<i64>(forget, &[]).await;
@@ -127,7 +128,7 @@ async fn a_keyed_event_whose_retry_was_counted_repeats_it_however_late_it_is_red
     world.assert_consistent().await;
 }
 
-/// A row that was parked before rows contained keys, or a whole message.
+/// The row does not hold the key: it was parked before rows contained keys, or it is a whole message.
 #[tokio::test]
 async fn a_keyed_event_whose_key_was_not_kept_waits_for_a_decision() {
     let world = Database::new().await;
