@@ -26,8 +26,9 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Connects and subscribes. At most `prefetch` deliveries are unacked at a time. Choose at least two batches, so that
-    /// one can gather while the other commits. `app_id` is the connection's name in the broker's management tools.
+    /// Connects and subscribes. At most `prefetch` deliveries are unacked at a time. Choose a value that holds two
+    /// batches, so that one can gather while the other commits. `app_id` is the connection's name in the broker's management
+    /// tools.
     ///
     /// # Errors
     /// The broker is down, refuses, or does not answer in time; the queue is missing; or a setting is invalid.

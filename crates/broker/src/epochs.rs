@@ -238,7 +238,7 @@ async fn look(looks: &mut Option<Interval>) {
     }
 }
 
-/// Closes the connection in order, so that the last ack arrives first.
+/// Closes the connection with the AMQP handshake, so that RabbitMQ receives the last ack before the connection ends.
 async fn close(consumer: Consumer) {
     if let Err(error) = consumer.close().await {
         tracing::info!(%error, "the connection was not closed cleanly; the last acked messages may be delivered again");

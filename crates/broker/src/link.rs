@@ -58,7 +58,7 @@ impl Link {
         Ok(Self { channel, connection, answer_timeout: settings.answer_timeout(), _socket: socket })
     }
 
-    /// Closes the connection in order: everything written before arrives first.
+    /// Closes the connection with the AMQP handshake, so that RabbitMQ receives everything that was written before.
     pub(crate) async fn close(self) -> Result<(), Error> {
         let goodbye = async { self.connection.close(200, "done".into()).await.doing("close the connection") };
         bounded("close the connection", self.answer_timeout, goodbye).await

@@ -42,7 +42,7 @@ pub(crate) fn read(headers: Option<&FieldTable>) -> Headers {
     Headers {
         traceparent: find(TRACEPARENT).and_then(string),
         wire_version: find(WIRE_VERSION).and_then(integer).and_then(|version| version.try_into().ok()),
-        // Absent at the first delivery. A count that does not fit is the maximum, not zero.
+        // RabbitMQ omits this header at the first delivery. A count that does not fit into `u32` is read as the maximum.
         delivery_count: find("x-delivery-count")
             .and_then(integer)
             .map_or(0, |count| u32::try_from(count.max(0)).unwrap_or(u32::MAX)),

@@ -20,8 +20,8 @@
 //! or because its own caller has gone. The task needs to check nothing else.
 //!
 //! If the service can store envelopes in another way, the publisher hands overdue envelopes over ([`HandOver`]): when half
-//! of the time to the deadline has passed, or at once if the broker is known to be down. All the task knows afterwards is that a
-//! publish may have been answered elsewhere.
+//! of the time to the deadline has passed, or at once if the broker is known to be down. After that the receiver of
+//! the hand-over may answer a publish before the task does.
 
 mod backlog;
 mod epoch;
@@ -63,7 +63,7 @@ pub struct Publisher {
     waiting: Gauge,
 }
 
-/// Why a publish was not confirmed. None of these cases promises anything.
+/// Why a publish was not confirmed. In none of these cases may the caller report the events as accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The queue is full. Nothing was sent.
@@ -196,7 +196,7 @@ impl Publisher {
         #[cfg(feature = "fail-points")]
         fail::fail_point!("api-after-enqueue");
         let _waiting = Waiting::new(&self.waiting);
-        // The sender is gone without an answer: the task ended with its runtime.
+        // If the task ended with its runtime, the sender was dropped without an answer. That counts as a timeout.
         let answer = tokio::time::timeout_at(deadline, answered).await;
         answer.ok().and_then(Result::ok).ok_or(PublishError::TimedOut)
     }

@@ -46,8 +46,7 @@ pub struct Settings {
     pub waiting_bytes_max: usize,
     /// Maximum number of published envelopes that are not confirmed yet.
     pub unconfirmed_max: usize,
-    /// If a publish is not confirmed within this time while the connection is not blocked, the connection is closed, in
-    /// milliseconds.
+    /// Maximum wait for a confirm while the connection is not blocked, in milliseconds. After it the connection is closed.
     pub confirm_timeout_ms: u64,
 }
 

@@ -30,7 +30,8 @@ pub(crate) const DEAD: &str = "commonplace.dead";
 pub(crate) const EXCHANGES: [(&str, &str); 2] = [(DEAD, "direct"), (EVENTS, "topic")];
 
 /// Maximum deliveries of one message before the broker dead-letters it. RabbitMQ 4's default is 20, which valid messages can
-/// reach if a worker is killed repeatedly. "No limit" is written differently in each version.
+/// reach if a worker is killed repeatedly. Each version of RabbitMQ has another way to say "no limit", so this is a number
+/// that no valid message reaches.
 const DELIVERY_LIMIT: i32 = 1_000_000;
 
 /// A queue that can be consumed.

@@ -8,7 +8,7 @@ use broker::{Consumer, Queue, Settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_a_silent_server_leave_no_threads() {
-    // Its backlog accepts connections, but it never answers.
+    // The kernel accepts connections for this listener, but nothing answers them.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = Settings {
         url: format!("amqp://guest:guest@{}/%2f", silent.local_addr().unwrap()).into(),

@@ -58,7 +58,7 @@ impl<'a> Management<'a> {
             .map_err(|_it_is_base64| AdministerError::Address)?;
         authorization.set_sensitive(true);
         let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None);
-        // The body contains RabbitMQ's reason.
+        // Without this setting an error status would be an `Err` without the body, which contains RabbitMQ's reason.
         Ok(Self { agent: config.http_status_as_error(false).build().into(), place, authorization })
     }
 

@@ -1,11 +1,11 @@
 //! The envelopes and items to be sent: first the envelopes of an earlier epoch, then the waiting items.
 //!
 //! Items whose caller has given up are dropped. While nothing can be sent, the oldest item is dropped as soon as its publish
-//! gives up, so after an hour without a broker the queue holds the last seconds and not the first.
+//! gives up, so after an hour without a broker the queue holds the items of the last seconds, not those of the first.
 //!
 //! Overdue items are handed over if the service can store them. That needs an envelope id, so all waiting items are put into
-//! envelopes first; the items behind the oldest would become overdue moments later anyway. As with the broker there is no
-//! timer: the next envelope fills until the one handed over has been taken.
+//! envelopes first; the items behind the oldest would become overdue moments later anyway. As when publishing,
+//! there is no timer: the next envelope fills until the receiver has taken the one before.
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
@@ -29,9 +29,9 @@ pub(super) struct Backlog {
     lender: Option<Lender>,
     clock: Clock,
     unresolved: VecDeque<Outgoing>,
-    /// Items taken out of the queue that are not in an envelope yet.
+    /// An item taken out of the queue that is not in an envelope yet.
     head: Option<Item>,
-    /// The time since which nothing can be sent.
+    /// Since when nothing can be sent; `None` while envelopes can be sent.
     shut_since: Option<Instant>,
     /// The queue accepts no more items.
     closed: bool,
@@ -116,7 +116,7 @@ impl Backlog {
     /// handed over, or the input ended. Envelopes in flight are overdue at `in_flight_overdue_at`. The future may be dropped
     /// while it waits.
     pub(super) async fn changed(&mut self, in_flight_overdue_at: Option<Instant>) {
-        // A complete envelope needs no event here, and must not hide the items behind it.
+        // Move a complete envelope out of `head`: otherwise it would keep the items behind it in the queue.
         if let Some(ready) = self.head.take_if(|head| matches!(head.load, Load::Envelope(_))) {
             self.unresolved.push_back(assemble(vec![ready], &self.clock));
         }

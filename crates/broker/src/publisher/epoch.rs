@@ -65,7 +65,7 @@ impl<'task> Epoch<'task> {
         end
     }
 
-    /// Closes the connection in order.
+    /// Closes the connection with the AMQP handshake.
     pub(super) async fn close(self) {
         if let Err(error) = self.link.close().await {
             info!(%error, "the publisher's connection was not closed cleanly");

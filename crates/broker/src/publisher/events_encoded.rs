@@ -44,7 +44,7 @@ impl EncodedEvents {
     }
 
     /// Adds the W3C trace context of the request that caused the events. An envelope has room for one: it carries the first
-    /// sampled context, otherwise the first. The trace of another request in the same envelope names the envelope's id.
+    /// sampled context, otherwise the first. The traces of the envelope's other requests record the envelope's id instead.
     #[must_use]
     pub fn with_traceparent(mut self, traceparent: Option<String>) -> Self {
         self.traceparent = traceparent;

@@ -105,9 +105,9 @@ impl Unconfirmed {
     /// Waits until at least one envelope is answered or, if `watch_waiters`, until no caller waits. Waits forever if there
     /// are no envelopes. The future may be dropped while it waits.
     ///
-    /// `lapin` attributes a returned message to the publish that is answered next, so the returned publish itself may look
-    /// confirmed. But the publish that got the message was answered before it. So answers count only after a full round over
-    /// all envelopes that yields no further answer, and one failure fails all of them.
+    /// `lapin` attributes a returned message to the publish that is answered next, so the publish that was really returned may
+    /// look confirmed. The publish to which the message was attributed is always answered before it. So answers count only
+    /// after a full round over all envelopes has brought no further answer, and one failure fails all of them.
     pub(super) async fn settled(&mut self, watch_waiters: bool) -> Settled {
         poll_fn(|context| {
             let mut any = false;

@@ -90,7 +90,7 @@ impl Waiters {
     pub(super) fn answer(&self, id: EnvelopeId) {
         let Waiting { waiters, publisher } = take(&mut *self.lock());
         for waiter in waiters {
-            // A caller that gave up in the last moment needs no answer.
+            // A caller that gave up at the last moment needs no answer.
             let _ = waiter.answer.send(id);
         }
         if let Some(publisher) = publisher {

@@ -1,8 +1,8 @@
 //! Hands over envelopes that the broker does not confirm in time to a receiver that can store them instead.
 //!
 //! The publisher keeps an envelope that it hands over and continues as before. The first of the two to succeed answers all
-//! waiting callers. For the other it is then an envelope without waiting callers and is dropped. So the receiver need not
-//! return anything when it fails, and a late confirm still counts. If both succeed, there are two copies with the same id,
+//! waiting callers. The other then finds that no caller waits and drops the envelope. So a receiver that fails need not
+//! return the envelope, and a late confirm still counts. If both succeed, there are two copies with the same id,
 //! which a consumer recognizes.
 
 use std::future::pending;
@@ -20,7 +20,7 @@ use super::outgoing::{Outgoing, Waiters};
 #[derive(Debug)]
 pub struct HandOver {
     /// The channel to the receiver. The publisher hands over more only after the receiver has taken everything, so that
-    /// envelopes fill in the meantime, and never more than the channel's capacity. The rest stays with the publisher.
+    /// envelopes fill in the meantime. What exceeds the channel's capacity stays with the publisher.
     pub to: mpsc::Sender<Overdue>,
     /// If nothing could be sent for this time, because there is no connection or it is blocked, everything that waits is
     /// overdue at once.
@@ -41,7 +41,7 @@ impl Overdue {
         &self.envelope
     }
 
-    /// Whether a caller still waits for it. If none does, there is nothing left to promise.
+    /// Whether a caller still waits for it. If none does, the envelope need not be stored.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         self.waiters.any()
@@ -64,7 +64,7 @@ impl Lender {
         Self { hand_over, handed_over }
     }
 
-    /// Hands an envelope over, unless it already was or must not be. Returns `false` if there is no room.
+    /// Hands an envelope over, unless it was handed over before or must not be. Returns `false` if there is no room.
     pub(super) fn lend(&self, outgoing: &mut Outgoing) -> bool {
         if outgoing.overdue_at.is_none() {
             return true;

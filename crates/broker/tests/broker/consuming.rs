@@ -31,7 +31,7 @@ fn bodies(deliveries: &[Delivery]) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn an_ack_is_good_through_its_delivery_and_no_further() {
+async fn an_ack_covers_its_delivery_and_earlier_ones_only() {
     let settings = settings().await;
     publish(&settings, 10).await;
     let mut consumer = consume(&settings, Queue::Engagement, 100).await;

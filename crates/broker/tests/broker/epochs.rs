@@ -121,7 +121,8 @@ async fn shutdown_settles_arrived_deliveries_and_no_others() {
     timeout(PATIENCE, begun.wait_for(|begun| *begun == 1)).await.unwrap().unwrap();
     while queue_depth(&settings, Queue::Engagement).await.unwrap() > 2 {}
     running.shutdown.cancel();
-    // The first batch contains what had arrived; an ack before the subscription is cancelled lets more arrive.
+    // The first batch contains the deliveries that had arrived. If it is acked before the subscription is cancelled, more
+    // deliveries arrive.
     worker.allowed.add_permits(100);
     running.stop().await;
     let settled = worker.settled.borrow().clone();
@@ -138,7 +139,7 @@ async fn shutdown_settles_arrived_deliveries_and_no_others() {
 }
 
 #[tokio::test]
-async fn lost_connection_is_an_epoch_and_the_next_one_consumes() {
+async fn lost_connection_ends_the_epoch_and_the_next_one_consumes() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let worker = Recorder::new(100);
@@ -153,7 +154,7 @@ async fn lost_connection_is_an_epoch_and_the_next_one_consumes() {
     let mut settled = worker.settled.subscribe();
     timeout(PATIENCE, settled.wait_for(|settled| settled.contains(&1))).await.unwrap().unwrap();
     running.stop().await;
-    // The cut may have taken the ack of the first event with it; then that comes again, and first.
+    // The ack of event 0 may have been lost in the cut. Then event 0 is delivered again, before event 1.
     let settled = worker.settled.borrow().clone();
     assert!(settled == [0, 1] || settled == [0, 0, 1], "{settled:?}");
     let states = worker.states.borrow().clone();
@@ -163,7 +164,7 @@ async fn lost_connection_is_an_epoch_and_the_next_one_consumes() {
 }
 
 #[tokio::test]
-async fn nothing_is_consumed_while_the_verdict_is_against_it() {
+async fn nothing_is_consumed_while_the_verdict_is_to_stop() {
     let settings = settings().await;
     let worker = Recorder::new(100);
     let running = Running::start(&settings, 10, &worker);

@@ -72,7 +72,7 @@ pub(crate) async fn arrived(settings: &Settings) -> BTreeSet<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_ok_has_arrived_though_the_connection_is_cut_again_and_again() {
+async fn confirmed_events_arrive_although_the_connection_is_cut_repeatedly() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
@@ -92,7 +92,7 @@ async fn every_ok_has_arrived_though_the_connection_is_cut_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_ok_has_arrived_though_the_binding_is_deleted_again_and_again() {
+async fn confirmed_events_arrive_although_the_binding_is_deleted_repeatedly() {
     let settings = settings().await;
     let publishing = Publishing::start(&settings);
     publishing.connected().await;
@@ -118,7 +118,7 @@ async fn every_ok_has_arrived_though_the_binding_is_deleted_again_and_again() {
 }
 
 #[tokio::test]
-async fn an_envelope_that_nobody_takes_is_never_ok_and_does_not_spin() {
+async fn an_envelope_that_no_queue_receives_is_never_confirmed_and_causes_no_busy_loop() {
     let settings = Settings { backoff_min_ms: 100, backoff_max_ms: 100, ..settings().await };
     let publishing = Publishing::start(&settings);
     publishing.connected().await;

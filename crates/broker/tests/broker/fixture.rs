@@ -30,7 +30,7 @@ pub(crate) fn rabbitmq() -> &'static RabbitMq {
     RABBITMQ.get_or_init(|| start("broker"))
 }
 
-/// Starts a broker of its own in a directory of this name.
+/// Starts a separate broker in a directory of this name.
 pub(crate) fn start(name: &str) -> RabbitMq {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let options = Options { durable: false, fresh: true, ..Options::new(directory) };
@@ -62,7 +62,7 @@ pub(crate) async fn administer(vhost: &str) -> Administered {
     tokio::task::spawn_blocking(move || administer_on(rabbitmq(), &vhost)).await.unwrap()
 }
 
-/// The same on one of several brokers; it blocks.
+/// Runs the administrator's step on a vhost of this broker; it blocks.
 pub(crate) fn administer_on(rabbitmq: &RabbitMq, vhost: &str) -> Administered {
     let administration = Administration {
         management_url: rabbitmq.management_url().into(),
@@ -113,7 +113,7 @@ pub(crate) fn through(settings: &Settings, address: SocketAddr) -> Settings {
     Settings { url: format!("{before}@{address}/{vhost}").into(), ..settings.clone() }
 }
 
-/// A publisher with what it needs around it.
+/// A publisher with its metrics, its tasks and the token that shuts it down.
 pub(crate) struct Publishing {
     pub(crate) publisher: Publisher,
     pub(crate) shutdown: CancellationToken,

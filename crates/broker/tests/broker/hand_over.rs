@@ -45,7 +45,7 @@ async fn waiting_items_are_handed_over_at_once_while_the_broker_is_down_and_not_
         kept
     };
     let (answers, kept) = tokio::join!(publishes, keep);
-    // The envelopes are as they would have been sent: full and in order, and each publish knows its own.
+    // The envelopes are as they would have been sent: full and in order. Each publish returns the id of its own envelope.
     let events: Vec<usize> = kept.iter().flat_map(|envelope| numbers(&envelope.body)).collect();
     assert_eq!(events, (0..1500).collect::<Vec<_>>());
     assert!(kept.iter().all(|envelope| envelope.events <= ENVELOPE_EVENTS_MAX));
@@ -67,7 +67,7 @@ async fn waiting_items_are_handed_over_at_once_while_the_broker_is_down_and_not_
 }
 
 #[tokio::test]
-async fn an_unconfirmed_envelope_is_handed_over_with_half_of_the_time_gone() {
+async fn an_unconfirmed_envelope_is_handed_over_when_half_of_the_time_has_passed() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let (publishing, mut overdue) = Publishing::handing_over(&through(&settings, proxy.address()), NEVER, 8);
@@ -203,7 +203,7 @@ fn forbid_publishing(url: &str) {
 }
 
 #[tokio::test]
-async fn when_nobody_takes_them_envelopes_wait_and_the_queue_stays_bounded() {
+async fn envelopes_wait_while_the_receiver_takes_none_and_the_queue_stays_bounded() {
     const WAITING: usize = 10;
     let settings = Settings { waiting_max: WAITING, ..settings().await };
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
@@ -253,7 +253,7 @@ async fn when_nobody_takes_them_envelopes_wait_and_the_queue_stays_bounded() {
 }
 
 #[tokio::test]
-async fn a_ready_envelope_is_its_makers_and_hides_nothing_behind_it() {
+async fn a_complete_envelope_is_never_handed_over_and_does_not_hold_up_items_behind_it() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let (publishing, mut overdue) =
@@ -299,7 +299,7 @@ async fn shutdown_ends_once_waiting_items_are_stored_elsewhere() {
         let one = taken(&mut overdue).await;
         publishing.reached(|state| *state != State::Disconnected("not connected yet".to_owned())).await;
         publishing.shutdown.cancel();
-        // It has seen the shutdown and continues for the waiting caller.
+        // The task has seen the shutdown and continues because a caller waits.
         while publisher.publish(event(2), Instant::now()).await != Err(PublishError::Closed) {
             tokio::task::yield_now().await;
         }

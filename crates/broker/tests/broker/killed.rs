@@ -6,7 +6,7 @@ use crate::faults::{Load, arrived};
 use crate::fixture::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_ok_is_still_there_after_kill_9_of_the_broker() {
+async fn confirmed_events_survive_kill_9_of_the_broker() {
     let own = tokio::task::spawn_blocking(|| start("broker-killed")).await.unwrap();
     let settings = settings_for(&own.amqp_url());
     let own = after(own, |own| drop(administer_on(own, "/"))).await;

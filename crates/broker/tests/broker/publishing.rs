@@ -100,14 +100,14 @@ async fn envelopes_fill_up_to_their_bounds_while_the_broker_is_away() {
     let arrived = drain(&settings).await;
     let sizes: Vec<_> = arrived.values().map(|bodies| numbers(&bodies[0]).len()).collect();
     assert_eq!(sizes, [ENVELOPE_EVENTS_MAX, ENVELOPE_EVENTS_MAX, 1500 - 2 * ENVELOPE_EVENTS_MAX]);
-    // In the order in which they were published.
+    // The events are in the order in which they were published.
     let events: Vec<_> = arrived.values().flat_map(|bodies| numbers(&bodies[0])).collect();
     assert_eq!(events, (0..1500).collect::<Vec<_>>());
     assert!(ids.is_sorted());
 }
 
 #[tokio::test]
-async fn a_ready_envelope_goes_out_as_it_is() {
+async fn a_complete_envelope_is_published_unchanged() {
     let settings = settings().await;
     let publishing = Publishing::start(&settings);
     let envelope = Envelope {
@@ -166,7 +166,7 @@ async fn carries([first, second, third]: [&str; 3], carried: &str) {
 }
 
 #[tokio::test]
-async fn a_blog_event_without_an_audience_is_no_error() {
+async fn a_blog_event_that_no_queue_receives_is_no_error() {
     let publishing = Publishing::start(&settings().await);
     let envelope = Envelope {
         id: EnvelopeId::now(),
@@ -202,7 +202,7 @@ async fn a_full_queue_refuses_at_once_and_has_room_again_when_publishes_give_up(
     let proxy = Proxy::start(upstream(&settings), Mode::Refuse).await.unwrap();
     let publishing = Publishing::start(&through(&settings, proxy.address()));
     let publisher = &publishing.publisher;
-    // The queue, plus the item that the task has already taken.
+    // Fills the queue and the task, which has already taken one item, and publishes one more.
     let fill = async |deadline| {
         join_all((0..WAITING + 2).map(|number| publisher.publish(event(number), deadline))).await
     };

@@ -218,7 +218,7 @@ fn manage(amqp_url: &str, method: &str, path: &str, body: Value) -> bool {
     match status.as_u16() {
         200..300 => true,
         401 | 403 => false,
-        // What AMQP denies to the API's own connection.
+        // AMQP denied the operation to the connection that the API opened for the user.
         400 if text.contains("ACCESS_REFUSED") => false,
         // The API does not admit the user to the vhost, because it has no permission there.
         400 if text.contains("not_authorised") => false,
@@ -231,7 +231,7 @@ fn manage(amqp_url: &str, method: &str, path: &str, body: Value) -> bool {
 async fn rabbitmq_denies_each_user_what_its_service_does_not_need() {
     let mut found = vec![String::new(); TABLE.len()];
     for user in USERS {
-        // Each in its own vhost, where nothing has been deleted yet.
+        // Each user gets a new vhost, in which no other user has deleted anything.
         let administrator = settings().await;
         let settings = match user {
             "administrator" => administrator,
@@ -252,7 +252,7 @@ async fn rabbitmq_denies_each_user_what_its_service_does_not_need() {
 
 /// Each user has a connection limit, so that a stolen login cannot use up the others' connections.
 #[tokio::test]
-async fn a_user_may_only_hold_so_many_connections() {
+async fn each_user_has_a_limit_of_connections_and_channels() {
     settings().await;
     let url = format!("{}/api/user-limits", rabbitmq().management_url());
     let limits = tokio::task::spawn_blocking(move || {

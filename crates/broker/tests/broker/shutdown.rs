@@ -17,7 +17,7 @@ async fn shutdown_sends_waiting_items_and_refuses_new_publishes() {
     let waiting = publisher.publish(event(1), late());
     let after = async {
         publishing.shutdown.cancel();
-        // Accepted and sent until the task has seen the shutdown, then refused.
+        // Until the task has seen the shutdown, it accepts and sends these events. Then it refuses them.
         let refused = timeout(PATIENCE, async {
             while publisher.publish(event(2), Instant::now() + Duration::from_millis(1)).await
                 != Err(PublishError::Closed)
@@ -48,7 +48,7 @@ async fn publisher_without_a_broker_ends_when_no_caller_waits() {
 }
 
 #[tokio::test]
-async fn a_broker_that_has_gone_silent_does_not_hold_it_up() {
+async fn a_silent_broker_does_not_delay_the_shutdown() {
     let settings = settings().await;
     let proxy = Proxy::start(upstream(&settings), Mode::Open).await.unwrap();
     let through = broker::Settings { answer_timeout_ms: 300, ..through(&settings, proxy.address()) };
@@ -62,7 +62,7 @@ async fn a_broker_that_has_gone_silent_does_not_hold_it_up() {
 }
 
 #[tokio::test]
-async fn it_ends_when_every_handle_is_gone() {
+async fn the_publisher_ends_when_every_handle_is_dropped() {
     let Publishing { publisher, tasks, .. } = {
         let publishing = Publishing::start(&settings().await);
         publishing.connected().await;
