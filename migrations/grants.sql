@@ -1,7 +1,7 @@
 -- What services and operators may do, beyond what they own: `migrate` applies this file after the migrations, as a whole and
--- every time. It only grants; taking a right away needs a REVOKE in a migration as well. A role holds the columns that its SQL
--- names and nothing else: `contract check` proves that this is enough, and `crates/database/tests/database/roles.rs` that
--- it is not more.
+-- every time. It only grants; taking a right away needs a REVOKE in a migration as well. A role may use the columns that its
+-- SQL names and nothing else: `contract check` proves that these rights are enough, and
+-- `crates/database/tests/database/roles.rs` that no role has more.
 
 -- The Blogs API: its own tables, with DELETE only where rows are meant to go, and TRUNCATE nowhere.
 grant usage on schema blogs, social, analytics, notify to blogs_api;
@@ -13,7 +13,8 @@ grant select, insert on blogs.tag, blogs.blog_counter to blogs_api;
 grant select, insert, delete on blogs.blog_tag to blogs_api;
 grant select on blogs.live_blog, blogs.active_account to blogs_api;
 grant select, insert, delete, update (claimed_until, attempts) on blogs.outbox to blogs_api;
--- Forgetting old answers locks them, and `for update` asks for UPDATE of one column. No statement changes it.
+-- The statement that forgets old answers locks their rows, and `for update` requires UPDATE of at least one column. No
+-- statement changes `created_at`.
 grant select, insert, delete, update (created_at) on blogs.idempotency_key to blogs_api;
 grant select, insert (account_id), update (id, requested_at) on blogs.export_request to blogs_api;
 grant execute on function blogs.turn_to_forget(), blogs.forget_deleted_accounts(integer, integer),
@@ -40,7 +41,8 @@ grant select on analytics.envelope_ahead to engagement_writer;
 grant select, insert, update (liked, was_liked, version_us, version_id, applied_xid) on analytics.blog_like to engagement_writer;
 grant select, insert, update (shares) on analytics.blog_share to engagement_writer;
 grant select, insert, update (views, likes, unlikes, shares) on analytics.blog_hour to engagement_writer;
--- A redriven event is marked: that it was, what the ledger has taken in of a late envelope, and why it was refused again.
+-- A redrive records in the event's row when it was redriven, whether the ledger now holds its late envelope, and why it was
+-- refused again.
 grant select, insert, update (attempts, redriven_at, in_ledger, reason, sqlstate) on analytics.parked to engagement_writer;
 grant select, insert, update (minute, events, good_at) on analytics.intake to engagement_writer;
 grant select, insert, update (n) on analytics.outcome to engagement_writer;
@@ -68,7 +70,7 @@ grant execute on function notify.create_day(date), notify.drop_oldest_day(intege
 -- The Recommendation API.
 grant usage on schema recommend, blogs, social, analytics to recommendation_api;
 grant select on blogs.live_blog, blogs.active_account, blogs.blog_tag to recommendation_api;
--- Verifying a token needs the epoch of its account and when that was created.
+-- Verifying a token needs the epoch of its account and the time when the account was created.
 grant select (id, handle, token_epoch, created_at) on blogs.account to recommendation_api;
 grant select (id, title) on blogs.blog to recommendation_api;
 grant select (blog_id, slug, is_current) on blogs.blog_slug to recommendation_api;
@@ -84,10 +86,10 @@ grant select, update (generation, applied_xid, as_of, built_at, wanted_since, ne
 grant execute on function recommend.similarity(double precision, bigint, bigint),
   recommend.pairs_of(bigint[], bigint, bigint) to recommendation_api;
 
--- The Digest API. It reads.
+-- The Digest API, which only reads.
 grant usage on schema blogs, social, analytics to digest_api;
 grant select on blogs.live_blog, blogs.active_account to digest_api;
--- Verifying a token needs the epoch of its account and when that was created.
+-- Verifying a token needs the epoch of its account and the time when the account was created.
 grant select (id, handle, token_epoch, created_at) on blogs.account to digest_api;
 grant select (id, title) on blogs.blog to digest_api;
 grant select (followee_id, follower_id) on social.follow to digest_api;
@@ -104,11 +106,12 @@ grant execute on function analytics.is_waiting(timestamptz, timestamptz), analyt
 grant select (blog_id, state, turn_at, total, looked_at, notified, rows_per_s, created_at, ended_at)
   on notify.fan_out to console;
 
--- Operators look at everything but e-mail addresses, password hashes, inboxes, follows and what waits in the outbox. They change
--- nothing but through the owners' functions. Of parked events they see the body, to decide about it.
+-- Operators may read everything except e-mail addresses, password hashes, inboxes, follows and the bodies that wait in the
+-- outbox. They change data only through the owners' functions. They may read the bodies of parked events, because they decide
+-- what happens to these.
 grant usage on schema blogs, analytics, notify, recommend to operator;
 grant select (id, handle, token_epoch, created_at, deleted_at, suspended_at) on blogs.account to operator;
--- An id that was never given out is a mistake.
+-- The commands recognize an account id that was never given out, which is a mistake.
 grant select on sequence blogs.account_id_seq to operator;
 grant select on blogs.blog, blogs.blog_slug, blogs.tag, blogs.blog_tag, blogs.live_blog, blogs.blog_counter,
   blogs.active_account, blogs.export_request, blogs.open_export_request, blogs.export_record to operator;
