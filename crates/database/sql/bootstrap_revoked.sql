@@ -1,5 +1,5 @@
--- The text that revokes the catalog functions named $1 from PUBLIC in this database, where the administrator may. The
--- owners and the database's owner keep the two kinds of lock that they need. Locks nothing.
+-- The text that revokes the catalog functions named in $1 from PUBLIC in this database, where the administrator may. The
+-- owners' roles and the database's owner may still call the functions for the advisory locks that they take. Locks nothing.
 with mine as (
   select p.oid, p.oid::pg_catalog.regprocedure::text as signature
   from pg_catalog.pg_proc p

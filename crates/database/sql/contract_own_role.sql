@@ -1,2 +1,3 @@
--- Returns to the role that connected until the end of the transaction, in case a migration changed it. Locks nothing.
+-- Switches back to the role that connected, in case a migration changed the role. Lasts until the end of the transaction.
+-- Locks nothing.
 set local session authorization default

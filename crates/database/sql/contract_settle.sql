@@ -1,2 +1,2 @@
--- Runs deferred constraints now. Takes the locks that they take.
+-- Checks deferred constraints now. Takes the locks that these checks need.
 set constraints all immediate

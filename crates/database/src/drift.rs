@@ -1,6 +1,6 @@
 //! Detects differences from what bootstrap and migrations create: attributes, memberships, limits and defaults of the login
 //! roles, and the database's grants. `migrate --check` checks all roles, and each service checks its own, with the same
-//! statement. It needs no right that a service's role lacks. Only a superuser could compare passwords.
+//! statement. The statement needs no right that a service's role lacks. Only a superuser could compare passwords.
 
 use std::time::Duration;
 

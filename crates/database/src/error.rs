@@ -163,7 +163,7 @@ impl std::fmt::Display for TransactionStep {
 pub enum CommitOutcome {
     /// Postgres refused it. Nothing is committed.
     Refused,
-    /// Postgres did not answer, or its answer does not decide it. The transaction may have committed.
+    /// Postgres did not answer, or its answer leaves the outcome open. The transaction may have committed.
     Unknown,
 }
 
@@ -323,7 +323,7 @@ fn fault(error: &tokio_postgres::Error) -> Fault {
         "22" | "23" => Fault::BadValue,
         // 25: the transaction was idle too long, or the server is read-only while it recovers or is demoted.
         "08" | "25" | "40" | "53" | "55" | "57" => Fault::Unavailable,
-        // Insufficient resources at start and similar errors. A wrong password (28) must be fixed by an operator.
+        // An operator or developer must fix all others, for example a wrong password (28).
         _ => Fault::Broken,
     }
 }

@@ -1,6 +1,6 @@
-//! The home of the data: the server and database they belong to. The mark is a row in the database itself, so a dump
-//! contains it. In a restored or copied database the mark names another place, so the copy is recognized before services
-//! use it.
+//! The home of the data: the server and the database to which the data belong. The mark is a row in the database itself, so
+//! a dump contains it. In a restored or copied database the mark names another place, so the copy is recognized before
+//! services use it.
 
 use crate::session::Session;
 use crate::{Error, Statement};
@@ -46,7 +46,7 @@ pub async fn mark(session: &Session) -> Result<(), Error> {
     session.run(MARK.file, MARK.sql).await
 }
 
-/// Removes the home of the data, so that an interrupted restore is noticed.
+/// Marks the data as having no home, so that an interrupted restore is noticed.
 ///
 /// # Errors
 /// The error from Postgres.

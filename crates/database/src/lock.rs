@@ -1,6 +1,6 @@
-//! The application's advisory locks. Each has a name that `hashtextextended` turns into a key. In the application's database
-//! only the owners' functions and the administrator may take one, if the administrator may revoke that right from the
-//! others.
+//! The application's advisory locks. Each has a name that `hashtextextended` turns into a key. If the administrator may
+//! revoke the right to take advisory locks, only the owners' functions and the administrator can take one in the
+//! application's database.
 
 use std::time::Duration;
 

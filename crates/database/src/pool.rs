@@ -18,7 +18,8 @@ const SERVER_CLOCK: Statement = crate::statement!("server_clock.sql");
 /// How long a connection may be silent or have unacknowledged data before TCP probes it.
 const SILENCE: Duration = Duration::from_secs(30);
 /// A connection that was last handed out longer ago than this is tested before it is handed out again. It was idle and may
-/// have died unnoticed, or a caller timed out and left it in the middle of a statement. In a busy pool this tests nothing.
+/// have died unnoticed, or a caller timed out and left it in the middle of a statement. In a busy pool no connection is
+/// tested.
 const UNASKED_MAX: Duration = Duration::from_secs(1);
 /// A connection that takes longer to answer the test is dropped; opening a new one is as fast.
 const ASKED_MAX: Duration = Duration::from_secs(2);
@@ -118,7 +119,8 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// Also fails if the role's limit cannot be read. A role without a limit passes.
+/// Checks that the connections of all processes together stay within the role's limit. Also fails if the limit cannot be
+/// read. A role without a limit passes.
 async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<(), Error> {
     let client = pool.get().await?;
     let row = ROLE_LIMIT.query_one(&client, &[]).await?;
@@ -131,8 +133,8 @@ async fn check_connection_limit(pool: &Pool, settings: &Settings) -> Result<(), 
     Ok(())
 }
 
-/// Rejects settings under which a service's processes could open more connections in total than their role may hold. Such
-/// settings stop a starting service. A database that is down, or does not answer within two seconds, does not.
+/// Rejects settings under which a service's processes could open more connections in total than their role may hold. A
+/// service with such settings does not start. It does start if the database is down or does not answer within two seconds.
 ///
 /// # Errors
 /// [`Error::ConnectionLimit`].
@@ -228,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks_may_differ_by_so_much_in_either_direction() {
+    fn clocks_may_differ_by_the_maximum_in_either_direction() {
         let max = Duration::from_secs(5);
         for seconds in [-5, 0, 5] {
             assert_eq!(in_step(SignedDuration::from_secs(seconds), max), Ok(()));

@@ -1,4 +1,4 @@
-//! Metrics of a process's pools, read at each scrape. Taking a connection counts nothing. All services share this code, so
+//! Metrics of a process's pools, read at each scrape. Taking a connection updates no metric. All services share this code, so
 //! one alert covers all of them.
 
 use std::fmt;

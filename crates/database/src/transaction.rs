@@ -31,7 +31,7 @@ pub(crate) async fn run_unless(
 ) -> Result<bool, Error> {
     let savepoint = transaction.transaction().await.map_err(Error::transaction(TransactionStep::Save))?;
     match savepoint.batch_execute(text).await {
-        // The driver calls releasing a savepoint a commit.
+        // In the driver, `commit` of a savepoint releases it.
         Ok(()) => {
             savepoint.commit().await.map_err(Error::transaction(TransactionStep::Release))?;
             Ok(true)
@@ -65,7 +65,7 @@ mod tests {
 
     const LOST: Reply = Reply::HangUp;
 
-    /// Just enough of Postgres for transactions.
+    /// A server that speaks just enough of Postgres's protocol for transactions.
     async fn serve(mut stream: DuplexStream, statement: &'static str, reply: Reply) -> std::io::Result<()> {
         let mut startup = vec![0; usize::try_from(stream.read_i32().await?).unwrap() - 4];
         stream.read_exact(&mut startup).await?;
@@ -160,7 +160,7 @@ mod tests {
         let (mut client, _tasks) = connected("COMMIT", Reply::Nothing).await;
         let transaction = client.transaction().await.unwrap();
         let cut = within(Duration::from_millis(20), commit_own(transaction)).await;
-        // According to its documentation, the request may have been carried out.
+        // `NoAnswer` means that the request may have been carried out.
         assert!(matches!(cut, Err(Error::NoAnswer(_))), "{cut:?}");
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Roles, memberships and settings belong to the whole server, not to the scratch database, and a COMMIT would keep changes
 //! that the rehearsal has to roll back. The commands are therefore found in the text before any of it runs. Code is searched
-//! too: the body of a `do` block or a function, and text that a query passes on for execution. In doubt it is refused. A
-//! command that evades this search is detected by its effect: see [`super::server`].
+//! too: the body of a `do` block or a function, and text that a query passes on for execution. A doubtful command is
+//! refused. A command that evades this search is detected by its effect: see [`super::server`].
 
 use super::lexer::{self, Kind, Token};
 

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grants_are_grants_to_login_roles_and_groups() {
+    fn the_file_contains_only_grants_to_login_roles_and_groups() {
         let statements = Grants::embedded().statements();
         assert!(statements.len() > 50, "{}", statements.len());
         for statement in statements {

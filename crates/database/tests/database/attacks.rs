@@ -6,7 +6,8 @@ use stack::{Options, Postgres};
 use test_servers::{Database, lift_connection_limits, roles};
 use tokio::task::JoinSet;
 
-/// Code that a role plants in its temporary schema: a type with the name of a catalog type, whose check reveals who runs it.
+/// Creates a type with the name of a catalog type in a role's temporary schema. The type's check fails and names the role that
+/// runs it.
 const PLANT: &str = "create function pg_temp.taken(value pg_catalog.date) returns boolean language plpgsql as
        'begin raise exception ''code of % ran as %'', session_user, current_user; end';
      create domain pg_temp.date as pg_catalog.date check (pg_temp.taken(value))";
@@ -87,7 +88,7 @@ async fn a_worker_makes_no_days_that_nobody_needs() {
 }
 
 #[tokio::test]
-async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
+async fn a_worker_creates_only_allowed_days_and_drops_none_that_counting_needs() {
     let world = Database::new().await;
     let worker = world.session("analytics_worker").await;
     let days = "select count(*) from pg_inherits where inhparent in ('analytics.envelope_ledger'::regclass, 'analytics.blog_view'::regclass)";
@@ -97,7 +98,7 @@ async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
     let made: i64 = worker.client.query_one(asked, &[]).await.unwrap().get(0);
     let before: i64 = world.value(days, &[]).await;
     assert!(made == before && before <= 2 * (60 + 3), "{made} of {before} days");
-    // Found free two days ago, so only the number of days to keep protects them.
+    // These days were marked as free two days ago, so only the number of days to keep protects them.
     let free = "insert into analytics.old_day (parent, day, free_since)
                 select t.parent, (now() at time zone 'utc')::date + d, now() - interval '2 days'
                 from (values ('envelope_ledger'), ('blog_view')) t (parent), generate_series(-2, 60) d";
@@ -119,9 +120,9 @@ async fn a_worker_makes_and_drops_no_days_that_counting_needs() {
     }
 }
 
-/// Shows counts but no role's statements.
+/// The console's query returns the number of busy sessions of each role, but no role's statements.
 #[tokio::test]
-async fn the_console_sees_who_is_busy_and_not_with_what() {
+async fn the_console_sees_which_roles_are_busy_but_not_their_statements() {
     let world = Database::new().await;
     world.run("select pg_advisory_lock(7)").await;
     let busy = world.another().await;
@@ -176,7 +177,7 @@ async fn no_verifier_of_a_password_is_shown_or_logged() {
 
 /// In another database of the server, a role could fill the lock table and the disk.
 #[tokio::test]
-async fn no_role_connects_to_the_other_databases_of_an_empty_server() {
+async fn no_role_connects_to_the_databases_postgres_and_template1() {
     let world = Database::new().await;
     for database in ["postgres", "template1"] {
         let mut config: tokio_postgres::Config = world.url("console").parse().unwrap();
@@ -219,7 +220,7 @@ async fn administrator_without_superuser_rights_is_told_what_it_may_not_change()
     database::bootstrap::run(&superuser, &roles()).await.unwrap();
     let left = database::drift::of_all(&superuser, &roles()).await.unwrap();
     assert_eq!(left, Vec::<String>::new());
-    // The functions of the catalog are out of its reach now; its own lock is not.
+    // The administrator can no longer call the revoked functions, except those for the locks that these steps take.
     database::bootstrap::run(&administrator, &roles()).await.unwrap();
     database::migrations::run(&administrator).await.unwrap();
 }

@@ -28,7 +28,7 @@ async fn an_error_quotes_no_row() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_read_only_may_take_it_later() {
+async fn a_statement_that_a_read_only_server_refused_may_be_retried() {
     let world = Database::new().await;
     let refused =
         world.client().batch_execute("begin read only; delete from blogs.outbox").await.unwrap_err();

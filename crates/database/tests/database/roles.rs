@@ -12,7 +12,7 @@ use self::particular::{NOT_COUNTING, particular};
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-/// Tables that the worker does not own.
+/// The tables of the schema `blogs`.
 const BLOGS_TABLES: [&str; 10] = [
     "account",
     "blog",
@@ -25,7 +25,7 @@ const BLOGS_TABLES: [&str; 10] = [
     "export_request",
     "export_record",
 ];
-/// Tables that the Blogs API does not own.
+/// The tables of the schema `analytics`.
 const ANALYTICS_TABLES: [&str; 16] = [
     "envelope_ahead",
     "ledger_floor",
@@ -175,7 +175,7 @@ async fn prove(world: &Database, role: &str) {
     let end_another = format!("select pg_terminate_backend({administrator})");
     let refused = refusals(role).into_iter().chain([end_another]);
     let session = world.session(role).await;
-    // A role can change its own defaults, so they refuse nothing.
+    // A role can change its own defaults, so a default must not be the reason for a refusal.
     session.client.batch_execute("set default_transaction_read_only = off").await.unwrap();
     assert_refused(&session, role, refused).await;
 }
@@ -184,7 +184,7 @@ async fn prove(world: &Database, role: &str) {
 async fn assert_refused(session: &Session, role: &str, statements: impl IntoIterator<Item = String>) {
     let mut allowed = Vec::new();
     for statement in statements {
-        // LOCK needs a transaction; the others do not mind one.
+        // LOCK needs a transaction; the other statements also run in one.
         session.client.batch_execute("begin").await.unwrap();
         match session.client.batch_execute(&statement).await {
             Ok(()) => allowed.push((statement, "no refusal".to_owned())),
@@ -207,7 +207,7 @@ async fn an_operator_who_redrives_may_count_and_nothing_else() {
     let session = world.session("operator").await;
     session.client.batch_execute("set role engagement_writer").await.unwrap();
     assert_refused(&session, "operator as engagement_writer", NOT_COUNTING.map(str::to_owned)).await;
-    // What the operator itself may is not among it.
+    // The rights of the operator's own role are not among those of `engagement_writer`.
     let own = ["select blogs.suspend_account(1)", "select handle from blogs.account"].map(str::to_owned);
     assert_refused(&session, "operator as engagement_writer", own).await;
     let counting = "begin; update analytics.parked set redriven_at = now(); rollback";
@@ -247,13 +247,13 @@ async fn every_login_role_has_its_limits() {
         assert!(set.contains(&"temp_file_limit=1GB".to_owned()), "{role}: {set:?}");
         match role {
             "operator" | "console" => {}
-            // Takes little, and waits for no disk.
+            // It gets little memory, and its commits do not wait for the disk.
             "recommendation_api" => {
                 for own in ["synchronous_commit=off", "work_mem=32MB", "jit=off"] {
                     assert!(set.contains(&own.to_owned()), "{role}: {set:?}");
                 }
             }
-            // Its commits survive a crash, or it has none.
+            // Its commits survive a crash, or it only reads.
             _ => {
                 let has = |setting: &str| set.iter().any(|line| line == setting);
                 let is_safe = has("synchronous_commit=on") || has("default_transaction_read_only=on");

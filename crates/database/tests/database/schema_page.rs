@@ -1,4 +1,4 @@
-//! `docs/schema.md`, made from the catalog of a database that the migrations and `grants.sql` made.
+//! Generates `docs/schema.md` from the catalog of a database that the migrations and `grants.sql` created.
 
 use std::fmt::Write;
 
@@ -31,7 +31,7 @@ fn names(row: &Row, column: &str) -> String {
     row.get::<_, Vec<String>>(column).join(", ")
 }
 
-/// In a cell of a table a bar would end the cell.
+/// The comment of an object, with `|` escaped because it would end the cell of a Markdown table.
 fn comment(row: &Row) -> String {
     row.get::<_, Option<String>>("comment").unwrap_or_default().replace('|', "\\|")
 }
