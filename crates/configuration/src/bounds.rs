@@ -21,7 +21,7 @@ enum Limits {
     Fraction { least: f64, most: f64 },
 }
 
-/// A key that takes the whole numbers of `range`; with a `*` in it, every key that has any text there.
+/// A key that takes the whole numbers of `range`. A `*` in the key stands for any text, so the bound covers several keys.
 #[must_use]
 pub const fn bound(key: &'static str, range: RangeInclusive<u64>) -> Bound {
     Bound { key, limits: Limits::Whole { least: *range.start(), most: *range.end() }, reason: None }

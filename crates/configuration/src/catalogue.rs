@@ -64,7 +64,7 @@ fn entries(text: &'static str, bounds: &[&[Bound]]) -> Result<Vec<Entry>, Malfor
     let mut entries = Vec::new();
     let mut section = "";
     let mut reason = String::new();
-    // Whether the last line was a comment, which the next one then continues.
+    // Whether the previous line was a comment; a comment on this line then continues it.
     let mut is_fresh = false;
     for line in text.lines() {
         if let Some(comment) = line.strip_prefix('#') {

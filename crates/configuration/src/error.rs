@@ -36,7 +36,7 @@ impl Origin {
         value.origin().map_or_else(Self::defaults, |origin| Self(origin.to_owned()))
     }
 
-    /// As values of the `config` crate keep it.
+    /// The text that the `config` crate stores with a value.
     pub(crate) fn as_text(&self) -> &String {
         &self.0
     }

@@ -13,7 +13,7 @@ const BOUNDS: &[Bound] = &[
     fraction("shop.ratio", 0.0..=1.0),
     bound("elsewhere.ignored", 1..=2),
 ];
-/// The part of a shared section that a service uses.
+/// Bounds of a service that restrict a key of a shared section further.
 const NARROWER: &[Bound] = &[bound("database.pool_max", 2..=50)];
 
 const DEFAULTS: &str = r#"
@@ -206,7 +206,7 @@ fn wrong_types_are_refused_without_repeating_the_value() {
 }
 
 #[test]
-fn values_are_not_converted_to_the_kind_of_their_key() {
+fn values_are_not_converted_to_the_type_of_their_key() {
     for (text, expected) in [
         ("staff_max = \"yes\"", "a whole number"),
         ("staff_max = \"12\"", "a whole number"),
@@ -324,7 +324,7 @@ fn broken_files_are_named_with_the_line_and_not_quoted() {
 }
 
 #[test]
-fn a_variable_of_a_neighbour_is_passed_over() {
+fn a_variable_that_only_a_neighbour_knows_is_ignored() {
     const NEIGHBOUR: &str = "[mill]\nstones = 2\n[log]\n";
     let variables = [("COMMONPLACE__MILL__STONES", "3")];
     assert!(refusal(loader(&variables)).contains("mill"));
