@@ -100,7 +100,7 @@ impl Clock {
         let mut state = self.state();
         let now_us = state.checked(time).as_microsecond();
         if state.last_id_us.saturating_sub(now_us) > LEAD_MAX_US {
-            // The context of the crate never goes back.
+            // The context of the `uuid` crate never goes back, so start a new one.
             state.ids = ContextV7::new();
             state.last_id_us = now_us;
         }
@@ -191,7 +191,7 @@ mod tests {
                 let now_us = NOON_US + step_us;
                 time.store(now_us, Ordering::Relaxed);
                 let id_us = id_us(&clock);
-                // An id has milliseconds.
+                // An id contains the time to the millisecond.
                 prop_assert!((now_us - 1000..=now_us + LEAD_MAX_US + 1000).contains(&id_us));
             }
         }

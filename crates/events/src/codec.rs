@@ -195,7 +195,7 @@ struct WrittenData<'a> {
     channel: Option<&'a str>,
 }
 
-// Strings that are compared or parsed at once are `Cow`: borrowed unless the JSON contains an escape.
+// Strings that are only compared or parsed are `Cow`: they are borrowed unless the JSON contains an escape.
 #[derive(Deserialize)]
 struct Read<'a> {
     #[serde(borrow)]
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blog_event_is_read_back_and_another_kind_is_not_one() {
+    fn a_blog_event_is_read_back_and_an_event_of_another_kind_is_refused() {
         for kind in BlogEventKind::ALL {
             let time = Timestamp::from_microsecond(1_795_000_000_123_456).unwrap();
             let event = BlogEvent { id: Uuid::from_u128(7), blog_id: 1, author_id: 2, time, kind };

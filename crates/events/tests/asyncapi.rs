@@ -1,5 +1,5 @@
-//! `docs/asyncapi.yaml` describes the wire format. Every event that this crate writes is valid by it, it contains each type,
-//! and its names and limits match the code.
+//! `docs/asyncapi.yaml` describes the wire format. These tests check that every event that this crate writes is valid
+//! according to it, that it contains each type, and that its names and limits match the code.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions around it")]
 
@@ -17,7 +17,7 @@ fn document() -> Value {
     serde_saphyr::from_str(include_str!("../../../docs/asyncapi.yaml")).unwrap()
 }
 
-/// Why a body is not what the message's payload says; nothing if it is.
+/// How a body violates the schema of the message's payload; empty if it does not.
 fn differences(document: &Value, message: &str, body: &[u8]) -> Vec<String> {
     let body: Value = serde_json::from_slice(body).unwrap();
     let schema = json!({
@@ -91,7 +91,7 @@ fn events_that_violate_the_document_are_found() {
 }
 
 #[test]
-fn names_and_bounds_are_the_codes() {
+fn names_and_bounds_match_the_code() {
     let document = document();
     let at = |pointer: &str| document.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is missing"));
     let schema = |name: &str, rest: &str| at(&format!("/components/schemas/{name}/properties/{rest}"));
