@@ -13,8 +13,8 @@ pub use probe::{NotReady, ask};
 /// When a process is ready.
 #[derive(Debug, Clone, Copy)]
 pub enum ReadyRule {
-    /// While all parts work: these, which do not work until they have reported, and every other part that has reported. Parts
-    /// that only warn do not count.
+    /// While all parts work. Each of these parts counts as not working until it has reported; any other part counts once it
+    /// has reported. Parts that only warn do not count.
     All(&'static [&'static str]),
     /// While at least one of these parts works. All other parts only degrade the process.
     AnyOf(&'static [&'static str]),
@@ -36,19 +36,20 @@ struct Word {
 }
 
 impl Health {
-    /// Creates it without reports, so the process is not ready.
+    /// Creates the health of a process without any reports; the process is not ready yet.
     #[must_use]
     pub fn new(rule: ReadyRule) -> Self {
         Self { rule, parts: Arc::default() }
     }
 
-    /// Returns a function with which a part reports that it works, or why it does not. The latest report counts. Changes are
-    /// logged. If the first report of a part is that it does not work yet, the log level is info.
+    /// Records that a part works, or why it does not. The latest report counts. Changes are logged. If a part's first report
+    /// is that it does not work yet, the log level is info.
     pub fn report(&self, part: &'static str, state: Result<(), String>) {
         self.put(part, Word { state, decides: true });
     }
 
-    /// Like [`Health::report`], for a part that only degrades the process: the process can work without it.
+    /// Returns a function that records reports like [`Health::report`], but for a part without which the process can work:
+    /// its failure only degrades the process.
     pub fn warner(&self, part: &'static str) -> impl Fn(Result<(), String>) + Send + 'static {
         let health = self.clone();
         move |state| health.put(part, Word { state, decides: false })

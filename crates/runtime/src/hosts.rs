@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_this_machine_and_named_ones_are_answered() {
+    fn names_of_this_machine_and_listed_names_are_accepted() {
         for good in [
             "localhost",
             "LOCALHOST:1",

@@ -153,8 +153,9 @@ where
     Ok(response)
 }
 
-/// Why a head that hyper accepts is refused. With two host names, a proxy in front could choose the other one. And hyper
-/// reads more than its buffer size if the head arrives in large pieces.
+/// The status with which a head is refused although hyper accepts it. A request with two host names is refused, because a
+/// proxy in front could choose the other one. The size is checked here, because hyper reads more than its buffer size if
+/// the head arrives in large pieces.
 fn fault<B>(request: &Request<B>) -> Option<StatusCode> {
     let headers = request.headers();
     match headers.get_all(HOST).iter().count() {

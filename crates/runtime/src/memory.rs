@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_limit_of_all_groups_above_is_found() {
+    fn the_lowest_limit_of_a_group_and_its_parents_is_found() {
         let root = std::env::temp_dir().join(format!("memory-limit-{}", uuid::Uuid::now_v7()));
         let file = |path: &str, text: &str| {
             let path = root.join(path);

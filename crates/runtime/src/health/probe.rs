@@ -68,7 +68,7 @@ mod tests {
     use crate::health::{Health, ReadyRule};
 
     #[tokio::test]
-    async fn the_answer_is_that_of_readyz() {
+    async fn the_probe_reports_what_readyz_answers() {
         let health = Health::new(ReadyRule::All(&["broker"]));
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The rate is measured over this much waiting time. The kernel wakes a writer only when a third of the send buffer is free,
-/// and that step may fall into the next window, so a pace has credit for one step.
+/// so progress becomes visible in steps. A step may fall into the next window, so a peer has credit for one step.
 pub const WINDOW: Duration = Duration::from_secs(8);
 
 /// Measures the rate of a peer over the time that the server waited for it. A peer is never too slow while the server does
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_counts_only_while_the_peer_is_waited_for() {
+    fn time_counts_only_while_the_server_waits_for_the_peer() {
         let (mut pace, begin) = (Pace::new(100, 0), Instant::now());
         assert_eq!(pace.ends(begin), Some(begin + WINDOW));
         pace.moved_at(begin + WINDOW / 2, 1);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_at_the_least_rate_is_waited_for_and_a_slower_one_is_not() {
+    fn a_peer_at_the_minimum_rate_is_fast_enough_and_a_slower_one_is_not() {
         let (mut pace, mut now) = (Pace::new(100, 0), Instant::now());
         for _ in 0..20 {
             assert!(pace.ends(now).is_some());
@@ -107,8 +107,8 @@ mod tests {
         assert!(is_waited_for.collect::<Vec<_>>().contains(&false));
     }
     #[test]
-    fn the_least_rate_is_enough_in_steps_and_no_lower_rate_is() {
-        // A step is a window's worth: at nine tenths of the rate it takes 8.9 s.
+    fn a_peer_that_moves_in_steps_must_reach_the_minimum_rate() {
+        // One step is as many bytes as the minimum rate moves in one window. At nine tenths of that rate, it takes 8.9 s.
         let (rate, step) = (100, 800);
         let lasts = |milliseconds_a_step: u64| {
             let (mut pace, mut now) = (Pace::new(rate, step), Instant::now());

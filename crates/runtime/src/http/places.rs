@@ -14,9 +14,9 @@ use tokio::task::AbortHandle;
 use super::Bounds;
 use super::network::{DELEGATION_FACTOR, delegation, household};
 
-/// Instead of a turn: a request is in progress.
+/// The value of `idle_since` while a request is in progress.
 const WORKING: u64 = u64::MAX;
-/// Instead of a turn: another connection has taken the place.
+/// The value of `idle_since` after another connection has taken the place.
 const CLOSED: u64 = u64::MAX - 1;
 
 /// All places of a listener. Clones share them.
@@ -42,13 +42,13 @@ struct Taken {
 }
 
 struct Connection {
-    /// The turn in which its client became idle: when it connected or got its last response. A client that still reads that
-    /// response slowly counts as idle too.
+    /// The turn in which its client became idle: when it connected or got its last response. A client that is still
+    /// reading that response counts as idle too.
     idle_since: AtomicU64,
     /// `None` for a proxy.
     household: Option<IpAddr>,
     delegation: Option<Ipv6Addr>,
-    /// The task that serves the connection. Aborting it closes the connection. Unlike a signal, this costs nothing before.
+    /// The task that serves the connection. Aborting it closes the connection. Unlike a signal, this costs nothing until then.
     task: OnceLock<AbortHandle>,
 }
 

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_can_refuse_to_be_traced_and_not_demand_it() {
+    fn a_client_can_refuse_tracing_but_not_demand_it() {
         let parent = |is_remote: bool, flags: TraceFlags| {
             SpanContext::new(TraceId::from(1), SpanId::from(1), flags, is_remote, TraceState::NONE)
         };

@@ -48,7 +48,7 @@ fn invalid_trace_settings_are_refused_by_key() {
 
 /// The only test that starts logging for the whole process.
 #[test]
-fn where_nothing_is_traced_nothing_is_installed() {
+fn without_traces_no_layer_is_installed() {
     let _alone = alone();
     let log = LogSettings { filter: "info,lapin=off".to_owned(), format: LogFormat::Text };
     let traces = telemetry::begin("test", &log, &settings()).unwrap();
@@ -62,7 +62,7 @@ fn where_nothing_is_traced_nothing_is_installed() {
     tokio::runtime::Runtime::new().unwrap().block_on(traces.end());
 }
 
-/// The spans that this creates.
+/// The spans that `make` creates.
 fn exported(make: impl FnOnce()) -> Vec<SpanData> {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
@@ -92,7 +92,7 @@ fn span_continues_the_clients_trace_and_passes_it_on() {
 }
 
 #[test]
-fn many_parents_are_one_and_links_within_their_bound() {
+fn a_span_for_many_messages_has_one_parent_and_limited_links() {
     let spans = exported(|| {
         let span = tracing::trace_span!(target: TARGET, "batch");
         let numbered = |number: usize| format!("00-0af7651916cd43dd8448eb211c80319c-{:016x}-01", number + 1);
@@ -114,7 +114,7 @@ fn many_parents_are_one_and_links_within_their_bound() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_holds_up_nobody() {
+async fn an_unresponsive_collector_delays_nobody() {
     // It accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/traces", silent.local_addr().unwrap());
