@@ -94,13 +94,13 @@ mod tests {
     }
 
     #[test]
-    fn two_readers_behind_one_proxy_are_two() {
+    fn readers_behind_one_proxy_have_separate_addresses() {
         assert_eq!(seen("10.1.1.1", &["192.0.2.1"]), "192.0.2.1");
         assert_eq!(seen("10.1.1.1", &["192.0.2.2"]), "192.0.2.2");
     }
 
     #[test]
-    fn a_stranger_is_not_believed() {
+    fn a_header_from_an_untrusted_peer_is_ignored() {
         assert_eq!(seen("203.0.113.9", &["192.0.2.1"]), "203.0.113.9");
     }
 
@@ -111,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_nothing_but_proxies_ends_at_its_start() {
+    fn if_all_entries_are_proxies_the_leftmost_is_the_client() {
         assert_eq!(seen("10.1.1.1", &["10.3.3.3, 10.2.2.2"]), "10.3.3.3");
     }
 
     #[test]
-    fn ports_brackets_and_families() {
+    fn ports_brackets_and_both_address_families_are_parsed() {
         assert_eq!(seen("10.1.1.1", &["192.0.2.1:4711"]), "192.0.2.1");
         assert_eq!(seen("fd00::1", &["2001:db8::7"]), "2001:db8::7");
         assert_eq!(seen("fd00::1", &["[2001:db8::7]:443"]), "2001:db8::7");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_is_read_so_far_and_no_further() {
+    fn only_the_last_entries_of_a_long_chain_are_read() {
         let chain = vec!["10.2.2.2"; 1000].join(",");
         assert_eq!(seen("10.1.1.1", &[&format!("192.0.2.1,{chain}")]), "10.2.2.2");
     }

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_field_is_named_with_its_place() {
+    fn the_error_names_the_path_of_the_bad_field() {
         for (body, field) in [
             (r#"{"tags": ["a", 7]}"#, "tags[1]"),
             (r#"{"tags": "a"}"#, "tags"),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_parameter_that_is_there_twice_is_named() {
+    async fn a_repeated_parameter_is_named_in_the_error() {
         #[derive(Debug, Deserialize)]
         #[expect(dead_code, reason = "read by serde alone")]
         struct Page {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_body_says_so() {
+    fn only_a_json_content_type_is_accepted() {
         let mut headers = HeaderMap::new();
         assert!(!is_json(&headers));
         for (value, expected) in [

@@ -41,7 +41,7 @@ use crate::problem::Problem;
 use crate::server::Routers;
 use crate::settings::{DocsSettings, RequestSettings};
 
-/// What the operations listener takes from the public one.
+/// The paths that the public listener does not serve if there is an operations listener.
 const NOT_PUBLIC: [&str; 2] = ["/readyz", "/metrics"];
 
 /// The parts of the frame.

@@ -7,7 +7,7 @@
 //! the parsed value.
 //!
 //! Short bodies are always accepted: the first bytes of each body, up to the limit of an ordinary route, are not counted.
-//! The limit of concurrent requests bounds them, and the budget is reduced by that amount.
+//! The limit of concurrent requests bounds the sum of these bytes, and the budget is reduced by that sum.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -157,7 +157,7 @@ impl Hold {
     }
 
     fn take(&self, bytes: usize) -> Result<(), Refusal> {
-        // Only one task reads a body, so nothing can happen between the two.
+        // Only one task reads a body, so nothing changes the allowance between the load and the store.
         let allowance = self.allowance.load(Ordering::Relaxed);
         self.allowance.store(allowance.saturating_sub(bytes), Ordering::Relaxed);
         let bytes = bytes.saturating_sub(allowance);
@@ -262,7 +262,7 @@ struct Counted {
 
 impl Counted {
     /// A chunk shares the connection's read buffer, which is much larger than a small chunk. The first chunk shares the
-    /// head's buffer, which exists anyway; of the others only the bytes are copied and kept.
+    /// head's buffer, which exists anyway. Each later chunk is copied, so that only its own bytes are kept.
     fn piece(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
         self.pace.moved(data.len());
         self.shared.hold.take(data.len().saturating_add(PIECE_BYTES))?;
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_share_and_all_have_the_whole() {
+    fn one_address_gets_its_share_and_all_together_the_whole_budget() {
         let budget = Arc::new(Budget::new(100, 60));
         let (first, second) = (hold(&budget, "2001:db8::1", 0), hold(&budget, "2001:db8::2", 0));
         assert_eq!(first.take(60), Ok(()));
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_body_is_read_while_long_ones_take_everything() {
+    fn a_short_body_is_read_while_long_bodies_use_up_the_budget() {
         let budget = Arc::new(Budget::new(100, 100));
         let long = hold(&budget, "192.0.2.1", 16);
         assert_eq!(long.take(116), Ok(()));

@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn off_lets_everything_through() {
+    fn disabled_limits_allow_everything() {
         limits(false).take(Class::SignIn, Client::Account(1), u32::MAX).unwrap();
     }
 }

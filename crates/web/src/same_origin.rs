@@ -31,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_comes_from_a_page_of_ours() {
+    fn only_forms_from_our_own_pages_are_accepted() {
         for (good, fields) in [
             (true, &[("sec-fetch-site", "same-origin")][..]),
             (
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_by_another_scheme_is_of_another_site() {
+    fn a_page_with_another_scheme_belongs_to_another_site() {
         for (scheme, over_tls, good) in
             [("http", true, false), ("https", true, true), ("http", false, true), ("https", false, false)]
         {

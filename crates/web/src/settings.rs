@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_clients_can_make_a_process_hold_fits_into_its_memory_limit() {
+    fn memory_that_clients_can_use_must_fit_into_the_memory_limit() {
         let settings = settings();
         settings.validate(0).unwrap();
         // Bodies four times, responses, 32 + 128 connections of 112 KiB, and 1000 bytes for the rest.

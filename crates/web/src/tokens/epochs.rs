@@ -45,7 +45,7 @@ pub enum Known {
 pub struct Epochs {
     pool: Option<Pool>,
     wait_max: Duration,
-    /// Reliable entries; they leave when they are too old.
+    /// Entries that are recent enough to rely on; the cache drops those that are too old.
     fresh: Cache<i64, Known>,
     /// The last known epochs, for when the database is down.
     last: Cache<i64, Known>,

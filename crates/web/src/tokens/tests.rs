@@ -231,7 +231,7 @@ async fn an_older_epoch_is_refused_and_without_a_database_a_newer_one_is_not() {
 }
 
 #[tokio::test]
-async fn remembered_token_is_refused_once_its_account_takes_it_back() {
+async fn cached_token_is_refused_once_it_is_revoked() {
     let tokens = verifier(&[pair("new", 1)]);
     let token = session(7, 3);
     tokens.epochs().raised(7, known(3)).await;
@@ -250,15 +250,15 @@ async fn remembered_token_is_refused_once_its_account_takes_it_back() {
 }
 
 #[tokio::test]
-async fn remembered_token_is_refused_once_it_expires() {
+async fn cached_token_is_refused_once_it_expires() {
     let tokens = verifier(&[pair("new", 1)]);
     let token = session(7, 0);
     let exp = Timestamp::now().as_second() - 1;
-    // As it was verified before it expired.
+    // The contents, as cached before the token expired.
     let remembered = Verified { account_id: 7, purpose: Purpose::Session, epoch: 0, iat: exp - 60, exp };
     let verified = tokens.verified.get_or_verify(&token, || Ok(remembered)).unwrap();
     assert_eq!(verified, remembered);
-    // Moka may have forgotten it; verifying it is then what says so.
+    // Moka may have dropped the expired entry; then the closure returns the error.
     let again = tokens.verified.get_or_verify(&token, || Err(expired()));
     assert!(again.unwrap_err().detail().contains("expired"));
     let second = |second: i64| Timestamp::from_second(second).unwrap();
@@ -279,7 +279,7 @@ async fn token_is_remembered_until_it_expires_and_then_forgotten() {
 }
 
 #[tokio::test]
-async fn only_so_many_tokens_are_remembered_and_only_good_ones() {
+async fn only_valid_tokens_are_cached_and_no_more_than_the_limit() {
     let mut settings = settings(&[pair("new", 1)]);
     settings.verified_max = 10;
     let tokens = Tokens::new(&settings, Epochs::without_database(&settings)).unwrap();
@@ -297,7 +297,7 @@ async fn only_so_many_tokens_are_remembered_and_only_good_ones() {
 async fn a_token_older_than_its_account_is_refused_beyond_the_skew_of_clocks() {
     let tokens = verifier(&[pair("new", 1)]);
     let issuer = issuer(Purpose::Session, &[pair("new", 1)]);
-    // Late in its second: whole seconds are compared.
+    // The account is created late in a second, because only whole seconds are compared.
     let second = Timestamp::now().as_second() - 60;
     let created_at = Timestamp::new(second, 999_000_000).unwrap();
     tokens.epochs().raised(7, Known::Account { epoch: 0, created_at }).await;
