@@ -17,7 +17,7 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Counts one.
+    /// Counts one latency.
     pub fn record(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(LONGEST_US).min(LONGEST_US);
         let bucket = bucket(us);
@@ -30,7 +30,7 @@ impl Latencies {
         self.total += 1;
     }
 
-    /// Counts those of another.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);
@@ -41,7 +41,7 @@ impl Latencies {
         self.total += other.total;
     }
 
-    /// How many there are.
+    /// The number of latencies counted.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.total
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_all_that_were_added() {
+    fn quantiles_cover_all_added_latencies() {
         let mut all = Latencies::default();
         assert_eq!(all.quantile(0.5), Duration::ZERO);
         for part in [1..=50, 51..=100] {

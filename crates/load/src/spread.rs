@@ -51,9 +51,9 @@ impl serde::Serialize for Spread {
 /// A distribution over a number of items, prepared for drawing.
 #[derive(Debug, Clone)]
 pub enum Draw {
-    /// The first of them, always.
+    /// Always the first item.
     First,
-    /// Any of this many items.
+    /// Any of this many items, with equal probability.
     Even(usize),
     /// For each item, the total weight of all items up to it.
     Weighted(Vec<f64>),

@@ -27,12 +27,12 @@ const CLOCK_STEP: Duration = Duration::from_millis(50);
 pub enum Pace {
     /// Each connection sends its next request this long after a response; zero means at once.
     Closed {
-        /// On average.
+        /// The average pause.
         think: Duration,
     },
     /// A fixed rate, regardless of responses. Latency counts from the time a request was due.
     Open {
-        /// Requests in a second.
+        /// Requests per second.
         per_s: f64,
     },
 }

@@ -97,7 +97,7 @@ pub struct Progress {
 }
 
 impl Tally {
-    /// Accepted requests in a second.
+    /// Accepted requests per second.
     #[must_use]
     pub fn accepted_per_second(&self) -> f64 {
         self.accepted as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
@@ -136,7 +136,7 @@ impl Tally {
         }
     }
 
-    /// Adds those of another load.
+    /// Adds the outcomes of another load.
     pub fn add(&mut self, other: Self) {
         self.accepted += other.accepted;
         for (status, n) in other.refused {

@@ -167,8 +167,8 @@ async fn tally_of(pace: Pace, stall: Duration) -> Tally {
     load.run(&CancellationToken::new()).await.unwrap()
 }
 
-/// A stall of 600 ms at 100 requests a second: of 100 requests, the 60 due during the stall waited, the first one for all of
-/// it. A closed loop sees only one slow request.
+/// The server stalls for 600 ms while 100 requests a second are due. Of 100 requests, the 60 that were due during the stall
+/// had to wait, the first of them for the whole stall. A closed loop sees only one slow request.
 #[tokio::test]
 async fn a_stall_is_not_hidden_from_an_open_loop() {
     let stall = Duration::from_millis(600);
