@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_directory_on_the_way_is_seen() {
+    fn an_unreachable_parent_directory_is_detected() {
         let top = std::env::temp_dir().join(format!("stack-reach-{}", std::process::id()));
         let below = top.join("below");
         fs::create_dir_all(&below).unwrap();

@@ -58,8 +58,9 @@ impl Container {
         run(&["volume", "rm", "--force", &self.identity], "delete the volume").map(drop)
     }
 
-    /// Arguments for `docker` to run `image` with `data` on the volume, with published ports (ours, the image's), and with
-    /// these variables from the client's environment.
+    /// Arguments for `docker` to run `image`. `data` is the path at which the image sees the volume. Each pair in `ports` is a
+    /// port of this machine and the port of the image that is published on it. `variables` are passed on from the client's
+    /// environment.
     pub(crate) fn run_arguments(
         &self,
         image: &str,

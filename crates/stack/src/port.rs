@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn each_servers_words_for_a_taken_port_are_known() {
+    fn each_servers_message_for_a_taken_port_is_recognised() {
         assert!(was_taken("LOG:  could not bind IPv4 address \"127.0.0.1\": Address already in use"));
         assert!(was_taken("BOOT FAILED {error,{listen,eaddrinuse}}"));
         assert!(was_taken("Bind for 127.0.0.1:5432 failed: port is already allocated"));

@@ -293,7 +293,8 @@ impl Drop for Postgres {
         if !self.keeps_data {
             drop(self.container.as_ref().map(Container::delete_data));
             drop(fs::remove_dir_all(self.home.path()));
-            // Also if it had to be created elsewhere so that its account can reach it. A non-empty directory stays.
+            // Delete the parent directory too, even if it was created elsewhere so that the server's account can reach it. A
+            // parent that is not empty stays.
             drop(self.home.path().parent().map(fs::remove_dir));
         }
     }
@@ -365,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durability_is_only_ever_lowered_when_asked() {
+    fn durability_is_lowered_only_on_request() {
         let mut options = Options::new("anywhere");
         let off = |options: &Options| {
             settings(options)
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_connections_is_the_callers() {
+    fn the_caller_sets_the_number_of_connections() {
         let options = Options { max_connections: 77, ..Options::new("anywhere") };
         assert!(settings(&options).contains(&("max_connections", "77".to_owned())));
     }

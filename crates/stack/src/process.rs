@@ -69,14 +69,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parent_is_read_past_any_name() {
+    fn the_parent_is_read_whatever_the_process_is_called() {
         assert_eq!(parent("812 (a) b (c)) S 77 812 812 0 -1"), Some(77));
         assert_eq!(parent("nonsense"), None);
         assert!(started(std::process::id()) >= started(1) && started(u32::MAX).is_none());
     }
 
     #[test]
-    fn a_child_is_a_descendant_and_speaks_of_its_arguments() {
+    fn a_child_is_found_as_a_descendant_and_by_its_arguments() {
         let path = Path::new("/a/path/that/only/this/test/names");
         let mut child = std::process::Command::new("sh")
             .args(["-c", "echo; read -r line", "sh"])

@@ -162,8 +162,8 @@ impl RabbitMq {
         node.and(self.epmd.take().map_or(Ok(()), |mut epmd| epmd.kill_9()))
     }
 
-    /// Makes the node believe that it is low on memory, so that it raises the alarm and stops reading from publishers, or
-    /// ends that state.
+    /// If `is_short`, makes the node believe that it is low on memory: it raises the alarm and stops reading from publishers.
+    /// Otherwise ends that state.
     ///
     /// # Errors
     ///
