@@ -1,4 +1,4 @@
--- Returns which of a handle and an e-mail address are taken, also by deleted accounts. Locks nothing.
+-- Returns whether a handle and whether an e-mail address is taken; deleted accounts count too. Locks nothing.
 select
   exists (select from blogs.account a where a.handle = $1::text) as is_handle_taken,
   exists (select from blogs.account a where lower(a.email) = lower($2::text)) as is_email_taken

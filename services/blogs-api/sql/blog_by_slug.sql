@@ -1,4 +1,5 @@
--- Returns a blog that readers can see, or a draft of its author, $2, by its current or a former slug. Locks nothing.
+-- Returns the blog with this current or former slug if readers can see it, or if $2 is its author and it is not deleted.
+-- Locks nothing.
 select b.id, s.slug, b.title, b.body, b.version, b.created_at, b.updated_at, b.published_at,
        a.id as author_id, a.handle as author_handle, c.total_views, c.total_likes, c.total_shares,
        array(select t.name from blogs.blog_tag bt join blogs.tag t on t.id = bt.tag_id

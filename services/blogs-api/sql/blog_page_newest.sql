@@ -1,6 +1,6 @@
--- Returns a page of live blogs, newest first. live_blog decides; the conditions before it only name the index to walk,
--- and a scalar subquery keeps the walk ordered and short. The limit of 101 is the largest page plus one row, which
--- shows whether there are more. Locks nothing.
+-- Returns a page of live blogs, newest first. The view live_blog decides which blogs are live; the conditions before it
+-- only name the index to walk. A scalar subquery checks the view for each blog, which keeps the walk ordered and short.
+-- The limit of 101 is the largest page plus one row, which shows whether there are more. Locks nothing.
 select page.id, page.published_at
 from (
   select b.id, b.published_at

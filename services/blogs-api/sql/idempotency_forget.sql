@@ -1,6 +1,6 @@
 -- Deletes responses that are older than a day, oldest first, at most $1 at a time. Only one process at a time does so;
--- the others find nothing. Locks the rows it deletes, skipping those that others hold, such as the erasing of an
--- account: it never waits while it holds rows.
+-- for the others this statement finds nothing. Locks the rows it deletes, skipping those that others hold, such as a
+-- transaction that erases an account; so it never waits while it holds rows.
 with turn as materialized (
   select blogs.turn_to_forget() as is_mine),
 old as materialized (

@@ -1,6 +1,6 @@
 -- Claims the oldest waiting envelopes for one relay until its lease ends: at most $1 of them, and no further one once $2
--- bytes are reached (the oldest always). Only those whose routing key this relay knows, because a newer release may have
--- written others. Locks the candidates, skipping those that another relay is claiming.
+-- bytes are reached. The oldest is claimed whatever its size. Envelopes whose routing key this relay does not know are left
+-- out; a newer release may have written them. Locks the candidates, skipping those that another relay is claiming.
 with waiting as materialized (
   select o.id, octet_length(o.body) as bytes
   from blogs.outbox o

@@ -1,5 +1,5 @@
--- Creates those of these tags that do not exist, in the order of their names. Locks the new rows, and until the end of
--- the transaction the table against operators who delete unused tags.
+-- Creates the tags in this list that do not exist yet, in the order of their names. Locks the new rows. Also locks the
+-- table, until the end of the transaction, against operators who delete unused tags.
 insert into blogs.tag (name)
 select wanted.name
 from unnest($1::text[]) as wanted (name)

@@ -106,8 +106,8 @@ impl Acceptance {
         })
     }
 
-    /// Returns when the task of a path has ended, which happens early only if it has panicked: the publisher's task or
-    /// that of `direct-batched`.
+    /// Returns when the publisher's task or that of `direct-batched` has ended. Before the shutdown, a task ends only if it
+    /// has panicked.
     pub async fn ended(&self) {
         match &self.direct {
             Some(direct) => tokio::select! {
@@ -128,8 +128,8 @@ impl Acceptance {
         &self.secrets
     }
 
-    /// The deadline of a request that has just been read. It includes `known_after`, the time spent to identify the
-    /// caller.
+    /// The deadline of a request that has just been read. The time limit includes `known_after`, the
+    /// time spent identifying the caller.
     pub(crate) fn deadline(&self, known_after: Duration) -> Instant {
         let time_max = Duration::from_millis(self.settings.accept_timeout_ms);
         Instant::now() + time_max.saturating_sub(known_after)

@@ -1,4 +1,4 @@
-//! The pages that readers see: server-rendered HTML that works without script; a little script adds comfort.
+//! The pages that readers see: server-rendered HTML that works without script; a small script makes it more convenient.
 //!
 //! A page calls the same functions as the API, so the rules about what a reader may see and do have one home, and
 //! engagement takes the same write paths. Failures are the API's [`Problem`], rendered for people by `as_page`. An
@@ -95,7 +95,7 @@ async fn with_headers(State(state): State<AppState>, request: Request, next: Nex
 
 fn page_headers(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    // Forms are checked by the page that they come from.
+    // A form is accepted only from a page of this site, so the browser must state where the form comes from.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
 }

@@ -46,8 +46,8 @@ pub(crate) async fn watch(
                 if compared == Ok(true) {
                     ticks.reset_after(CONFIRM_AFTER);
                 }
-                // The trouble is taken once: while nothing is spilled, the database is trusted again; otherwise no one
-                // would find out that it has recovered.
+                // A failed spill counts for one check only. While nothing is spilled, no spill can show that the database
+                // has recovered, so the database is trusted again.
                 let trouble = outbox.take_trouble().map_or(Ok(()), Err);
                 health.report(DATABASE, compared.map(drop).and(clock.verdict()).and(trouble));
             }

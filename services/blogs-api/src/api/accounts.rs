@@ -33,7 +33,7 @@ const ACCOUNT_PASSWORD: Statement = statement!("account_password.sql");
 const ACCOUNT_SET_PASSWORD: Statement = statement!("account_set_password.sql");
 const ACCOUNT_TAKEN: Statement = statement!("account_taken.sql");
 
-/// Attempts at an insert when the conflicting account has gone by the time it is looked up.
+/// Maximum number of inserts. An insert is retried if the account that it conflicts with is gone by the time it is looked up.
 const CREATE_TRIES_MAX: usize = 3;
 const EMAIL_LENGTH_MAX: usize = 254;
 
@@ -233,7 +233,7 @@ struct Present {
     email: String,
 }
 
-/// Reads them, and returns the connection to the pool before the hash is verified, which is slow.
+/// Reads these values, and returns the connection to the pool before the hash is verified, which is slow.
 async fn present(state: &AppState, account_id: i64) -> Result<Present> {
     let client = state.pool.get().await?;
     let row = ACCOUNT_PASSWORD.query_opt(&client, &[&account_id]).await?;

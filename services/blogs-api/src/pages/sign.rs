@@ -100,8 +100,8 @@ pub(super) async fn sign_up(
     }
 }
 
-/// Signs out everywhere: the API can do no less, and it is the safe choice on a shared computer. The cookie is removed
-/// even if the sign-out fails.
+/// Signs out everywhere, because the API cannot end a single session, and because this is the safe choice on a shared
+/// computer. The cookie is removed even if the sign-out fails.
 pub(super) async fn sign_out(State(state): State<AppState>, signed: Option<Signed>) -> Response {
     let over_tls = state.settings.pages.secure_cookies;
     let ended = match signed {

@@ -99,7 +99,7 @@ pub(crate) async fn create_blog(
             let is_taken = error.sqlstate() == Some(UNIQUE_VIOLATION);
             let problem = taken(error);
             let Some(key) = key.as_ref().filter(|_| is_taken) else { return Err(problem) };
-            // Another request with the same key may have taken it.
+            // Another request with the same key may have taken the source path.
             roll_back(transaction).await?;
             return first_answer(&client, key, problem).await;
         }

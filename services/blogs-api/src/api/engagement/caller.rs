@@ -35,7 +35,7 @@ pub(crate) struct Caller {
     pub(super) path: WritePath,
     /// The trace that the client's request belongs to.
     pub(super) traceparent: Option<String>,
-    /// Time spent to identify the caller. Checking a token waits for a database that does not respond.
+    /// The time spent identifying the caller. It includes waiting for a database that does not respond.
     pub(super) known_after: Duration,
 }
 
