@@ -174,7 +174,8 @@ impl Consuming {
         let number = Uuid::now_v7();
         match self.again_and_again(async || Ok(self.poison.begin(id, number).await?)).await? {
             Suspect::Applied => {
-                // Its worker died after the commit, so no one will ask for this row again.
+                // A worker committed the envelope and died before it deleted the recorded attempts. Nothing else would delete
+                // them.
                 self.again_and_again(async || Ok(self.poison.end(id).await?)).await?;
                 return Ok(false);
             }
@@ -187,7 +188,7 @@ impl Consuming {
         }
         let settled = self.apply(batch).await;
         if settled.is_ok() {
-            // Before the ack: afterwards no one would come back to delete it.
+            // Before the ack: an acked envelope is not delivered again, so nothing else would delete the recorded attempts.
             self.again_and_again(async || Ok(self.poison.end(id).await?)).await?;
         } else if let Err(error) = database::within(LOOK_MAX, self.poison.end(id)).await {
             let error = &error as &dyn std::error::Error;

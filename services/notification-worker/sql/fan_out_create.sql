@@ -1,5 +1,5 @@
--- Begins the fan-out of a blog that readers can see, unless it has one already or was never first published. Locks the
--- new row.
+-- Begins the fan-out of a blog that readers can see, unless it has one already or the time of its first publishing is
+-- missing. Locks the new row.
 insert into notify.fan_out (blog_id, published_at, total)
 select l.id, l.first_published_at,
        coalesce((select sum(c.followers) from social.follow_counter c where c.account_id = l.author_id), 0)::bigint
