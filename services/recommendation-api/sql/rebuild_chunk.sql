@@ -1,7 +1,7 @@
 -- Computes the neighbours of the next $3 live blogs after $2 in generation $1, and returns the last of these blogs;
--- null if none is left. $4: likers considered, $5: likes of each, $6: neighbours kept. Whether a blog is live is
--- checked blog by blog, in order of id, and no further than the last of these, because the planner does not know that
--- the view's rows can come in that order. Locks the rows that it inserts, which no reader sees yet.
+-- null if none is left. $4: likers considered, $5: likes of each, $6: neighbours kept. The planner does not
+-- know that the view's rows can come in order of id. The statement therefore walks the blogs in that order, checks for each
+-- whether it is live, and stops at the last one it needs. Locks the rows that it inserts, which no reader sees yet.
 with blog as materialized (
   select b.id
   from blogs.blog b

@@ -213,7 +213,7 @@ fn read(limit: Option<&str>, cursor: Option<&str>) -> Result<(i64, RankCursor)> 
     Ok((page::limit(limit)?, cursor.map_or(Ok(RankCursor::START), RankCursor::decode)?))
 }
 
-/// Builds the page from these places, of which one more than `limit` was requested. Blogs that have become invisible
+/// Builds the page from these entries; the statement was asked for one more than `limit`. Blogs that have become invisible
 /// since are left out.
 async fn answer(client: &Object, mut places: Vec<Place>, limit: i64, age: AsOf) -> Result<Json<AnswerPage>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);

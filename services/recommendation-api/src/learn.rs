@@ -83,7 +83,7 @@ impl Learn {
             return Ok(true);
         };
         if standing.generation == 0 || standing.applied_xid > standing.horizon_xid {
-            // A rebuild makes the first generation, also after the tables were copied to another cluster.
+            // There is no generation yet, or the tables were copied to another cluster. A rebuild must come first.
             return Ok(true);
         }
         let (from, to) = (standing.applied_xid, standing.horizon_xid);

@@ -153,7 +153,7 @@ pub(crate) async fn cards(client: &Object, ids: &[i64]) -> Result<Vec<Card>, Err
     Ok(BLOG_CARDS.query(client, &[&ids]).await?.iter().map(card).collect())
 }
 
-/// Begins a turn of learning; `None` while another process holds it.
+/// Begins a turn of learning; `None` while another process learns.
 pub(crate) async fn begin(
     transaction: &Transaction<'_>,
     rebuild_interval_s: u64,
