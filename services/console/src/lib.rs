@@ -2,9 +2,9 @@
 //!
 //! It only reads: the `/metrics` of every process (`scrape`, `openmetrics`), the depths of the queues, and Postgres
 //! statistics with the few columns that its role may read (`statistics`). A `sample` holds the values of one moment.
-//! From the samples of the last two minutes it derives a `picture`: rates, percentiles, and which servers are down
-//! since when. A picture is rendered as a page with SVG plots (`page`, `plot`). Each browser receives the parts that
-//! have changed (`routes`); without script, the page reloads itself. If the settings allow it, the console can also
+//! From the samples of the last two minutes it derives a `picture`: rates, percentiles, and when each
+//! server that is down went down. A picture is rendered as a page with SVG plots (`page`, `plot`). Each browser receives
+//! the parts that have changed (`routes`); without script, the page reloads itself. If the settings allow it, the console can also
 //! start a bounded load of ordinary requests to the Blogs API (`load`).
 
 mod access;

@@ -1,6 +1,6 @@
-//! The Digest API: what the authors that an account follows published in the last seven days, and how it was read. One
-//! statement reads the tables of three owners, under a role that cannot write. Sums are of whole hours, as in the statistics
-//! of the Blogs API.
+//! The Digest API: the blogs that followed authors published in the last seven days, each with its engagement. One
+//! statement reads the tables of three owners, under a role that cannot write. It sums whole hours, as the statistics of the
+//! Blogs API do.
 
 use std::net::SocketAddr;
 
