@@ -167,14 +167,14 @@ mod tests {
         }
 
         #[test]
-        fn a_cursor_of_ids_is_read_back_and_is_no_other(id: i64) {
+        fn an_id_cursor_is_read_back_and_refused_by_other_lists(id: i64) {
             let text = IdCursor(id).encode();
             prop_assert_eq!(IdCursor::decode(&text).unwrap(), IdCursor(id));
             prop_assert!(Cursor::decode(&text).is_err());
         }
 
         #[test]
-        fn a_cursor_of_ranks_is_read_back_and_is_no_other(rank in -1e300_f64..1e300, id: i64) {
+        fn a_rank_cursor_is_read_back_and_refused_by_other_lists(rank in -1e300_f64..1e300, id: i64) {
             let cursor = RankCursor { rank, id };
             prop_assert_eq!(RankCursor::decode(&cursor.encode()).unwrap(), cursor);
             prop_assert!(Cursor::decode(&cursor.encode()).is_err());
@@ -183,7 +183,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,40}") {
+        fn decoding_any_text_never_panics(text in "\\PC{0,40}") {
             let _ = Cursor::decode(&text);
             let _ = IdCursor::decode(&text);
             let _ = RankCursor::decode(&text);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_refused_by_name() {
+    fn the_error_of_an_invalid_cursor_names_the_parameter() {
         let before_1970 = Cursor { time: Timestamp::from_microsecond(-1).unwrap(), id: 1 }.encode();
         for text in ["", "x", "AAAA", "AQ==", "no cursor!", &before_1970] {
             assert_eq!(Cursor::decode(text).unwrap_err().errors()[0].field, "cursor");

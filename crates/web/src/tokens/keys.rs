@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn public_key_is_a_point_that_nobody_can_sign_for_without_its_private_key() {
+    fn public_keys_that_allow_forged_signatures_are_refused() {
         let pair = KeyPair::from_seed("a", &[7; 32]);
         assert_eq!(VerifyingKeys::new(pair.verifying).read(SET).unwrap().len(), 1);
         let mut neutral = [0; 32];

@@ -266,7 +266,7 @@ async fn cached_token_is_refused_once_it_expires() {
 }
 
 #[tokio::test]
-async fn token_is_remembered_until_it_expires_and_then_forgotten() {
+async fn token_is_cached_until_it_expires_and_then_dropped() {
     let verified = VerifiedTokens::new(10);
     let exp = Timestamp::now().as_second();
     let token = Verified { account_id: 7, purpose: Purpose::Session, epoch: 0, iat: exp, exp };
@@ -309,7 +309,7 @@ async fn a_token_older_than_its_account_is_refused_beyond_the_skew_of_clocks() {
 }
 
 #[tokio::test]
-async fn an_expired_token_says_so() {
+async fn the_error_says_that_the_token_has_expired() {
     let tokens = verifier(&[pair("new", 1)]);
     let past = Timestamp::now() - SignedDuration::from_secs(3602);
     let token = issuer(Purpose::Session, &[pair("new", 1)]).issue_at(past, 7, 0).unwrap().token;
