@@ -104,7 +104,7 @@ fn answers(port: u16) -> bool {
 }
 
 #[test]
-fn a_stack_serves_alone_and_its_data_outlives_it() {
+fn a_stack_refuses_a_second_start_and_keeps_its_data() {
     let directory = Directory::new("serves");
     let options = directory.options();
     let mut lines = Vec::new();
