@@ -85,7 +85,7 @@ impl TokenSettings {
 pub enum Purpose {
     /// Everything that an account may do.
     Session,
-    /// Only imports: events of the past and blogs with a source path.
+    /// Only imports: past events, and blogs with a source path.
     Import,
 }
 

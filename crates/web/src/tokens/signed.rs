@@ -24,7 +24,7 @@ pub struct Signed {
 pub struct AnyPurpose(pub Signed);
 
 impl Signed {
-    /// Whether it may import events of the past.
+    /// Whether the account may import past events with this token.
     #[must_use]
     pub fn may_import(&self) -> bool {
         self.purpose == Purpose::Import
