@@ -160,7 +160,8 @@ impl World {
         Running::new(addresses, |shutdown| service.run(shutdown))
     }
 
-    /// A console that polls these two four times a second, with loads enabled; `change` can override every setting.
+    /// A console that polls these two four times a second, with loads enabled; `change` can override every setting. The worker
+    /// plays every service except the API.
     pub async fn console_with(
         &self,
         api: SocketAddr,
@@ -176,12 +177,13 @@ impl World {
             .set("access.secure_cookies", false)
             .set("scrape.every_ms", 250)
             .set("scrape.timeout_ms", 5_000)
-            .set("scrape.blogs_api", vec![format!("http://{api}")])
-            .set("scrape.analytics_worker", vec![format!("http://{worker}")])
-            .set("scrape.notification_worker", vec![format!("http://{worker}")])
-            .set("scrape.recommendation_api", vec![format!("http://{worker}")])
             .set("load.enabled", true)
             .set("load.api", format!("http://{api}"));
+        let of = |service: &Entry| if service.name == "blogs-api" { api } else { worker };
+        let scraped = ::services::SERVICES.iter().filter(|service| service.name != "console");
+        let loader = scraped.fold(loader, |loader, service| {
+            loader.set(format!("scrape.{}", service.role), vec![format!("http://{}", of(service))])
+        });
         let settings: console::Settings = change(loader).load().unwrap();
         let service = console::Service::start(settings).await.unwrap();
         let addresses = [service.address(), service.operations_address()];

@@ -119,9 +119,12 @@ async fn outage_of_either_server_is_visible() {
         world.console_with(api.address, worker.address, |loader| loader.set("broker.url", through)).await;
     let window = Window::open().await;
     window.go(&format!("http://{}/", console.address)).await;
-    let all_there =
-        "document.querySelectorAll('.servers li').length === 6 && !document.querySelector('.outage, .away')";
-    window.until(all_there).await;
+    // Postgres, RabbitMQ, and each service but the console itself.
+    let servers = 2 + services::SERVICES.len() - 1;
+    let all_there = format!(
+        "document.querySelectorAll('.servers li').length === {servers} && !document.querySelector('.outage, .away')"
+    );
+    window.until(&all_there).await;
 
     between.set(Mode::Refuse);
     between.cut();
