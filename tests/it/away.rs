@@ -75,7 +75,7 @@ async fn events_that_waited_for_thirty_days_count_after_maintenance() {
     assert_eq!(world.value::<i64>(PARKED, &[]).await, 0, "parked for their age");
     world.assert_consistent().await;
 
-    // What is older than the ledger remembers leaves by the ordinary rule, and is refused from then on.
+    // Days older than the ledger's memory are dropped by the ordinary rule, and their events are refused from then on.
     let remembered = day(Timestamp::now()).checked_sub(14.days()).unwrap();
     for table in TABLES {
         let kept = |days: Vec<Date>| days.into_iter().all(|day| day >= remembered.yesterday().unwrap());
@@ -135,7 +135,7 @@ async fn events_that_waited_for_thirty_days_count_once_through_workers_that_end(
         let worker = world.worker_with(|loader| small(loader).set("partitions.interval_s", 1)).await;
         let some = wait_until(async || taken().await >= killed * sent / 6);
         assert!(some.await, "{} of {sent} are consumed", taken().await);
-        // Its tasks are aborted where they are.
+        // Dropping the worker aborts its tasks, wherever they are.
         drop(worker);
     }
     let worker = world.worker_with(|loader| small(loader).set("partitions.interval_s", 1)).await;

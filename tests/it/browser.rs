@@ -18,21 +18,21 @@ use thirtyfour::prelude::*;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 static BROWSER: OnceLock<Mutex<Browser>> = OnceLock::new();
-/// One browser at a time: two cores have servers to run as well.
+/// Only one browser runs at a time, because the two cores also run the servers.
 static TURNS: Semaphore = Semaphore::const_new(1);
 
-/// A width of phones, a height that shows enough.
+/// The width of a phone, and a height that shows enough of a page.
 const PHONE: [u32; 2] = [360, 780];
 const DESKTOP: [u32; 2] = [1280, 900];
 
-/// One window of a browser of its own.
+/// A window, in a browser of its own.
 struct Window {
     driver: WebDriver,
     _turn: SemaphorePermit<'static>,
 }
 
 impl Window {
-    /// A new browser, as wide as a desk's, with scripts.
+    /// Opens a new browser with scripts, as wide as on a desktop.
     async fn open() -> Self {
         let turn = TURNS.acquire().await.unwrap();
         let (url, program) = tokio::task::spawn_blocking(|| {
@@ -58,7 +58,7 @@ impl Window {
         window
     }
 
-    /// The same without scripts.
+    /// Opens a new browser without scripts.
     async fn open_without_script() -> Self {
         let window = Self::open().await;
         window.cdp("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
@@ -69,14 +69,14 @@ impl Window {
         self.driver.cdp().send_raw(method, parameters).await.unwrap()
     }
 
-    /// How large the page's window is.
+    /// Sets the size of the window.
     async fn size(&self, [width, height]: [u32; 2]) {
         let metrics =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// What the person prefers: `light` or `dark`.
+    /// Sets the preferred colour scheme: `light` or `dark`.
     async fn scheme(&self, scheme: &str) {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.cdp("Emulation.setEmulatedMedia", features).await;
@@ -86,7 +86,7 @@ impl Window {
         self.driver.goto(url).await.unwrap();
     }
 
-    /// What an expression of the page's own language says.
+    /// The value of a JavaScript expression in the page.
     async fn js(&self, expression: &str) -> Value {
         let script = format!("return {expression}");
         let said = self.driver.execute(script, Vec::new()).await;
@@ -96,7 +96,7 @@ impl Window {
     /// Waits until an expression is true.
     async fn until(&self, expression: &str) {
         let is_so = wait_until(async || {
-            // A page that is just being left knows nothing.
+            // A page that the browser is leaving cannot evaluate anything.
             let said = self.driver.execute(format!("return Boolean({expression})"), Vec::new()).await;
             said.is_ok_and(|said| said.json() == &Value::Bool(true))
         });
@@ -136,7 +136,7 @@ impl Window {
         self.loaded().await;
     }
 
-    /// Waits until the page is whole.
+    /// Waits until the page is loaded.
     async fn loaded(&self) {
         let whole = wait_until(async || {
             let state = self.driver.execute("return document.readyState", Vec::new()).await;
@@ -161,7 +161,7 @@ impl Window {
             .collect()
     }
 
-    /// Ends it. Nothing must have gone wrong in the browser but what is expected.
+    /// Closes the browser. Asserts that it reported no errors except the expected ones.
     async fn close(self, expected: &[&str]) {
         let complaints = self.complaints(expected).await;
         assert!(complaints.is_empty(), "{complaints:?}");

@@ -33,7 +33,7 @@ async fn endless_form_holds_a_request_slot_until_its_timeout_and_streams_hold_no
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("took too long"), "{answer}");
 
     assert_eq!(get("/").await.status(), StatusCode::OK, "the place is free again");
-    // The stream is older than a request may become. What it had sent meanwhile does not count.
+    // The stream has been open for longer than a request may take. Skip what it has sent until now.
     while let Ok(Ok(Some(_))) = timeout(Duration::from_millis(50), changes.chunk()).await {}
     let news = timeout(DEADLINE, changes.chunk()).await.expect("there is news").unwrap();
     assert!(news.is_some(), "the stream goes on");

@@ -68,7 +68,7 @@ async fn digest_lists_what_followed_authors_published_this_week() {
 }
 
 #[tokio::test]
-async fn digest_is_for_a_signed_in_account() {
+async fn digest_requires_a_signed_in_account() {
     let world = World::new().await;
     let service = digests(&world).await;
     let [account, signed_out] = world.accounts(2).await[..] else { panic!("two accounts") };
@@ -112,7 +112,7 @@ async fn digest_has_at_most_100_blogs_and_20_of_an_author() {
 async fn role_reads_what_a_digest_shows_and_nothing_else() {
     let world = World::new().await;
     let session = world.session("digest_api").await;
-    // A role can change its own defaults, so they refuse nothing.
+    // A role can change its own defaults, so the defaults cannot protect anything.
     session.client.batch_execute("set default_transaction_read_only = off").await.unwrap();
     session
         .client

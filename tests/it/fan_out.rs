@@ -7,7 +7,7 @@ use proxy::{Mode, Proxy};
 use runtime::service::Service as _;
 use tests::{Running, World, wait_until};
 
-/// Longer than a commit takes on two cores that run all tests at once, and than `commit_slow_ms` below.
+/// Longer than a commit takes on two cores that run all tests at once, and longer than `commit_slow_ms` below.
 const LATE: Duration = Duration::from_millis(300);
 
 /// Settings for chunks with at most this many followers.
@@ -16,7 +16,7 @@ async fn small_chunks(world: &World, rows: i64) -> Running {
         loader
             .set("fan_out.chunk_rows_min", rows)
             .set("fan_out.chunk_rows_max", rows)
-            // Two cores run all tests at once: nothing here is to be slowed down by that.
+            // Two cores run all tests at once, which makes commits slow; that must not shrink the chunks here.
             .set("fan_out.commit_slow_ms", 10_000)
             .set("fan_out.poll_ms", 20)
             .set("events.retry_pause_max_ms", 100)
@@ -80,7 +80,8 @@ async fn followers_at_publication_are_notified_once() {
     let sides = "select bool_and((a.id in (select id from blogs.active_account))
                                <> (a.id in (select id from blogs.inactive_account))) from blogs.account a";
     assert!(world.value::<bool>(sides, &[]).await, "every account is in one of the two views");
-    // To the microsecond: at the moment itself is not after it.
+    // The comparison is exact to the microsecond: a follow at the time of publication counts, and one a microsecond
+    // later does not.
     let at = format!(
         "update social.follow set followed_at = (select first_published_at from blogs.blog) + $1::bigint
                       * interval '1 microsecond' where followee_id = {author} and follower_id = $2"
@@ -129,7 +130,7 @@ async fn follower_who_was_notified_before_is_skipped() {
     let (blog, followers) = published(&world, 50).await;
     let day = "select notify.create_day((first_published_at at time zone 'utc')::date) from blogs.blog";
     assert_eq!(world.value::<String>(day, &[]).await, "there");
-    // As after a backup that has more notifications than the fan-out knows of.
+    // As after a restore that brought back more notifications than the fan-out's row knows of.
     let before = format!(
         "insert into notify.notification (recipient_id, published_at, blog_id, read_at)
          select r.id, b.first_published_at, b.id, '2026-01-01' from blogs.blog b, unnest(array[{}, {}]::bigint[]) as r (id)",
@@ -162,7 +163,7 @@ async fn workers_share_a_fan_out_without_duplicate_notifications() {
     world.assert_consistent().await;
 }
 
-/// A large fan-out and one of another author, which is the second in the line.
+/// A large fan-out, and a small one of another author, which is second in line.
 async fn large_and_small(world: &World) -> ((i64, Vec<i64>), (i64, Vec<i64>)) {
     let (large, many) = published(world, 100).await;
     let other = "insert into blogs.account (handle, email, password_hash)
@@ -256,7 +257,7 @@ async fn slow_commits_shrink_chunks_until_commits_are_quick_again() {
             .set("fan_out.commit_slow_ms", 250)
             .set("fan_out.pause_max_ms", 400)
     };
-    // Not before commits are slow.
+    // The fan-out stays paused until commits are slow.
     begin(&world, blog).await;
     world.run(&format!("select notify.pause_fan_out({blog})")).await;
     let notifier = world.notifier_with(pressed).await;
@@ -288,7 +289,7 @@ async fn operators_pause_resume_and_cancel() {
     assert!(!decide("pause").await);
     let notifier = small_chunks(&world, 10).await;
     notifier.ready().await;
-    // Another one passes it by.
+    // Another fan-out overtakes the paused one.
     let other = world.blogs(1).await[0];
     begin(&world, other).await;
     until_state(&world, other, "done").await;
@@ -356,7 +357,7 @@ async fn notification_days_are_made_when_needed_and_dropped_when_old() {
         .await;
     notifier.stop().await;
 
-    // Not while it is kept; then it goes with what is in it, and nothing of it comes back.
+    // The day is not dropped while it is kept. Later it is dropped with its notifications, and none of them comes back.
     let worker = world.session("notification_worker").await;
     let drop = async |kept: i32| {
         let row = worker.client.query_one("select notify.drop_oldest_day($1)::text", &[&kept]).await.unwrap();
@@ -367,7 +368,7 @@ async fn notification_days_are_made_when_needed_and_dropped_when_old() {
     assert_eq!(told(&world, blog).await, Vec::<i64>::new());
     assert_eq!(drop(1).await, None, "a week is kept, whatever is asked");
 
-    // A fan-out older than what is kept ends by itself.
+    // A fan-out that is older than the kept days ends by itself.
     world.run("update notify.fan_out set state = 'running', after_id = 0, ended_at = null").await;
     let forgetful = world.notifier_with(|loader| loader.set("partitions.days_kept", 28)).await;
     until_state(&world, blog, "cancelled").await;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
 const FAN_OUTS: &str = "select count(*) from notify.fan_out";
 
-/// What one request is answered, and that it is this.
+/// Sends a request, asserts the status of the answer, and returns its body.
 pub(crate) async fn does(api: &Running, method: Method, path: &str, token: &str, status: u16) -> Value {
     let (answered, body) = api.send(method, path, Some(token), Value::Null).await;
     assert_eq!(answered.as_u16(), status, "{path}: {body}");
@@ -22,7 +22,7 @@ pub(crate) async fn unread(api: &Running, token: &str) -> i64 {
     body["unread"].as_i64().unwrap()
 }
 
-/// A request to the management API of the test's vhost: the status, and what it answers.
+/// Sends a request to the management API of the test's vhost, and returns the status and the body.
 async fn manage(world: &World, method: Method, path: &str, body: Value) -> (u16, Value) {
     let (url, vhost) = world.management().await;
     let mut url: reqwest::Url = format!("{url}{}", path.replace("{vhost}", &vhost)).parse().unwrap();
@@ -34,7 +34,7 @@ async fn manage(world: &World, method: Method, path: &str, body: Value) -> (u16,
     (status.as_u16(), body)
 }
 
-/// A message as a relay would send it, or another.
+/// Publishes a message, which may be one that no relay would send.
 pub(crate) async fn send(world: &World, routing_key: &str, payload: &str) {
     let message = json!({
         "properties": {"message_id": Uuid::now_v7().to_string(), "type": routing_key, "delivery_mode": 2},
@@ -79,7 +79,7 @@ async fn blog_published_repeatedly_notifies_followers_once() {
     let path = format!("/v1/blogs/{blog}");
     world.until("select coalesce(max(state), '') from notify.fan_out", "done".to_owned()).await;
     assert_eq!(unread(&api, &of_grace).await, 1);
-    // A new follower: the blog is not new to it, even when it is published again.
+    // A later follower is not notified of this blog, even when it is published again.
     let (_, of_late) = api.account("late").await;
     let follow =
         format!("/v1/accounts/{}/follow", world.value::<i64>("select author_id from blogs.blog", &[]).await);
@@ -87,7 +87,7 @@ async fn blog_published_repeatedly_notifies_followers_once() {
     for action in ["publish", "unpublish", "publish", "unpublish", "publish"] {
         does(&api, Method::POST, &format!("{path}/{action}"), &of_ada, 200).await;
     }
-    // An event after all of these has been settled: then they have, too.
+    // Once a later event has been settled, all of these have been settled, too.
     let another = api.blog(&of_ada, "Another").await;
     world
         .until(
@@ -131,7 +131,7 @@ async fn fan_out_of_an_unpublished_blog_resumes_when_republished() {
     let api = world.api().await;
     let (ada, of_ada) = api.account("ada").await;
     let followers = world.followers(ada, 100).await;
-    // The 51st cannot be told, so it stays half way.
+    // The 51st follower cannot be notified, so the fan-out stays half-way.
     let refuse = format!(
         "alter table notify.notification add constraint refused check (recipient_id <> {})",
         followers[50]
@@ -238,8 +238,8 @@ async fn notification_worker_waits_out_a_database_outage() {
     notifier.stop().await;
 }
 
-/// While the request waits for a lock that the test holds, an account follows the author and is answered: it is told of the
-/// blog. An account that follows after the blog is there is not.
+/// While the request waits for a lock that the test holds, an account follows the author and gets its answer; it is
+/// notified of the blog. An account that follows once readers see the blog is not notified.
 async fn follow_while_it_waits(
     world: &World,
     api: &Running,

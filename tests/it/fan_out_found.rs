@@ -11,14 +11,14 @@ use crate::fan_out_events::{ada_and_grace, does, event, send, unread, waiting};
 const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
 const QUEUE: &str = "notification.blogs.v1";
 
-/// A worker that walks through the blogs ten times a second. It consumes already, so its queue takes what is published.
+/// A worker that searches the blogs ten times a second. It already consumes, so its queue takes what is published.
 async fn searching(world: &World) -> Running {
     let notifier = starting(world).await;
     notifier.ready().await;
     notifier
 }
 
-/// The same worker, which may not be ready: a fan-out that fails takes its readiness away.
+/// The same worker, which may not be ready, because a failing fan-out makes it unready.
 async fn starting(world: &World) -> Running {
     world.notifier_with(|loader| loader.set("fan_out.find_interval_ms", 100)).await
 }
@@ -39,7 +39,7 @@ async fn fan_outs(world: &World) -> Vec<i64> {
     world.value("select coalesce(array_agg(blog_id order by blog_id), '{}') from notify.fan_out", &[]).await
 }
 
-/// Has every event that is in the queue now settled: another author publishes after them.
+/// Waits until every event that is in the queue now has been settled: another author publishes after them.
 async fn until_events_are_settled(world: &World, api: &Running, author: &str) {
     let (_, token) = api.account(author).await;
     let last = api.blog(&token, "The last event").await;
@@ -99,7 +99,8 @@ async fn fan_out_lost_by_a_restore_is_found_and_notifies_once() {
     let blog = api.blog(&of_ada, "Restored").await;
     until_done(&world, blog).await;
     notifier.stop().await;
-    // A database from between the publishing and the fan-out; the event was consumed before the restore.
+    // As in a database that was restored from between the publishing and the fan-out; the event was consumed before the
+    // restore.
     world.run("delete from notify.fan_out; delete from notify.notification").await;
     assert_eq!(unread(&api, &of_grace).await, 0);
     let workers = [searching(&world).await, searching(&world).await, searching(&world).await];
@@ -150,7 +151,7 @@ async fn search_scans_every_blog_of_the_kept_days_and_no_other() {
     let author: i64 = world.value("select author_id from blogs.blog limit 1", &[]).await;
     let followers = world.followers(author, 3).await;
     world.run("update social.follow set followed_at = '2000-01-01'").await;
-    // All but two were told of; rounds end between blogs of one moment.
+    // The followers were notified of all blogs but two. Some rounds of the search end between blogs with the same time.
     let told_before = "insert into notify.fan_out (blog_id, published_at, state, total, ended_at)
                        select id, first_published_at, 'done', 0, now() from blogs.blog where id <> all ($1)";
     let found = [due[7], due[1500]];
@@ -168,7 +169,7 @@ async fn search_scans_every_blog_of_the_kept_days_and_no_other() {
         &[],
     );
     let others = others.await;
-    // The walk begins with the newest blog, so this one comes last.
+    // The search begins with the newest blog, so this one comes last.
     let oldest = *due.last().unwrap();
     world.run(&format!("delete from notify.fan_out where blog_id = {oldest}")).await;
     let age = "update blogs.blog set first_published_at = now() - interval '89 days' where id = $1";
@@ -228,7 +229,7 @@ async fn fan_out_of_a_blog_from_the_future_waits_without_blocking_others() {
     notifier.stop().await;
 }
 
-/// A day that no worker can make, though it is near: another session is at the days.
+/// The day is near, but no worker can make it, because another session holds the lock for making days.
 #[tokio::test]
 async fn fan_out_whose_day_cannot_be_made_does_not_block_others() {
     let world = World::new().await;

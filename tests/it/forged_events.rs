@@ -1,5 +1,5 @@
-//! Whose login can publish engagement. Any process with one of the services' logins used to be able to, in every account's
-//! name; now only the Blogs API's login can.
+//! Only the Blogs API's login can publish engagement. Earlier, any service's login could publish it in every account's
+//! name.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn only_the_blogs_apis_login_publishes_engagement() {
     assert_eq!(broker::queue_depth(&settings, Queue::Engagement).await.unwrap(), 0);
     assert_eq!(world.value::<i64>(VIEWS, &[]).await, 0, "nothing of it is counted");
 
-    // What stays possible: the Blogs API's login is trusted with every account's engagement.
+    // The Blogs API's login can still forge events, because it is trusted with every account's engagement.
     let forging = forge(&world, "blogs_api", blog, DEADLINE);
     let counted = wait_until(async || world.value::<i64>(VIEWS, &[]).await == 100);
     let counted = async {

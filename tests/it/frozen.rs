@@ -1,5 +1,6 @@
-//! A database that has stopped without closing a connection, as when its disk hangs: the network goes on to acknowledge, and
-//! nothing is ever answered. Workers must say so, end when they are asked to, and count nothing twice.
+//! A database that has stopped without closing a connection, as when its disk hangs: the network still acknowledges
+//! what is sent, but no statement is ever answered. Workers must report this, end when they are asked to, and count
+//! nothing twice.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use crate::message_path::{publish, publisher, view};
 
 const COUNTED: &str = "select coalesce(sum(total_views), 0)::bigint from blogs.blog_counter";
 
-/// A worker behind a proxy that can freeze its database. `Running` will not do: what it asserts of the end is not so here.
+/// A worker behind a proxy that can freeze its database. `Running` does not fit, because it asserts that a service ends
+/// without an error.
 struct Behind {
     proxy: Proxy,
     readyz: String,
@@ -27,7 +29,7 @@ struct Behind {
     task: JoinSet<anyhow::Result<()>>,
 }
 
-/// A way to the test's Postgres that can be frozen, and the address of its database by that way.
+/// A proxy to the test's Postgres that can be frozen, and the address of the test's database behind it.
 async fn proxied(world: &World, role: &str) -> (Proxy, String) {
     let proxy = Proxy::start(([127, 0, 0, 1], world.port()).into(), Mode::Open).await.unwrap();
     let port = |port: u16| format!(":{port}/");
@@ -35,7 +37,7 @@ async fn proxied(world: &World, role: &str) -> (Proxy, String) {
     (proxy, url)
 }
 
-/// The settings of a worker, with that way to the database.
+/// The settings of a worker that reaches its database through the proxy.
 async fn loader(world: &World, defaults: Defaults, role: &str, url: String) -> Loader {
     Loader::new(defaults)
         .environment([])
@@ -44,7 +46,7 @@ async fn loader(world: &World, defaults: Defaults, role: &str, url: String) -> L
         .set("broker.url", world.amqp_url_of(role).await)
 }
 
-/// An Analytics worker for which every view counts, so that one that is applied twice shows.
+/// An Analytics worker that counts every view, so that a view that is applied twice shows.
 async fn worker(world: &World) -> Behind {
     let (proxy, url) = proxied(world, "analytics_worker").await;
     let loader = loader(world, analytics_worker::DEFAULTS, "analytics_worker", url).await;
@@ -92,7 +94,7 @@ impl Behind {
         self.until(StatusCode::SERVICE_UNAVAILABLE, |said| said["parts"]["database"]["works"] == false).await;
     }
 
-    /// Asks it to end. It may say that it left something, but it must be gone in time.
+    /// Asks the worker to end. It may report unfinished work, but it must end in time.
     async fn ends_within(mut self, limit: Duration) {
         let began = Instant::now();
         self.shutdown.cancel();
@@ -128,7 +130,7 @@ async fn batch_with_an_unanswered_commit_counts_once() {
     frozen.proxy.set(Mode::Silent);
     world.run("select pg_advisory_unlock(1)").await;
     world.until(COUNTED, 3_i64).await;
-    // It is committed, and the worker will never hear of it. What comes now waits behind it.
+    // The transaction is committed, but the worker never gets the answer. Later events wait behind it.
     publish(&publisher, &[view(blog, 4), view(blog, 5)]).await;
     frozen.without_database().await;
     frozen.ends_within(Duration::from_secs(10)).await;
@@ -181,7 +183,7 @@ async fn connection_with_a_running_statement_is_not_reused() {
         pool.get().await?.batch_execute(waiting).await.map_err(database::Error::statement("waiting"))
     });
     assert!(matches!(left.await, Err(database::Error::NoAnswer(_))));
-    // The statement is still running, so behind it nothing would be answered.
+    // The statement is still running, so its connection would answer nothing.
     let client = timeout(Duration::from_secs(8), pool.get()).await.unwrap().unwrap();
     timeout(Duration::from_secs(1), client.batch_execute("select 1")).await.unwrap().unwrap();
 }

@@ -1,16 +1,17 @@
-//! The lock table, which all sessions of a server share, is full: Postgres cannot refuse a role the savepoints that fill it.
-//! Readiness goes on, and so does what needs few locks, once the session that fills it has ended.
+//! A full lock table. All sessions of a server share it, and Postgres cannot keep a role from filling it with
+//! savepoints. Readiness still answers. Once the session that filled it has ended, requests that need few locks work
+//! again.
 
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use tests::{World, answer, wait_until};
 
-/// Savepoints in a statement; each that has written holds a lock until the transaction ends.
+/// Savepoints in a statement. Each one that has written holds a lock until the transaction ends.
 const SAVEPOINTS: usize = 500;
-/// Longest answer of `/readyz`: it is made of what the service knows already.
+/// Longest time until `/readyz` answers; it reports what the service already knows.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// More than ten seconds: the longest that a service pauses between two looks.
+/// Longer than ten seconds, the longest pause between two checks that a service makes.
 const LOOKED_AT_FOR: Duration = Duration::from_secs(12);
 
 #[tokio::test]
@@ -35,7 +36,7 @@ async fn readiness_answers_while_the_lock_table_is_full() {
     };
     assert_eq!(full.code().unwrap().code(), "53200", "{full:?}");
 
-    // Each service looks at its database several times meanwhile.
+    // Each service checks its database several times meanwhile.
     let until = Instant::now() + LOOKED_AT_FOR;
     while Instant::now() < until {
         for (name, service) in [("api", &api), ("worker", &worker), ("notifier", &notifier)] {

@@ -1,5 +1,5 @@
-//! From the queue to the tables with real workers: exactly once through lost connections and competing workers,
-//! and nothing unreadable stops the rest.
+//! From the queue to the tables with real workers: exactly once through lost connections and competing workers, and no
+//! unreadable message stops the others.
 
 use broker::{EncodedEvents, Publisher, Queue};
 use engagement::Incoming;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// What the API publishes with, without the API.
+/// A publisher like the API's, without the API.
 pub(crate) async fn publisher(world: &World) -> Publisher {
     let settings = broker_settings(world).await;
     let tasks = TaskTracker::new();
@@ -60,7 +60,7 @@ pub(crate) async fn publish_traced(
     publisher.publish(item, Instant::now() + DEADLINE).await.unwrap()
 }
 
-/// An envelope as it is, under its own id.
+/// Publishes an envelope unchanged, under its own id.
 pub(crate) async fn publish_incoming(publisher: &Publisher, incoming: &Incoming) {
     let events: Vec<Vec<u8>> =
         incoming.events.iter().map(|event| codec::encode_engagement(event.as_ref().unwrap())).collect();
@@ -74,7 +74,7 @@ pub(crate) async fn publish_incoming(publisher: &Publisher, incoming: &Incoming)
     publisher.publish_envelope(envelope, Instant::now() + DEADLINE).await.unwrap();
 }
 
-/// A raw message through the management API: what no publisher of ours would send.
+/// Publishes a raw message through the management API, as no publisher of the project would send it.
 pub(crate) async fn publish_raw(world: &World, properties: serde_json::Value, payload: &str) {
     let (url, vhost) = world.management().await;
     let address = format!("{url}/api/exchanges/{vhost}/commonplace.events/publish");
@@ -133,7 +133,7 @@ async fn competing_workers_with_cut_connections_count_exactly_once() {
         let small = |loader: Loader| loader.set("worker.batch_envelopes_max", 4).set("worker.prefetch", 8);
         workers.push(world.worker_with(|loader| small(loader).set("engagement.view_window_s", 0)).await);
     }
-    // Published until connections have been cut often enough, publishers' and consumers' alike.
+    // Publish until enough connections have been cut, those of publishers and those of consumers.
     let enough = CancellationToken::new();
     let mut publishing = JoinSet::new();
     for task in 0..8_u64 {
@@ -199,7 +199,7 @@ async fn worker_waits_for_batch_interval_before_next_batch() {
     let taken = async || broker::queue_depth(&settings, Queue::Engagement).await.unwrap() == 0;
     assert!(wait_until(taken).await);
     assert_eq!(world.value::<i64>(counted, &[]).await, 4);
-    // Its turn comes a minute after the batch before, which was just now.
+    // The next batch is due a minute after the previous one, which was just now.
     let stopping = Instant::now();
     worker.stop().await;
     assert!(stopping.elapsed() < DEADLINE / 2, "a batch waited for its turn: {:?}", stopping.elapsed());
@@ -319,7 +319,7 @@ async fn shutdown_applies_delivered_events() {
     let settings = broker_settings(&world).await;
     let waiting = async || broker::queue_depth(&settings, Queue::Engagement).await.unwrap();
     assert!(wait_until(async || waiting().await == 0).await, "all of it arrives");
-    // Told to end first, and only then able to apply anything.
+    // The worker is told to end before it can apply anything.
     let ((), ()) = tokio::join!(biased; worker.stop(), world.run("commit"));
     assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 1000);
     assert_eq!(waiting().await, 0, "nothing goes back");
@@ -341,7 +341,7 @@ async fn shutdown_under_load_neither_loses_nor_double_counts_events() {
     publish_some().await;
     assert!(wait_until(async || counted().await > 0).await, "it is at work");
     tokio::join!(publish_some(), worker.stop());
-    // Whatever it acked it had applied, and what it had not is still in the queue.
+    // The worker has applied every event that it acknowledged; the others are still in the queue.
     let settings = broker_settings(&world).await;
     let total = async || {
         let waiting = broker::queue_depth(&settings, Queue::Engagement).await.unwrap();
@@ -349,7 +349,7 @@ async fn shutdown_under_load_neither_loses_nor_double_counts_events() {
     };
     assert!(wait_until(async || total().await == 2000).await, "{} of 2000", total().await);
     world.assert_consistent().await;
-    // And the next worker applies that.
+    // The next worker applies those.
     let next = world.worker_with(|loader| loader.set("engagement.view_window_s", 0)).await;
     assert!(wait_until(async || counted().await == 2000).await, "{} of 2000", counted().await);
     next.stop().await;

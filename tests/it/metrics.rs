@@ -1,5 +1,5 @@
-//! `docs/metrics.md` says what every service's `/metrics` says, no less and no more; and that keeps to Prometheus' rules of
-//! naming: <https://prometheus.io/docs/practices/naming/>, as `promtool check metrics` has them.
+//! `docs/metrics.md` lists exactly the metrics of every service's `/metrics`. Their names follow Prometheus' rules
+//! (<https://prometheus.io/docs/practices/naming/>) as `promtool check metrics` checks them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -51,7 +51,7 @@ async fn metrics_page_lists_every_metric_of_every_service() {
     }
     let mut wrong = String::new();
     for (service, running) in &running {
-        // What is counted of requests is there when one has been answered.
+        // The metrics of requests exist once a request has been answered.
         running.request(Method::GET, "/healthz").send().await.unwrap();
         let said = scrape(running).await;
         let problems: Vec<_> = said.values().filter_map(Family::misnamed).collect();
@@ -71,7 +71,7 @@ async fn metrics_page_lists_every_metric_of_every_service() {
     }
 }
 
-/// Each rule is tested with made-up series, which prove nothing when there are none of that name.
+/// The alert rules are tested with made-up series, which prove nothing if no metric has that name.
 #[test]
 fn alerts_use_existing_metrics() {
     let names: BTreeSet<&str> =
@@ -85,7 +85,7 @@ fn alerts_use_existing_metrics() {
     }
 }
 
-/// The rows of the page that are of a service: those of the sections whose heading names it.
+/// A service's rows on the page: those in sections whose heading names the service.
 fn written_of(service: &str) -> BTreeSet<String> {
     let sections = PAGE.split("\n## ").skip(1);
     let of = sections.filter(|section| {
@@ -152,7 +152,7 @@ async fn scrape(running: &Running) -> BTreeMap<String, Family> {
     families(&running.operations("/metrics").send().await.unwrap().text().await.unwrap())
 }
 
-/// What an `OpenMetrics` text describes. Its families come one after the other, each with its head first.
+/// The metrics in an `OpenMetrics` text. They follow one another, and each begins with its description.
 fn families(text: &str) -> BTreeMap<String, Family> {
     let mut families: Vec<Family> = Vec::new();
     for line in text.lines() {
@@ -175,7 +175,7 @@ fn families(text: &str) -> BTreeMap<String, Family> {
             _ => {
                 let family = families.last_mut().unwrap();
                 let (_, labels) = line.split_once('{').unwrap_or_default();
-                // No value of a label that our services have contains what ends one.
+                // No label value of the services contains the characters that end a value.
                 let labels =
                     labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(key, _)| key);
                 family.labels.extend(labels.filter(|key| *key != "le").map(str::to_owned));

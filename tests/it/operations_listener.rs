@@ -1,4 +1,4 @@
-//! Metrics, readiness and documentation, apart from the port that readers reach.
+//! Metrics, readiness and documentation, on another port than the one that readers reach.
 
 use reqwest::{Client, Method};
 use runtime::settings::Loader;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 const OPERATIONS: [&str; 2] = ["/metrics", "/readyz"];
 const DOCS: [&str; 3] = ["/docs", "/docs/", "/openapi.json"];
 
-/// As in production: the settings that the other tests replace.
+/// Sets the production value of what the other tests replace.
 fn apart(loader: Loader) -> Loader {
     loader.set("http.operations_address", "127.0.0.1:0")
 }
@@ -65,7 +65,7 @@ async fn document_names_only_what_its_port_serves() {
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.contains_key("/healthz") && paths.contains_key("/v1/blogs"));
     assert!(OPERATIONS.into_iter().all(|path| !paths.contains_key(path)));
-    // And the readers' pages link to it.
+    // The readers' pages link to the documentation, if it is enabled.
     let page = async |api: &Running| {
         let page = api.request(Method::GET, "/").header("accept", "text/html");
         page.send().await.unwrap().text().await.unwrap()

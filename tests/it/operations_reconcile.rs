@@ -2,7 +2,7 @@
 
 use tests::{World, wait_until};
 
-/// As the operator's command sends it.
+/// The statement that the operator's command sends.
 const MEND: &str = include_str!("../../cli/sql/mend_counter.sql");
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn comparison_that_times_out_is_halved_and_then_continues() {
 async fn worker_reports_drift_until_it_is_repaired() {
     let world = World::new().await;
     let blogs = world.blogs(5).await;
-    // Three looks go round.
+    // Three rounds cover all five blogs.
     let worker = world
         .worker_with(|loader| loader.set("reconcile.blogs_per_round", 2).set("reconcile.interval_s", 1))
         .await;

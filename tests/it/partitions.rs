@@ -1,4 +1,4 @@
-//! How workers look after the days of engagement. The rules of days by themselves are tested in the `engagement` crate.
+//! How workers look after the days of engagement. The `engagement` crate tests the rules of days themselves.
 
 use broker::Queue;
 use engagement::{Engagement, Incoming, OnBadEvent, Outcome, Settings};
@@ -36,8 +36,9 @@ pub(crate) async fn apply(engagement: &Engagement, envelope: &Incoming) -> Outco
     engagement.apply(std::slice::from_ref(envelope), OnBadEvent::Park).await.unwrap().outcomes[0][0]
 }
 
-/// Waits until a round of maintenance is over that began after this call. Each round forgets expired keys before it looks at
-/// the queue: the first key goes with a round that may have begun earlier, the third with the one after the whole round.
+/// Waits until a round of maintenance that began after this call has ended. Each round deletes expired keys before it
+/// checks the queue. A round that began earlier may delete the first key; the round that deletes the third key follows
+/// a whole round.
 pub(crate) async fn a_whole_round(world: &World) {
     for _ in 0..3 {
         world
@@ -47,8 +48,8 @@ pub(crate) async fn a_whole_round(world: &World) {
     }
 }
 
-/// What happens when a bad release has stopped the workers for long: they still look after the days, and the queue may hold
-/// envelopes of any of these.
+/// As when a bad release has stopped the workers for a long time: they still maintain the days, and the queue may hold
+/// envelopes of any day.
 #[tokio::test]
 async fn a_worker_makes_days_ahead_and_drops_none_while_anything_waits_in_the_queue() {
     away_from_midnight().await;
@@ -59,7 +60,7 @@ async fn a_worker_makes_days_ahead_and_drops_none_while_anything_waits_in_the_qu
     begin_on(&world, old).await;
     engagement(&world).ensure_day(old).await.unwrap();
     found_free(&world, old).await;
-    // The ledger knows nothing of it: it stops the workers and holds no day.
+    // The parked message is not in the ledger. It stops the workers, but keeps no day from being dropped.
     let parked = "insert into analytics.parked (envelope_id, index, reason, body, in_ledger)
                   values (gen_random_uuid(), -1, 'unreadable', '', false)";
     world.run(parked).await;
@@ -88,7 +89,7 @@ async fn a_worker_makes_days_ahead_and_drops_none_while_anything_waits_in_the_qu
     world.assert_consistent().await;
 }
 
-/// However many there are, one round leaves none.
+/// One round deletes all expired keys, however many there are.
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_deletes_every_expired_key() {
     let world = World::new().await;
@@ -139,10 +140,10 @@ async fn day_in_use_does_not_block_dropping_later_days() {
     assert_eq!(apply(&engagement, &known).await, Outcome::Parked, "its day was dropped");
     assert_eq!(world.value::<i64>("select total_views from blogs.blog_counter", &[]).await, 1);
     assert_eq!(world.value::<i64>("select dropped_n from analytics.ledger_floor", &[]).await, 1);
-    // What was not dropped can still be counted in.
+    // Events of a day that was not dropped still count.
     assert_eq!(apply(&engagement, &envelope(before(24), blog)).await, Outcome::Counted);
 
-    // Nothing waits for them any more.
+    // Nothing needs these days any more.
     world.run("delete from analytics.parked; delete from blogs.outbox").await;
     for table in TABLES {
         let dropped = wait_until(async || {

@@ -18,7 +18,7 @@ use crate::message_path::{
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const VIEWS: &str = "select sum(total_views)::bigint from blogs.blog_counter";
 const PARKED: &str = "select count(*) from analytics.parked where redriven_at is null";
-/// Shares by e-mail are refused, as a constraint would that a migration has brought.
+/// Refuses shares by e-mail, as a constraint from a migration might.
 const REFUSE: &str =
     "alter table analytics.blog_share add constraint no_email check (channel <> 'email') not valid";
 const MEND: &str = "alter table analytics.blog_share drop constraint no_email";
@@ -54,7 +54,7 @@ async fn make_deadly(world: &World, id: EnvelopeId) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_envelope_that_ends_workers_is_parked_after_three_tries_and_its_neighbours_count() {
+async fn an_envelope_that_kills_workers_is_parked_after_three_tries_and_its_neighbours_count() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     engagement(&world, "analytics_worker").ensure_day(EnvelopeId::now().day()).await.unwrap();
@@ -81,7 +81,7 @@ async fn an_envelope_that_ends_workers_is_parked_after_three_tries_and_its_neigh
             worker.stop().await;
             break;
         }
-        // Dropped, not stopped: nothing is drained, nothing acked, as when it is killed.
+        // The worker is dropped, not stopped: it neither drains nor acknowledges, as when it is killed.
         drop(worker);
         ended += 1;
         assert!(ended <= 8, "it has been tried too often");
@@ -140,7 +140,7 @@ async fn envelope_redelivered_through_no_fault_of_its_own_is_counted() {
     for visitor in 1..10 {
         publish(&publisher, &[view(blog, visitor)]).await;
     }
-    // Its worker died between the COMMIT and the ack, while it was tried alone.
+    // As if its worker had died between the COMMIT and the ack, while it tried this envelope alone.
     let batch = [Incoming { id: applied, traceparent: None, events: vec![Ok(event)] }];
     engagement(&world, "analytics_worker").apply(&batch, OnBadEvent::Park).await.unwrap();
     let tried =
@@ -273,8 +273,8 @@ async fn workers_stop_when_too_large_a_share_is_parked() {
     world.assert_consistent().await;
 }
 
-/// What one producer may send for as long as it likes: `n` messages of each kind that a worker sets aside unread, undated
-/// or given up by the broker.
+/// Publishes garbage, as one producer may without limit: `n` messages of each kind that a worker sets aside because
+/// they are unreadable, have no usable date, or were given up by the broker.
 async fn publish_garbage(world: &World, publisher: &Publisher, n: u64) {
     let blog = world.blogs(1).await[0];
     for visitor in 0..n {
@@ -290,7 +290,7 @@ async fn publish_garbage(world: &World, publisher: &Publisher, n: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_of_one_producer_never_stops_the_workers() {
+async fn garbage_from_one_producer_never_stops_the_workers() {
     let world = World::new().await;
     let blog = world.blogs(1).await[0];
     let publisher = publisher(&world).await;

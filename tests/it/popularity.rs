@@ -1,10 +1,10 @@
-//! What is popular: one definition, the lists that are made by it, and the services that show them.
+//! Popularity: its one definition, the lists that are made with it, and the services that show them.
 
 use reqwest::Method;
 use serde_json::Value;
 use tests::World;
 
-/// Views, likes, shares, age and half-life in hours, and what that comes to in version 1.
+/// Views, likes, shares, age and half-life in hours, and the popularity in version 1 of the definition.
 const VECTORS: [(i64, i64, i64, f64, f64, f64); 12] = [
     (0, 0, 0, 0.0, 24.0, 0.0),
     (1, 0, 0, 0.0, 24.0, 1.0),
@@ -15,9 +15,9 @@ const VECTORS: [(i64, i64, i64, f64, f64, f64); 12] = [
     (10, 2, 1, 48.0, 24.0, 6.5),
     (10, 2, 1, 168.0, 168.0, 13.0),
     (100, 0, 0, 12.0, 24.0, 70.710_678_118_654_75),
-    // An hour in which more likes were taken back than given.
+    // An hour with more unlikes than likes.
     (0, -2, 0, 24.0, 24.0, -4.0),
-    // A clock that is ahead, and what is as good as nothing.
+    // A clock that is ahead, and a popularity that is almost zero.
     (1, 0, 0, -5.0, 24.0, 1.0),
     (1, 0, 0, 1e7, 1.0, 9.332_636_185_032_189e-302),
 ];
@@ -37,7 +37,7 @@ async fn popularity_matches_its_published_definition() {
         let half_life: f64 = world.value(sql, &[&span]).await;
         assert!((half_life - hours).abs() < 1e-9, "{span}");
     }
-    // A rank is a popularity for ever: the same at its own moment, half a half-life later.
+    // A rank never changes. It gives the original popularity at its own time, and half of it one half-life later.
     let sql = "select analytics.popularity_at(analytics.popularity_rank(26, '2026-11-25', '1 day'),
                                               '2026-11-25'::timestamptz + make_interval(days => $1), '1 day')";
     for (days, expected) in [(0, 26.0), (1, 13.0), (2, 6.5)] {
@@ -46,7 +46,7 @@ async fn popularity_matches_its_published_definition() {
     }
 }
 
-/// Blogs with engagement of some age, and the lists made of it.
+/// Makes blogs with engagement of different ages, and the popularity lists.
 async fn lists(world: &World) -> Vec<i64> {
     let blogs = world.blogs(6).await;
     let [a, b, c, d, e, _none] = blogs[..] else { panic!("six blogs") };
@@ -112,7 +112,7 @@ async fn every_service_shows_the_same_order() {
     let score = by_recommendation["items"][0]["score"].as_f64().unwrap();
     assert!((4.0..=8.0).contains(&score), "two likes of this hour: {score}");
 
-    // Pages join, and what is not live is not shown.
+    // The pages together are complete, and only live blogs are shown.
     world.run(&format!("update blogs.blog set deleted_at = now() where id = {c}")).await;
     let mut seen = Vec::new();
     let mut path = "/v1/blogs?sort=trending&limit=1".to_owned();
@@ -127,7 +127,7 @@ async fn every_service_shows_the_same_order() {
     let path = format!("/v1/blogs?sort=trending&author={author}");
     let (_, of_author) = api.send(Method::GET, &path, None, Value::Null).await;
     assert_eq!(ids(&of_author, "/id"), [b, a]);
-    // Rows of another version are no word of this one.
+    // Rows of another version of the definition are not shown.
     world.run("update analytics.blog_popularity set version = 0").await;
     let (_, none) = api.send(Method::GET, "/v1/blogs?sort=trending", None, Value::Null).await;
     assert_eq!(ids(&none, "/id"), [0_i64; 0]);

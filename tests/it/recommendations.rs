@@ -15,7 +15,7 @@ async fn ask(service: &Running, path: &str, account: Option<i64>) -> Value {
     answer
 }
 
-/// Blogs and why they are there.
+/// The blogs of an answer, each with its reason.
 fn reasons(answer: &Value) -> Vec<(i64, String)> {
     let item = |item: &Value| {
         (item["blog"]["id"].as_i64().unwrap(), item["reason"]["kind"].as_str().unwrap().to_owned())
@@ -57,7 +57,7 @@ async fn recommendations_come_from_readers_with_common_likes() {
     });
     assert!(fresh.await, "{answer}");
 
-    // What is liked meanwhile is not told of any more, and pages join.
+    // The pages together are complete, and a blog that the reader likes meanwhile is no longer recommended.
     let first = ask(&service, "/v1/recommendations?limit=1", Some(me)).await;
     let cursor = first["next_cursor"].as_str().unwrap();
     let rest = ask(&service, &format!("/v1/recommendations?limit=1&cursor={cursor}"), Some(me)).await;
@@ -85,7 +85,7 @@ async fn recommendations_come_from_readers_with_common_likes() {
             "{path}"
         );
     }
-    // A token that was taken back does not count here, either.
+    // A revoked token is refused here, too.
     world.run(&format!("update blogs.account set token_epoch = 1 where id = {q}")).await;
     let (status, _) =
         service.send(Method::GET, "/v1/recommendations", Some(&tokens::issue(q)), Value::Null).await;
@@ -126,7 +126,7 @@ async fn new_reader_gets_followed_authors_then_tags_then_popular_blogs() {
     service.stop().await;
 }
 
-/// Likes without chance neighbours; the same for the same seed.
+/// Random likes and unlikes, which are the same for the same seed.
 fn random_likes(accounts: &[i64], blogs: &[i64], count: usize, seed: u64) -> Vec<(i64, i64, bool)> {
     let mut state = seed;
     let mut next = |below: usize| {
@@ -144,7 +144,7 @@ fn random_likes(accounts: &[i64], blogs: &[i64], count: usize, seed: u64) -> Vec
 async fn incremental_learning_equals_a_rebuild() {
     let world = World::new().await;
     let (blogs, accounts) = (world.blogs(25).await, world.accounts(40).await);
-    // More neighbours than there are, so that none is forgotten for want of a place. Two processes, of whom one learns.
+    // The limit exceeds the number of neighbours, so that none is left out. Of the two processes, only one learns.
     let start = || {
         world.recommender_with(|loader| {
             loader.set("learning.neighbours_max", 100).set("learning.changes_max", 7)
@@ -202,7 +202,7 @@ async fn killed_rebuild_resumes_and_is_shown_only_when_complete() {
     let service = world.recommender_with(slowly).await;
     let some = format!("select coalesce(next_after_id, 0) >= {} from recommend.progress", blogs[5]);
     world.until(&some, true).await;
-    // Without its end: what is under way is lost, as by a kill.
+    // Dropped without a graceful end: work in progress is lost, as by a kill.
     drop(service);
     world.until("select count(*) from pg_stat_activity where usename = 'recommendation_api' and datname = current_database()", 0_i64).await;
     let got_to: i64 = world.value("select next_after_id from recommend.progress", &[]).await;
@@ -211,8 +211,8 @@ async fn killed_rebuild_resumes_and_is_shown_only_when_complete() {
     // A like arrives meanwhile, for a blog that is already rebuilt.
     world.set_likes(&[(accounts[0], blogs[0], true), (accounts[0], blogs[29], true)]).await;
 
-    // What is made of a blog that is done is left alone by what goes on: a mark on it stays, also when these likes are
-    // learnt on top, at once or later, as long as it is none of their two blogs that it is near to.
+    // The resumed rebuild does not touch a blog that is done, so a mark on its neighbours stays. The mark also stays
+    // when the two likes above are learnt, at once or later, because the marked neighbour is neither of their blogs.
     let marked = "update recommend.neighbour set similarities[1] = 42
          where generation = 2 and blog_id = (
            select min(blog_id) from recommend.neighbour
@@ -225,7 +225,7 @@ async fn killed_rebuild_resumes_and_is_shown_only_when_complete() {
     drop(service);
     world.until("select count(*) from pg_stat_activity where usename = 'recommendation_api' and datname = current_database()", 0_i64).await;
 
-    // And what changed since it was begun is learnt on top of it.
+    // Likes that came since the rebuild began are learnt on top of it.
     let service = world.recommender_with(|loader| loader).await;
     world.learnt().await;
     let near = world.neighbours().await;
@@ -276,7 +276,7 @@ async fn like_sent_through_the_api_is_learnt() {
         like(reader, b).await;
     }
     like(&readers[2], a).await;
-    // The token is the Blogs API's own.
+    // The Blogs API issued the token.
     let told = wait_until(async || {
         let (status, answer) =
             service.send(Method::GET, "/v1/recommendations", Some(&readers[2]), Value::Null).await;
@@ -297,7 +297,7 @@ async fn lagging_replica_is_reported_and_the_primary_is_not_used_instead() {
     let service = world.recommender_with(|loader| loader).await;
     world.learnt().await;
     service.stop().await;
-    // A copy that gets no news any more is a replica that has stopped replaying.
+    // A copy that receives no more changes is like a replica that has stopped replaying.
     let (world, replica) = world.twice().await;
     let service = world
         .recommender_with(|loader| {
@@ -318,7 +318,7 @@ async fn lagging_replica_is_reported_and_the_primary_is_not_used_instead() {
     });
     assert!(stale.await, "{last}");
     assert_eq!(ids(&last), [b], "still the replica's");
-    // And away is away: the primary, which could answer, is not asked.
+    // If the replica is down, the service does not ask the primary, although that could answer.
     replica.close_database().await;
     let refused = wait_until(async || {
         service

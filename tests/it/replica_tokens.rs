@@ -1,4 +1,4 @@
-//! With a replica, tokens are checked where they are changed.
+//! With a replica, tokens are still checked on the primary, where they are revoked.
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use tests::World;
 async fn lagging_replica_does_not_decide_which_tokens_are_valid() {
     let world = World::new().await;
     let old = world.accounts(1).await[0];
-    // A copy that gets no news any more is a replica that has stopped replaying.
+    // A copy that receives no more changes is like a replica that has stopped replaying.
     let (world, replica) = world.twice().await;
     let new = world.accounts(1).await[0];
     world.run(&format!("update blogs.account set token_epoch = token_epoch + 1 where id = {old}")).await;

@@ -1,9 +1,9 @@
-//! A role lifts its own limits: its service reports it, and `migrate` takes it back.
+//! A role lifts its own limits: its service reports this, and `migrate` restores them.
 
 use test_servers::{lift_connection_limits, roles};
 use tests::World;
 
-/// Defaults that a role may give itself, for good, at both levels.
+/// Defaults that a role can change for itself permanently, for one database or for the whole cluster.
 const LIFTED: [&str; 3] = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
 
 #[tokio::test]

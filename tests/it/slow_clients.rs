@@ -1,5 +1,5 @@
-//! Clients that send or read as slowly as they can: each is bounded in memory, in connections and in time, and others
-//! are served all the while.
+//! Clients that send or read as slowly as they can: the API bounds the memory, the connections and the time that each
+//! of them takes, and serves other clients meanwhile.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Well below `requests.timeout_ms` of a test, so that the request's own timeout explains nothing.
+/// Well below a test's `requests.timeout_ms`, so that the request timeout cannot be the cause.
 const SOON: Duration = Duration::from_secs(40);
 const STALLED: usize = 120;
 const BODY_BYTES: usize = 2_000_000;
-/// Bodies of this length that one address's share holds.
+/// The number of such bodies that fit into one address's share of the memory.
 const SHARE: usize = (4 << 20) / BODY_BYTES;
 
 /// A connection from another address of this machine, with a receive buffer as small as the kernel allows.
@@ -35,7 +35,7 @@ async fn status(stream: &mut TcpStream) -> Option<u16> {
     std::str::from_utf8(&head).unwrap().rsplit(' ').next()?.parse().ok()
 }
 
-/// Sends all of a long body but its end, and waits for what comes of it. Every request names another client.
+/// Sends a long body without its end, and returns the status of the answer. Every request names another client.
 async fn stall(to: SocketAddr, index: usize) -> Option<u16> {
     let mut stream = connect([127, 0, 0, 2], to).await;
     let head = format!(
@@ -45,7 +45,7 @@ async fn stall(to: SocketAddr, index: usize) -> Option<u16> {
     stream.write_all(head.as_bytes()).await.unwrap();
     let body = vec![b' '; BODY_BYTES - 1];
     let (mut read, mut write) = stream.split();
-    // What is refused is not read to its end.
+    // The API does not read a refused body to its end.
     let sent = async {
         let _ = write.write_all(&body).await;
         std::future::pending::<()>().await;
@@ -84,7 +84,7 @@ async fn stalled_bodies_are_limited_per_address_and_time_out_while_others_are_se
     assert!(too_slow <= SHARE, "{too_slow} were held to their end: {ended:?}");
     let refused = ended.iter().filter(|status| matches!(status, Some(None | Some(429 | 503)))).count();
     assert_eq!(too_slow + refused, STALLED, "{ended:?}");
-    // A single one is within the share, and too slow.
+    // A single body is within the share, and times out.
     let single = timeout(SOON, stall(address, 0)).await.expect("it is not waited for any longer");
     assert_eq!(single, Some(408));
     api.stop().await;
@@ -114,7 +114,7 @@ async fn body_limit_depends_on_the_route() {
     }
 }
 
-/// Asks many times on one connection, and reads one byte a second of what is answered. Returns when the connection ends.
+/// Sends many requests on one connection, and reads one byte a second of the answers. Returns when the connection ends.
 async fn hardly_read(to: SocketAddr) {
     let mut stream = connect([127, 0, 0, 3], to).await;
     let requests = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(200);
@@ -123,7 +123,7 @@ async fn hardly_read(to: SocketAddr) {
     let mut byte = [0];
     loop {
         ticks.tick().await;
-        // What has arrived before a reset can still be read, a byte at a time, for hours.
+        // Check for a reset as well: what arrived before it could still be read for hours, a byte at a time.
         if stream.take_error().unwrap().is_some() || !matches!(stream.read(&mut byte).await, Ok(1)) {
             return;
         }
@@ -178,7 +178,7 @@ async fn client_reading_one_byte_a_second_is_disconnected_and_a_slow_one_is_not(
         assert!(is_cut, "{name} still holds the connection");
     }
     let read = slow.join_next().await.unwrap().unwrap().expect("the slow reader ends in time");
-    // What is less than a part at the end is not counted.
+    // An incomplete part at the end is not counted.
     assert!(read > 245_000, "{read}");
 }
 
@@ -237,7 +237,8 @@ async fn idle_connections_of_others_make_room_for_a_new_one() {
     assert_eq!(closed, 1);
 }
 
-/// Sends bodies byte by byte, again and again: they take what is too little for a piece of a long body.
+/// Sends bodies byte by byte, again and again. They take memory in amounts that are too small for a piece of a long
+/// body.
 async fn keep_dripping_from(from: [u8; 4], to: SocketAddr) {
     let head = format!(
         "POST /v1/engagement HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
@@ -253,7 +254,7 @@ async fn keep_dripping_from(from: [u8; 4], to: SocketAddr) {
     }
 }
 
-/// Sends long bodies but their ends, again and again.
+/// Sends long bodies without their ends, again and again.
 async fn keep_stalling_from(from: [u8; 4], to: SocketAddr) {
     let head = format!(
         "POST /v1/engagement HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
@@ -318,7 +319,7 @@ async fn short_bodies_are_read_while_long_ones_use_all_memory() {
     api.stop().await;
 }
 
-/// Sends a long body but its end from an address of its own, again and again.
+/// Sends a long body without its end from an address of its own, again and again.
 async fn keep_stalling(index: u8, to: SocketAddr) {
     let head = format!(
         "POST /v1/engagement HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
@@ -334,7 +335,7 @@ async fn keep_stalling(index: u8, to: SocketAddr) {
     }
 }
 
-/// Requests that another address has accepted in two seconds, eight at a time.
+/// The number of requests from another address that are accepted in two seconds, eight at a time.
 async fn accepted(api: &Running, blog: i64) -> u32 {
     let until = tokio::time::Instant::now() + Duration::from_secs(2);
     let one = async || {

@@ -58,7 +58,7 @@ async fn send(
     request.send().await.unwrap().status()
 }
 
-/// A batch of keyed events, and of events of a past that is brought in; each of them twice.
+/// Sends a batch of imported past events, with and without keys, each of them twice.
 async fn send_batch(api: &Running, path: &str, importer: &str, blogs: &[i64]) -> usize {
     let mut events = Vec::new();
     for (n, blog) in blogs.iter().enumerate() {
@@ -81,7 +81,8 @@ async fn send_batch(api: &Running, path: &str, importer: &str, blogs: &[i64]) ->
 /// Runs the input through one path on a database of its own, and returns the checksum of each table.
 async fn checksums(path: &str) -> Vec<(String, i64, String)> {
     let world = World::new().await;
-    // A window of a day and no hour in the sums: three runs do not start at the same second.
+    // The window is a day, and the checksums leave out the hours, because the three runs do not start in the same
+    // second.
     let api = world.api_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
     let worker = world.worker_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
     api.connected().await;
@@ -182,7 +183,7 @@ async fn direct_path_is_refused_unless_enabled() {
     }
 }
 
-/// Postgres goes away while a COMMIT is waited for, and commits all the same.
+/// Postgres becomes unreachable while the API waits for a COMMIT, and commits all the same.
 #[tokio::test]
 async fn caller_with_an_unknown_outcome_is_told_so() {
     for path in ["direct", "direct-batched"] {
@@ -209,7 +210,7 @@ async fn caller_with_an_unknown_outcome_is_told_so() {
         let (status, said) = tests::answer(share("first")).await;
         assert_eq!(status, StatusCode::OK, "{said}");
 
-        // A COMMIT waits for what is held here.
+        // Every COMMIT waits for the lock that is taken here.
         world.run(include_str!("sql/hold_commits.sql")).await;
         let cut = async {
             let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted and database = \
@@ -221,7 +222,7 @@ async fn caller_with_an_unknown_outcome_is_told_so() {
         let ((status, said), ()) = tokio::join!(tests::answer(share("second")), cut);
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{said}");
         assert!(said["detail"].as_str().unwrap().contains("it may count twice"), "{said}");
-        // Who comes now is refused for sure.
+        // The outcome of a request that comes now is certain: it is refused.
         let (status, said) = tests::answer(share("third")).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{said}");
         assert!(!said["detail"].as_str().unwrap().contains("it may count twice"), "{said}");
@@ -236,7 +237,7 @@ async fn caller_with_an_unknown_outcome_is_told_so() {
     }
 }
 
-/// The connection ends while a COMMIT is waited for, and the API can ask the ledger what became of it.
+/// The connection ends while the API waits for a COMMIT, and the API can find the outcome in the ledger.
 #[tokio::test]
 async fn unanswered_commit_is_resolved_by_the_ledger() {
     for path in ["direct", "direct-batched"] {
@@ -244,7 +245,7 @@ async fn unanswered_commit_is_resolved_by_the_ledger() {
         let upstream = format!("127.0.0.1:{}", world.port()).parse().unwrap();
         let proxy = Proxy::start(upstream, Mode::Open).await.unwrap();
         let through = world.url("blogs_api").replace(&upstream.to_string(), &proxy.address().to_string());
-        // The API learns late that a blog is taken down, and sends on what its worker's rules discard.
+        // The API learns late that a blog is taken down, so it still writes events that the rules then discard.
         let slow = |loader: Loader| loader.set("engagement.live_blogs.ttl_ms", 60_000);
         let api = world.api_with(|loader| slow(loader).set("database.url", through)).await;
         let blogs = world.blogs(2).await;
@@ -258,7 +259,7 @@ async fn unanswered_commit_is_resolved_by_the_ledger() {
         }
         world.run(&format!("update blogs.blog set taken_down_at = now() where id = {}", blogs[1])).await;
         world.run(include_str!("sql/hold_commits.sql")).await;
-        // A COMMIT waits for what is held here; the next attempt waits for that COMMIT.
+        // The COMMIT waits for the lock that is held here, and the next attempt waits for that COMMIT.
         let cut = async || {
             let waiting = |event: &str| {
                 format!(

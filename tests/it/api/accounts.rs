@@ -50,7 +50,7 @@ async fn signing_up_names_every_field_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_limits_themselves_are_allowed() {
+async fn values_at_the_limits_are_allowed() {
     let world = World::new().await;
     let api = world.api().await;
     let long_handle = vec!["a"; 30].join("-");
@@ -100,7 +100,7 @@ async fn passwords_that_guessers_try_first_are_refused() {
         assert_eq!(answer.status, 422, "{password:?}: {answer:?}");
         answer.names(422, &["password"]);
     }
-    // To a client that does not know the password, the answer about a new one says nothing.
+    // A client that does not know the current password learns nothing about the new one from the answer.
     let guess = json!({"password": "not the current password", "new_password": "grace@example.org"});
     let request = api.call(Method::PUT, "/v1/accounts/me/password", Some(&token));
     Answer::to(request.json(&guess)).await.refused(403);
@@ -113,7 +113,7 @@ async fn passwords_that_guessers_try_first_are_refused() {
 }
 
 #[tokio::test]
-async fn handles_that_speak_for_the_site_are_reserved() {
+async fn handles_that_look_official_are_reserved() {
     let world = World::new().await;
     let api = world.api().await;
     for handle in
@@ -152,7 +152,7 @@ async fn titles_hold_no_characters_that_reorder_or_hide_text() {
             answer.names(422, &["title"]);
         }
     }
-    // Persian needs what joins and parts letters, and so do some emoji.
+    // Persian text needs the zero-width non-joiner, and some emoji need the zero-width joiner.
     for title in
         ["\u{646}\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}", "\u{1f469}\u{200d}\u{1f52c}"]
     {
@@ -171,7 +171,7 @@ async fn conflict_names_the_field_that_is_taken() {
     sign_up("ada", "other@example.org").await.names(409, &["handle"]);
     sign_up("other", "ada@example.org").await.names(409, &["email"]);
     sign_up("other", "ADA@Example.org").await.names(409, &["email"]);
-    // A deleted account may come back, and keeps both.
+    // A deleted account can be restored, so its handle and its e-mail address stay taken.
     api.leave(&token).await.is(204);
     sign_up("ada", "other@example.org").await.names(409, &["handle"]);
     sign_up("other", "ada@example.org").await.names(409, &["email"]);
@@ -186,7 +186,7 @@ async fn a_refused_sign_up_leaves_no_address_in_the_servers_log() {
         let answer = api.post_json("/v1/accounts", None, new_account(handle, email, PASSWORD)).await;
         assert_eq!(answer.status, status, "{answer:?}");
     }
-    // Postgres has written everything before this line once it has written this one.
+    // Once Postgres has written this line, it has written everything before it.
     let mark = format!("mark of {}", world.name());
     world.run(&format!("do $$ begin raise log '{mark}'; end $$")).await;
     assert!(wait_until(async || postgres_log().contains(&mark)).await, "the mark is logged");

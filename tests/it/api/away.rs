@@ -14,7 +14,7 @@ use super::{Answer, tokens};
 
 /// An address without a listener.
 const NOWHERE: &str = "amqp://guest:hidden@127.0.0.1:1/%2f";
-/// Longer than any of these answers, far shorter than the deadlines that must not be reached.
+/// Longer than any of these answers takes, and far shorter than the deadlines that must not be reached.
 const SOON: Duration = Duration::from_secs(20);
 
 fn without_broker(loader: Loader, accept_timeout_ms: u32) -> Loader {
@@ -35,7 +35,7 @@ async fn batch_that_was_partly_sent_warns_that_it_may_count_twice() {
     };
     let api = world.api_with(one_waits).await;
     let blog = world.blogs(1).await[0];
-    // Enough for several envelopes or transactions, of which the second finds the queue full.
+    // Enough events for several envelopes or transactions; the second of them finds the queue full.
     let share = json!({"type": "blog.shared", "blog_id": blog, "channel": "email"});
     for path in ["message", "direct-batched"] {
         let batch = api.request(Method::POST, "/v1/engagement").header("X-Write-Path", path);
@@ -68,7 +68,7 @@ async fn accepted_events_are_kept_until_rabbitmq_returns() {
             began.elapsed()
         );
     }
-    // Other paths do not need it.
+    // The other write paths do not need RabbitMQ.
     assert_eq!(api.view(blog, "reader").await.is(200).totals(), [1, 0, 0]);
     assert_eq!(api.metric("engagement_refused_total").await, 0.0);
     let kept = "select sum(events)::bigint from blogs.outbox where routing_key = 'engagement'";
@@ -97,7 +97,8 @@ async fn request_beyond_the_waiting_limit_is_refused_at_once() {
     };
     let api = world.api_with(narrow).await;
     let blog = world.blogs(1).await[0];
-    // The outbox is blocked: one envelope waits in the insert, one for the next insert, the rest before them.
+    // The outbox is blocked: one envelope waits in the insert, one waits for the next insert, and the rest wait before
+    // them.
     world.run("begin; lock table blogs.outbox in share mode").await;
     let mut requests = JoinSet::new();
     for _ in 0..100 {
@@ -200,7 +201,7 @@ async fn without_postgres_likes_are_accepted_and_other_requests_get_503() {
     }
 
     world.open_database().await;
-    // Ada's like and the other account's; and one discarded.
+    // Ada's like and the other account's count, and one event is discarded.
     world.until("select total_likes from blogs.blog_counter", 2_i64).await;
     world
         .until("select coalesce(sum(n), 0)::bigint from analytics.outcome where outcome = 'discarded'", 1_i64)

@@ -13,7 +13,7 @@ async fn send(api: &Running, path: &str, token: Option<&str>, events: &Value) ->
     Answer::to(batch.json(events)).await
 }
 
-/// Asserts the number of accepted events, and for the others the index and a word of the reason.
+/// Asserts the number of accepted events, and for each rejected one its index and a word of the reason.
 #[track_caller]
 fn assert_judged(answer: &Answer, path: &str, accepted: usize, rejected: &[(usize, &str)]) {
     assert_eq!(answer.status, if path == "message" { 202 } else { 200 }, "{answer:?}");
@@ -130,7 +130,7 @@ async fn a_batch_has_a_limit() {
     }
     assert_judged(&send(&api, "message", None, &views(1000)).await, "message", 1000, &[]);
     world.until("select total_views from blogs.blog_counter", 1000_i64).await;
-    // The same readers again count nothing; the answer covers all of them.
+    // Views by the same readers do not count again, but each of them is accepted and has an outcome.
     for (path, accounted) in [("direct", 2000_i64), ("direct-batched", 3000)] {
         assert_judged(&send(&api, path, None, &views(1000)).await, path, 1000, &[]);
         assert_eq!(api.totals(blog).await, [1000, 0, 0], "{path}");

@@ -153,7 +153,7 @@ async fn invalid_fields_of_a_blog_are_named() {
     assert_eq!(world.value::<i64>("select count(*) from blogs.blog", &[]).await, 1);
 
     let tags: Vec<String> = (0..10).map(|n| format!("{}{n}", "x".repeat(39))).collect();
-    // The longest blog, and twice as many bytes if JSON has to escape it.
+    // The longest blog that is allowed; JSON escapes every character of the body, which doubles its bytes.
     let longest = json!({"title": "🚂".repeat(200), "body": "\"".repeat(262_144), "tags": tags});
     let made = api.post_json("/v1/blogs", Some(&token), longest.clone()).await.is(201);
     for field in ["title", "body", "tags"] {
@@ -206,7 +206,7 @@ async fn unchanged_blog_is_answered_with_304() {
     ask("\"other\"").await.is(200);
     ask("not a tag").await.names(400, &["if-none-match"]);
 
-    // Counters do not belong to the content.
+    // Counters are not part of the content, so a view does not change the ETag.
     assert_eq!(api.view(blog, "reader").await.is(200).totals(), [1, 0, 0]);
     assert_eq!(ask(&etag).await.is(304).header("etag"), Some(etag.as_str()));
     let seen = api.get(&at(blog), None).await.is(200);

@@ -21,7 +21,7 @@ const NOTHING_BEGINS_LATER: &str = "select (select count(*) from analytics.blog_
      + (select count(*) from analytics.outcome where hour > now())
      + (select count(*) from analytics.blog_like where version_us > extract(epoch from clock_timestamp()) * 1000000)";
 
-/// A clock that is ahead of this machine's by what a test says.
+/// A clock that is ahead of this machine's, and a function that sets by how much.
 fn clock() -> (Clock, impl Fn(SignedDuration)) {
     let ahead_us = Arc::new(AtomicI64::new(0));
     let read = Arc::clone(&ahead_us);

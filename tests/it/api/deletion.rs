@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{Answer, PASSWORD};
 
-/// The operator's command's statement.
+/// The statement of the operator's command.
 const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");
 /// The Blogs API's statement.
 const FORGET: &str = include_str!("../../../services/blogs-api/sql/account_forget.sql");
@@ -93,13 +93,13 @@ async fn sign_in_restores_a_deleted_account_within_the_grace_period() {
 }
 
 #[tokio::test]
-async fn password_attempts_at_a_deletion_are_limited_like_at_a_sign_in() {
+async fn deletion_limits_password_attempts_like_a_sign_in() {
     let world = World::new().await;
     let limit = |loader: runtime::settings::Loader| {
         loader.set("rate_limits.enabled", true).set("rate_limits.sign_in_per_minute", 4)
     };
     let api = world.api_with(limit).await;
-    // Signing up and in takes two.
+    // Signing up and signing in use two attempts.
     let (_, token) = api.account("ada").await;
     for _ in 0..2 {
         api.leave_saying(&token, json!({"password": "not the current password"})).await.refused(403);
@@ -108,7 +108,7 @@ async fn password_attempts_at_a_deletion_are_limited_like_at_a_sign_in() {
     api.get("/v1/blogs", Some(&token)).await.is(200);
 }
 
-/// A form that a page of this site sends, by the reader of this cookie.
+/// A form that a page of this site sends with this cookie.
 fn form(api: &Running, path: &str, cookie: &str, fields: &str) -> RequestBuilder {
     let request = api.request(Method::POST, path).header("accept", "text/html").header("cookie", cookie);
     let request = request.header("content-type", "application/x-www-form-urlencoded");
@@ -189,7 +189,7 @@ async fn credential_erasure_skips_accounts_that_are_being_restored() {
     assert_eq!(forgotten(&world).await, 0);
     back.client.batch_execute("rollback").await.unwrap();
 
-    // The erasure has read the account, and stops before it locks it.
+    // The erasure reads the account and waits before it locks the row.
     let gate = "create function public.wait_to_look() returns boolean language plpgsql security definer as $$
                 begin
                   perform pg_catalog.pg_advisory_xact_lock_shared(1);
@@ -250,7 +250,7 @@ async fn account_that_is_being_erased_cannot_be_restored() {
     let (grace, _) = api.account("grace").await;
     api.leave(&token).await.is(204);
     let operator = world.session("operator").await;
-    // Of two accounts one was deleted before, and could come back until now.
+    // One of the two accounts had been deleted by its owner and could be restored until now.
     for id in [ada, grace] {
         let retired = operator.client.query_one(RETIRE, &[&id]).await.unwrap();
         assert!(retired.get::<_, bool>("has_changed"));

@@ -65,7 +65,7 @@ impl Operation {
         Some(resolve(document, chosen.unwrap_or(schema)))
     }
 
-    /// The names of its parameters in the query or among the headers.
+    /// The names of its parameters in one place, `query` or `header`.
     pub(super) fn parameters(&self, place: &str) -> Vec<String> {
         let parameters = self.definition["parameters"].as_array().into_iter().flatten();
         let in_place = parameters.filter(|parameter| parameter["in"] == place);
@@ -133,7 +133,7 @@ async fn openapi_document_has_every_route_and_no_other() {
     }
 }
 
-/// Requests for every operation, in an order in which all succeed, with the status of success; some have their own token.
+/// A request for every operation, with its status of success, in an order in which all succeed.
 fn requests(blog: i64) -> Vec<(&'static str, Value, u16)> {
     let paths = json!({"paths": ["example.org/one"]});
     let password = json!({"password": super::PASSWORD, "new_password": "another good password"});
@@ -186,7 +186,7 @@ async fn successful_answers_match_the_openapi_document() {
     Answer::to(api.call(Method::PUT, &follow, Some(&token))).await.is(204);
     api.blog(&of_grace, "To be told of").await;
     let blog = api.blog(&token, "Documented").await;
-    // An inbox with something in it, and a fan-out to show.
+    // Now the inbox has a notification, and there is a fan-out to show.
     world.until("select count(*) from notify.fan_out where state = 'done'", 2_i64).await;
     let mut token = token;
     for (request, body, expected) in requests(blog) {

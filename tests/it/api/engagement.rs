@@ -31,7 +31,7 @@ async fn engagement_requires_a_visible_blog() {
     let draft = api.draft(&token, "Draft").await;
     let deleted = api.blog(&token, "Deleted").await;
     let unpublished = api.blog(&token, "Unpublished").await;
-    // Cached as live before they are deleted.
+    // The API caches both blogs as live before they are hidden.
     for blog in [deleted, unpublished] {
         api.view(blog, "before").await.is(200);
     }
@@ -57,7 +57,7 @@ async fn engagement_requires_a_visible_blog() {
 }
 
 #[tokio::test]
-async fn a_like_needs_a_token_and_counts_once_an_account() {
+async fn a_like_needs_a_token_and_counts_once_per_account() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, ada) = api.account("ada").await;

@@ -6,11 +6,11 @@ use tokio::task::JoinSet;
 
 use super::Answer;
 
-/// As the operator's command sends them.
+/// The statements that the operator's command sends.
 const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");
 const ERASE: &str = include_str!("../../../cli/sql/account_erase.sql");
 
-/// An id that no other number is likely to contain.
+/// An id whose digits are unlikely to appear in any other number.
 const ZEBEDEE: i64 = 7_700_000_001;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,7 +26,8 @@ async fn erasing_finds_the_event_of_a_concurrent_unfollow() {
     let operator = world.session("operator").await;
     operator.client.query_one(RETIRE, &[&zebedee]).await.unwrap();
 
-    // A follower unfollows, and has not written the event yet. No relay will send the event.
+    // A follower unfollows, and the event is not written yet. Because the trigger claims the event for a day, no relay
+    // sends it.
     let holder = world.another().await;
     let hold = "create function public.wait_at_gate() returns trigger language plpgsql security definer as $$
                 begin

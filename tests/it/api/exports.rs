@@ -6,7 +6,7 @@ use tests::World;
 
 use super::PASSWORD;
 
-/// As the operator's command sends them.
+/// The statements that the operator's command sends.
 const OPEN: &str = include_str!("../../../cli/sql/account_open_export.sql");
 const EXPORT: &str = include_str!("../../../cli/sql/account_export.sql");
 const RECORDS: &str = include_str!("../../../cli/sql/export_records.sql");

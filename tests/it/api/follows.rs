@@ -74,7 +74,7 @@ async fn suspended_or_deleted_account_is_hidden_and_cannot_act() {
     api.follow(ada, &of_alan).await.is(204);
     assert!(world.value::<bool>("select blogs.suspend_account($1)", &[&grace]).await);
     assert_eq!(api.listed(ada, "followers", 1).await, (vec![alan], 2));
-    // This process still accepts its token, which has no effect.
+    // This process has cached the token as valid, but the request is refused all the same.
     api.unfollow(ada, &of_grace).await.refused(401);
     assert!(world.value::<bool>("select blogs.restore_account($1)", &[&grace]).await);
     assert_eq!(api.listed(ada, "followers", 1).await, (vec![grace, alan], 2));
@@ -95,7 +95,7 @@ async fn concurrent_follows_count_exactly_without_deadlock() {
     for n in 0..6 {
         accounts.push(api.account(&format!("reader-{n}")).await);
     }
-    // All accounts follow each other, in crossing orders, and half of the follows end again.
+    // All accounts follow each other, in orders that cross, and half of the follows are undone.
     let mut requests = JoinSet::new();
     for turn in 0..3 {
         for (follower, token) in &accounts {

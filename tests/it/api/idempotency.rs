@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::{Answer, tokens};
 
 const FORGET: &str = include_str!("../../../services/blogs-api/sql/idempotency_forget.sql");
-/// As the operator's command sends them.
+/// The statements that the operator's command sends.
 const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");
 const ERASE: &str = include_str!("../../../cli/sql/account_erase.sql");
 const KEYS: &str = "select count(*) from blogs.idempotency_key";
@@ -140,7 +140,7 @@ async fn requests_with_one_key_that_meet_at_a_source_path_get_one_answer() {
         Answer::to(request.json(&new))
     };
 
-    // The first has its blog and not yet its key; the others wait for it at the source path.
+    // The first request has written its blog and not yet its key; the second one waits for it at the source path.
     let holder = gate(&world, BEFORE_ANSWERS).await;
     let mut first = JoinSet::new();
     first.spawn(post("one", "Imported"));
@@ -220,7 +220,7 @@ async fn answers_are_deleted_while_their_account_is_erased() {
     let (operator, api) = (world.session("operator").await, world.session("blogs_api").await);
     operator.client.query_one(RETIRE, &[&account]).await.unwrap();
 
-    // The deletion has locked a first row, and the erasure has one, too, or waits for it.
+    // The deletion of old answers has locked a row. The erasure has also locked one, or waits for that row.
     let holder = gate(&world, "before delete on blogs.idempotency_key for each row").await;
     let forgetting = async {
         let mut forgotten = 0;

@@ -73,13 +73,13 @@ async fn imported_events_count_at_their_own_time() {
         "{answer:?}"
     );
 
-    // One reader once in a window of half an hour; the same name is another visitor the next day.
+    // A reader counts once in a window of half an hour. On the next day the same name is another visitor.
     let hours = "select coalesce(array_agg(to_char(hour at time zone 'utc', 'MM-DD HH24') || ' ' || views || ' ' || shares
                  order by hour), '{}') from analytics.blog_hour";
     let expected = ["02-29 23 2 0", "03-01 00 2 0", "03-01 12 0 1"];
     assert_eq!(world.value::<Vec<String>>(hours, &[]).await, expected);
     assert_eq!(api.totals(blog).await, [4, 0, 1]);
-    // Repeated views are recognised; the share has no key.
+    // Repeated views are recognised. The share has no key, so it counts again.
     send(&api, &importer, events).await;
     assert_eq!(api.totals(blog).await, [4, 0, 2]);
     world.assert_consistent().await;

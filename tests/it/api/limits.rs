@@ -15,7 +15,7 @@ async fn limited(world: &World, limit: &'static str) -> Running {
             let proxies: Vec<&str> = vec!["127.0.0.0/8"];
             loader
                 .set("requests.trusted_proxies", proxies)
-                // By setting, because no caller behind a proxy may choose the path.
+                // The configuration sets the write path, because a request from behind a proxy may not choose it.
                 .set("engagement.write_path", "direct")
                 .set("rate_limits.enabled", true)
                 .set(limit, 2)
@@ -48,7 +48,8 @@ async fn each_client_has_its_own_engagement_limit() {
         Answer::to(from(address, share.json(&json!({"channel": "link"})))).await
     };
     let mut shares = 0;
-    // By address, with an IPv6 household as one; and by account from any address.
+    // Without a token the limit is per address, and an IPv6 household counts as one address. With a token it is per
+    // account, from any address.
     for (address, token) in [
         ("192.0.2.1", None),
         ("192.0.2.2", None),
@@ -83,7 +84,7 @@ async fn each_event_of_a_batch_counts_against_the_limit() {
     };
     batch("192.0.2.1", 2).await.is(200);
     assert_limited(batch("192.0.2.1", 1).await);
-    // More than the whole limit, and more than the rest of it.
+    // This batch exceeds the whole limit; the last one exceeds what is left of it.
     assert_limited(batch("192.0.2.2", 3).await);
     batch("192.0.2.3", 1).await.is(200);
     assert_limited(batch("192.0.2.3", 2).await);
@@ -184,7 +185,7 @@ async fn networks_of_one_ipv6_delegation_share_four_times_the_limit() {
         let answer = sign_in(&format!("2001:db8:0:{network:x}::1"), &format!("ada-{network}")).await;
         tried += u32::from(answer.status != 429);
     }
-    // Four times two, and the refill while the test runs.
+    // Four times the limit of two, plus what is refilled while the test runs.
     assert!((8..=12).contains(&tried), "{tried} of 32 sign-ins from one /56 were tried");
     sign_in("2001:db8:0:100::1", "ada").await.refused(401);
 }
@@ -320,7 +321,7 @@ async fn invalid_tokens_and_unknown_paths_are_limited_by_address() {
         for _ in 0..2 {
             ask(&address).await.refused(expected);
         }
-        // The router names the methods of a path in every answer to another one.
+        // For an unsupported method, the router adds the supported ones to every answer.
         let mut limited = ask(&address).await;
         limited.headers.remove("allow");
         assert_limited(limited);

@@ -178,7 +178,7 @@ async fn invalid_query_parameter_is_named() {
         ("cursor=AQAAAAAAAAAAAAAAAAAAAAA%3D", "cursor"),
         ("cursor=AgAAAAAAAAAAAAAAAAAAAAA", "cursor"),
         ("cursor=AX__________f_________8", "cursor"),
-        // A time before 1970, and one before the database's first.
+        // A time before 1970, and a time before the earliest that the database can store.
         ("cursor=Af__________AAAAAAAAAAE", "cursor"),
         ("cursor=AfvWL5bnYgAAAAAAAAAAAAA", "cursor"),
         ("sort=popular", "sort"),

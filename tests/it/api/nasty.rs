@@ -13,7 +13,7 @@ use super::document::{Operation, document};
 use super::schema::properties;
 use super::{Answer, PASSWORD, tokens};
 
-/// Values for one field, as JSON text, since JSON can say more than a value can hold.
+/// Values for one field. They are JSON text, because JSON text can hold more than a `Value` can.
 const VALUES: [&str; 38] = [
     "null",
     "true",
@@ -93,7 +93,7 @@ fn bodies() -> Vec<Vec<u8>> {
     bodies
 }
 
-/// Where a token for imports is sent.
+/// The paths to which a token for imports is sent.
 const IMPORTS: [&str; 3] = ["/v1/blogs", "/v1/engagement", "/v1/source-paths"];
 
 /// Parameters in the path or the query, in URL encoding.
@@ -146,7 +146,7 @@ const HEADER_VALUES: [&[u8]; 8] = [
     b"00-00000000000000000000000000000000-0000000000000000-00",
 ];
 
-/// One account with one blog, for one operation: some of them end accounts and blogs.
+/// An account with a blog. Each operation has a target of its own, because some operations delete accounts and blogs.
 struct Target {
     session: String,
     importer: String,
@@ -200,7 +200,7 @@ struct Battery<'a> {
 }
 
 impl Battery<'_> {
-    /// The address with this in the place of its parameter.
+    /// The operation's path with this value as its parameter.
     fn path(&self, parameter: &str) -> String {
         self.operation.path.replace("{id}", parameter).replace("{slug}", parameter)
     }
@@ -212,7 +212,7 @@ impl Battery<'_> {
 
     fn call(&self, path: &str, token: bool) -> RequestBuilder {
         let Operation { method, path: template, .. } = self.operation;
-        // The bodies that are good there are those of an import.
+        // On these paths the valid bodies are those of an import.
         let is_of_imports = *method == reqwest::Method::POST && IMPORTS.contains(&template.as_str());
         let Target { session, importer, .. } = &self.target;
         let of_target = if is_of_imports { importer } else { session };
@@ -229,7 +229,7 @@ impl Battery<'_> {
             _ => self.target.good(name),
         };
         let all = properties(self.document, object);
-        // Not a share and a view at once.
+        // An event has a channel only while the channel is tested, so that it is not a share and a view at once.
         let wanted = all
             .iter()
             .filter(|&name| !(is_list && name == "channel") || field.is_some_and(|(field, _)| field == name));
@@ -249,7 +249,7 @@ impl Battery<'_> {
         }
         *self.seen.entry(answer.status).or_default() += 1;
         if answer.status == 204 {
-            // That was the end of the token or of the blog.
+            // The operation may have revoked the token or deleted the blog.
             self.target = Target::new(self.api).await;
         }
     }
@@ -258,7 +258,7 @@ impl Battery<'_> {
         for token in [false, true] {
             self.send_fields(token, "message").await;
             if self.operation.parameters("header").iter().any(|name| name == "X-Write-Path") {
-                // These values reach the database.
+                // On this path the values reach the database.
                 self.send_fields(token, "direct").await;
             }
             self.send_bodies(token).await;

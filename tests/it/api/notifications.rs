@@ -71,7 +71,7 @@ async fn notifications_are_marked_as_read_singly_or_all_together() {
     let read_at =
         |inbox: &Value| inbox["items"][4]["read_at"].as_str().unwrap().parse::<Timestamp>().unwrap();
     let first = read_at(&inbox);
-    // Again, with one more, one that does not exist, and in any order.
+    // The second request repeats an id, adds another, and names a blog that does not exist.
     api.read(&token, json!({"blog_ids": [ids[3], 999_999, ids[0]]})).await.is(204);
     let inbox = api.inbox(&token, "").await;
     assert_eq!((&inbox["unread"], read_at(&inbox)), (&json!(3), first), "{inbox}");

@@ -45,7 +45,7 @@ fn parse(text: &str) -> Vec<Sample> {
     samples
 }
 
-/// `a="b",c="d"}`: no label of ours holds a quote or a comma.
+/// Parses `a="b",c="d"}`. No label of the services contains a quote or a comma.
 fn parse_labels(text: &str) -> BTreeMap<String, String> {
     let inner = text.strip_suffix('}').unwrap_or_else(|| panic!("labels without an end: {text}"));
     let label = |label: &str| {

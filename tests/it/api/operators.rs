@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{Answer, PASSWORD};
 
-/// As the operator's command sends them.
+/// The statements that the operator's command sends.
 const OPEN_EXPORT: &str = include_str!("../../../cli/sql/account_open_export.sql");
 const EXPORT: &str = include_str!("../../../cli/sql/account_export.sql");
 const RETIRE: &str = include_str!("../../../cli/sql/account_retire.sql");
@@ -18,7 +18,7 @@ const ERASE: &str = include_str!("../../../cli/sql/account_erase.sql");
 const SAMPLE_AGAIN: &str = include_str!("../../../cli/sql/sample_again.sql");
 const FORGET_UNUSED_TAGS: &str = include_str!("../../../cli/sql/forget_unused_tags.sql");
 
-/// An id that no other number is likely to contain.
+/// An id whose digits are unlikely to appear in any other number.
 const ZEBEDEE: i64 = 7_700_000_001;
 const EMPTY_OUTBOX: &str = "select count(*) from blogs.outbox";
 
@@ -168,7 +168,8 @@ async fn all_totals(world: &World) -> Vec<String> {
     world.value(totals, &[]).await
 }
 
-/// Fills every place where an account can leave data for Zebedee; returns his token, his blog and another author's.
+/// Makes data of Zebedee in every place where an account can leave some; returns his token, his blog and another
+/// author's.
 async fn zebedee(world: &World, api: &Running) -> (String, i64, i64) {
     let (id, token) = api.account("zebedee").await;
     assert_eq!(id, ZEBEDEE);
@@ -186,7 +187,7 @@ async fn zebedee(world: &World, api: &Running) -> (String, i64, i64) {
     }
     // A follow in both directions, and a notification.
     let grace_id = world.value::<i64>("select id from blogs.account where handle = 'grace'", &[]).await;
-    // And one between others, so that there is something to sample when his are gone.
+    // And a follow between others, so that ANALYZE still has rows to sample when his are gone.
     let (_, ada) = api.account("ada").await;
     for (followee, follower) in [(id, &grace), (grace_id, &token), (grace_id, &ada)] {
         let path = format!("/v1/accounts/{followee}/follow");
@@ -195,7 +196,7 @@ async fn zebedee(world: &World, api: &Running) -> (String, i64, i64) {
     let news = api.blog(&grace, "News").await;
     let told = format!("select count(*) from notify.fan_out where blog_id = {news} and state = 'done'");
     world.until(&told, 1_i64).await;
-    // As if he had been the last of a chunk.
+    // As if he had been the last follower of a chunk.
     world.run(&format!("update notify.fan_out set after_id = {ZEBEDEE} where blog_id = {news}")).await;
     // A like by the message path, and one that is set aside with its body.
     world.run("alter table analytics.blog_like add constraint no_thanks check (liked) not valid").await;
@@ -247,11 +248,11 @@ async fn erased_account_leaves_no_trace_and_totals_stay() {
     assert!(exported["parked"].iter().any(|parked| parked["body"] == spaced.as_str()), "{exported:?}");
     let totals = all_totals(&world).await;
 
-    // Not while it can still act.
+    // The account cannot be erased while it can still act.
     assert_eq!(erase(&operator).await, Err("55000".to_owned()));
     let retired = operator.client.query_one(RETIRE, &[&ZEBEDEE]).await.unwrap();
     assert!(retired.get::<_, bool>("has_changed"));
-    // Nor while an envelope waits that names it.
+    // Nor while an envelope that names it waits in the outbox.
     let waiting = format!(
         "insert into blogs.outbox (id, routing_key, events, body, claimed_until)
          values (gen_random_uuid(), 'engagement', 1, convert_to('[{spaced}]', 'utf8'), now() + interval '1 day')"
@@ -265,12 +266,12 @@ async fn erased_account_leaves_no_trace_and_totals_stay() {
     world.run(&followed).await;
     assert_eq!(erase(&operator).await, Err("55006".to_owned()));
     world.run("delete from blogs.outbox").await;
-    // Nor while a whole message is parked that names it: others' events are in there.
+    // Nor while a parked whole message names it, because that message also contains other accounts' events.
     park(&world, -1, &format!("[{spaced}]"), "not understood").await;
     assert_eq!(erase(&operator).await, Err("55006".to_owned()));
     world.run("update analytics.parked set dropped_at = now() where index < 0").await;
     erase(&operator).await.unwrap();
-    // Its token is good for some seconds yet, and writes nothing.
+    // A cache may accept its token for some more seconds, but the token writes nothing.
     let write = json!({"title": "After all", "body": "", "publish": true});
     api.post_json("/v1/blogs", Some(&token), write).await.refused(401);
 

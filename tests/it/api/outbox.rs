@@ -91,7 +91,7 @@ async fn each_blog_event_is_published_once() {
         assert_eq!(event["subject"], blog.to_string());
         assert_eq!(event["data"]["author_id"], ada);
     }
-    // It counts them after they have left the outbox.
+    // The relay counts envelopes after they have left the outbox.
     assert!(wait_until(async || api.metric("outbox_relayed_total").await == 4.0).await);
 }
 
@@ -164,7 +164,7 @@ async fn many_relays_send_each_envelope_once() {
 #[tokio::test]
 async fn blog_events_are_published_later_if_rabbitmq_is_down() {
     let world = World::new().await;
-    // Something takes connections, and never answers on them until the gate opens.
+    // The gate accepts connections like RabbitMQ, but nothing answers on them until the test forwards them.
     let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut broker: Url = world.amqp_url_of("blogs_api").await.parse().unwrap();
     let real = broker.socket_addrs(|| None).unwrap()[0];

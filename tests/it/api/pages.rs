@@ -28,7 +28,7 @@ async fn image_of_another_site_counts_no_view() {
     let old = page(&api, "/b/embedded").header("user-agent", "says nothing");
     Answer::to(old).await.is(200);
     world.until(VIEWS, 2_i64).await;
-    // Every published event is in the queue or counted, so the worker ends after it.
+    // The API stops before the worker, so that every published event is in the queue or counted.
     api.stop().await;
     worker.stop().await;
     assert_eq!(world.value::<i64>(VIEWS, &[]).await, 2);
@@ -57,7 +57,7 @@ async fn pages_of_an_account_are_not_cached() {
     assert_eq!(public.header("cache-control"), Some("private, no-cache"));
     api.stop().await;
 
-    // Without TLS there is nothing to come back to by TLS.
+    // Without TLS the answer must not tell browsers to come back by TLS.
     let plain = world.api().await;
     assert_eq!(Answer::to(page(&plain, "/")).await.is(200).header("strict-transport-security"), None);
     plain.stop().await;

@@ -118,7 +118,7 @@ async fn former_address_redirects_to_the_current_one() {
     assert_eq!(slug(&other), format!("first-title-{}", other.id()));
     assert_eq!(leads_to("first-title").await, "/v1/blogs/by-slug/third-title");
 
-    // Back to an old title is back to its address; another case is no other address.
+    // An old title gets its old address back, and a title in another case has the same address.
     assert_eq!(rename(&api, &token, blog, "first TITLE").await, "first-title");
     assert_eq!(rename(&api, &token, blog, "First Title!").await, "first-title");
     assert_eq!(by_slug(&api, "first-title", None).await.is(200).id(), blog);
@@ -152,12 +152,12 @@ async fn address_reveals_nothing_about_drafts_of_others() {
     by_slug(&api, &format!("draft-{id}"), Some(&mallory)).await.refused(404);
     by_slug(&api, &format!("draft-{id}"), Some(&ada)).await.is(200);
 
-    // Published, it has the next best address for its title; the one of the draft leads there.
+    // The published blog has the next best address for its title, and the draft's address redirects there.
     let published = api.post(&format!("/v1/blogs/{id}/publish"), Some(&ada)).await.is(200);
     assert_eq!(slug(&published), format!("secret-plan-b-{id}"));
     by_slug(&api, &format!("draft-{id}"), None).await.is(308);
 
-    // Taken back, it keeps the address that readers know, and takes no other by a new title.
+    // The unpublished blog keeps the address that readers know, even when its title changes.
     api.post(&format!("/v1/blogs/{id}/unpublish"), Some(&ada)).await.is(200);
     assert_eq!(rename(&api, &ada, id, "Secret plan C").await, format!("secret-plan-b-{id}"));
     assert_eq!(slug(&write(&api, &mallory, "Secret plan C").await), "secret-plan-c");

@@ -184,7 +184,7 @@ async fn envelope_sent_by_queue_and_outbox_counts_once() {
     let (proxy, url) = proxied(&world).await;
     let api = api_behind(&world, &url, spilling).await;
     let blog = world.blogs(1).await[0];
-    // RabbitMQ takes it, and its confirm is lost.
+    // RabbitMQ takes the envelope, but its confirm is lost.
     proxy.set(Mode::Swallow);
     let began = Instant::now();
     Answer::to(share(&api, blog)).await.is(202);
@@ -240,7 +240,7 @@ async fn without_rabbitmq_and_postgres_nothing_is_accepted_and_nothing_counts_tw
     let api = api_behind(&world, &url, short).await;
     let blog = world.blogs(1).await[0];
     Answer::to(share(&patient, blog)).await.is(202);
-    // The confirms of the first are lost, so that they may count or not.
+    // The confirms of the first requests are lost, so that their events may or may not count.
     proxy.set(Mode::Swallow);
     world.close_database().await;
     let mut requests = many(10, |_| share(&api, blog));
@@ -268,7 +268,7 @@ async fn without_rabbitmq_and_postgres_nothing_is_accepted_and_nothing_counts_tw
     tokio::join!(api.stop(), patient.stop());
     assert_eq!(depth(&world).await, 0);
     let shares = world.value::<i64>(SHARES, &[]).await;
-    // The two accepted events, and those of the other twenty that RabbitMQ has received, each once.
+    // The two accepted events count once each, and so does every event of the other twenty that RabbitMQ has received.
     assert!((3..=22).contains(&shares), "{shares} shares");
     world.assert_consistent().await;
 }
@@ -329,7 +329,7 @@ async fn envelope_without_a_queue_stays_in_the_outbox() {
     let world = World::new().await;
     let api = world.api().await;
     api.connected().await;
-    // The relay meets an exchange without a queue behind it.
+    // The relay publishes to an exchange without a queue.
     let path = format!(
         "/api/bindings/{{vhost}}/e/commonplace.events/q/{}/{}",
         Queue::Engagement.name(),

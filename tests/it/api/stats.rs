@@ -7,7 +7,7 @@ use tests::{Running, World};
 
 use super::{Answer, tokens, totals};
 
-/// A blog with a past: events on three days of 2020, and two of now. Its author's token, and the blog.
+/// Makes a blog with events on three days of 2020 and two events of now; returns its author's token and its id.
 async fn blog_with_a_past(api: &Running) -> (String, i64) {
     let (ada, session) = api.account("ada").await;
     let blog = api.blog(&session, "Charted").await;
@@ -81,7 +81,7 @@ async fn every_hour_and_every_day_has_a_bucket() {
     assert_eq!(series(&by_day), expected);
     assert_eq!(by_day.body["in_range"], json!({"views": 5, "likes": 1, "unlikes": 1, "shares": 2}));
 
-    // The totals are those of all time, the same as the blog's; a moment that the range ends at is not in it.
+    // The totals cover all time, like the blog's. The end of a range is not part of it.
     for answer in [&by_hour, &by_day] {
         assert_eq!(totals(&answer.body["totals"]), [6, 1, 2]);
         let age = Timestamp::now().duration_since(answer.time("as_of"));
@@ -90,7 +90,7 @@ async fn every_hour_and_every_day_has_a_bucket() {
     assert_eq!(api.totals(blog).await, [6, 1, 2]);
     let before = ask(&api, blog, "interval=day&from=2020-05-03&to=2020-05-04").await.is(200);
     assert_eq!(series(&before), ["2020-05-03T00:00:00Z 0 0 0 0"]);
-    // A day is a UTC day, whatever offset the question has.
+    // A day is a UTC day, whatever offset the request uses.
     let elsewhere = ask(&api, blog, "from=2020-05-01T02:00:00%2B02:00&to=2020-05-01T19:00:00-05:00").await;
     assert_eq!(series(&elsewhere.is(200)), ["2020-05-01T00:00:00Z 4 1 1 1"]);
     world.assert_consistent().await;

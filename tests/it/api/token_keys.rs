@@ -31,7 +31,7 @@ async fn keys_rotate() {
 
     for (services, of_old, of_new) in [(before, 200, 401), (between, 200, 200), (after, 401, 200)] {
         for (token, expected) in [(&by_old, of_old), (&by_new, of_new)] {
-            // Remembered or not.
+            // The first check is not cached; the second one is.
             for _ in 0..2 {
                 assert_eq!(use_token(&services.0, token).await.status, expected);
                 assert_eq!(recommended(&services.1, token).await, expected);
@@ -103,7 +103,7 @@ async fn recommendation_api_refuses_a_private_key_in_its_settings() {
 }
 
 #[tokio::test]
-async fn key_decides_whether_its_tokens_import() {
+async fn key_decides_whether_its_tokens_may_import() {
     let world = World::new().await;
     let api = world.api().await;
     let (ada, _) = api.account("ada").await;
@@ -123,14 +123,14 @@ async fn key_decides_whether_its_tokens_import() {
     assert_eq!(find(&with_scope(IMPORTS, "")).await, 401);
     use_token(&api, &with_scope(SESSIONS, "")).await.is(200);
     use_token(&api, &with_scope(IMPORTS, "")).await.refused(401);
-    // One that would live for longer than imports may.
+    // A token with a longer lifetime than tokens for imports may have.
     let mut long = claims(ada);
     long["scope"] = json!("import");
     assert_eq!(find(&sign(&header("EdDSA", Some(IMPORTS.0)), &long, IMPORTS.1)).await, 401);
 }
 
 #[tokio::test]
-async fn token_for_imports_is_refused_wherever_no_import_goes() {
+async fn token_for_imports_is_refused_for_everything_but_imports() {
     let world = World::new().await;
     let (api, recommender) = (world.api().await, world.recommender_with(|loader| loader).await);
     let (ada, session) = api.account("ada").await;
@@ -156,7 +156,7 @@ async fn token_for_imports_is_refused_wherever_no_import_goes() {
         ),
         (Method::DELETE, "/v1/accounts/me".to_owned(), json!(null)),
         (Method::DELETE, "/v1/sessions".to_owned(), json!(null)),
-        // Where imports go, what is not one.
+        // This path accepts imports, but this blog is not one.
         (Method::POST, "/v1/blogs".to_owned(), json!({"title": "Of today", "body": ""})),
     ] {
         let request = api.call(method.clone(), &path, Some(&importer));
@@ -179,7 +179,7 @@ async fn token_for_imports_is_refused_wherever_no_import_goes() {
 #[tokio::test]
 async fn cached_token_is_refused_after_revocation() {
     let world = World::new().await;
-    // Nothing is remembered of an account for long, so that only the token is.
+    // The cache of accounts expires quickly, so that only the token stays cached.
     let api = world.api_with(|loader| loader.set("tokens.epoch_age_max_s", 1)).await;
     let other = world.api().await;
     for (handle, leaves) in [("ada", false), ("grace", true)] {

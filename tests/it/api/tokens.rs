@@ -21,7 +21,7 @@ pub(super) fn header(algorithm: &str, kid: Option<&str>) -> Value {
     json!({"typ": "JWT", "alg": algorithm, "kid": kid})
 }
 
-/// What is signed of a token.
+/// The part of a token that is signed.
 pub(super) fn message(header: &Value, claims: &Value) -> String {
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
     format!("{}.{}", encode(header), encode(claims))
@@ -143,7 +143,7 @@ async fn authorization_header_is_bearer_and_one_token() {
     }
 }
 
-/// Shifts the clock that dates accounts against the clock of the services.
+/// Shifts the database's clock, which dates accounts, against the clock of the services.
 async fn move_the_databases_clock(world: &World, seconds: i32) {
     let default = format!("now() + interval '{seconds} seconds'");
     world.run(&format!("alter table blogs.account alter column created_at set default {default}")).await;
@@ -192,7 +192,7 @@ async fn token_of_a_new_password_is_valid_in_another_process_at_once() {
     let world = World::new().await;
     let (api, other) = (world.api().await, world.api().await);
     let (_, old) = api.account("ada").await;
-    // The other process remembers the first epoch from now on.
+    // The other process caches the first epoch.
     use_token(&other, &old).await.is(200);
     let change = json!({"password": super::PASSWORD, "new_password": "another battery staple"});
     let (status, _) = api.send(Method::PUT, "/v1/accounts/me/password", Some(&old), change).await;
@@ -200,7 +200,7 @@ async fn token_of_a_new_password_is_valid_in_another_process_at_once() {
     let session = api.sign_in("ada", "another battery staple").await.is(201);
     let new = session.body["token"].as_str().unwrap();
     use_token(&other, new).await.is(200);
-    // It has read the new epoch from the database, and so knows that the old token is revoked.
+    // It has read the new epoch from the database, so it knows that the old token is revoked.
     use_token(&other, &old).await.refused(401);
     use_token(&other, new).await.is(200);
 }
@@ -213,7 +213,7 @@ async fn token_of_an_epoch_above_the_databases_is_refused() {
     let forgotten = of_epoch(ada, 3);
     use_token(&api, &forgotten).await.refused(401);
     use_token(&api, &of_epoch(ada, 0)).await.is(200);
-    // With the account remembered, too.
+    // The token is also refused once the account is cached.
     use_token(&api, &forgotten).await.refused(401);
     let (status, _) = world
         .recommender_with(|loader| loader)
@@ -230,7 +230,7 @@ async fn flood_with_a_refused_token_queries_the_database_once_a_second() {
     let (ada, token) = api.account("ada").await;
     use_token(&api, &token).await.is(200);
     api.stop().await;
-    // What a session has counted is seen when it ends, if not before.
+    // A session reports its statistics at the latest when it ends.
     let sessions = "select count(*) from pg_stat_activity
                     where usename = 'blogs_api' and datname = current_database()";
     world.until(sessions, 0_i64).await;
@@ -248,8 +248,8 @@ async fn flood_with_a_refused_token_queries_the_database_once_a_second() {
     world.until(sessions, 0_i64).await;
     world.run("select pg_stat_clear_snapshot()").await;
     let looks = world.value::<i64>(looks, &[]).await - before;
-    // The statement looks at the table twice; who may use the list is asked once; and every minute, from the start on, the API
-    // looks for deleted accounts to forget, twice as well.
+    // The statement scans the table twice. The right to use the list is checked once. From the start on, the API looks
+    // every minute for deleted accounts to forget, also with two scans.
     let most = 2 * (seconds + 2) + 2 + 2 * (seconds / 60 + 1);
     assert!(looks <= most, "{looks} looks at the accounts in {seconds} s, expected at most {most}");
 }

@@ -1,4 +1,4 @@
-//! The identity of readers, in a window of a day, whose edge none of these tests crosses.
+//! The identity of readers, in a view window of a day. No test crosses the edge of a window.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -13,7 +13,7 @@ async fn api(world: &World, proxies: &[&str]) -> Running {
         .api_with(|loader| {
             loader
                 .set("engagement.view_window_s", 86_400)
-                // By setting, because no caller behind a proxy may choose the path.
+                // The configuration sets the write path, because a request from behind a proxy may not choose it.
                 .set("engagement.write_path", "direct")
                 .set("requests.trusted_proxies", proxies)
         })

@@ -30,7 +30,7 @@ async fn numbers_move_and_equal_the_database() {
         window.until(&shown).await;
     }
     world.until("select total_views from blogs.blog_counter", 12_i64).await;
-    // The rate rises above nothing and comes back: the plot has a hill in it.
+    // The rate rises above zero and falls back, so the plot shows a peak.
     window
         .until("document.querySelector('#path-message .plot .stroke').getAttribute('d').includes(' 2.0')")
         .await;
@@ -42,7 +42,8 @@ async fn numbers_move_and_equal_the_database() {
     assert_eq!(world.value::<i64>(counted, &[]).await, window.number("[data-value=counted]").await);
     assert!(window.text(".verdict").await.contains("It holds"));
 
-    // A parked event is shown with its reason, as text, and missed on the right side, as one that is lost from it.
+    // A parked event is shown with its reason, as text. It has no outcome, so it is missing on the right side of the
+    // equation.
     world
         .run(
             "insert into analytics.parked (envelope_id, index, kind, reason, body, in_ledger) values \
@@ -76,7 +77,7 @@ async fn button_starts_a_load_and_every_event_of_it_counts() {
     window.go(&format!("http://{}/", console.address)).await;
     window.until("document.documentElement.dataset.link === 'live'").await;
     window.write("#seconds", "1").await;
-    // By keyboard: Enter in a field presses the first button, which takes all paths.
+    // By keyboard: Enter in a field presses the first button, which starts a load on every path.
     window.write("#senders", "4\u{e007}").await;
     window.until("[...document.querySelectorAll('#runs .state')].map((s) => s.innerText).join() === 'done,done,done'").await;
     assert_eq!(window.js("document.activeElement.id").await, "senders", "what one types into is left alone");
@@ -89,7 +90,7 @@ async fn button_starts_a_load_and_every_event_of_it_counts() {
     let total = "select total_views from blogs.blog_counter";
     assert_eq!(world.value::<i64>(total, &[]).await, accepted, "a load is over when all of it is counted");
 
-    // A second one while one runs, and too much of one, are refused in words.
+    // A second load while one runs, and a load that is too large, are refused with a message.
     window.write("#seconds", "30").await;
     window.click("button[value=direct]").await;
     window.until("document.querySelector('#runs .state')?.innerText.startsWith('sending')").await;
@@ -97,7 +98,7 @@ async fn button_starts_a_load_and_every_event_of_it_counts() {
     window.until("document.querySelector('#said').textContent.includes('a load is running')").await;
     window.click("form[action='/load/stop'] button").await;
     window.until("document.querySelector('#runs .state').innerText === 'done'").await;
-    // The answers that were no.
+    // The browser reports the refusals above as errors.
     window.close(&["422 (Unprocessable"]).await;
     world.assert_consistent().await;
     for service in [console, api, worker] {
@@ -160,7 +161,7 @@ async fn without_script_the_console_reloads_itself_and_its_buttons_work() {
     let window = Window::open_without_script().await;
     window.go(&format!("http://{}/", console.address)).await;
     window.until("document.querySelector('#path-direct [data-value=accepted]').textContent === '0'").await;
-    // A page that reloads itself would lose what is typed: the buttons are on one of their own, too.
+    // A page that reloads itself would lose what the user types, so the buttons are also on a page of their own.
     window.go(&format!("http://{}/load", console.address)).await;
     window.write("#seconds", "1").await;
     window.write("#senders", "1").await;
@@ -198,7 +199,8 @@ async fn console_requires_its_token_from_every_user() {
     window.until("document.documentElement.dataset.link === 'live'").await;
     window.close(&["403 (Forbidden)"]).await;
 
-    // Nothing without it; nothing under another name, where none is asked for; nothing from another site.
+    // A request without the token is refused. The console without a token refuses another host name and requests from
+    // another site.
     let client =
         reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let closed_url = format!("http://{}", closed.address);

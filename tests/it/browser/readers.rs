@@ -5,8 +5,8 @@ use tests::{Running, World, away_from_midnight};
 
 use super::{PHONE, Window};
 
-/// What every page must have, at the width of a phone as well: nothing sticks out, everything has a name, and text stands
-/// out from its ground as WCAG 2.1 AA asks (4.5 to 1; 3 to 1 where it is large). Returns what is wrong.
+/// Returns the faults of a page, at any width. Nothing may be wider than the window, every control needs a name, and
+/// text must contrast with its background as WCAG 2.1 AA requires (4.5 to 1, or 3 to 1 for large text).
 const FAULTS: &str = include_str!("faults.js");
 
 /// Asserts that a page is accessible on a phone, in light and in dark mode.
@@ -61,7 +61,7 @@ async fn reader_signs_up_writes_and_likes_and_pages_show_the_databases_numbers()
     let link = window.js("document.querySelector('.prose a').href").await;
     assert_eq!(link, "https://example.org/p");
 
-    // What was just written is not a view; reading it is one, however often within the window.
+    // Writing a blog is not a view. Reading it is one view, however often the reader does so within the window.
     let address = window.js("location.pathname").await.as_str().unwrap().to_owned();
     for _ in 0..2 {
         window.go(&format!("http://{}{address}", api.address)).await;
@@ -125,7 +125,7 @@ async fn pages_work_without_script() {
     world.until("select total_likes from blogs.blog_counter", 0_i64).await;
     world.until("select total_views from blogs.blog_counter", 1_i64).await;
 
-    // A draft is its author's alone; an edit and the way back out.
+    // Only its author sees a draft: the author writes it, edits it, and signs out.
     window.go(&format!("http://{}/write", api.address)).await;
     window.write("#title", "A draft").await;
     window.write("#body", "one").await;
@@ -152,7 +152,7 @@ async fn pages_work_without_script() {
     window.write("#password", "correct horse battery").await;
     window.submit("main button").await;
     assert_eq!(window.text("h1").await, "Inbox");
-    // A page that is not there, and a password that is not right.
+    // The expected errors come from a page that does not exist and from a wrong password.
     window.close(&["404 (Not Found)", "403 (Forbidden)"]).await;
     for service in [api, worker, notifier] {
         service.stop().await;
@@ -182,7 +182,7 @@ async fn pages_meet_accessibility_rules() {
     }
     window.go(&at("/sign-in")).await;
     window.write("#handle", "ada").await;
-    // The whole way by keyboard.
+    // Enter in the password field signs in, without a mouse.
     window.write("#password", "correct horse battery\u{e007}").await;
     window.until("location.pathname === '/'").await;
     for path in
@@ -190,7 +190,7 @@ async fn pages_meet_accessibility_rules() {
     {
         assert_usable(&window, &at(path)).await;
     }
-    // The first thing that the keyboard reaches leads past the navigation.
+    // The first link that the keyboard reaches skips the navigation.
     window.go(&at("/")).await;
     window.element("body").await.send_keys("\u{e004}").await.unwrap();
     assert_eq!(window.js("document.activeElement.className").await, "skip");

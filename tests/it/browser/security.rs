@@ -20,7 +20,7 @@ async fn text_of_an_author_is_never_executed() {
     let watch = "window.hits = []; window.hit = (what) => window.hits.push(what); window.alert = hit; \
                  window.confirm = hit; window.prompt = hit;";
     window.cdp("Page.addScriptToEvaluateOnNewDocument", json!({"source": watch})).await;
-    // Each alone, as a title as well, and all of them together.
+    // Each text alone, also as a title, and all of them together.
     let all = texts.join("\n\n");
     let blogs =
         texts.iter().map(|text| ((*text).to_owned(), (*text).to_owned())).chain([("All".to_owned(), all)]);
@@ -47,7 +47,7 @@ async fn text_of_an_author_is_never_executed() {
         assert_eq!(window.js("[...hits]").await, json!([]));
         assert_eq!(window.js(&format!("(() => {{ {MORE_THAN_TEXT} }})()")).await, json!([]));
     }
-    // Nothing was even kept from running by the policy: there was nothing to run.
+    // The browser reports no violation of the policy either: there was no script to block.
     window.close(&[]).await;
     api.stop().await;
 }
@@ -98,7 +98,7 @@ async fn form_of_another_site_has_no_effect() {
     assert_eq!(window.text("form.like button").await, "Like");
     world.until("select total_views from blogs.blog_counter", 1_i64).await;
     assert_eq!(world.value::<i64>("select total_likes + total_shares from blogs.blog_counter", &[]).await, 0);
-    // The cookie alone opens nothing of the API.
+    // The cookie alone gives no access to the API.
     let session = window.driver.get_named_cookie("session").await.unwrap();
     let sent =
         api.request(Method::GET, "/v1/notifications").header("cookie", format!("session={}", session.value));

@@ -1,4 +1,5 @@
--- Every right that is granted on the schemas of the product, days apart: a sentence a row. Locks nothing.
+-- Every right that is granted on the schemas of the product, except on the partitions of days; one sentence per row.
+-- Locks nothing.
 with granted as (
   select 'schema ' || n.nspname as name, n.nspacl as acl from pg_namespace n
   union all

@@ -14,7 +14,7 @@ union all
 select 'event_key', count(*), md5(string_agg(format('%s|%s', key, expires_at is null), ',' order by key))
 from analytics.event_key
 union all
--- How events are cut into envelopes is the path's own business.
+-- How events are grouped into envelopes may differ between the paths.
 select 'ledger, summed', 1::bigint, md5(format('%s', sum(n)))
 from analytics.envelope_ledger
 union all

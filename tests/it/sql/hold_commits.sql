@@ -1,4 +1,4 @@
--- Every COMMIT that has written to the ledger waits until this session lets go of the advisory lock 1.
+-- Makes every COMMIT that has written to the ledger wait until this session releases the advisory lock 1.
 create function public.wait_at_commit() returns trigger language plpgsql security definer as $$
 begin
     perform pg_advisory_xact_lock(1);
