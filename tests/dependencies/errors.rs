@@ -8,7 +8,7 @@ use crate::floors::{is_word, tokens, without_tests, workspace};
 const ASKING: [&str; 5] = ["contains", "starts_with", "ends_with", "find", "eq"];
 const TO_TEXT: [&str; 4] = [".", "to_string", "(", ")"];
 
-/// Where the text of something is asked about at once, or that of an error behind a `let`.
+/// Finds comparisons of the result of `to_string()`, directly or through a variable that holds an error's text.
 fn text_matches(text: &str) -> Vec<String> {
     let tokens = without_tests(tokens(text));
     let mut found = Vec::new();
@@ -50,7 +50,7 @@ fn is_question(tokens: &[String]) -> bool {
     }
 }
 
-/// Adds what is found in the code below a folder; tests may look at what users read.
+/// Adds the findings in the code below a folder, except in tests, which may check what users read.
 fn look(path: &Path, found: &mut Vec<String>) {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if path.is_dir() {

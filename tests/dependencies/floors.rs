@@ -80,7 +80,7 @@ impl Crate {
         imports
     }
 
-    /// The module in which that is defined which `path` means in `module`; none for other crates.
+    /// The module that defines the item to which `path` refers in `module`; none for other crates.
     fn defined_in(&self, module: &Module, path: &[String], depth: usize) -> Option<&Module> {
         let (mut found, mut rest) = match path.first()?.as_str() {
             "crate" => (Vec::new(), path.get(1..)?),
@@ -192,7 +192,7 @@ impl File {
     }
 }
 
-/// Reads one branch of a `use` line's tree, whose trunk is `before`.
+/// Reads one branch of a `use` line's tree; `before` is the path in front of it.
 fn read_use(tokens: &[String], place: &mut usize, before: &[String], bound: &mut Vec<(String, Vec<String>)>) {
     let mut path = before.to_vec();
     while let Some(token) = tokens.get(*place) {
@@ -224,7 +224,7 @@ fn read_use(tokens: &[String], place: &mut usize, before: &[String], bound: &mut
     }
 }
 
-/// The words and signs of a file, without comments and literals.
+/// The words and punctuation of a file, without comments and literals.
 pub(super) fn tokens(text: &str) -> Vec<String> {
     let (mut tokens, mut rest) = (Vec::new(), text);
     while let Some(first) = rest.chars().next() {

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Licences whose terms a binary under Apache-2.0 can meet. One of an `OR` suffices; of an `AND` each has to be here.
+/// Licences whose terms a binary under Apache-2.0 can meet. Of an `OR` one must be here; of an `AND` each must be.
 const LICENCES: [&str; 11] = [
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -35,7 +35,7 @@ const BANNED: [(&str, &str); 4] = [
     ("rsa", "its private keys leak through timing, and there is no fixed release (RUSTSEC-2023-0071)"),
 ];
 
-/// Packages of the lab, and its tools for measurements and faults.
+/// The lab's packages, and the libraries that it uses for measurements and faults.
 const RIG: [&str; 7] = ["lab", "bench", "chaos", "proxy", "plotters", "fail", "hdrhistogram"];
 
 fn packages() -> Vec<Value> {
@@ -51,7 +51,7 @@ fn packages() -> Vec<Value> {
     packages
 }
 
-/// Whether the licences that are allowed meet an SPDX expression. `/` is the old way to write `OR`.
+/// Whether the allowed licences satisfy an SPDX expression. `/` is the old way to write `OR`.
 fn is_met(expression: &str) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let tokens: Vec<&str> = spaced.split_whitespace().collect();
@@ -122,7 +122,7 @@ fn no_dependency_is_banned() {
     }
 }
 
-/// What a package links, by `cargo tree`: one name a line, itself first.
+/// The packages that a package links, from `cargo tree`; itself first.
 fn linked(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args([

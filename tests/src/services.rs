@@ -47,7 +47,7 @@ impl World {
             .set("engagement.allow_write_path_header", true)
             // Two cores run all tests at once, so an answer may take longer than a reader would wait.
             .set("engagement.accept_timeout_ms", 30_000)
-            // A slow server is not down.
+            // A slow server must not count as down.
             .set("engagement.live_blogs.lookup_timeout_ms", 30_000)
             .set("tokens.epoch_wait_max_ms", 30_000)
             .set("database.connect_timeout_ms", 30_000)

@@ -1,5 +1,5 @@
-//! What a piece of SQL means, as far as it matters for twins: statements as tokens, what a test tests, and one text for each
-//! meaning, with aliases, casts, parentheses and the order of operands aside.
+//! Normalizes SQL for the comparison: it splits statements into tokens, finds the row that a test is about, and gives
+//! expressions with the same meaning the same text, whatever their aliases, casts, parentheses and order of operands.
 
 use std::ops::ControlFlow;
 
@@ -8,13 +8,13 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::DIALECT;
 
-/// The tokens between these, without comments and white space.
+/// Splits the text at this token; without comments and white space.
 pub(crate) fn split(text: &str, at: &Token) -> Vec<Vec<Token>> {
     let tokens =
         Tokenizer::new(&DIALECT, text).tokenize().unwrap_or_else(|error| panic!("{error}: {text:.200}"));
     let tokens = tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_)));
     let mut tokens: Vec<Token> = tokens.collect();
-    // The parser knows `for update` and not Postgres's weaker form of it; neither is a rule.
+    // The parser knows `for update`, but not `for no key update`. Neither is a rule, so drop the two words.
     while let Some(at) = tokens.windows(2).position(|two| is_word(&two[0], "no") && is_word(&two[1], "key")) {
         tokens.drain(at..at + 2);
     }
@@ -39,7 +39,7 @@ pub(crate) fn chain<'a>(expression: &'a Expr, of: &BinaryOperator) -> Vec<&'a Ex
     }
 }
 
-/// The row that a test is of, if it tests a column against nothing, a constant or the clock.
+/// The row that a test is about, if it tests a column for null or against a constant or the clock.
 pub(crate) fn tested(expression: &Expr) -> Option<String> {
     let row = |column: &Expr| match bare(column) {
         Expr::CompoundIdentifier(parts) => {
@@ -92,7 +92,7 @@ pub(crate) fn is_arithmetic(expression: &Expr) -> bool {
     )
 }
 
-/// Operators of arithmetic and calls of functions in it.
+/// The number of arithmetic operators and function calls in an expression.
 pub(crate) fn steps(expression: &Expr) -> usize {
     let mut steps = 0;
     let _all = visit_expressions(expression, |inner| {

@@ -1,9 +1,10 @@
-//! Checks that no rule has two definitions, such as that of a live blog, an active account or popularity. Every SQL file is parsed, and the
-//! predicates and formulas of different owners are compared with aliases, operand order, casts and parentheses aside.
+//! Checks that no rule, such as that of a live blog, an active account or popularity, has two definitions. It parses
+//! every SQL file, and compares the predicates and formulas of different owners, ignoring aliases, operand order, casts
+//! and parentheses.
 //!
 //! A predicate is two or more tests of one row in one condition, each of a column against null, a constant or the
-//! clock; a formula is arithmetic of three or more steps with a constant in it that is not 0, 1 or 2. Two owners that have one
-//! in common have a twin: one of them must ask the other's view or function instead.
+//! clock; a formula is arithmetic of three or more steps with a constant other than 0, 1 and 2. If two owners have the
+//! same predicate or formula, that is a twin: one of them must use the other's view or function instead.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,7 +26,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
-/// Steps of arithmetic from which on it is a formula.
+/// The least number of arithmetic steps of a formula.
 const STEPS_MIN: usize = 3;
 
 /// A part of a rule as it was found.
@@ -35,13 +36,13 @@ struct Found {
     place: String,
 }
 
-/// What all files say.
+/// The rules in all files.
 #[derive(Debug, Default)]
 struct Rules {
     /// Each group of tests of one row.
     predicates: Vec<(BTreeSet<String>, Found)>,
     formulas: BTreeMap<String, BTreeSet<Found>>,
-    /// Statements that could not be parsed, with where.
+    /// Statements that could not be parsed, each with its place.
     unread: Vec<String>,
     statements: usize,
 }
@@ -93,10 +94,10 @@ impl Rules {
         }
     }
 
-    /// The body of a function: one expression, statements, or statements between the words of a program.
+    /// Reads the body of a function: one expression, SQL statements, or a PL/pgSQL program.
     fn function(&mut self, found: &Found, said: &str, tokens: &[Token]) {
         let name = said.split(['(', ' ']).find(|word| word.contains('.')).unwrap_or_default();
-        // What is made again replaces what an older migration made.
+        // A function that a newer migration makes again replaces the older one.
         let is_older = |found: &Found| found.place.ends_with(&format!(" {name}"));
         self.predicates.retain(|(_, found)| !is_older(found));
         for places in self.formulas.values_mut() {
@@ -120,7 +121,7 @@ impl Rules {
         }
     }
 
-    /// Statements and conditions in a piece of a program.
+    /// Reads the statements and conditions in a piece of a PL/pgSQL program.
     fn program(&mut self, found: &Found, chunk: &[Token]) {
         let mut depth = 0_i32;
         for (index, token) in chunk.iter().enumerate() {
@@ -181,7 +182,7 @@ impl Rules {
         });
     }
 
-    /// Every rule that two owners have, as sentences.
+    /// A sentence for each rule that two owners have.
     fn twins(&self) -> BTreeSet<String> {
         let mut twins = BTreeSet::new();
         for (index, (group, found)) in self.predicates.iter().enumerate() {
@@ -203,8 +204,8 @@ impl Rules {
     }
 }
 
-/// The folders of SQL, each with the owner of the rules in it. A service's owner is called like the service, less what kind of
-/// process it is.
+/// The folders of SQL, each with the owner of the rules in it. The owner of a service's rules is named after the
+/// service, without `-api` or `-worker`.
 fn folders() -> Vec<(String, String)> {
     let fixed = [("crates/engagement/sql", "analytics"), ("crates/web/sql", "web"), ("cli/sql", "operators")];
     let mut folders: Vec<_> =
@@ -262,7 +263,7 @@ fn every_folder_of_sql_has_an_owner() {
     let known = folders();
     for entry in std::fs::read_dir(root().join("crates")).unwrap() {
         let name = format!("crates/{}/sql", entry.unwrap().file_name().to_string_lossy());
-        // Catalogs and roles; no rule of the product.
+        // These statements are about catalogs and roles, and contain no rule of the product.
         if root().join(&name).is_dir() && name != "crates/database/sql" {
             assert!(known.iter().any(|(known, _)| *known == name), "{name} has no owner here");
         }
@@ -284,7 +285,7 @@ fn no_rule_is_duplicated_between_owners() {
     assert!(twins.is_empty(), "rules that are in two owners' files: {twins:#?}");
 }
 
-/// A hasty duplicate of a rule.
+/// Duplicates of rules, as one might write them in a hurry.
 #[test]
 fn planted_duplicates_of_rules_are_found() {
     for (owner, sql, of) in [

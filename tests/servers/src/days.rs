@@ -38,7 +38,7 @@ pub async fn leaves(database: &Database, table: &str, day: Date) -> bool {
     drop_day(database, table, day).await
 }
 
-/// Moves the rounds of maintenance so far a day into the past.
+/// Moves all rounds of maintenance until now one day into the past.
 pub async fn a_day_passes(database: &Database) {
     database.run("update analytics.old_day set free_since = free_since - interval '1 day'").await;
 }
@@ -51,7 +51,7 @@ pub async fn found_free(database: &Database, day: Date) {
     }
 }
 
-/// Makes this the first day of the installation: no earlier one is ever made.
+/// Makes this the first day of the installation; workers never make an earlier one.
 pub async fn begin_on(database: &Database, day: Date) {
     database.run(&format!("update analytics.ledger_floor set day = '{day}'")).await;
 }

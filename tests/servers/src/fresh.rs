@@ -200,7 +200,7 @@ impl Database {
     pub async fn close_database(&self) {
         self.run(&format!("alter database {} connection limit 0", self.name)).await;
         let others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
-        // Also sessions that had passed the check before the limit was set.
+        // This also ends sessions that had passed the check before the limit was set.
         let gone = wait_until(async || {
             self.run(&format!("select pg_terminate_backend(pid) {others}")).await;
             self.value::<i64>(&format!("select count(*) {others}"), &[]).await == 0

@@ -15,7 +15,7 @@ pub(crate) fn name(kind: &str, number: Option<u32>, are_kept: bool) -> String {
     name
 }
 
-/// Whether a process made this that has ended. False for names that are not of a kept server's tests.
+/// Whether the process that made this has ended. False for names that are not of a kept server's tests.
 pub(crate) fn is_left(name: &str) -> bool {
     let mut parts = name.split('_').skip(1);
     let mut next = || parts.next()?.parse::<u64>().ok();

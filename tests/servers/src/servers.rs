@@ -81,7 +81,7 @@ pub(crate) fn turn() -> Option<fs::File> {
     })
 }
 
-/// What PostgreSQL has logged since it was started.
+/// The log of PostgreSQL since its start.
 pub fn postgres_log() -> String {
     String::from_utf8_lossy(&fs::read(&postgres().log).unwrap()).into_owned()
 }
