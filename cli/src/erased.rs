@@ -139,7 +139,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("erased");
         let (seven, three) = (account(7, Some(CREATED)), account(3, None));
-        // The seventh once more, as it was and when it is no longer there.
+        // Account 7 again, as it was and after it has been erased.
         for account in [seven, three, seven, account(7, None)] {
             append(&path, account).unwrap();
         }

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     place: Place,
 }
 
-/// Both sides.
+/// Both sides of the equation.
 #[derive(Debug, Serialize)]
 struct Equation {
     /// Events in the ledger's envelopes, and in the envelopes of dropped days.

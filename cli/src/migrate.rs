@@ -60,7 +60,7 @@ pub(crate) struct Settings {
     pub(crate) database: database::Settings,
     /// Also used by `up`.
     pub(crate) roles: RoleSettings,
-    /// As above.
+    /// Also used by `up`, like the roles.
     pub(crate) rabbitmq: Administration,
 }
 

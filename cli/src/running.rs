@@ -16,7 +16,7 @@ pub(crate) struct Running {
     pub(crate) api: String,
     /// Postgres, as the operator.
     pub(crate) database_url: String,
-    /// What signs tokens for imports.
+    /// The keys that sign tokens for imports.
     pub(crate) import_signing_keys: String,
     /// The view window of its services, so that a redrive counts views like the services do.
     pub(crate) view_window_s: u32,

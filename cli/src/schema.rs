@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_folder_survives() {
+    fn url_of_a_role_keeps_a_socket_folder() {
         let config = administrator("host=/var/run/postgresql user=root dbname=blogs").unwrap();
         let read: Config = url(&config, "operator", "secret").parse().unwrap();
         assert_eq!(read.get_hosts(), [Host::Unix("/var/run/postgresql".into())]);

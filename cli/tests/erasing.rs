@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 use erasing_ground::{Gate, Ground, Running};
 
-/// Those that a notification-worker makes when it starts: yesterday, today, and `partitions.days_ahead`.
+/// The days that a notification-worker makes when it starts: yesterday, today, and `partitions.days_ahead`.
 const DAYS_OF_NOTIFICATIONS: i64 = 10;
 
-/// A batch that is being applied: one like.
+/// Starts to apply a batch of one like.
 fn like(ground: &Ground, blog_id: i64, account_id: i64) -> JoinSet<Applied> {
     let settings = engagement::Settings { view_window_s: 1800 };
     let engagement = Engagement::new(ground.pool("analytics_worker"), &settings).unwrap();
@@ -52,12 +52,12 @@ async fn sign_up(api: &Running, handle: &str) -> (i64, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erasing_waits_for_a_batch_and_a_chunk_whose_ids_are_younger_than_the_deletion() {
+async fn erasing_waits_for_a_batch_and_a_chunk_whose_ids_are_higher_than_the_deletions() {
     let ground = Ground::prepare("erasing-waits").await;
     let (author, zebedee) = (ground.account("author").await, ground.account("zebedee").await);
     ground.follow(author, zebedee).await;
     let blog = ground.blog(author).await;
-    // Days are there before, so that no transaction that makes one ends in between.
+    // The days are made beforehand, so that no transaction that makes a day ends in between.
     assert_eq!(outcome(like(&ground, blog, author)).await, Outcome::Counted);
     let notifier = ground.notifier(500).await;
     let days = "select count(*) from pg_inherits where inhparent = 'notify.notification'::regclass";
@@ -65,14 +65,14 @@ async fn erasing_waits_for_a_batch_and_a_chunk_whose_ids_are_younger_than_the_de
     let likes = ground.gate("before insert on analytics.blog_like for each statement").await;
     let chunks = ground.gate("before insert on notify.notification for each statement").await;
 
-    // The deletion has its id, and cannot commit yet.
+    // The deletion has its transaction id, and cannot commit yet.
     let holder = ground.another().await;
     let hold = format!("begin; select from blogs.account where id = {zebedee} for update");
     holder.client.batch_execute(&hold).await.unwrap();
     let mut erase = ground.erase(zebedee);
     ground.until_waiting("operator", "transactionid").await;
 
-    // A chunk and a batch take younger ids and see the account alive.
+    // A chunk and a batch take higher ids and see the account alive.
     ground.fan_out(blog).await;
     ground.until_waiting("notification_worker", "advisory").await;
     let applying = like(&ground, blog, zebedee);
@@ -101,9 +101,9 @@ async fn a_batch_takes_its_id_before_it_looks_at_accounts() {
     let ground = Ground::prepare("erasing-batch").await;
     let (author, zebedee) = (ground.account("author").await, ground.account("zebedee").await);
     let blog = ground.blog(author).await;
-    // The ledger has a day for it: a batch without one is begun again.
+    // Make the ledger's day beforehand, because a batch without one is started again.
     assert_eq!(outcome(like(&ground, blog, author)).await, Outcome::Counted);
-    // The batch gets no further than the statement that gives it its id.
+    // The batch stops at the statement that gives it its transaction id.
     let ledger = ground.gate("before insert on analytics.envelope_ledger for each statement").await;
     let applying = like(&ground, blog, zebedee);
     ground.until_waiting("analytics_worker", "advisory").await;
@@ -122,7 +122,7 @@ async fn erasing_waits_for_a_follow_by_the_account() {
     let api = ground.api().await;
     let (zebedee, token) = sign_up(&api, "zebedee").await;
     let (grace, _) = sign_up(&api, "grace").await;
-    // The follow stops in the middle of its look at the account that follows.
+    // The follow stops while it checks the follower's account.
     let gate = ground.gate_at_accounts().await;
     erase_while_following(&ground, api, zebedee, &token, grace, gate).await;
 }
@@ -133,7 +133,7 @@ async fn erasing_waits_for_a_follow_of_the_account() {
     let api = ground.api().await;
     let (zebedee, _) = sign_up(&api, "zebedee").await;
     let (_, token) = sign_up(&api, "grace").await;
-    // The follow stops when it has looked at both accounts.
+    // The follow stops once it has checked both accounts.
     let gate = ground.gate("before insert on social.follow for each statement").await;
     erase_while_following(&ground, api, zebedee, &token, zebedee, gate).await;
 }
@@ -158,7 +158,8 @@ async fn erase_while_following(
     assert_eq!(following.join_next().await.unwrap().unwrap(), 204);
     let (is_erased, said) = erase.ended().await;
     if !is_erased {
-        // The event of the follow names the account, too, until the relay has sent it. Here is no RabbitMQ.
+        // The event of the follow also names the account until the relay has sent it, and here it cannot: there is no
+        // RabbitMQ.
         assert!(said.contains("the outbox still holds an envelope"), "{said}");
         ground.run("delete from blogs.outbox").await;
         assert!(ground.erase(erased).ended().await.0);
@@ -189,12 +190,12 @@ async fn no_fan_out_keeps_an_erased_account_as_its_cursor() {
              create trigger pause {at_the_account} execute function public.pause()"
         ))
         .await;
-    // Erasing stops before it commits: the fan-outs have been looked at, and the follows are still seen by others.
+    // Erasing stops before it commits: it has checked the fan-outs, and other transactions still see the follows.
     let commit = ground.gate("before delete on blogs.account for each statement").await;
     let mut erase = ground.erase(zebedee);
     ground.until_waiting("operator", "advisory").await;
 
-    // A chunk finds the account, which is not told, at its end.
+    // The last account of a chunk is the erased one, which is not notified.
     ground.fan_out(blog).await;
     let notifier = ground.notifier(1).await;
     ground.until_waiting("notification_worker", "advisory").await;
@@ -207,7 +208,7 @@ async fn no_fan_out_keeps_an_erased_account_as_its_cursor() {
     ground.until(&paused, 1).await;
     assert_eq!((waits, ground.left(zebedee).await), (true, Vec::new()));
 
-    // The next chunk goes on behind it.
+    // The next chunk continues after the erased account.
     ground.run("update notify.fan_out set state = 'running'").await;
     ground.until_done(blog).await;
     let told: Vec<i64> = ground.value("select array_agg(recipient_id) from notify.notification").await;
@@ -219,7 +220,7 @@ async fn no_fan_out_keeps_an_erased_account_as_its_cursor() {
 async fn erasing_reports_the_transaction_that_it_timed_out_on() {
     let ground = Ground::prepare("erasing-in-vain").await;
     let zebedee = ground.account("zebedee").await;
-    // In another database of the cluster.
+    // The transaction is in another database of the cluster.
     let elsewhere = ground.session_in("postgres").await;
     elsewhere.client.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
     let (is_erased, said) = ground.erase_within(zebedee, 1).ended().await;
@@ -243,10 +244,10 @@ async fn erasure_interrupted_after_its_record_is_finished_by_the_restore() {
     holder.client.batch_execute(&hold).await.unwrap();
     let erase = ground.erase(zebedee);
     ground.until_waiting("operator", "transactionid").await;
-    // No row is changed yet, and the record is on the disk.
+    // The record is on the disk, and no row is changed yet.
     let recorded = std::fs::read_to_string(&ground.record).unwrap();
     erase.kill();
-    // Postgres would finish the statement of a client that is gone.
+    // Without this, Postgres would finish the statement of the killed client.
     ground.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'operator'").await;
     ground.until("select count(*) from pg_stat_activity where usename = 'operator'", 0).await;
     holder.client.batch_execute("rollback").await.unwrap();

@@ -1,4 +1,4 @@
-//! A fan-out whose worker, a separate process, is killed by `kill -9` again and again: at the end every follower has been
+//! A fan-out whose worker, a separate process, is repeatedly killed by `kill -9`: at the end every follower has been
 //! notified once.
 
 #![expect(
@@ -32,7 +32,7 @@ impl Worker {
             .env("DATABASE_URL", database_url)
             .env("AMQP_URL", amqp_url)
             .env("COMMONPLACE__HTTP__ADDRESS", "127.0.0.1:0")
-            // Small chunks, and many: each is a place to die at.
+            // Many small chunks give many places for a kill.
             .env("COMMONPLACE__FAN_OUT__CHUNK_ROWS_MIN", "200")
             .env("COMMONPLACE__FAN_OUT__CHUNK_ROWS_MAX", "200")
             .env("COMMONPLACE__FAN_OUT__POLL_MS", "20")
@@ -55,7 +55,7 @@ impl Drop for Worker {
     }
 }
 
-/// Roles, schema, an author with followers, and a blog that is published now; some are not to be told of it.
+/// Makes an author with followers and a blog that is published now; some of the followers must not be notified.
 async fn prepare(administrator: &Config) -> Session {
     let session = Session::open(administrator).await.unwrap();
     let seed = format!(
@@ -120,7 +120,7 @@ async fn repeatedly_killed_worker_notifies_every_follower_once() {
         if state == "done" {
             break;
         }
-        // It has done some, and is in the middle of more; not always at the same place of it.
+        // The worker has made progress since the last kill. The random pause varies the place at which it is killed.
         if kills < KILLS && now > before {
             tokio::time::sleep(Duration::from_micros(rand::random_range(0..20_000))).await;
             worker.kill();

@@ -1,5 +1,5 @@
-//! `commonplace import access-log` as a person runs it, on the log of a real blog. What should be counted is counted
-//! once more by Postgres, from the raw lines, with other means than the import's.
+//! `commonplace import access-log` as a person runs it, on the log of a real blog. Postgres computes the expected
+//! counts independently, from the raw lines.
 
 #![expect(
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ const EVERYTHING: [&str; 9] = [
 ];
 /// How long the workers may take for what they were sent.
 const COUNTED_WITHIN: Duration = Duration::from_secs(120);
-/// Between two looks at what they have counted: they need the cores that this waits on.
+/// Pause between two queries of the counts, because the workers need the same cores.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Views by source path.
@@ -92,7 +92,7 @@ impl World {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// What Postgres finds in the log.
+    /// The views that Postgres finds in the log.
     async fn expected(&self, site: &str, view_window_s: i64) -> Views {
         self.found(site, view_window_s, false).await
     }
@@ -107,13 +107,13 @@ impl World {
         rows.iter().map(|row| (row.get("source_path"), row.get("views"))).collect()
     }
 
-    /// What is counted.
+    /// The views that the system has counted.
     async fn views(&self, site: &str) -> Views {
         let rows = self.operator.client.query(include_str!("sql/views_of_site.sql"), &[&site]).await.unwrap();
         rows.iter().map(|row| (row.get("source_path"), row.get("views"))).collect()
     }
 
-    /// What the API says of the most viewed blog of a site, in May 2015.
+    /// The most viewed blog of a site: its views, and its statistics of May 2015 from the API.
     async fn most_viewed(&self, site: &str) -> (i64, Value) {
         let rows = self.operator.client.query(include_str!("sql/views_of_site.sql"), &[&site]).await.unwrap();
         let most = rows.iter().max_by_key(|row| row.get::<_, i64>("views")).unwrap();
@@ -194,7 +194,7 @@ async fn views_in_a_log_are_counted_once() {
     );
     assert_eq!(world.views("all").await, expected);
 
-    // The same by message, where another process counts.
+    // The same on the message path, on which another process counts.
     let by_message = [&EVERYTHING[..], &["--create", "--site", "sent", "--write-path", "message"]].concat();
     let report = world.imported(&by_message);
     assert_eq!(
@@ -214,7 +214,7 @@ async fn views_in_a_log_are_counted_once() {
     assert!(sum(&readers) < sum(&expected));
     assert_eq!(world.views("readers").await, readers);
 
-    // Every request counts from now on; those that are there already do not.
+    // Without a window every request counts, but those that were already imported do not count again.
     let world = world.restarted("0").await;
     let again = world.imported(&everything);
     assert_eq!((&again["counted"], &again["repeat"]), (&json!(0), &json!(requests)));
@@ -256,7 +256,8 @@ async fn killed_import_resumes_where_it_stopped() {
 
     in_parts(&world, sum(&expected)).await;
 
-    // What is not there is left out by reason, and who may not is told how.
+    // Lines of paths without a blog are left out with this reason, and a caller without a valid token is told how to
+    // get one.
     let unknown = world.imported(&[&EVERYTHING[..], &["--site", "unknown"]].concat());
     let no_blog = "no blog has this path (--create makes one)";
     assert_eq!((&unknown["counted"], &unknown["left_out"][no_blog]), (&json!(0), &json!(sum(&expected))));
@@ -269,7 +270,7 @@ async fn killed_import_resumes_where_it_stopped() {
     );
     assert!(said.contains("broken off after") && said.contains("so far: nothing"), "{said}");
 
-    // Views count by windows from now on; those that are there already do not.
+    // Views count by windows from now on, but those that were already imported do not count again.
     let world = world.restarted("1800").await;
     let again = world.imported(&everything);
     assert_eq!((&again["counted"], &again["repeat"]), (&json!(0), &json!(sum(&expected))));
@@ -277,7 +278,7 @@ async fn killed_import_resumes_where_it_stopped() {
     world.up.end(Signal::SIGINT);
 }
 
-/// The log in several files, plain and gzipped, and in one stream with its older part behind.
+/// Imports the log in several files, plain and gzipped, and in one stream with the older part last.
 async fn in_parts(world: &World, requests: u64) {
     let (first, second) = halves();
     let file = |name: &str, bytes: &[u8]| {

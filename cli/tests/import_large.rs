@@ -1,4 +1,4 @@
-//! `commonplace import access-log --dry-run` on a million lines: in how much memory they are read.
+//! `commonplace import access-log --dry-run` reads a million lines in bounded memory.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,13 +15,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 const LINES: u64 = 1_000_000;
-/// Lines of a second: the log is that of half a day.
+/// Lines per second, so that the log covers half a day.
 const LINES_A_SECOND: u64 = 20;
 const MEMORY_KIB_MAX: u64 = 100 * 1024;
 
-/// Lines of a busy site: readers who come back, equal requests within a second, robots, pictures, and noise.
+/// Writes a line as of a busy site: with returning readers, equal requests within a second, robots, pictures, and
+/// noise.
 fn write_line(log: &mut String, number: u64) {
-    // Each tenth line says what the line before said.
+    // Every tenth line repeats the line before it.
     let number = if number.is_multiple_of(10) { number.saturating_sub(1) } else { number };
     let second = i64::try_from(number / LINES_A_SECOND).unwrap();
     let time =
@@ -75,7 +76,7 @@ fn million_lines_are_read_in_bounded_memory() {
             log.clear();
         }
     }
-    // All but the last bytes in the pipe have been read by now, and what they take is at its most.
+    // The command has now read all but the last bytes in the pipe, so its memory is at its peak.
     let memory_kib = most_memory(import.id());
     drop(input);
     let mut report = String::new();

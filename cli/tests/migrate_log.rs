@@ -1,4 +1,4 @@
-//! What `commonplace migrate` logs while everything is logged.
+//! The log of `commonplace migrate` at the finest level.
 
 use std::process::Command;
 
@@ -8,7 +8,8 @@ use stack::{Options, Stack};
 
 const PASSWORD: &str = "for-this-test-only";
 
-/// What hex dumps in a log say: lines that end in groups of hexadecimal digits, two spaces, and the same as text.
+/// The contents of the hex dumps in a log: lines that end in groups of hexadecimal digits, two spaces, and the same
+/// bytes as text.
 fn dumped(log: &str) -> String {
     let rows = log.lines().filter_map(|line| Some(line.rsplit_once(": ")?.1.split_once("  ")?.0));
     let digits: String = rows.flat_map(|row| row.split(' ')).collect();

@@ -36,7 +36,7 @@ impl Operator {
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     }
 
-    /// What a command prints that is expected to succeed.
+    /// The output of a command, which must succeed.
     #[track_caller]
     fn done(&self, arguments: &[&str]) -> String {
         let (code, stdout, stderr) = self.run(arguments);
@@ -44,7 +44,7 @@ impl Operator {
         stdout
     }
 
-    /// What a command says that is expected to fail.
+    /// The error of a command, which must fail.
     #[track_caller]
     fn failed(&self, arguments: &[&str]) -> String {
         let (code, stdout, stderr) = self.run(arguments);
@@ -118,7 +118,7 @@ fn sign_in(caller: &Caller<'_>, handle: &str) -> String {
     session["token"].as_str().unwrap().to_owned()
 }
 
-/// The demo's fan-outs are done, and stay done.
+/// The demo's fan-outs are done, and no command changes that.
 fn look_at_fan_outs(operator: &Operator) {
     let (_, fan_outs) = operator.json(&["fan-out", "list", "--all"]);
     let told: Vec<&Value> =
@@ -142,7 +142,7 @@ fn operators_commands_list_change_and_erase() {
     let (status, _) = readers.post(&format!("{path}/views"), &json!({"visitor": "one"}));
     assert_eq!(status, 200);
 
-    // The secrets of a running `up` are its owner's alone.
+    // Only its owner can read the secrets of a running `up`.
     let mark = directory("operator").join("running.json");
     assert_eq!(mark.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -152,7 +152,7 @@ fn operators_commands_list_change_and_erase() {
 
     look_at_fan_outs(&operator);
 
-    // A token for imports, and none for an unknown account.
+    // There is a token for imports, but none for an unknown account.
     let token = operator.done(&["token", "--handle", "zebedee", "--scope", "import"]);
     let importer = Caller { up: &up, token: Some(token.trim().to_owned()) };
     let (status, found) = importer.post("/v1/source-paths", &json!({"paths": ["nowhere"]}));
@@ -214,12 +214,12 @@ fn erase<'text>(account: &'text str, record: &'text str) -> [&'text str; 6] {
     ["account", "erase", account, "--yes", "--record", record]
 }
 
-/// The author deletes the account; an operator takes that back.
+/// The author deletes the account, and an operator undoes that.
 fn delete_and_restore(operator: &Operator, author: &Caller<'_>, readers: &Caller<'_>, id: i64, path: &str) {
     let deletion = json!({"password": PASSWORD});
     assert_eq!(author.delete("/v1/accounts/me", &deletion), 204);
     assert_eq!(readers.get(path).0, 404);
-    // Signing in would take the deletion back, and must not take an operator's decision back.
+    // Signing in would undo the deletion, but must not undo an operator's decision.
     assert!(operator.done(&["account", "suspend", "zebedee"]).contains("is suspended"));
     let credentials = json!({"handle": "zebedee", "password": PASSWORD});
     assert_eq!(readers.post("/v1/sessions", &credentials).0, 401);
@@ -243,7 +243,7 @@ fn ask_for_export(up: &Up, handle: &str) {
     assert_eq!(response.status().as_u16(), 200, "{body}");
 }
 
-/// Everything of it, then nothing of it.
+/// Exports everything about the account, then erases it.
 fn export_and_erase(operator: &Operator, up: &Up, id: i64) {
     let has_not_asked = operator.failed(&["account", "export", "zebedee"]);
     assert!(has_not_asked.contains("zebedee has no open request for an export"), "{has_not_asked}");
@@ -478,7 +478,7 @@ async fn reconcile(operator: &Operator, pool: &Pool, blog: i64) {
 }
 
 #[test]
-fn completions_are_for_each_shell() {
+fn every_shell_has_completions() {
     for (shell, word) in
         [("bash", "complete -F"), ("zsh", "#compdef commonplace"), ("fish", "complete -c commonplace")]
     {

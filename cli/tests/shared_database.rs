@@ -60,7 +60,7 @@ fn shown(page: &str) -> Vec<Shown> {
     all
 }
 
-/// Removes empty lines at the end: the page separates commands by them, and `run` marks.
+/// Removes empty lines at the end: the page separates commands by them, and `run` prints them before its marks.
 fn trim(lines: &mut Vec<String>) {
     while lines.pop_if(|line| line.trim().is_empty()).is_some() {}
 }
@@ -69,7 +69,7 @@ fn is_incomplete(command: &str) -> bool {
     command.ends_with('\\') || command.matches('"').count() % 2 == 1
 }
 
-/// Whether the lines are those of the page.
+/// Whether the lines agree with those of the page.
 fn agree(expected: &[String], actual: &[String]) -> bool {
     match expected.split_first() {
         None => actual.is_empty(),

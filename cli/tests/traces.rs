@@ -1,5 +1,6 @@
-//! Traces over processes: a small collector takes what a Blogs API and an Analytics worker export, each a process of its own
-//! with its settings in the environment, on private servers. And what logs hold while everything is logged.
+//! Traces over processes: a small collector takes what a Blogs API and an Analytics worker export, each a process of
+//! its own with its settings in the environment, on private servers. Another test checks the contents of logs at the
+//! finest level.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -123,7 +124,7 @@ async fn one_trace_runs_from_the_request_to_the_batch(ground: &Ground) {
     assert_eq!((&link.trace_id, &link.span_id), (&publish.span.trace_id, &publish.span.span_id));
     assert_eq!(publish.attribute("messaging.message.id"), text(&link.attributes, "messaging.message.id"));
 
-    // A trace that a client has begun goes on here; one that it does not want does not.
+    // A trace that a client has begun continues here, unless the client has switched sampling off.
     ground.view(api.address(), "a second reader", Some(CLIENT_THAT_REFUSES)).await;
     ground.view(api.address(), "a third reader", Some(CLIENT)).await;
     let batches = collector.until("process analytics.engagement.v1", VIEW, 2).await;
@@ -134,7 +135,7 @@ async fn one_trace_runs_from_the_request_to_the_batch(ground: &Ground) {
 
     a_publishing_is_one_trace_through_the_outbox(ground, api.address(), &collector).await;
 
-    // What is left is exported at the end, and operators' own requests are no traces.
+    // The remaining spans are exported at shutdown, and requests of operators are not traced.
     ground.view(api.address(), "a fourth reader", Some(CLIENT)).await;
     api.stop().await.unwrap();
     assert_eq!(collector.named(VIEW).len(), 3);
@@ -180,7 +181,7 @@ async fn unavailable_collector_blocks_no_request(ground: &Ground) {
         assert!(began.elapsed() < DEADLINE, "it is said that the collector is away");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // Until others have been tried: the third begins when the second has failed.
+    // Wait until a third export has been tried: it begins when the second one has failed.
     while silent.tried() < 3 {
         assert!(began.elapsed() < 2 * DEADLINE, "{} exports were tried", silent.tried());
         ground.view(api.address(), "another reader", None).await;

@@ -54,7 +54,8 @@ fn up_starts_refuses_a_second_instance_stops_and_resumes() {
     second.end(Signal::SIGINT);
 }
 
-/// The rights of everybody on the database, which a dump does not carry: may anybody make temporary tables?
+/// Whether every role may make temporary tables in the database, a right that a dump does not contain. With `give`,
+/// grants it first.
 async fn is_open(database: &str, give: bool) -> bool {
     let session = Session::open(&database.parse().unwrap()).await.unwrap();
     if give {
@@ -85,7 +86,7 @@ async fn given_servers_are_used_and_left_running() {
     first.end_process(Signal::SIGINT);
 
     assert!(is_open(&database, true).await, "as after a restore");
-    // `--fresh` is for private servers.
+    // `--fresh` deletes the data of private servers only.
     let second = Up::start(NAME_ON_GIVEN_SERVERS, &["--fresh"], &servers);
     assert_eq!(totals(&second), counted, "what is on given servers stays");
     assert!(!is_open(&database, false).await, "only its roles may use it");

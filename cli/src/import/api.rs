@@ -47,7 +47,7 @@ pub(super) struct BatchAnswer {
     pub(super) accepted: u64,
     /// None on the message path.
     pub(super) counted: Option<u64>,
-    /// As `counted`.
+    /// Events that repeat counted ones; none on the message path.
     pub(super) repeat: Option<u64>,
     pub(super) rejected: Vec<Rejected>,
 }

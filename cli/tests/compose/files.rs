@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 pub(crate) const BASE: &str = include_str!("../../../docker-compose.yml");
 pub(crate) const CLUSTER: &str = include_str!("../../../docker-compose.cluster.yml");
 pub(crate) const DOCKERFILE: &str = include_str!("../../../deploy/Dockerfile");
-/// Names the images that `up` runs where the servers are not installed.
+/// The source file that names the images that `up` runs where the servers are not installed.
 pub(crate) const PROVIDE: &str = include_str!("../../../crates/stack/src/provide.rs");
 pub(crate) const EXAMPLE: &str = include_str!("../../../.env.example");
 
-/// One file, or several laid over each other. Lists are replaced, where docker compose joins some; except that a list of names
-/// joins a map of them.
+/// Reads one file, or several of which later ones override earlier ones. Unlike in docker compose, a later list always
+/// replaces an earlier one; only a list of names is merged into a map.
 pub(crate) fn read(files: &[&str]) -> Value {
     let mut read = Value::Object(Map::new());
     for file in files {

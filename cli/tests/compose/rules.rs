@@ -1,4 +1,4 @@
-//! What every container of the compose files keeps to.
+//! The rules for every container of the compose files.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use services::{Entry, SERVICES};
 
 use crate::files::{self, BASE, CLUSTER, DOCKERFILE, EXAMPLE, PROVIDE, environment, read};
 
-/// What the entrypoint of the Postgres image needs until it has become the account `postgres`.
+/// Capabilities that the entrypoint of the Postgres image needs until it has switched to the account `postgres`.
 const POSTGRES_MAY: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
 
 /// Each network, whether it is internal, and its members besides the services of the list; a service that is in no row may
@@ -20,7 +20,8 @@ const MEMBERS: [(&str, bool, &[&str]); 5] = [
     ("observe", true, &["operator", "prometheus"]),
 ];
 
-/// Whether a service of the list is to be on a network: on those of what it uses, and on that of those who reach it.
+/// Whether a service of the list must be on a network: on those of the servers that it uses, and on that of its
+/// clients.
 fn is_member(listed: &Entry, service: &Value, network: &str) -> bool {
     let is_published = |address: &str| texts(&service["ports"]).iter().any(|port| port.starts_with(address));
     match network {
@@ -80,7 +81,7 @@ fn privileges(name: &str, service: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Services of ours that accept connections have a limit of open files of their own, and the Blogs API the time that its
+/// Our services that accept connections must set a limit of open files, and the Blogs API must have the time that its
 /// longest shutdown takes.
 fn bounds(name: &str, service: &Value, found: &mut Vec<String>) {
     let image = service["image"].as_str().unwrap_or_default();
@@ -120,7 +121,7 @@ fn ports(name: &str, service: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Everything in which these files differ from the rules.
+/// Every violation of the rules in these files.
 fn findings(files: &[&str]) -> Vec<String> {
     let compose = read(files);
     let mut found = Vec::new();
@@ -176,7 +177,7 @@ fn each_rule_detects_its_violation() {
     }
 }
 
-/// The names of services in the addresses that containers call each other by.
+/// The names of services in the addresses at which containers call each other.
 fn called(compose: &Value) -> Vec<String> {
     let environments = files::services(compose).map(|(_, service)| environment(service, &BTreeMap::new()));
     let addresses = environments.flat_map(BTreeMap::into_values).filter_map(|value| {
@@ -189,7 +190,7 @@ fn called(compose: &Value) -> Vec<String> {
 }
 
 #[test]
-fn services_answer_to_their_own_names_to_those_of_users_and_to_no_others() {
+fn only_services_with_a_public_port_answer_to_other_names_than_their_own() {
     let compose = read(&[BASE, CLUSTER]);
     let users = BTreeMap::from([("HOST_NAMES".to_owned(), "blogs.example,www.example".to_owned())]);
     let mut calls = called(&compose);

@@ -1,4 +1,4 @@
-//! The secrets that the compose files start with hold on one machine only.
+//! The secrets that the compose files contain are accepted on one machine only.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
@@ -70,7 +70,7 @@ fn stack_with_published_secrets_is_refused_if_other_machines_reach_it() {
         own.extend(exposed);
         let output = check(&own);
         assert!(output.status.success(), "{output:?}");
-        // One that is left is enough.
+        // One published secret is enough.
         for published in PUBLISHED.iter() {
             let mut but_one = own.clone();
             but_one.remove(published.variable);
@@ -95,7 +95,8 @@ fn each_process_refuses_the_published_secrets_that_it_holds() {
         (service.name, vec!["serve", service.name], format!("{}_PASSWORD", service.role.to_uppercase()))
     });
     for (service, arguments, secret) in commands.into_iter().chain(keys).chain(passwords) {
-        // Without its container it would hold no secret, start, and run until the test is ended.
+        // Without its container in the file, the service would hold no secret, and would start and run until the test
+        // is ended.
         assert!(!compose["services"][service].is_null(), "{service} is not in docker-compose.yml");
         for (name, value) in EXPOSURES {
             let output = run(&arguments, &compose["services"][service], &variables([(name, value)]));
@@ -148,7 +149,7 @@ fn every_secret_of_the_compose_files_is_known_as_published() {
     for (name, default) in defaults(BASE).into_iter().chain(defaults(CLUSTER)) {
         let is_secret =
             ["PASSWORD", "SECRET", "KEYS", "TOKEN", "COOKIE"].iter().any(|word| name.ends_with(word));
-        // Without a default there is none, or it is the password of the same service.
+        // Without a default there is no secret. A broker password defaults to the service's other password.
         if !is_secret || default.is_empty() || name.ends_with("_BROKER_PASSWORD") {
             continue;
         }

@@ -1,5 +1,5 @@
-//! What has to name a service besides its own crate and the list is data: each file with its block, and the name of a service
-//! that a file lacks.
+//! Outside of its own crate and the list, a service is named in data files. Each file must have a block for each
+//! service; a missing one is reported with the file and the service.
 
 use runtime::settings::published::PUBLISHED;
 use services::{Entry, SERVICES};
@@ -15,10 +15,10 @@ const SECRETS: &str = include_str!("../../../config/secrets.toml");
 const CONSOLE: &str = include_str!("../../../config/console.toml");
 const METRICS: &str = include_str!("../../../docs/metrics.md");
 
-/// The console does not look at itself.
+/// The console does not watch itself.
 const LOOKS: &str = "console";
 
-/// The files that are read, so that a test can take a block out of one.
+/// The files that are checked; a test can remove a block from one.
 #[derive(Clone, Copy)]
 struct Files<'a> {
     compose: &'a str,

@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 use database::bootstrap::login_roles;
 use stack::{Options, Postgres};
 
-/// How long a service may take to look at its settings and its database. Generous: two cores run all tests at once.
+/// How long a service may take to check its settings and its database. Generous: two cores run all tests at once.
 const REFUSED_WITHIN: Duration = Duration::from_secs(60);
 
 static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 
-/// The server of all tests here, with the roles made. It ends with the process.
+/// The server of all tests in this file, on which the roles exist. It ends with the process.
 fn database_url() -> String {
     let postgres = POSTGRES.get_or_init(|| {
         let mut options = Options::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/contract"));
@@ -67,7 +67,7 @@ fn check(migration: &str) -> (bool, String) {
     check_with(migration, &mut commonplace(&["contract", "check", "--on-server"], &database_url()))
 }
 
-/// The same as this command.
+/// Like [`check`], with this command.
 fn check_with(migration: &str, command: &mut Command) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let landed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
@@ -88,8 +88,8 @@ fn check_with(migration: &str, command: &mut Command) -> (bool, String) {
     (status.success(), said)
 }
 
-/// Asserts that the migration is refused for this reason, and that exactly these services are named, each at least
-/// with this file of its.
+/// Asserts that the migration is refused for this reason, and that exactly these services are named, each with at least
+/// this file.
 fn refused(migration: &str, named: &[(&str, &str)], reason: &str) {
     let (passed, said) = check(migration);
     assert!(!passed, "{migration} passed:\n{said}");
@@ -150,7 +150,7 @@ fn a_renamed_column_names_the_services_that_use_it() {
 
 #[test]
 fn a_retyped_column_names_the_services_that_use_it() {
-    // Narrower, and every statement still prepares: only the facts tell.
+    // The type is narrower, but every statement still prepares: only the comparison of types finds it.
     refused(
         "alter table blogs.blog_counter alter column total_views type integer",
         &[
@@ -209,7 +209,7 @@ fn migration_that_breaks_no_service_passes() {
     }
 }
 
-/// The database says what is in force; a build that brings a migration along does not make it so.
+/// The database determines which migrations are in force, not the build that contains them.
 #[test]
 fn migration_that_the_database_lacks_is_pending() {
     let (_, said) = check("create table blogs.later (id bigint primary key)");
@@ -234,7 +234,7 @@ fn roles_that_ask_for_more_connections_than_there_are_are_refused() {
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("lower roles.*_connections or raise max_connections"), "{said}");
 
-    // And a service whose pools could ask for more than its role has does not start.
+    // A service whose pools could open more connections than its role has does not start.
     let server = url.split_once('@').unwrap().1;
     let url = format!("postgres://blogs_api:for%20this%20test%20only@{server}");
     let mut serve = commonplace(&["serve", "blogs-api"], &url);

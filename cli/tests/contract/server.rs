@@ -1,5 +1,5 @@
-//! What a check leaves as it was: the roles, memberships and settings of the server that it is given. In a private
-//! cluster it judges commands on roles; on a server it refuses them before it runs anything.
+//! A check leaves the roles, memberships and settings of the server that it is given unchanged. In a private cluster it
+//! runs commands on roles and reports their effects; on a server it refuses them before it runs anything.
 
 use std::fs;
 use std::path::Path;
@@ -97,7 +97,7 @@ fn private_check_names_services_that_may_not_connect_any_more() {
     assert_eq!(rows(STATE), before, "the server of DATABASE_URL has changed");
 }
 
-/// All that it needs of the deployed database is to read one table.
+/// The only right that the check needs on the deployed database is to read one table.
 #[test]
 fn private_check_only_reads_from_the_deployed_database_and_leaves_no_files() {
     let server = database_url().split_once('@').unwrap().1.to_owned();
@@ -130,14 +130,14 @@ fn check_on_server_refuses_what_would_change_the_server_before_anything_runs() {
     ] {
         check(migration);
         assert_eq!(rows(STATE), before, "{migration} has changed the server");
-        // If any of this one ran, the error would be another.
+        // If any of this migration ran, the error would be a division by zero.
         let (passed, said) = check(&format!("select 1 / 0;\n{migration}"));
         assert!(!passed && said.contains("refused before anything ran"), "{said}");
         assert!(said.contains(&format!("__pending, line 2: `{command}`")), "{said}");
     }
 }
 
-/// No reading of the text finds these.
+/// The text of these migrations does not show the commands.
 #[test]
 fn check_on_server_rolls_back_a_migration_that_changes_the_server() {
     let before = rows(STATE);

@@ -74,7 +74,7 @@ impl Ground {
         database::bootstrap::run(&administrator, &settings.roles).await.unwrap();
         let outer = Session::open(&administrator).await.unwrap();
         outer.client.batch_execute(&format!("create database {DATABASE}")).await.unwrap();
-        // What a gate stops may be stopped for as long as the test takes.
+        // A gate may stop a transaction for as long as the test takes.
         for limit in ["lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"] {
             for role in login_roles() {
                 let patient = format!("alter role {role} in database {DATABASE} set {limit} = '120s'");
@@ -89,7 +89,7 @@ impl Ground {
         let ground = Self { administrator, session, gates: AtomicI64::new(1), record, _postgres: postgres };
         ground
             .run(
-                // Ids that no other number is likely to contain.
+                // Ids whose digits are unlikely to appear in any other number.
                 "alter table blogs.account alter column id restart with 7700000001;
                  create function public.wait_at_gate() returns trigger language plpgsql security definer as $$
                  begin
@@ -160,7 +160,7 @@ impl Ground {
         assert!(in_time.is_ok(), "{sql} should become {expected}");
     }
 
-    /// What still names the account, by table; of its own row only that it is there.
+    /// The kinds of rows that still name the account, including its own row.
     pub(crate) async fn left(&self, account: i64) -> Vec<String> {
         let left = "select kind from (
                       select 'like' as kind, account_id as id from analytics.blog_like
@@ -331,7 +331,7 @@ impl Gate {
 }
 
 impl Erase {
-    /// Waits until the command has ended, which is false, or has asked several times whether older transactions have
+    /// Returns true once the command has asked several times whether older transactions have ended, and false if it has
     /// ended.
     pub(crate) async fn waits(&mut self, ground: &Ground) -> bool {
         let asked = "select to_char(query_start, 'HH24:MI:SS.US') from pg_stat_activity

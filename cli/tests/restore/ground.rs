@@ -1,4 +1,4 @@
-//! What the procedure runs on: private servers, the commands, and the services as processes.
+//! The environment of the procedure: private servers, the commands, and the services as processes.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -77,13 +77,13 @@ impl Ground {
         command
     }
 
-    /// What a command of the administrator prints that is expected to succeed.
+    /// The output of an administrator's command, which must succeed.
     #[track_caller]
     pub(crate) fn done(&self, arguments: &[&str]) -> String {
         printed(&self.command(arguments, "postgres").output().unwrap(), 0)
     }
 
-    /// What a command of the administrator says that is expected to fail.
+    /// The error of an administrator's command, which must fail.
     #[track_caller]
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {
         printed(&self.command(arguments, "postgres").output().unwrap(), 1)
@@ -206,7 +206,7 @@ impl Ground {
         }
     }
 
-    /// Sends what is answered 202.
+    /// Sends a request, which must be answered with 202.
     pub(crate) async fn sent(&self, services: &Services, method: Method, path: &str, token: &str) {
         let (status, body) = self.send(services.api(), method, path, Some(token), Value::Null).await;
         assert_eq!(status, 202, "{body}");
@@ -244,7 +244,7 @@ impl Services {
     }
 }
 
-/// Everything that a command has printed, which ended with this code.
+/// Asserts a command's exit code, and returns everything that it has printed.
 #[track_caller]
 pub(crate) fn printed(output: &Output, code: i32) -> String {
     let said =
@@ -253,7 +253,7 @@ pub(crate) fn printed(output: &Output, code: i32) -> String {
     said
 }
 
-/// Asks again until it is so.
+/// Polls until the condition is true.
 pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !is_so().await {

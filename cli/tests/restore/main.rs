@@ -39,15 +39,16 @@ async fn documented_restore_gives_no_lost_id_or_token_to_others() {
     tokio::task::spawn_blocking(|| ground.stack.stop()).await.unwrap().unwrap();
 }
 
-/// What there was when the dump was made.
+/// The state when the dump was made.
 struct Before {
     blog: i64,
-    /// Of the author, who does nothing after the dump; and of an account that signs out after it.
+    /// A token of the author, who does nothing after the dump.
     author: String,
+    /// A token of an account that signs out after the dump.
     signed_out: String,
 }
 
-/// What was given out after the dump was made.
+/// The ids and tokens that were given out after the dump was made.
 struct Lost {
     account: i64,
     blog: i64,
@@ -72,7 +73,7 @@ impl Before {
     }
 
     async fn go_on_until_the_database_is_lost(&self, ground: &Ground) -> Lost {
-        // No worker: what is accepted stays in RabbitMQ.
+        // No worker runs, so accepted events stay in RabbitMQ.
         let services = ground.start(&[]).await;
         let (account, token) = ground.account(&services, "lost").await;
         let blog = ground.blog(&services, &token, "Lost").await;
@@ -159,7 +160,7 @@ impl Ground {
         drop(connected);
         let gone = "select count(*) from pg_stat_activity where usename = 'blogs_api'";
         self.until(gone, 0).await;
-        // As a dump of a server that has counted more transactions, in the middle of a rebuild.
+        // As in a dump from a server with higher transaction numbers, made in the middle of a rebuild.
         let foreign = "update recommend.progress set applied_xid = 4000000000, wanted_since = null,
                        next_xid = 4000000000, next_after_id = 1, next_began_at = now()";
         self.session("commonplace").await.client.batch_execute(foreign).await.unwrap();
@@ -180,7 +181,7 @@ impl Ground {
         assert_eq!(self.value(&allowed).await, 0, "services may make no tables");
     }
 
-    /// As after a physical backup; and an erasure that cannot be finished holds nothing else up.
+    /// As after a physical backup. An erasure that cannot be finished does not hold up anything else.
     async fn server_that_went_back_in_time_is_finished_in_place(&self) {
         let bob = self.value("select id from blogs.account where handle = 'bob'").await;
         let waiting = format!(
@@ -205,7 +206,7 @@ impl Ground {
         assert_eq!(self.value(&deleted).await, 0);
     }
 
-    /// The same dump once more, by `--dump`, where nothing was given out after it.
+    /// Restores the same dump again with `--dump`, as if nothing had been given out after it.
     async fn complete_copy_keeps_ids_and_tokens(&self) {
         let programs = self.stack.postgres().program("").unwrap();
         let path = std::env::join_paths([programs, "/usr/bin".into(), "/bin".into()]).unwrap();

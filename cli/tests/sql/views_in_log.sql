@@ -1,5 +1,5 @@
--- The views that are in the lines of a log ($1), by site ($3) and path, as Postgres alone reads it: its regular
--- expressions, its times. Every request is a view, or, with a window of $2 seconds, every visitor in it. With $4 robots
+-- The views that are in the lines of a log ($1), by site ($3) and path, as Postgres reads it, with its own regular
+-- expressions and times. Every request is a view, or, with a window of $2 seconds, every visitor in it. With $4 robots
 -- are left out: the words below match all robots among the agents of this one log. Locks nothing.
 with line as (
   select regexp_match(
