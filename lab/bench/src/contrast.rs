@@ -89,7 +89,7 @@ pub enum Error {
     Publish {
         /// The state of its connection at that time.
         state: String,
-        /// Why.
+        /// The reason.
         source: broker::PublishError,
     },
     /// A batch could not be applied.

@@ -1,10 +1,11 @@
 //! Measures Commonplace: the processes under load, the meters, and the proof that exactly the accepted events were
 //! counted. The load generator is the crate `load`.
 //!
-//! [`contrast`] compares the message path with direct writes, [`fan_out`] compares notifying a million followers from the
-//! shared tables with doing it through APIs, and [`digest`] does the same for a small service. Each runs on one private Postgres and one private RabbitMQ, with services as
-//! separate processes, interleaved by round, so that a machine that slows down affects all of them. After each measurement
-//! the tables are compared with the generator's results.
+//! [`contrast`] compares the message path with direct writes, [`fan_out`] compares notifying a million followers from
+//! the shared tables with doing it through APIs, and [`digest`] compares a digest from the shared tables with one
+//! through APIs. Each runs on one private Postgres and one private RabbitMQ, with services as separate processes,
+//! interleaved by round, so that a machine that slows down affects all of them. After each measurement the tables are
+//! compared with the generator's results.
 
 mod author;
 pub mod contrast;

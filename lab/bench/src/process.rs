@@ -42,7 +42,7 @@ pub enum ServiceError {
         name: &'static str,
         /// Its exit status.
         status: ExitStatus,
-        /// What it said last.
+        /// The end of its log.
         log: String,
     },
     /// It runs, but is not ready.
@@ -50,7 +50,7 @@ pub enum ServiceError {
     NotReady {
         /// The service.
         name: &'static str,
-        /// What it said last.
+        /// The end of its log.
         log: String,
     },
     /// It did not end in time and was killed, possibly before it drained.
@@ -58,7 +58,7 @@ pub enum ServiceError {
     NotStopped {
         /// The service.
         name: &'static str,
-        /// What it said last.
+        /// The end of its log.
         log: String,
     },
 }

@@ -50,13 +50,13 @@ pub struct Plan {
     pub roles: RoleSettings,
     /// Likes in the order of time; generated ones if there are none.
     pub interactions: Option<Vec<Interaction>>,
-    /// Numbers of blogs, accounts and likes for speed and cost, which are not measured without likes.
+    /// Number of blogs for speed and cost.
     pub blogs: i32,
-    /// See above.
+    /// Number of accounts for speed and cost.
     pub accounts: i32,
-    /// See above.
+    /// Number of likes for speed and cost, which are not measured if it is 0.
     pub likes: i32,
-    /// Requests a second, of each kind.
+    /// Requests per second of each kind.
     pub per_s: u32,
     /// The length of each measurement.
     pub load: Duration,

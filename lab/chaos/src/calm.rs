@@ -20,7 +20,7 @@ use crate::system::{EACH, System};
 const AWAY: Duration = Duration::from_secs(5);
 /// How long the rate before an outage is measured.
 const BEFORE: Duration = Duration::from_secs(2);
-/// Delay in each direction when RabbitMQ is slow: a round trip takes more than half of a request's time.
+/// Delay in each direction when RabbitMQ is slow: a round trip takes more than half of a request's timeout.
 const LATE: Duration = Duration::from_millis(700);
 /// A request's timeout plus 100 ms.
 const ANSWER_MAX_MS: u64 = 2100;
@@ -171,7 +171,7 @@ async fn alarm(faults: &Faults, on: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What happens between the APIs and RabbitMQ.
+/// Sets what the proxies between the APIs and RabbitMQ do, and optionally cuts their connections.
 async fn wires(faults: &Faults, mode: Mode, cut: bool) -> anyhow::Result<()> {
     for number in 0..EACH {
         let slot = faults.system.slot_of(Target::Api(number)).context("no such service")?.lock().await;

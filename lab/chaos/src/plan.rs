@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_says_everything() {
+    fn a_seed_determines_the_whole_plan() {
         let lines = |seed| {
             let Plan { servers, services } = Plan::of(seed, Duration::from_secs(60));
             [lines(&servers), lines(&services)]

@@ -12,13 +12,13 @@ use crate::faults::Done;
 pub struct Report {
     /// The seed of the plan.
     pub seed: u64,
-    /// From the first request to the last answer.
+    /// Seconds from the first request to the last answer.
     pub load_s: f64,
-    /// From the last answer until everything was accounted for.
+    /// Seconds from the last answer until everything was accounted for.
     pub drain_s: f64,
     /// PostgreSQL's version.
     pub postgres: String,
-    /// RabbitMQ's and Erlang's.
+    /// The versions of RabbitMQ and Erlang.
     pub rabbitmq: String,
     /// Requests that were sent.
     pub requests: u64,

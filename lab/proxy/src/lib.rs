@@ -55,7 +55,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a free port of the loopback and leads to `upstream`.
+    /// Listens on a free port of the loopback and forwards to `upstream`.
     ///
     /// # Errors
     /// There is no free port.

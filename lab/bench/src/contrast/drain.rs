@@ -95,7 +95,7 @@ impl Serialize for Way {
 /// A queue that was drained.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Drained {
-    /// How.
+    /// How it was drained.
     pub way: Way,
     /// Counted from 1.
     pub round: u32,
@@ -105,9 +105,9 @@ pub struct Drained {
     pub envelopes: usize,
     /// How long it took, from the first event that was processed.
     pub elapsed_s: f64,
-    /// Events in a second.
+    /// Events per second.
     pub events_per_s: f64,
-    /// Events that were not counted; 0 if none is to be counted.
+    /// Events that were not counted; 0 if this way counts nothing.
     pub lost: u64,
     /// Events that were counted twice.
     pub double: u64,

@@ -71,25 +71,25 @@ impl Accepted {
 /// The figures of a cell; each has a median over the rounds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Figures {
-    /// Accepted requests in a second.
+    /// Accepted requests per second.
     pub accepted_per_s: f64,
     /// Median latency of accepted requests, in an open loop from the time at which they were due.
     pub p50_ms: Option<f64>,
-    /// 99 %.
+    /// 99th percentile.
     pub p99_ms: Option<f64>,
-    /// 99.9 %.
+    /// 99.9th percentile.
     pub p999_ms: Option<f64>,
-    /// The slowest.
+    /// Maximum.
     pub max_ms: Option<f64>,
     /// Requests that were refused, unanswered or never sent.
     pub errors: u64,
     /// Median time from the answer of a probe until a reader sees it counted.
     pub visible_p50_ms: Option<f64>,
-    /// 99 %.
+    /// 99th percentile.
     pub visible_p99_ms: Option<f64>,
     /// Median time from when a probe was due until a reader sees it counted.
     pub due_to_visible_p50_ms: Option<f64>,
-    /// 99 %.
+    /// 99th percentile.
     pub due_to_visible_p99_ms: Option<f64>,
     /// 99th percentile of concurrent blog reads.
     pub reader_p99_ms: Option<f64>,
@@ -157,7 +157,7 @@ pub struct Cost {
 pub struct Measurement {
     /// Counted from 1.
     pub round: u32,
-    /// Which cell.
+    /// The cell.
     #[serde(flatten)]
     pub cell: Cell,
     /// Arrivals per second of an open loop.
@@ -179,7 +179,7 @@ pub struct Measurement {
     pub figures: Figures,
     /// The cost of each kind of process.
     pub usage: Vec<Cost>,
-    /// Accepted requests in a second, in steps of half a second, around an outage.
+    /// Accepted requests per second around an outage, in steps of half a second.
     pub timeline_per_s: Vec<f64>,
     /// Every disagreement of the tables with the generator or with each other.
     pub disagreements: Vec<String>,

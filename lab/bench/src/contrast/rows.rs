@@ -37,18 +37,18 @@ pub enum RowKind {
     Wide,
 }
 
-/// The cost of additions there.
+/// The cost of additions in one of these places.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// Where.
+    /// The place of the counter.
     pub row: RowKind,
     /// Counted from 1.
     pub round: u32,
     /// Rows that were updated.
     pub updates: i64,
-    /// In a second.
+    /// Updates per second.
     pub updates_per_s: f64,
-    /// WAL for each.
+    /// WAL bytes per update.
     pub wal_bytes_per_update: f64,
     /// Percentage of updates that were HOT.
     pub hot_percent: f64,

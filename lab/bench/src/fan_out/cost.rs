@@ -24,7 +24,7 @@ pub struct Cost {
     pub followers: i64,
     /// How long it took.
     pub elapsed_s: f64,
-    /// Followers in a second.
+    /// Followers per second.
     pub followers_per_s: f64,
     /// WAL of the whole cluster per follower.
     pub wal_bytes_per_follower: f64,

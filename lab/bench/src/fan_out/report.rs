@@ -64,7 +64,7 @@ pub struct Measured {
     /// Its cost.
     #[serde(flatten)]
     pub cost: Cost,
-    /// Who has been told.
+    /// Its notifications in the tables.
     pub told: Told,
 }
 
@@ -103,28 +103,28 @@ pub struct UnderLoad {
     pub before: Latency,
     /// Views while it ran.
     pub during: Latency,
-    /// From publishing to done, of the large one.
+    /// Seconds from publishing until the large one was done.
     pub elapsed_s: f64,
     /// Followers notified per second by the large one.
     pub followers_per_s: f64,
-    /// From publishing to done, of the small one.
+    /// Seconds from publishing until the small one was done.
     pub small_s: f64,
     /// Whether the large one was still running when the small one was done.
     pub large_was_running: bool,
-    /// Who was told by the large one.
+    /// The notifications of the large one.
     pub told: Told,
-    /// Who was told by the small one.
+    /// The notifications of the small one.
     pub small_told: Told,
 }
 
 /// A fan-out whose worker was killed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Kills {
-    /// How often.
+    /// How often the worker was killed.
     pub kills: u32,
-    /// From publishing to done.
+    /// Seconds from publishing until it was done.
     pub elapsed_s: f64,
-    /// Who was told.
+    /// Its notifications in the tables.
     pub told: Told,
 }
 
@@ -145,9 +145,9 @@ pub struct Report {
     pub think_ms: f64,
     /// The middleman by page size, on the sample.
     pub pages: Vec<Measured>,
-    /// The naive one.
+    /// The naive middleman.
     pub naive: Option<Measured>,
-    /// The methods in comparison.
+    /// The compared methods, round by round.
     pub rounds: Vec<Measured>,
     /// With concurrent readers, round by round.
     pub under_load: Vec<UnderLoad>,

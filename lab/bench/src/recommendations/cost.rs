@@ -39,9 +39,9 @@ pub struct Cost {
     pub answers: Vec<(String, Latency)>,
     /// Recommendations during a rebuild.
     pub beside_a_rebuild: Latency,
-    /// Blogs that have neighbours, and how many each on average.
+    /// Blogs that have neighbours.
     pub learnt_blogs: i64,
-    /// See above.
+    /// Number of neighbours of such a blog, on average.
     pub neighbours: f64,
     /// Their size, with dead rows and the index.
     pub bytes: i64,

@@ -61,7 +61,7 @@ fn report(measurements: Vec<Measurement>) -> Report {
 }
 
 #[test]
-fn accepted_must_be_counted_and_only_unknown_may_be() {
+fn accepted_events_must_be_counted_and_only_unknown_ones_may_be() {
     for (promised, unknown, counted) in [(10, 0, 10), (10, 2, 10), (10, 2, 12)] {
         let measurement = measured(Path::MESSAGE, 1, promised, unknown, counted);
         assert_eq!(measurement.disagreements, [""; 0]);
