@@ -59,7 +59,7 @@ struct Report {
     mended: Vec<i64>,
 }
 
-/// A counter that differs from what it counts.
+/// A counter that differs from the counted events.
 #[derive(Debug, Serialize)]
 struct Drift {
     blog_id: i64,
@@ -72,7 +72,7 @@ struct Drift {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = arguments.place.pool()?.get().await?;
     let progress = Progress::new();
-    progress.now("comparing counters with what they count");
+    progress.now("comparing the counters with the counted events");
     let report = reconcile(&client, &arguments, &progress).await;
     progress.rest();
     let report = report?;
@@ -158,8 +158,8 @@ impl Report {
     fn differs(&self) -> String {
         match self.drift.len() {
             0 => "every counter is right".to_owned(),
-            1 => "1 counter differs from what it counts".to_owned(),
-            several => format!("{several} counters differ from what they count"),
+            1 => "1 counter differs from the counted events".to_owned(),
+            several => format!("{several} counters differ from the counted events"),
         }
     }
 }

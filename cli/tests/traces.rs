@@ -178,7 +178,7 @@ async fn unavailable_collector_blocks_no_request(ground: &Ground) {
     let log = ground.directory("alone").join("blogs-api.log");
     let complaints = || std::fs::read_to_string(&log).unwrap().matches("traces cannot be exported").count();
     while complaints() == 0 {
-        assert!(began.elapsed() < DEADLINE, "it is said that the collector is away");
+        assert!(began.elapsed() < DEADLINE, "the log does not report that the collector is down");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // Wait until a third export has been tried: it begins when the second one has failed.
@@ -187,7 +187,7 @@ async fn unavailable_collector_blocks_no_request(ground: &Ground) {
         ground.view(api.address(), "another reader", None).await;
     }
     api.stop().await.unwrap();
-    assert_eq!(complaints(), 1, "it is said once");
+    assert_eq!(complaints(), 1, "it is logged once");
 }
 
 /// Private servers with a blog, and what services need to run on them.

@@ -54,7 +54,7 @@ fn up_starts_refuses_a_second_instance_stops_and_resumes() {
     second.end(Signal::SIGINT);
 }
 
-/// Whether every role may make temporary tables in the database, a right that a dump does not contain. With `give`,
+/// Whether every role may create temporary tables in the database, a right that a dump does not contain. With `give`,
 /// grants it first.
 async fn is_open(database: &str, give: bool) -> bool {
     let session = Session::open(&database.parse().unwrap()).await.unwrap();

@@ -123,7 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let written = serde_json::to_vec_pretty(&Written { machine: &machine, report: &report })?;
         std::fs::write(file, written).with_context(|| format!("writing {}", file.display()))?;
     }
-    ensure!(report.is_good(), "{} results differ from what they must be", report.differences.len());
+    ensure!(report.is_good(), "{} results differ from the required ones", report.differences.len());
     Ok(())
 }
 

@@ -47,7 +47,7 @@ fn packages() -> Vec<Value> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap().clone();
-    assert!(packages.len() > 100, "only {} packages: the list is not whole", packages.len());
+    assert!(packages.len() > 100, "only {} packages: the list is incomplete", packages.len());
     packages
 }
 

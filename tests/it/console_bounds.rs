@@ -17,7 +17,7 @@ async fn endless_form_holds_a_request_slot_until_its_timeout_and_streams_hold_no
     let console = world.console_with(unused, unused, narrow).await;
     let get = async |path: &str| console.request(Method::GET, path).send().await.unwrap();
     let mut changes = get("/events").await;
-    assert_eq!(get("/").await.status(), StatusCode::OK, "beside a stream there is a place");
+    assert_eq!(get("/").await.status(), StatusCode::OK, "an open stream takes no request slot");
 
     let mut slow = TcpStream::connect(console.address).await.unwrap();
     let head = format!(

@@ -366,7 +366,7 @@ async fn notification_days_are_made_when_needed_and_dropped_when_old() {
     assert_eq!(drop(31).await, None);
     assert!(drop(28).await.is_some());
     assert_eq!(told(&world, blog).await, Vec::<i64>::new());
-    assert_eq!(drop(1).await, None, "a week is kept, whatever is asked");
+    assert_eq!(drop(1).await, None, "a week is kept, whatever the setting");
 
     // A fan-out that is older than the kept days ends by itself.
     world.run("update notify.fan_out set state = 'running', after_id = 0, ended_at = null").await;

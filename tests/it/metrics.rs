@@ -65,7 +65,7 @@ async fn metrics_page_lists_every_metric_of_every_service() {
             wrong += &format!("{service}: no such metric: {row}\n");
         }
     }
-    assert!(wrong.is_empty(), "docs/metrics.md is not what /metrics says:\n{wrong}");
+    assert!(wrong.is_empty(), "docs/metrics.md differs from /metrics:\n{wrong}");
     for (_, running) in running {
         running.stop().await;
     }

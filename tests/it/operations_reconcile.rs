@@ -51,7 +51,7 @@ async fn worker_reports_drift_until_it_is_repaired() {
         .await;
     let drift = async || worker.metric("commonplace_worker_drift").await;
     let all_looked_at = async || worker.metric("commonplace_worker_reconciled_blogs_total").await >= 5.0;
-    assert!(wait_until(all_looked_at).await, "no look goes round");
+    assert!(wait_until(all_looked_at).await, "the rounds do not cover all blogs");
     assert!(drift().await.abs() < f64::EPSILON);
 
     for (blog, column, off) in [(blogs[0], "total_views", 2), (blogs[4], "total_shares", -3)] {

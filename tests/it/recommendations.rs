@@ -206,7 +206,7 @@ async fn killed_rebuild_resumes_and_is_shown_only_when_complete() {
     drop(service);
     world.until("select count(*) from pg_stat_activity where usename = 'recommendation_api' and datname = current_database()", 0_i64).await;
     let got_to: i64 = world.value("select next_after_id from recommend.progress", &[]).await;
-    assert!(got_to < blogs[29], "it was broken off half-way");
+    assert!(got_to < blogs[29], "it was interrupted half-way");
     assert_eq!(world.neighbours().await, whole, "readers see the old one");
     // A like arrives meanwhile, for a blog that is already rebuilt.
     world.set_likes(&[(accounts[0], blogs[0], true), (accounts[0], blogs[29], true)]).await;
@@ -221,7 +221,7 @@ async fn killed_rebuild_resumes_and_is_shown_only_when_complete() {
     let service = world.recommender_with(|loader| loader.set("learning.poll_ms", 60_000)).await;
     world.until("select generation from recommend.progress", 2_i32).await;
     let shown = world.neighbours().await;
-    assert!(shown.values().any(|near| near[0].1 == 42.0), "it went on, and did not begin again");
+    assert!(shown.values().any(|near| near[0].1 == 42.0), "the rebuild resumed and did not restart");
     drop(service);
     world.until("select count(*) from pg_stat_activity where usename = 'recommendation_api' and datname = current_database()", 0_i64).await;
 

@@ -225,7 +225,7 @@ impl Running {
             .expect("the service ends in time once it is told to")
             .expect("the service is running")
             .expect("it does not panic")
-            .expect("it ends well");
+            .expect("it ends without an error");
     }
 
     /// A request, to be completed and sent.

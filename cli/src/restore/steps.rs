@@ -35,7 +35,7 @@ pub(super) async fn advance_sequences(session: &Session, margin: i64) -> anyhow:
 /// The error of Postgres.
 pub(super) async fn take_tokens_back(session: &Session, epochs: i32) -> anyhow::Result<()> {
     let accounts = session.client.execute(EPOCHS.sql, &[&epochs]).await;
-    let accounts = accounts.map_err(database::Error::statement(EPOCHS.file)).context("taking tokens back")?;
+    let accounts = accounts.map_err(database::Error::statement(EPOCHS.file)).context("revoking tokens")?;
     terminal::line(format_args!(
         "tokens of {accounts} accounts are refused from now on; users have to sign in again"
     ));

@@ -68,10 +68,10 @@ fn of_container(service: &Entry, compose: &str, missing: &mut Vec<String>) {
     require(logs_in("DATABASE_URL", "postgres"), format!("DATABASE_URL of {role}"));
     require(
         logs_in("AMQP_URL", "amqp") == uses_rabbitmq,
-        format!("AMQP_URL of {role}, if it uses RabbitMQ and not else"),
+        format!("AMQP_URL of {role}, only if it uses RabbitMQ"),
     );
     let publishes = !container["ports"].is_null();
-    require(publishes == service.port.is_some(), "ports, if people reach it and not else".to_owned());
+    require(publishes == service.port.is_some(), "ports, only if users reach it".to_owned());
     for (of, prefix, wanted) in [
         ("migrate", "COMMONPLACE__ROLES__", true),
         ("migrate", "COMMONPLACE__RABBITMQ__", uses_rabbitmq),

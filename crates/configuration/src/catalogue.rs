@@ -31,7 +31,7 @@ impl Defaults {
     /// The settings of this file only.
     ///
     /// # Errors
-    /// A line that is not understood.
+    /// A line that is invalid.
     pub fn own_entries(self) -> Result<Vec<Entry>, Malformed> {
         entries(self.text, self.bounds)
     }
@@ -39,7 +39,7 @@ impl Defaults {
     /// All settings of the process: the shared settings with the process's own defaults, then its other settings.
     ///
     /// # Errors
-    /// A line that is not understood.
+    /// A line that is invalid.
     pub fn entries(self) -> Result<Vec<Entry>, Malformed> {
         let mut all = entries(SHARED_DEFAULTS, self.bounds)?;
         for own in self.own_entries()? {

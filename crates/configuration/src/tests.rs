@@ -156,7 +156,7 @@ fn variables_take_the_type_of_their_key() {
     assert_eq!(settings.labels["team"], "blue");
 
     let settings: Settings = loader(&[("COMMONPLACE__SHOP__DOORS", "")]).load().unwrap();
-    assert!(settings.shop.doors.is_empty(), "an empty variable is an empty list: nothing passes for an item");
+    assert!(settings.shop.doors.is_empty(), "an empty variable is an empty list, not a list with one empty item");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn well_known_variables_are_settings_and_explicit_ones_win() {
     assert_eq!(settings.broker.url, "amqp://known");
 
     let settings: Settings = loader(&[("DATABASE_URL", "")]).load().unwrap();
-    assert!(settings.database.url.starts_with("postgres://"), "an empty one does not count");
+    assert!(settings.database.url.starts_with("postgres://"), "an empty variable is ignored");
 }
 
 #[test]

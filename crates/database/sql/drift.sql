@@ -67,7 +67,7 @@ setting as (
   where r.oid is not null and not exists (
     select from found f where f.role = d.role and f.name = d.name and not f.in_database)),
 temporary as (
-  select r.name, 'may make temporary tables'::text as what
+  select r.name, 'may create temporary tables'::text as what
   from role r
   where pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'temporary')),
 elsewhere as (
@@ -82,7 +82,7 @@ callable as (
   where pg_catalog.has_function_privilege(r.oid, p.oid, 'execute')
   group by r.name),
 statistics as (
-  select 'analytics_owner'::text as name, 'is not a member of pg_read_all_stats: the console shows no other role as busy' as what
+  select 'analytics_owner'::text as name, 'is not a member of pg_read_all_stats, so the console cannot show which other roles are busy' as what
   from role r
   where r.name = 'console' and exists (select from pg_catalog.pg_roles o where o.rolname = 'analytics_owner')
     and not pg_catalog.pg_has_role('analytics_owner', 'pg_read_all_stats', 'member')),

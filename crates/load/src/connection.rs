@@ -115,7 +115,7 @@ impl Connection {
                     self.bytes += self.received.len() as u64;
                     return Ok(answer);
                 }
-                std::cmp::Ordering::Greater => return Err(Broken::Unsupported("is longer than it says")),
+                std::cmp::Ordering::Greater => return Err(Broken::Unsupported("is longer than its content-length")),
             }
         }
     }
@@ -145,7 +145,7 @@ fn parse(received: &[u8], bytes_max: usize) -> Result<Option<(Answer, Length)>, 
             last |= header.value.eq_ignore_ascii_case(b"close");
         }
     }
-    let body: usize = body.ok_or(Broken::Unsupported("does not say its length"))?;
+    let body: usize = body.ok_or(Broken::Unsupported("has no content-length"))?;
     if body > bytes_max {
         return Err(Broken::Unsupported("is too large"));
     }

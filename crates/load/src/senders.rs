@@ -91,7 +91,7 @@ pub enum LoadError {
     #[error("cannot start the scheduler of the load")]
     Clock(#[source] std::io::Error),
     /// The exponent is not a number, or negative.
-    #[error("the exponent of the spread must be a number of at least 0")]
+    #[error("the exponent of the spread must be 0 or more")]
     Exponent,
     /// A task of the generator panicked.
     #[error("the load generator failed")]

@@ -103,7 +103,7 @@ pub async fn run<E: From<TelemetryError>>(
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
     /// A task ended early.
-    #[error("the worker lost a task")]
+    #[error("a task of the worker ended early")]
     Working(#[source] Lost),
     /// Tasks had not finished when the drain time was over, and were aborted.
     #[error("tasks did not finish within {} s of the shutdown and were aborted", .0.as_secs())]

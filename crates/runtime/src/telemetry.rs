@@ -46,7 +46,7 @@ pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
 
 /// The traces of a process, from [`begin`] until they are ended.
 #[derive(Debug)]
-#[must_use = "the last traces are exported when it is ended"]
+#[must_use = "call `end`, or the last traces are not exported"]
 pub struct Traces(Option<Export>);
 
 impl Traces {

@@ -172,13 +172,13 @@ impl Problem {
     /// 500. Logs the cause; the client learns only that an error occurred.
     pub fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %Chain(error), "a request failed");
-        Self::of(StatusCode::INTERNAL_SERVER_ERROR, "something failed on our side; it has been logged")
+        Self::of(StatusCode::INTERNAL_SERVER_ERROR, "an internal error occurred; it has been logged")
     }
 
     /// 500 after a panic, which was logged where it was caught.
     #[must_use]
     pub fn panicked() -> Self {
-        Self::of(StatusCode::INTERNAL_SERVER_ERROR, "something failed on our side; it has been logged")
+        Self::of(StatusCode::INTERNAL_SERVER_ERROR, "an internal error occurred; it has been logged")
     }
 
     /// 503: a required component is unavailable or full; nothing was promised.

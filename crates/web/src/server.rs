@@ -120,7 +120,7 @@ pub async fn run(
         let ended = tokio::select! {
             ended = together(tasks, stop) => ended,
             () = late => {
-                tracing::warn!("tasks were still running when the time to shut down was over");
+                tracing::warn!("tasks were still running when the shutdown time ran out");
                 Ok(())
             }
         };

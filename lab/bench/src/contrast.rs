@@ -117,7 +117,7 @@ pub enum Error {
     #[error("a task of the measurement failed")]
     Task(#[from] tokio::task::JoinError),
     /// The servers' addresses are invalid.
-    #[error("the address of the private database is not understood")]
+    #[error("the address of the private database is invalid")]
     Address(#[source] tokio_postgres::Error),
     /// A queue was not drained.
     #[error("{left} of {of} events are not counted after {after_s} s")]

@@ -118,7 +118,7 @@ pub enum Error {
     #[error("a request to a service of this run")]
     Http(#[from] Broken),
     /// The servers' addresses are invalid.
-    #[error("the address of the private database is not understood")]
+    #[error("the address of the private database is invalid")]
     Address(#[source] tokio_postgres::Error),
     /// The run was interrupted.
     #[error("stopped before everything was measured")]

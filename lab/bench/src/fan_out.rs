@@ -100,7 +100,7 @@ pub enum Error {
     #[error("a task of the measurement failed")]
     Task(#[from] tokio::task::JoinError),
     /// The servers' addresses are invalid.
-    #[error("the address of the private database is not understood")]
+    #[error("the address of the private database is invalid")]
     Address(#[source] tokio_postgres::Error),
     /// A fan-out made no progress.
     #[error("the fan-out of blog {blog} was not done within {} s", DONE_WITHIN.as_secs())]

@@ -100,7 +100,7 @@ pub enum Error {
         status: u16,
     },
     /// An answer could not be parsed.
-    #[error("an answer is not understood")]
+    #[error("an answer is invalid")]
     Json(#[from] serde_json::Error),
     /// A connection could not be opened.
     #[error("connecting to a service of this run")]
@@ -115,7 +115,7 @@ pub enum Error {
     #[error("a task of the measurement failed")]
     Task(#[from] tokio::task::JoinError),
     /// The servers' addresses are invalid.
-    #[error("the address of the private database is not understood")]
+    #[error("the address of the private database is invalid")]
     Address(#[source] tokio_postgres::Error),
     /// No generation was shown.
     #[error("no rebuild ended within {} s", REBUILT_WITHIN.as_secs())]

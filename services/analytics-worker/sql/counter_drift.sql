@@ -1,3 +1,3 @@
--- Returns where the counters of the next blogs differ from what they count, and the last blog compared. Locks nothing.
+-- Returns where the counters of the next blogs differ from the counted events, and the last blog compared. Locks nothing.
 select d.blog_id, d.kind, d.counter, d.counted, d.looked_at, d.last_id
 from analytics.counter_drift($1::bigint, $2::integer) as d

@@ -45,7 +45,7 @@ pub(crate) enum GivenUp {
     TooLong(u64),
     #[error("could not apply the last batch before the shutdown deadline")]
     Drained,
-    #[error("RabbitMQ did not accept an ack; the deliveries will come again")]
+    #[error("RabbitMQ did not accept an ack; RabbitMQ will redeliver the messages")]
     Ack(#[source] broker::Error),
 }
 

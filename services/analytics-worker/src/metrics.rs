@@ -94,7 +94,7 @@ impl Metrics {
         add("retries", "Failed attempts to apply a batch", &metrics.retries);
         add("suspects", "Envelopes redelivered so often that they were applied alone", &metrics.suspects);
         add("redelivered_envelopes", "Envelopes that RabbitMQ had delivered before", &metrics.redelivered);
-        let looked_at = "Blogs whose counters were compared with what they count";
+        let looked_at = "Blogs whose counters were compared with the counted events";
         add("reconciled_blogs", looked_at, &metrics.reconciled_blogs);
         add(
             "popularity_runs",
@@ -112,7 +112,7 @@ impl Metrics {
             "Days for which partitions exist in advance; the minimum over the tables",
             metrics.days_ahead.clone(),
         );
-        let drift = "Difference between counters and what they count, as of each blog's last comparison";
+        let drift = "Difference between the counters and the counted events, at each blog's last comparison";
         registry.register("drift", drift, metrics.counter_drift.clone());
         let apply = "Time to apply and commit a batch";
         registry.register_with_unit("apply", apply, Unit::Seconds, metrics.apply_seconds.clone());

@@ -109,7 +109,7 @@ impl Round {
             tracing::warn!(
                 count,
                 blogs = ?named,
-                "counters differ from what they count; `commonplace reconcile` shows where and can repair them"
+                "counters differ from the counted events; `commonplace reconcile` shows where and can repair them"
             );
         }
 

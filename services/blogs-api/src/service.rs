@@ -40,7 +40,7 @@ use crate::state::{AppState, Parts};
 const NAME: &str = "blogs-api";
 /// Connections per client address; under `up` all clients share one address.
 const CONNECTIONS_IN_UP: i64 = 128;
-const ASKING: &str = "asking for the address that was bound";
+const ASKING: &str = "cannot read the address that was bound";
 
 /// The service, ready to run.
 pub struct Service {
@@ -218,9 +218,9 @@ impl runtime::service::Service for Service {
         drop((state, publisher));
         tasks.close();
         if timeout(TASKS_MAX, tasks.wait()).await.is_err() {
-            tracing::warn!("the publisher's tasks were still running when the time to shut down was over");
+            tracing::warn!("the publisher's tasks were still running when the shutdown time ran out");
         }
-        ended.context("running the background tasks")
+        ended.context("a background task failed")
     }
 
     fn settings_in_up(loader: Loader, up: &UpContext<'_>) -> Loader {

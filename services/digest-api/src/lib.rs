@@ -28,7 +28,7 @@ const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// What the followed authors published.
 #[derive(Serialize, ToSchema)]
 struct Digest {
-    /// The start of an hour, seven days ago.
+    /// The start of the period: seven days ago, rounded down to a full hour.
     from: Timestamp,
     /// At most 100 blogs, newest first.
     items: Vec<Item>,

@@ -146,7 +146,7 @@ async fn work_off(
             FAN_OUT_EXPIRE.execute(transaction, &[&claimed.blog_id]).await?;
             tracing::warn!(
                 blog_id = claimed.blog_id,
-                "the fan-out is older than the retention of notifications; cancelled"
+                "cancelled a fan-out: its notifications would be older than the retention period"
             );
             None
         }

@@ -106,7 +106,7 @@ impl Finding {
                 Ok(true) => {
                     tracing::info!(
                         blog_id,
-                        "found a blog whose followers must be notified without an event for it"
+                        "began or resumed a fan-out for which no event had arrived"
                     );
                     self.metrics.found.inc();
                     self.bell.notify_one();

@@ -57,7 +57,7 @@ async fn round(settings: PartitionSettings, pool: &Pool, metrics: &Metrics) -> R
         let made: String = CREATE_DAY_AHEAD.query_one(&client, &[&ahead]).await?.get(0);
         if made != "there" {
             if let Some(holder) = database::lock::holder(&client, LOCK).await? {
-                tracing::info!(holder, "another session holds the lock on the days");
+                tracing::info!(holder, "another session holds the lock on the partitions");
             }
             return Ok(false);
         }

@@ -103,7 +103,7 @@ impl runtime::service::Service for Service {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(learn.run(stop.clone()));
         tasks.spawn(freshness.watch(READS, reads, health, metrics, stop.clone()));
-        api.run_with(tasks, stop, shutdown).await.context("running the background tasks")
+        api.run_with(tasks, stop, shutdown).await.context("a background task failed")
     }
 
     fn settings_in_up(loader: Loader, up: &UpContext<'_>) -> Loader {

@@ -80,7 +80,7 @@ async fn button_starts_a_load_and_every_event_of_it_counts() {
     // By keyboard: Enter in a field presses the first button, which starts a load on every path.
     window.write("#senders", "4\u{e007}").await;
     window.until("[...document.querySelectorAll('#runs .state')].map((s) => s.innerText).join() === 'done,done,done'").await;
-    assert_eq!(window.js("document.activeElement.id").await, "senders", "what one types into is left alone");
+    assert_eq!(window.js("document.activeElement.id").await, "senders", "the field that has the focus is not replaced");
     let mut accepted = 0;
     for path in events::WritePath::NAMES {
         let of_path = window.number(&format!("[data-run={path}]")).await;

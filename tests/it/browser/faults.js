@@ -8,10 +8,10 @@ for (const field of document.querySelectorAll("input:not([type=hidden]), textare
   if (!field.labels.length) faults.push(`a field without a label: ${field.name}`);
 }
 for (const one of document.querySelectorAll("a, button, summary")) {
-  if (!one.textContent.trim() && !one.ariaLabel) faults.push(`nothing to call it by: ${one.outerHTML}`);
+  if (!one.textContent.trim() && !one.ariaLabel) faults.push(`a control without a name: ${one.outerHTML}`);
 }
 for (const picture of document.querySelectorAll("svg")) {
-  if (!picture.getAttribute("aria-label")) faults.push("a picture that says nothing");
+  if (!picture.getAttribute("aria-label")) faults.push("a picture without a label");
 }
 
 // Contrast: relative luminance and ratio as WCAG 2.1 defines them.

@@ -81,7 +81,7 @@ mod tests {
                 prop_assert!(count <= ENVELOPE_EVENTS_MAX);
                 // One bracket is counted as the comma before the first event, the other at the start.
                 prop_assert!(bytes <= ENVELOPE_BYTES_MAX);
-                prop_assert!(whole == 0 || taken.len() == 1, "an envelope travels alone");
+                prop_assert!(whole == 0 || taken.len() == 1, "a complete envelope shares with no other item");
                 if stopped && whole == 0 {
                     let fits = match head.unwrap().1 {
                         Size::Whole => false,

@@ -65,7 +65,7 @@ pub(crate) async fn arrived(settings: &Settings) -> BTreeSet<usize> {
     for (id, bodies) in drain(settings).await {
         assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "{id} came with different bytes");
         for number in numbers(&bodies[0]) {
-            assert!(seen.insert(number), "{number} travels in two envelopes");
+            assert!(seen.insert(number), "{number} is in two envelopes");
         }
     }
     seen
@@ -109,7 +109,7 @@ async fn confirmed_events_arrive_although_the_binding_is_deleted_repeatedly() {
             }
         };
         timeout(PATIENCE, comes_back).await.expect("an envelope comes back");
-        assert_eq!(administer(&vhost(&settings)).await.made.len(), 1, "the binding is made again");
+        assert_eq!(administer(&vhost(&settings)).await.made.len(), 1, "the binding is created again");
     }
     load.progress(40).await;
     let accepted = load.stop().await;

@@ -37,7 +37,7 @@ fn comment(row: &Row) -> String {
 }
 
 async fn diagrams(world: &Database, page: &mut String) {
-    page.push_str("\n## Roles and schemas\n\nA thick arrow writes (and reads), a thin one only reads.\n\n```mermaid\nflowchart LR\n");
+    page.push_str("\n## Roles and schemas\n\nA thick arrow means that the role writes and may read. A thin arrow means that it only reads.\n\n```mermaid\nflowchart LR\n");
     for row in rows(world, include_str!("sql/page_access.sql"), &[]).await {
         let arrow = if row.get("writes") { "==>" } else { "-->" };
         writeln!(page, "  {} {arrow} {}[({1})]", row.get::<_, &str>("role"), row.get::<_, &str>("schema"))

@@ -63,7 +63,7 @@ impl Epochs {
         let epochs = Self { pool: Some(pool), ..Self::without_database(settings) };
         registry.register(
             "tokens_epoch_unverified",
-            "Tokens accepted without a current epoch because the database did not answer",
+            "Tokens accepted without checking the current epoch, because the database did not answer",
             epochs.unverified.clone(),
         );
         epochs

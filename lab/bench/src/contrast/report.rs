@@ -338,7 +338,7 @@ impl Report {
             let of = format!("round {}, {scenario}, {path}", measurement.round);
             all.extend(measurement.disagreements.iter().map(|sentence| format!("{of}: {sentence}")));
             if !measurement.drained {
-                all.push(format!("{of}: not all that was promised was counted in time"));
+                all.push(format!("{of}: not every accepted event was counted in time"));
             }
         }
         for drained in self.drained.iter().filter(|drained| drained.lost + drained.double > 0) {

@@ -88,7 +88,7 @@ impl Refusal {
             Self::DatabaseBroken => {
                 "the database rejects events; nothing was promised, and the error has been logged"
             }
-            Self::BadValue => "the database cannot hold a value of this event",
+            Self::BadValue => "the database cannot store a value of this event",
             Self::ClockSkew => {
                 "this process's clock is wrong; nothing was promised, so send the request again"
             }

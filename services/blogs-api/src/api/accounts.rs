@@ -118,7 +118,7 @@ pub(crate) async fn sign_up(state: &AppState, new: NewAccount) -> Result<Account
         }
     }
     Err(Problem::unavailable(
-        "accounts with this handle or e-mail address keep appearing and disappearing; no account was created",
+        "other requests are using this handle or e-mail address; no account was created, try again",
         1,
     ))
 }

@@ -151,7 +151,7 @@ fn busy(busy: &[(String, f64)]) -> Markup {
             }
             p.quiet { (format!("{whole:.2}")) " busy sessions on average" }
         } @else {
-            p.quiet { "No busy session was seen." }
+            p.quiet { "No session was busy." }
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) const ABOUT: [About; 3] = [
     About {
         path: WritePath::Message,
         place: "path-message",
-        how: "Through RabbitMQ; workers count in batches. The API answers once RabbitMQ has confirmed.",
+        how: "Through RabbitMQ; workers count in batches. The API answers once RabbitMQ has confirmed the event.",
     },
     About {
         path: WritePath::Direct,

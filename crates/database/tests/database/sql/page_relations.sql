@@ -1,6 +1,6 @@
 -- Tables and views of the schema, with who may delete rows of each. Locks nothing.
 select n.nspname::text as schema, c.relname::text as name,
-       case when c.relkind = 'v' then 'view' when c.relkind = 'p' then 'table, a partition a day' else 'table' end as kind,
+       case when c.relkind = 'v' then 'view' when c.relkind = 'p' then 'table with one partition per day' else 'table' end as kind,
        obj_description(c.oid, 'pg_class') as comment,
        array(select g.rolname::text from aclexplode(c.relacl) x join pg_roles g on g.oid = x.grantee
              where x.privilege_type = 'DELETE' and x.grantee <> c.relowner order by g.rolname) as deleters

@@ -101,7 +101,7 @@ fn all_tables_must_agree() {
     let mut late = measured(Path::MESSAGE, 2, 10, 0, 10);
     late.drained = false;
     let said = report(vec![late]).disagreements();
-    assert_eq!(said, ["round 2, hot, message: not all that was promised was counted in time"]);
+    assert_eq!(said, ["round 2, hot, message: not every accepted event was counted in time"]);
 }
 
 #[test]

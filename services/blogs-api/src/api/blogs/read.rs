@@ -98,7 +98,7 @@ pub(super) async fn get(
         (status = 200, description = "The blog", body = Blog,
          headers(("ETag" = String, description = "The version of the content, without counters"))),
         (status = 304, description = "The client has the current version of the content; counters may have changed"),
-        (status = 308, description = "The slug is a former one",
+        (status = 308, description = "This is a former slug of the blog",
          headers(("Location" = String, description = "The blog at its current slug"))),
         (status = 404, description = "The blog does not exist or is not visible to this reader", body = ProblemBody,
          content_type = "application/problem+json"),

@@ -81,7 +81,7 @@ pub(crate) async fn create_blog(
         }
         (false, true) => {
             return Err(Problem::forbidden(
-                "a token with the scope import creates only blogs with a source_path; sign in to get a token for other blogs",
+                "a token with the scope import can create only blogs with a source_path; to create other blogs, sign in",
             ));
         }
         (true, true) | (false, false) => {}

@@ -84,7 +84,7 @@ pub(super) struct Rejected {
     tag = "engagement",
     params(
         ("Idempotency-Key" = Option<String>, Header,
-         description = "Together with its index, the key of each event without a `key`."),
+         description = "An event without a `key` gets one from this header and the event's index."),
         ("X-Write-Path" = Option<String>, Header,
          description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),

@@ -96,7 +96,7 @@ impl From<Taken> for Answer {
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
-        ("Idempotency-Key" = Option<String>, Header, description = "All requests with the same key count once."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key together count only once."),
         ("X-Write-Path" = Option<String>, Header,
          description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
@@ -130,7 +130,7 @@ pub(super) async fn view(
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
-        ("Idempotency-Key" = Option<String>, Header, description = "All requests with the same key count once."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key together count only once."),
         ("X-Write-Path" = Option<String>, Header,
          description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
@@ -165,7 +165,7 @@ pub(super) async fn like(
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
-        ("Idempotency-Key" = Option<String>, Header, description = "All requests with the same key count once."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key together count only once."),
         ("X-Write-Path" = Option<String>, Header,
          description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
@@ -195,7 +195,7 @@ pub(super) async fn unlike(
     tag = "engagement",
     params(
         ("id" = i64, Path, description = "The blog."),
-        ("Idempotency-Key" = Option<String>, Header, description = "All requests with the same key count once."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key together count only once."),
         ("X-Write-Path" = Option<String>, Header,
          description = "The write path: message, direct or direct-batched, if the server allows the choice."),
     ),
