@@ -156,7 +156,10 @@ fn variables_take_the_type_of_their_key() {
     assert_eq!(settings.labels["team"], "blue");
 
     let settings: Settings = loader(&[("COMMONPLACE__SHOP__DOORS", "")]).load().unwrap();
-    assert!(settings.shop.doors.is_empty(), "an empty variable is an empty list, not a list with one empty item");
+    assert!(
+        settings.shop.doors.is_empty(),
+        "an empty variable is an empty list, not a list with one empty item"
+    );
 }
 
 #[test]

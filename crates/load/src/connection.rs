@@ -115,7 +115,9 @@ impl Connection {
                     self.bytes += self.received.len() as u64;
                     return Ok(answer);
                 }
-                std::cmp::Ordering::Greater => return Err(Broken::Unsupported("is longer than its content-length")),
+                std::cmp::Ordering::Greater => {
+                    return Err(Broken::Unsupported("is longer than its content-length"));
+                }
             }
         }
     }

@@ -104,10 +104,7 @@ impl Finding {
             }
             match database::within(TRY_MAX, settle(&self.pool, blog_id)).await {
                 Ok(true) => {
-                    tracing::info!(
-                        blog_id,
-                        "began or resumed a fan-out for which no event had arrived"
-                    );
+                    tracing::info!(blog_id, "began or resumed a fan-out for which no event had arrived");
                     self.metrics.found.inc();
                     self.bell.notify_one();
                 }

@@ -32,7 +32,12 @@ impl Metrics {
         let count = |registry: &mut Registry, name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
-        count(registry, "learnt_blogs", "Blogs whose neighbours were recomputed because their likes changed", &metrics.learnt_blogs);
+        count(
+            registry,
+            "learnt_blogs",
+            "Blogs whose neighbours were recomputed because their likes changed",
+            &metrics.learnt_blogs,
+        );
         count(registry, "rebuilt_blogs", "Blogs processed by rebuilds", &metrics.rebuilt_blogs);
         count(registry, "rebuilds", "Rebuilds completed; readers are shown their result", &metrics.rebuilds);
         count(

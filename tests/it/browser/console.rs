@@ -80,7 +80,11 @@ async fn button_starts_a_load_and_every_event_of_it_counts() {
     // By keyboard: Enter in a field presses the first button, which starts a load on every path.
     window.write("#senders", "4\u{e007}").await;
     window.until("[...document.querySelectorAll('#runs .state')].map((s) => s.innerText).join() === 'done,done,done'").await;
-    assert_eq!(window.js("document.activeElement.id").await, "senders", "the field that has the focus is not replaced");
+    assert_eq!(
+        window.js("document.activeElement.id").await,
+        "senders",
+        "the field that has the focus is not replaced"
+    );
     let mut accepted = 0;
     for path in events::WritePath::NAMES {
         let of_path = window.number(&format!("[data-run={path}]")).await;
@@ -133,7 +137,7 @@ async fn outage_of_either_server_is_visible() {
     assert!(window.text("#outages").await.contains("kept in the outbox"));
     window.until("document.querySelector('[data-server=RabbitMQ]').classList.contains('away')").await;
     between.set(Mode::Open);
-    window.until(all_there).await;
+    window.until(&all_there).await;
 
     world.close_database().await;
     window.until("document.querySelector('#outages').innerText.includes('Postgres is down')").await;
@@ -141,7 +145,7 @@ async fn outage_of_either_server_is_visible() {
     // Screen readers announce it at once, and the rest of the page still works.
     assert_eq!(window.js("document.querySelector('#outages').getAttribute('role')").await, "alert");
     world.open_database().await;
-    window.until(all_there).await;
+    window.until(&all_there).await;
 
     worker.stop().await;
     window.until("document.querySelector('#outages').innerText.includes('Analytics worker is down')").await;
