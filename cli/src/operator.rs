@@ -1,8 +1,8 @@
 //! How the operator's commands reach the system: as the role `operator`, which may read everything that is not
 //! private and changes data only through the owners' functions.
 //!
-//! If the settings name no server and a `commonplace up` runs in this checkout, the commands use its servers. It
-//! writes its addresses to a file that only its owner can read.
+//! If the settings name no server and a `commonplace up` runs in this checkout, the commands use its servers. `up`
+//! writes the addresses to a file that only the file's owner can read.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -96,8 +96,8 @@ impl Place {
         }
     }
 
-    /// True if --config or the environment names a server, and --directory names no `up`: that server then takes precedence
-    /// over a running `up`.
+    /// True if --config or a database URL in the environment is given, and --directory is not. The commands then use that
+    /// server, even while an `up` runs.
     fn names_a_server(&self) -> bool {
         let said = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         self.directory.is_none()

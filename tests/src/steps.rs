@@ -20,7 +20,7 @@ impl Running {
         self.delete(&format!("/v1/accounts/{account}/follow"), Some(token)).await
     }
 
-    /// The ids in a whole list, page by page, and the total that each page gives.
+    /// Reads a list page by page to its end. Returns all ids, and the total that the last page gives.
     pub async fn listed(&self, account: i64, list: &str, limit: usize) -> (Vec<i64>, i64) {
         let (mut ids, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -70,7 +70,7 @@ impl World {
         self.client().execute(age, &[&days]).await.unwrap();
     }
 
-    /// The result of an owner's function for the role `operator`.
+    /// Calls an owner's SQL function with this id, as the role `operator`, and returns its result.
     pub async fn operator<T>(&self, function: &str, id: i64) -> T
     where
         T: for<'row> FromSql<'row>,

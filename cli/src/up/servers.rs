@@ -7,18 +7,18 @@ use super::Arguments;
 use super::place::Place;
 use crate::terminal::Progress;
 
-/// Name of the database in the private cluster; for an existing server its URL names the database.
+/// The name of the database in the private cluster. An existing server's database is the one in its URL.
 const DATABASE: &str = "commonplace";
 
 /// Running servers. Dropping it stops the private ones.
 pub(super) struct Servers {
-    /// A superuser's URL of the database, which may not exist yet.
+    /// An administrator's URL of the database; the database may not exist yet.
     pub(super) administrator_url: String,
     /// RabbitMQ.
     pub(super) amqp_url: String,
     /// RabbitMQ's management pages and API, with an administrator's login.
     pub(super) management_url: String,
-    /// True if the server is private, so that `up` may print the login of its pages.
+    /// Whether RabbitMQ is private; only then may `up` print the login of its management pages.
     pub(super) shows_management: bool,
     private: Private,
 }
@@ -140,9 +140,11 @@ fn in_database(url: &str) -> String {
     }
 }
 
-/// Runs blocking work on a thread for it, and waits for its result.
+/// Runs blocking work on a thread where blocking is allowed, and waits for the result.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work).await.context("a thread ended early")?
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("the thread that starts or stops the servers ended early")?
 }

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::health::Health;
 
-/// Their paths, for code that must skip them.
+/// The paths of the operations endpoints, for code that leaves them out of traces and request counts.
 pub const OPERATIONS_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Media type of `/metrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

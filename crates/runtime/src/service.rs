@@ -30,7 +30,7 @@ pub trait Service: Sized + Send + 'static {
     const DEFAULTS: Defaults;
     /// The statements it may send.
     const STATEMENTS: &'static [Statements];
-    /// Its port in `commonplace up`, as an offset from the Blogs API's port, if people use it. `None`: any free port.
+    /// The offset of its port under `commonplace up` from the Blogs API's port. `None`: any free port, because no person opens it.
     const PORT: Option<u16> = None;
 
     /// The settings that the process itself needs.

@@ -12,7 +12,7 @@ type Work = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 /// A future that stays on the thread that awaits it.
 type Local<T> = Pin<Box<dyn Future<Output = anyhow::Result<T>>>>;
 
-/// A service as data and functions. [`Service`] describes each of them.
+/// A service as data and functions. The trait [`Service`] documents the fields.
 #[derive(Debug)]
 pub struct Entry {
     /// The name of its binary, its image and its container.
@@ -27,7 +27,7 @@ pub struct Entry {
     pub defaults: Defaults,
     /// The statements it may send.
     pub statements: &'static [Statements],
-    /// Its port in `commonplace up`, as an offset from the Blogs API's port, if people use it.
+    /// The offset of its port under `commonplace up` from the Blogs API's port. `None`: any free port, because no person opens it.
     pub port: Option<u16>,
     check: fn(Loader) -> anyhow::Result<()>,
     serve: fn(Loader) -> Local<()>,
@@ -63,13 +63,13 @@ impl Entry {
         }
     }
 
-    /// A loader of its settings. The environment may also contain variables of the other services and of these commands.
+    /// A loader of its settings. The environment may also contain variables of the other services and of `commands`.
     #[must_use]
     pub fn loader(&self, commands: &[Defaults]) -> Loader {
         crate::loader(self.defaults, commands)
     }
 
-    /// Loads the settings and checks them like a start.
+    /// Loads the settings and checks them as a start would, without starting anything.
     ///
     /// # Errors
     /// A message that says what to change.
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_between_settings_are_those_of_the_service() {
+    fn check_applies_the_services_rules_between_settings() {
         let api = crate::named("blogs-api").unwrap();
         let loader = || api.loader(&[]).environment([]);
         api.check(loader()).unwrap();

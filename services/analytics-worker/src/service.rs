@@ -68,7 +68,8 @@ impl runtime::service::Service for Service {
     }
 
     async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        // A child token, so that the other tasks also drain when one task fails.
+        // If one task fails, `process::work` cancels this token so that the others drain. It is a child token, so the caller's
+        // stays uncancelled.
         let shutdown = shutdown.child_token();
         let mut registry = Registry::default();
         database::register_pools(&mut registry, [("all", &self.pool)]);

@@ -23,7 +23,7 @@ use crate::settings::Settings;
 use crate::work::Work;
 use crate::{DEFAULTS, SQL, partitions, watch};
 
-/// Maximum time for work in progress at shutdown; orchestrators kill after 10 s.
+/// Maximum time for work in progress at shutdown. Orchestrators kill the process after 10 s.
 const DRAIN_MAX: Duration = Duration::from_secs(9);
 
 /// A worker that is ready to run.
@@ -68,7 +68,8 @@ impl runtime::service::Service for Service {
 
     async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let Self { settings, listener, pool } = self;
-        // A child token, so that the other tasks also drain when one task fails.
+        // If one task fails, `process::work` cancels this token so that the others drain. It is a child token, so the caller's
+        // stays uncancelled.
         let shutdown = shutdown.child_token();
         let ending = shutdown.clone();
         let mut registry = Registry::default();

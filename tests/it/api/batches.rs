@@ -28,7 +28,7 @@ fn assert_judged(answer: &Answer, path: &str, accepted: usize, rejected: &[(usiz
 }
 
 #[tokio::test]
-async fn valid_events_count_and_invalid_ones_are_named() {
+async fn valid_events_are_accepted_and_invalid_ones_are_named() {
     for path in PATHS {
         let world = World::new().await;
         let api = world.api_with(|loader| loader.set("engagement.view_window_s", 86_400)).await;
@@ -80,7 +80,7 @@ async fn valid_events_count_and_invalid_ones_are_named() {
         ];
         assert_judged(&send(&api, path, Some(&token), &events).await, path, 5, &rejected);
         world.until("select coalesce(sum(n), 0)::bigint from analytics.outcome", 5_i64).await;
-        // The second view is the same reader's.
+        // The second view is by the same reader within the window: it is accepted, but does not count.
         assert_eq!(api.totals(blog).await, [1, 1, 2], "{path}");
         worker.stop().await;
         world.assert_consistent().await;
@@ -88,7 +88,7 @@ async fn valid_events_count_and_invalid_ones_are_named() {
 }
 
 #[tokio::test]
-async fn without_a_token_only_likes_are_rejected() {
+async fn without_a_token_only_likes_and_unlikes_are_rejected() {
     let world = World::new().await;
     let api = world.api().await;
     let (_, token) = api.account("ada").await;

@@ -1,8 +1,9 @@
-//! The message path. The handler encodes the events here, and the publisher's task fills the envelopes. The task hands
-//! envelopes that the broker does not confirm in time over to the [spill](super::spill).
+//! The message path. The handler encodes the events here, and the publisher's task fills the envelopes. If the
+//! broker does not confirm an envelope in time, the task hands it over to the [spill](super::spill).
 //!
-//! A traced request gets a span here, from the hand-over to the confirm. The span records the envelope's id. The
-//! envelope carries the span's context to the workers, unless it carries another request's.
+//! A traced request gets a span here, which lasts from passing the events to the publisher until they are confirmed or
+//! stored. The span records the envelope's id. The envelope carries the span's context to the workers. If it also holds
+//! events of other requests, it carries the context of only one of them.
 
 use broker::{EXCHANGE, EncodedEvents, PublishError, Publisher};
 use events::{EngagementEvent, EnvelopeId, codec};
@@ -14,8 +15,8 @@ use tracing::field::Empty;
 
 use super::refusal::Refusal;
 
-/// Passes the events to the publisher. Either all are confirmed or stored, or nothing is promised. `traceparent` is
-/// passed on if the request is not traced here.
+/// Passes the events to the publisher. `Ok` means that every event is confirmed by the broker or stored in the spill. An
+/// error promises nothing about any of them. `traceparent` is passed on if the request is not traced here.
 pub(super) async fn publish(
     publisher: &Publisher,
     events: &[EngagementEvent],
