@@ -1,8 +1,8 @@
 //! Decides which lines are views, and computes each view's key and visitor.
 //!
-//! A view's *key* is a hash over site, address, agent, time, path and the line's ordinal among its equals
-//! ([`Ordinals`]), so it is the same on every read of the log. Its *visitor* is a hash over address and
-//! agent. Neither address nor agent leaves this process in the clear.
+//! A view's *key* is a hash over site, address, agent, time, path and the line's number among equal lines
+//! ([`Ordinals`]), so it is the same on every read of the log. Its *visitor* is a hash over address and agent.
+//! Neither address nor agent leaves this process in the clear.
 
 use std::collections::HashMap;
 
@@ -16,10 +16,10 @@ use super::reason::{self, Reason};
 
 /// Longest path, including the site in front of it, that the API accepts.
 const PATH_BYTES_MAX: usize = 1024;
-/// Agents whose classification is cached: 4 MB.
+/// Maximum number of agents whose classification is cached. The cache then takes 4 MB.
 const AGENTS_MAX: usize = 100_000;
 
-/// Parts of the agents of robots that are missing from the list.
+/// Text in the user agents of robots that the list of the crate `isbot` does not recognise.
 const MORE_ROBOTS: &str = include_str!("more_robots.txt");
 
 /// The rules for views.
@@ -56,7 +56,7 @@ pub(super) struct View {
     pub(super) source_path: String,
     /// The hash of its visitor.
     pub(super) visitor: u128,
-    /// The key by which it counts once.
+    /// The key that makes the view count only once.
     pub(super) key: u128,
     /// The time of the view.
     pub(super) time: Timestamp,
@@ -105,7 +105,7 @@ impl Sieve {
 }
 
 impl Rules {
-    /// The source path of the blog that the line shows to a reader.
+    /// The source path of the blog, if the line records that the blog was shown to a reader.
     fn source_path(&self, line: &Line<'_>) -> Result<String, Reason> {
         if !self.methods.iter().any(|method| method.as_bytes() == line.method) {
             return Err(reason::OTHER_METHOD);

@@ -1,7 +1,7 @@
-//! Receives the deliveries of one queue for one epoch.
+//! Receives the deliveries of one queue for one epoch, which lasts as long as its connection.
 //!
-//! A consumer never reconnects. If its stream ends or fails, or an ack fails, its reader drops the consumer with all of its
-//! deliveries and opens a new one. RabbitMQ delivers unacked messages again.
+//! A consumer never reconnects. If its stream ends or fails, or an ack fails, the code that reads from the consumer
+//! drops it with all of its deliveries and opens a new one. RabbitMQ delivers unacked messages again.
 
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Connects and subscribes. At most `prefetch` deliveries are unacked at a time. Choose a value that holds two
-    /// batches, so that one can gather while the other commits. `app_id` is the connection's name in the broker's management
-    /// tools.
+    /// Connects and subscribes. At most `prefetch` deliveries are unacked at a time. Choose at least the size of two
+    /// batches, so that one batch can fill while the other is committed. `app_id` is the connection's name in the
+    /// broker's management tools.
     ///
     /// # Errors
     /// The broker is down, refuses, or does not answer in time; the queue is missing; or a setting is invalid.

@@ -1,10 +1,10 @@
 //! Serves HTTP/1.1 on one listener, with limits per connection, per address and for all connections.
 //!
-//! The head of a request must arrive in time, and the client must read the response fast enough ([`Pace`]). A client that
-//! sends or reads a byte now and then therefore holds a connection for seconds, not forever. The kernel's send buffer is
-//! small, so an unread response stays in this process, which counts it. One network may use a share of the connections. If
-//! all are taken, a new connection replaces the one that has been idle longest (`places`). At shutdown the listener closes,
-//! and running requests may finish within the drain time.
+//! The head of a request must arrive in time, and the client must read the response fast enough ([`Pace`]). A client
+//! that sends or reads a byte now and then therefore holds a connection for seconds, not forever. The kernel's send
+//! buffer is small, so an unread response stays in this process, which counts it. One network may use only a share of
+//! the connections. If all are taken, a new connection replaces the one that has been idle longest (`places`). At
+//! shutdown the listener closes, and running requests may finish within the drain time.
 
 mod connection;
 mod network;
@@ -42,17 +42,18 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Maximum connections of an operations listener.
 pub const CONNECTIONS_OF_OPERATIONS: usize = 128;
-/// The pause after accepting a connection failed, for example because there is no free file descriptor.
+/// The pause after a failed attempt to accept a connection, for example because there is no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The kernel closes a connection whose peer has acknowledged nothing for this time. This frees the unsent data of a client
-/// that disappeared or stopped reading after its last response was handed to the kernel.
+/// The kernel closes a connection if data for the peer stays unacknowledged or unsent for this long. This frees the
+/// unsent data of a client that disappeared or stopped reading after its last response was handed to the kernel.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// The limits of connections.
 pub struct Bounds {
     /// Maximum open connections.
     pub connections_max: usize,
-    /// Of these, maximum connections of one address (for IPv6 of one /64; a /56 has [`DELEGATION_FACTOR`] times as many).
+    /// Maximum open connections of one IPv4 address or one IPv6 /64. All addresses of one IPv6 /56 together may have
+    /// [`DELEGATION_FACTOR`] times as many.
     pub connections_per_address_max: usize,
     /// Whether many clients share this address, as behind one of our proxies. Then the limit per address does not apply.
     pub is_proxy: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
@@ -153,9 +154,9 @@ where
     Ok(response)
 }
 
-/// The status with which a head is refused although hyper accepts it. A request with two host names is refused, because a
-/// proxy in front could choose the other one. The size is checked here, because hyper reads more than its buffer size if
-/// the head arrives in large pieces.
+/// The status with which a head is refused although hyper accepts it. A request with two host names is refused,
+/// because a proxy in front could use one name and this process the other. The size is checked here, because hyper
+/// reads more than its buffer size if the head arrives in large pieces.
 fn fault<B>(request: &Request<B>) -> Option<StatusCode> {
     let headers = request.headers();
     match headers.get_all(HOST).iter().count() {
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(of(&[("host", "a"), ("host", "a")]), Some(400));
         assert_eq!(of(&[]), Some(400));
         let old = Request::get("/").version(Version::HTTP_10).body(()).unwrap();
-        assert_eq!(fault(&old), None, "HTTP/1.0 has no such field");
+        assert_eq!(fault(&old), None, "HTTP/1.0 does not require a Host field");
         assert_eq!(of(&[("host", "a"), ("x", &"y".repeat(33_000))]), Some(431));
     }
 }

@@ -1,13 +1,14 @@
-//! Limits the memory that requests hold: bodies, counted as they arrive, and large responses until they are sent.
+//! Limits the memory that requests use. Bodies are counted as they arrive, and large responses until they are sent.
 //!
-//! Bodies and responses have separate budgets, so that slow readers of responses do not block bodies. In each budget a
-//! client network may use one share, and the networks of an IPv6 /56 together [`DELEGATION_FACTOR`] shares. Networks are
-//! counted in a fixed number of slots chosen by a keyed hash, as in the rate limits: memory use is constant, and no client
-//! can target another client's slot. A body is counted until its request is answered, because the handler keeps its bytes in
-//! the parsed value.
+//! Bodies and responses have separate budgets, so that slow readers of responses do not block bodies. In each budget
+//! a client network may use one share, and all networks of one IPv6 /56 together may use [`DELEGATION_FACTOR`]
+//! shares. The bytes of each network are counted in one of a fixed number of slots, chosen by a keyed hash, as in the
+//! rate limits: memory use is constant, and no client can target another client's slot. A body is counted until its
+//! request is answered, because the handler keeps its bytes in the parsed value.
 //!
-//! Short bodies are always accepted: the first bytes of each body, up to the limit of an ordinary route, are not counted.
-//! The limit of concurrent requests bounds the sum of these bytes, and the budget is reduced by that sum.
+//! Short bodies are always accepted: the first bytes of each body, up to the limit of an ordinary route, are not
+//! counted. The limit of concurrent requests sets a maximum for the sum of these bytes, and the budget is reduced by
+//! that maximum.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -27,7 +28,7 @@ use runtime::http::{DELEGATION_FACTOR, Pace, delegation, household};
 use crate::problem::Problem;
 use crate::settings::{LARGE_ANSWER, RequestSettings};
 
-/// Number of slots for counting networks: 32 KiB for each of the four tables.
+/// Number of slots in a table of byte counts by network. Each of the four tables takes 32 KiB.
 const SLOTS: usize = 4096;
 /// The memory overhead of a chunk of a body.
 const PIECE_BYTES: usize = 64;
@@ -208,7 +209,7 @@ impl Drop for Hold {
     }
 }
 
-/// The outer handle to a body that is being read. Its bytes are counted until this is dropped.
+/// The server's handle to a body that the handler reads. The body's bytes are counted until this handle is dropped.
 pub(crate) struct Reading(Arc<Shared>);
 
 struct Shared {
@@ -250,8 +251,8 @@ pub(crate) enum BodyError {
     Broken(#[from] hyper::Error),
 }
 
-/// A body whose bytes are counted as they arrive and that must arrive fast enough. Time during which the handler does not
-/// read does not count.
+/// A body whose bytes are counted as they arrive and that must arrive fast enough. Only the time that the handler
+/// spends waiting for bytes is measured.
 struct Counted {
     /// `None` after the body was refused.
     incoming: Option<Incoming>,
@@ -261,8 +262,8 @@ struct Counted {
 }
 
 impl Counted {
-    /// A chunk shares the connection's read buffer, which is much larger than a small chunk. The first chunk shares the
-    /// head's buffer, which exists anyway. Each later chunk is copied, so that only its own bytes are kept.
+    /// A chunk keeps the connection's whole read buffer in memory, even if the chunk is small. The first chunk shares
+    /// the head's buffer, which exists anyway. Each later chunk is copied, so that only its own bytes are kept.
     fn piece(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
         self.pace.moved(data.len());
         self.shared.hold.take(data.len().saturating_add(PIECE_BYTES))?;
@@ -290,7 +291,7 @@ impl HttpBody for Counted {
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
             ready!(this.pace.poll_too_slow(context));
-            // Do not wait again for a body that has not arrived.
+            // The body is too slow, so `discard_rest` must not wait for it too.
             this.incoming = None;
             return Poll::Ready(Some(Err(BodyError::Refused(Refusal::Slow))));
         };
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_gets_its_share_and_all_together_the_whole_budget() {
+    fn a_share_limits_one_network_and_the_budget_limits_all() {
         let budget = Arc::new(Budget::new(100, 60));
         let (first, second) = (hold(&budget, "2001:db8::1", 0), hold(&budget, "2001:db8::2", 0));
         assert_eq!(first.take(60), Ok(()));

@@ -1,5 +1,6 @@
-//! The reader's buttons: like, share, follow. Each takes the path of the API's own request. The `Caller` extractor
-//! comes first, so that the rate limits reject excess requests before anything is looked up.
+//! The reader's buttons: like, share, follow. Each calls the same function as the corresponding API request. For likes
+//! and shares the `Caller` extractor comes first, so that the rate limits reject excess requests before anything is
+//! looked up.
 
 use axum::extract::State;
 use axum::response::Response;
