@@ -1,7 +1,7 @@
 //! Decides which lines are views, and computes each view's key and visitor.
 //!
-//! A view's *key* is a hash over site, address, agent, time, path and the line's number among equal lines
-//! ([`Ordinals`]), so it is the same on every read of the log. Its *visitor* is a hash over address and agent.
+//! A view's *key* is a hash over site, address, agent, time, path and an ordinal that tells otherwise equal lines apart
+//! ([`Ordinals`]). It is the same every time the log is read. Its *visitor* is a hash over address and agent.
 //! Neither address nor agent leaves this process in the clear.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ const PATH_BYTES_MAX: usize = 1024;
 /// Maximum number of agents whose classification is cached. The cache then takes 4 MB.
 const AGENTS_MAX: usize = 100_000;
 
-/// Text in the user agents of robots that the list of the crate `isbot` does not recognise.
+/// Robots that the `isbot` crate does not recognise: one substring of a user agent per line.
 const MORE_ROBOTS: &str = include_str!("more_robots.txt");
 
 /// The rules for views.
@@ -346,7 +346,7 @@ mod tests {
         let mut sieve = Sieve::new(rules());
         let before = sieve.view(&first).unwrap();
         sieve.next_file();
-        assert_eq!(sieve.view(&first).unwrap(), before, "each file by itself");
+        assert_eq!(sieve.view(&first).unwrap(), before, "ordinals start again in each file");
         // Different parts with the same concatenation hash differently.
         assert_ne!(hash(hasher([b"ab", b"c"])), hash(hasher([b"a", b"bc"])));
     }

@@ -1,4 +1,4 @@
-//! Receives the deliveries of one queue for one epoch, which lasts as long as its connection.
+//! Receives the deliveries of one queue over one connection. The lifetime of that connection is called an *epoch*.
 //!
 //! A consumer never reconnects. If its stream ends or fails, or an ack fails, the code that reads from the consumer
 //! drops it with all of its deliveries and opens a new one. RabbitMQ delivers unacked messages again.

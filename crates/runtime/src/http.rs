@@ -2,9 +2,10 @@
 //!
 //! The head of a request must arrive in time, and the client must read the response fast enough ([`Pace`]). A client
 //! that sends or reads a byte now and then therefore holds a connection for seconds, not forever. The kernel's send
-//! buffer is small, so an unread response stays in this process, which counts it. One network may use only a share of
-//! the connections. If all are taken, a new connection replaces the one that has been idle longest (`places`). At
-//! shutdown the listener closes, and running requests may finish within the drain time.
+//! buffer is small, so most of an unread response stays in this process, where its bytes count towards the memory
+//! limit. One network may use only a share of the connections. If all are taken, a new connection replaces the one that
+//! has been idle longest (`places`). At shutdown the listener closes, and running requests may finish within the drain
+//! time.
 
 mod connection;
 mod network;
@@ -44,8 +45,8 @@ pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 pub const CONNECTIONS_OF_OPERATIONS: usize = 128;
 /// The pause after a failed attempt to accept a connection, for example because there is no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The kernel closes a connection if data for the peer stays unacknowledged or unsent for this long. This frees the
-/// unsent data of a client that disappeared or stopped reading after its last response was handed to the kernel.
+/// The kernel closes a connection if data for the peer stays unacknowledged or unsent for this long. [`Pace`] no longer
+/// watches a response that has been handed to the kernel; this timeout frees its data if the client disappears.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// The limits of connections.
@@ -55,7 +56,8 @@ pub struct Bounds {
     /// Maximum open connections of one IPv4 address or one IPv6 /64. All addresses of one IPv6 /56 together may have
     /// [`DELEGATION_FACTOR`] times as many.
     pub connections_per_address_max: usize,
-    /// Whether many clients share this address, as behind one of our proxies. Then the limit per address does not apply.
+    /// Tells whether an address belongs to one of our proxies, and so is shared by many clients. The limit per address does
+    /// not apply to it.
     pub is_proxy: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     /// Maximum time for the head of a request to arrive.
     pub head_timeout: Duration,
@@ -154,7 +156,7 @@ where
     Ok(response)
 }
 
-/// The status with which a head is refused although hyper accepts it. A request with two host names is refused,
+/// Checks a head that hyper has accepted, and returns the error status if it is refused. A request with two host names is refused,
 /// because a proxy in front could use one name and this process the other. The size is checked here, because hyper
 /// reads more than its buffer size if the head arrives in large pieces.
 fn fault<B>(request: &Request<B>) -> Option<StatusCode> {

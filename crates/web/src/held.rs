@@ -7,8 +7,8 @@
 //! request is answered, because the handler keeps its bytes in the parsed value.
 //!
 //! Short bodies are always accepted: the first bytes of each body, up to the limit of an ordinary route, are not
-//! counted. The limit of concurrent requests sets a maximum for the sum of these bytes, and the budget is reduced by
-//! that maximum.
+//! counted. These uncounted bytes add up to at most this limit times the number of concurrent requests. That much memory
+//! is set aside for them, and the budget is what remains.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -32,8 +32,8 @@ use crate::settings::{LARGE_ANSWER, RequestSettings};
 const SLOTS: usize = 4096;
 /// The memory overhead of a chunk of a body.
 const PIECE_BYTES: usize = 64;
-/// How much of a refused body is still read and discarded, and for how long. A client that is still sending could not read
-/// the response if its connection were reset.
+/// How much of a refused body is still read and discarded, and for how long. If the connection
+/// were closed while the client is still sending, the kernel would reset it, and the client could lose the response.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
 const DISCARDING_MAX: Duration = Duration::from_secs(1);
 
@@ -142,7 +142,7 @@ impl Budget {
 struct Hold {
     budget: Arc<Budget>,
     client: IpAddr,
-    /// The number of further bytes that are not counted.
+    /// How many more bytes may arrive before counting starts.
     allowance: AtomicUsize,
     bytes: AtomicUsize,
 }
