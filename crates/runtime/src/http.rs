@@ -156,9 +156,9 @@ where
     Ok(response)
 }
 
-/// Checks a head that hyper has accepted, and returns the error status if it is refused. A request with two host names is refused,
-/// because a proxy in front could use one name and this process the other. The size is checked here, because hyper
-/// reads more than its buffer size if the head arrives in large pieces.
+/// Checks a head that hyper has accepted, and returns the error status if it is refused. A request with two host names
+/// is refused, because a proxy in front could use one name and this process the other. The size is checked here,
+/// because hyper reads more than its buffer size if the head arrives in large pieces.
 fn fault<B>(request: &Request<B>) -> Option<StatusCode> {
     let headers = request.headers();
     match headers.get_all(HOST).iter().count() {
