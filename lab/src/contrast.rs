@@ -8,14 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bench::contrast::{Name, Plan, Report, Target, plot};
 use serde::Serialize;
-use stack::Stack;
 
 use crate::machine::Machine;
 use crate::roles::roles;
-use crate::terminal;
+use crate::{servers, terminal};
 
-/// Folder for the servers' data and the services' logs, next to those of `commonplace up`.
-const DIRECTORY: &str = ".stack/bench";
 /// Folder in the repository for the results.
 const RESULTS: &str = "docs/results";
 
@@ -76,7 +73,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let plan = Plan {
         executable: std::env::current_exe().context("finding this executable")?,
-        directory: Path::new(DIRECTORY).join("logs"),
+        directory: servers::logs(),
         roles: roles()?,
         scenarios,
         duration: Duration::from_secs(arguments.seconds.unwrap_or(quick(4, 1))),
@@ -86,13 +83,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         is_quick: arguments.quick,
     };
     let directory = arguments.directory.or_else(|| (!arguments.quick).then(|| PathBuf::from(RESULTS)));
-    let options = stack::Options { fresh: true, ..stack::Options::new(DIRECTORY) };
-    let mut stack = tokio::task::block_in_place(|| Stack::start(&options, &mut tell))?;
-    std::fs::create_dir_all(&plan.directory).context("making the folder of the services' logs")?;
-    let measured = Box::pin(plan.run(&mut stack, &stop, &mut tell)).await;
-    let stopped = tokio::task::block_in_place(|| stack.stop());
-    let report = measured?;
-    stopped?;
+    let report = servers::measure(async |stack| Box::pin(plan.run(stack, &stop, &mut tell)).await).await?;
 
     let plots = match &directory {
         Some(directory) => write(directory, &machine, &report)?,

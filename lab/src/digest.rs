@@ -1,19 +1,15 @@
 //! `lab digest`: the arguments, the servers and the report.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use bench::digest::{Cost, Plan, Report};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
-use stack::Stack;
 
 use crate::machine::Machine;
 use crate::roles::roles;
-use crate::terminal;
-
-/// Folder for the servers' data and the services' logs, next to those of `commonplace up`.
-const DIRECTORY: &str = ".stack/bench";
+use crate::{servers, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,18 +39,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut tell = |line: &str| terminal::note(line);
     let plan = Plan {
         executable: std::env::current_exe().context("finding this executable")?,
-        directory: Path::new(DIRECTORY).join("logs"),
+        directory: servers::logs(),
         roles: roles()?,
         authors: arguments.authors,
         rounds: arguments.rounds,
     };
-    let options = stack::Options { fresh: true, ..stack::Options::new(DIRECTORY) };
-    let stack = tokio::task::block_in_place(|| Stack::start(&options, &mut tell))?;
-    std::fs::create_dir_all(&plan.directory).context("making the folder of the services' logs")?;
-    let measured = plan.run(&stack, &stop, &mut tell).await;
-    let stopped = tokio::task::block_in_place(|| stack.stop());
-    let report = measured?;
-    stopped?;
+    let report = servers::measure(async |stack| plan.run(stack, &stop, &mut tell).await).await?;
 
     for (name, value) in Machine::here().lines() {
         terminal::line(format_args!("{name:<11} {value}"));

@@ -13,6 +13,7 @@ mod memory;
 mod recommendations;
 mod roles;
 mod serve;
+mod servers;
 mod terminal;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! `lab recommendations`: the arguments, the servers, the run and the report.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,14 +8,10 @@ use bench::recommendations::{Cost, Figures, Latency, Plan, Quality, Report, read
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
 use serde::Serialize;
-use stack::Stack;
 
 use crate::machine::{Machine, promises};
 use crate::roles::roles;
-use crate::terminal;
-
-/// Folder for the servers' data and the services' logs, next to those of `commonplace up`.
-const DIRECTORY: &str = ".stack/bench";
+use crate::{servers, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,7 +79,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let plan = Plan {
         executable: std::env::current_exe().context("finding this executable")?,
-        directory: Path::new(DIRECTORY).join("logs"),
+        directory: servers::logs(),
         roles: roles()?,
         interactions,
         blogs: arguments.blogs,
@@ -92,13 +88,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         per_s: arguments.per_s,
         load: Duration::from_secs(arguments.load_s),
     };
-    let options = stack::Options { fresh: true, ..stack::Options::new(DIRECTORY) };
-    let stack = tokio::task::block_in_place(|| Stack::start(&options, &mut tell))?;
-    std::fs::create_dir_all(&plan.directory).context("making the folder of the services' logs")?;
-    let measured = plan.run(&stack, &stop, &mut tell).await;
-    let stopped = tokio::task::block_in_place(|| stack.stop());
-    let report = measured?;
-    stopped?;
+    let report = servers::measure(async |stack| plan.run(stack, &stop, &mut tell).await).await?;
 
     print(&machine, &report);
     if let Some(file) = &arguments.json {

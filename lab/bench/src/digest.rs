@@ -23,8 +23,7 @@ use web::tokens::KeyPair;
 use crate::author::{Author, get};
 use crate::process::{Service, ServiceError};
 use crate::report::Median;
-use crate::servers::{amqp_url_of, blocking, make_vhost, url};
-use crate::tables::Tables;
+use crate::servers::{Prepared, amqp_url_of, prepare, url};
 
 const SEED_DIGEST: Statement = statement!("seed_digest.sql");
 
@@ -108,9 +107,9 @@ pub enum Error {
     /// The database refused something.
     #[error(transparent)]
     Database(#[from] database::Error),
-    /// A vhost could not be made.
+    /// The measurement's database or vhost could not be made.
     #[error(transparent)]
-    Vhost(#[from] crate::servers::VhostError),
+    Prepare(#[from] crate::servers::PrepareError),
     /// A service did not start, or did not end.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -138,11 +137,8 @@ impl Plan {
     ) -> Result<Report, Error> {
         let administrator: Config = stack.postgres_url().parse().map_err(Error::Address)?;
         database::bootstrap::run(&administrator, &self.roles).await?;
-        Tables::open(&administrator).await?.create_database(DATABASE).await?;
-        let amqp_url = blocking(|| make_vhost(stack, DATABASE, &self.roles))?;
-        let database = administrator.clone().dbname(DATABASE).clone();
-        database::migrations::run(&database).await?;
-        let tables = Tables::open(&database).await?;
+        let Prepared { database, amqp_url, tables } =
+            prepare(stack, &administrator, &self.roles, DATABASE).await?;
 
         let keys = KeyPair::from_seed("bench", &rand::random());
         let mut api = self.blogs_api(&database, &amqp_url, &keys)?;

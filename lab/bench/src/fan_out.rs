@@ -26,8 +26,7 @@ use web::tokens::KeyPair;
 
 use crate::author::Author;
 use crate::process::{Service, ServiceError};
-use crate::servers::{amqp_url_of, blocking, make_vhost, url};
-use crate::tables::Tables;
+use crate::servers::{Prepared, amqp_url_of, prepare, url};
 use ground::Ground;
 
 pub use cost::Cost;
@@ -81,9 +80,9 @@ pub enum Error {
     /// The private servers refused something.
     #[error(transparent)]
     Stack(#[from] stack::Error),
-    /// A vhost could not be made.
+    /// The measurement's database or vhost could not be made.
     #[error(transparent)]
-    Vhost(#[from] crate::servers::VhostError),
+    Prepare(#[from] crate::servers::PrepareError),
     /// A service did not start, or did not end.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -126,15 +125,11 @@ impl Plan {
     ) -> Result<Report, Error> {
         let administrator: Config = stack.postgres_url().parse().map_err(Error::Address)?;
         database::bootstrap::run(&administrator, &self.roles).await?;
-        let everywhere = Tables::open(&administrator).await?;
-        everywhere.create_database(DATABASE).await?;
-        let amqp_url = blocking(|| make_vhost(stack, DATABASE, &self.roles))?;
-        let database = administrator.clone().dbname(DATABASE).clone();
-        database::migrations::run(&database).await?;
+        let Prepared { database, amqp_url, tables } =
+            prepare(stack, &administrator, &self.roles, DATABASE).await?;
 
         let mut api = self.service("blogs-api", &database, &amqp_url)?;
         api.ready().await?;
-        let tables = Tables::open(&database).await?;
         let sign_up = async |handle: &'static str| Author::sign_up(api.address(), handle).await;
         let (star, sample, small) =
             (sign_up("star").await?, sign_up("sample").await?, sign_up("small").await?);

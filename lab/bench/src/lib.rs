@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use process::{Service, ServiceError, free_address};
 pub use processes::Usage;
-pub use servers::{VhostError, amqp_url_of, make_vhost};
+pub use servers::{PrepareError, VhostError, amqp_url_of, make_vhost};
 pub use tables::{Proof, Tables};
 
 /// Timeout of a request, after which its outcome is unknown.

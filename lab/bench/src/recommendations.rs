@@ -26,7 +26,7 @@ use web::tokens::{Issuer, KeyPair, Purpose, SigningKeys};
 
 use crate::process::{Service, ServiceError};
 use crate::report::DatabaseSettings;
-use crate::servers::{amqp_url_of, blocking, make_vhost, url};
+use crate::servers::{Prepared, amqp_url_of, prepare, url};
 use crate::tables::Tables;
 
 pub use cost::{Cost, Neighbour};
@@ -82,9 +82,9 @@ pub enum Error {
     /// The private servers refused something.
     #[error(transparent)]
     Stack(#[from] stack::Error),
-    /// A vhost could not be made.
+    /// The measurement's database or vhost could not be made.
     #[error(transparent)]
-    Vhost(#[from] crate::servers::VhostError),
+    Prepare(#[from] crate::servers::PrepareError),
     /// A service did not start, or did not end.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -155,12 +155,8 @@ impl Plan {
     }
 
     async fn ground(&self, stack: &Stack, administrator: &Config, name: &str) -> Result<Ground<'_>, Error> {
-        let everywhere = Tables::open(administrator).await?;
-        everywhere.create_database(name).await?;
-        let amqp_url = blocking(|| make_vhost(stack, name, &self.roles))?;
-        let database = administrator.clone().dbname(name).clone();
-        database::migrations::run(&database).await?;
-        let tables = Tables::open(&database).await?;
+        let Prepared { database, amqp_url, tables } =
+            prepare(stack, administrator, &self.roles, name).await?;
         let secret: String =
             rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Ground { plan: self, database, amqp_url, tables, secret, seed: rand::random() })

@@ -6,6 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use stack::Stack;
 use tokio_postgres::Config;
 
+use crate::tables::Tables;
+
 /// Runs code that blocks, such as that of the private servers.
 pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
@@ -52,6 +54,40 @@ pub fn make_vhost(stack: &Stack, name: &str, roles: &RoleSettings) -> Result<Str
         connections_max: CONNECTIONS_MAX,
     })?;
     Ok(url)
+}
+
+/// A database and a vhost of one measurement.
+pub(crate) struct Prepared {
+    pub(crate) database: Config,
+    /// The vhost's address as the administrator.
+    pub(crate) amqp_url: String,
+    pub(crate) tables: Tables,
+}
+
+/// A measurement's database or vhost could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The database refused something.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+    /// The vhost.
+    #[error(transparent)]
+    Vhost(#[from] VhostError),
+}
+
+/// Makes a database with the schema, and a vhost, both of this name. The roles must exist.
+pub(crate) async fn prepare(
+    stack: &Stack,
+    administrator: &Config,
+    roles: &RoleSettings,
+    name: &str,
+) -> Result<Prepared, PrepareError> {
+    Tables::open(administrator).await?.create_database(name).await?;
+    let amqp_url = blocking(|| make_vhost(stack, name, roles))?;
+    let database = administrator.clone().dbname(name).clone();
+    database::migrations::run(&database).await?;
+    let tables = Tables::open(&database).await?;
+    Ok(Prepared { database, amqp_url, tables })
 }
 
 /// More than deliberate faults leave behind.
