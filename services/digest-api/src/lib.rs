@@ -117,4 +117,8 @@ impl runtime::service::Service for Service {
     fn settings_in_up(loader: Loader, up: &UpContext<'_>) -> Loader {
         web::api::settings_in_up(loader, up)
     }
+
+    fn links(url: &str) -> Vec<(&'static str, String)> {
+        vec![("Digest API", format!("{url}/v1/digest  {url}/docs"))]
+    }
 }
